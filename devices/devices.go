@@ -1,0 +1,125 @@
+// Package devices is the vocabulary of the house: what reports, what can be
+// told, and how a payload becomes a value.
+//
+// A [Source] is the owner's way to say where a value comes from, such as
+// "zigbee2mqtt/hall:occupancy" or "pir". An [Index] holds every source that the
+// configuration names and turns a [Message] into the [Reading]s of those
+// sources; it never changes once built, so the edges use it without a lock. The
+// [Registry] keeps the newest reading of each source; it belongs to the hub's
+// one loop.
+//
+// The package imports nothing of Hearth, starts nothing and reads no clock.
+package devices
+
+import (
+	"strings"
+	"time"
+)
+
+// Now is one moment as the hub knows it. A Raspberry Pi has no clock of its own
+// that outlives the power: it boots in 1970 or with last week's time, and NTP
+// steps the wall clock later. So durations are measured on Mono, and only what
+// is about times of day looks at Wall, and only once it is Known.
+type Now struct {
+	Mono  time.Duration // since the machine booted; never steps
+	Wall  time.Time     // local wall clock, right only if Known
+	Known bool          // the wall clock has been set by something to be trusted
+}
+
+// Add is the moment d later by both clocks.
+func (n Now) Add(d time.Duration) Now {
+	return Now{Mono: n.Mono + d, Wall: n.Wall.Add(d), Known: n.Known}
+}
+
+// Origin says what caused a message or a command: the rules that led to it,
+// oldest first, or nothing when it came from outside the hub. Its length is the
+// hop count that stops a loop, its content names the rules of that loop.
+type Origin struct {
+	Rules []string
+	By    string // who asked, where no rule did: "page", "hearth/lamp/set"
+}
+
+// Then is the origin of what rule does because of o.
+func (o Origin) Then(rule string) Origin {
+	rules := make([]string, len(o.Rules), len(o.Rules)+1)
+	copy(rules, o.Rules)
+	return Origin{Rules: append(rules, rule), By: o.By}
+}
+
+// Hops is how many rules stand between the outside and this.
+func (o Origin) Hops() int { return len(o.Rules) }
+
+// A Message is one MQTT publish as the house sees it.
+type Message struct {
+	Topic   string
+	Payload []byte
+	Retain  bool // the flag as it was sent; see Initial for what was found at start
+	Initial bool // found stored when the hub started, so it is not news
+	Origin  Origin
+}
+
+// A Reading is one report of one source.
+type Reading struct {
+	Source  string // the source's text: "zigbee2mqtt/hall:occupancy", "pir"
+	Topic   string // the topic it came on; "" for a pin
+	Value   any    // bool, float64, string, map[string]any or []any; nil if Bad
+	Text    string // the value as it was sent, for exact comparison
+	Bad     string // why it is no valid reading: "broken JSON", "null"; "" if it is one
+	At      Now
+	Initial bool // found at start; may end something, never begin it
+	Origin  Origin
+}
+
+// A Command tells an output a level or publishes a payload. Exactly one of
+// Output and Topic is set.
+type Command struct {
+	Output  string
+	Topic   string
+	Value   any    // for Output: bool, or Toggle
+	Payload string // for Topic
+	Retain  bool
+	Origin  Origin
+
+	// Journal asks that the run this belongs to is on disk before the command
+	// goes out, so that a crash can't forget that its end is owed.
+	Journal bool
+}
+
+// String is the command as a person would write it: "porch_light ON".
+func (c Command) String() string {
+	if c.Output != "" {
+		return c.Output + " " + Text(c.Value)
+	}
+	if c.Payload == "" {
+		return c.Topic
+	}
+	return c.Topic + " " + c.Payload
+}
+
+// Toggle as a command's Value asks for the opposite of the newest known level.
+type Toggle struct{}
+
+// OnOff reads the on/off words that people and devices use: on, off, true,
+// false, 1, 0, in any case, with spaces round them.
+func OnOff(text string) (on, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(text)) {
+	case "on", "true", "1":
+		return true, true
+	case "off", "false", "0":
+		return false, true
+	}
+	return false, false
+}
+
+// Bool is v as a boolean: a boolean itself, the numbers 1 and 0, or an on/off word.
+func Bool(v any) (on, ok bool) {
+	switch v := v.(type) {
+	case bool:
+		return v, true
+	case float64:
+		return v == 1, v == 0 || v == 1
+	case string:
+		return OnOff(v)
+	}
+	return false, false
+}

@@ -1,0 +1,88 @@
+package devices
+
+import (
+	"maps"
+	"slices"
+)
+
+// A Registry keeps the newest valid reading of each source and what was last
+// commanded of each output. One goroutine owns it. The zero value is empty.
+type Registry struct {
+	last      map[string]Reading
+	commanded map[string]bool // newer than the last reading of that output
+	bad       map[string]int
+	changed   map[string]bool
+}
+
+// Apply records r. A bad reading leaves the value as it was and is counted.
+func (g *Registry) Apply(r Reading) {
+	if r.Bad != "" {
+		if g.bad == nil {
+			g.bad = make(map[string]int)
+		}
+		g.bad[r.Source]++
+		return
+	}
+	if g.last == nil {
+		g.last, g.changed = make(map[string]Reading), make(map[string]bool)
+	}
+	g.last[r.Source] = r
+	g.changed[r.Source] = true
+	delete(g.commanded, r.Source)
+}
+
+// Last is the newest valid reading of a source.
+func (g *Registry) Last(source string) (Reading, bool) {
+	r, ok := g.last[source]
+	return r, ok
+}
+
+// Bad counts the readings of a source that could not be a value.
+func (g *Registry) Bad(source string) int { return g.bad[source] }
+
+// Command notes that an output was told a level.
+func (g *Registry) Command(output string, on bool) {
+	if g.commanded == nil {
+		g.commanded = make(map[string]bool)
+	}
+	g.commanded[output] = on
+}
+
+// Level is the newest of what an output reported and what it was told; off and
+// not known while there is neither.
+func (g *Registry) Level(output string) (on, known bool) {
+	if on, ok := g.commanded[output]; ok {
+		return on, true
+	}
+	return Bool(g.last[output].Value)
+}
+
+// All is every source's newest reading, by the source's text.
+func (g *Registry) All() []Reading {
+	all := make([]Reading, 0, len(g.last))
+	for _, k := range slices.Sorted(maps.Keys(g.last)) {
+		all = append(all, g.last[k])
+	}
+	return all
+}
+
+// Changes is the readings applied since Changes was last called, in no order.
+func (g *Registry) Changes() []Reading {
+	if len(g.changed) == 0 {
+		return nil
+	}
+	all := make([]Reading, 0, len(g.changed))
+	for k := range g.changed {
+		all = append(all, g.last[k])
+	}
+	clear(g.changed)
+	return all
+}
+
+// Forget drops a source that the configuration no longer names.
+func (g *Registry) Forget(source string) {
+	delete(g.last, source)
+	delete(g.changed, source)
+	delete(g.commanded, source)
+	delete(g.bad, source)
+}

@@ -1,0 +1,621 @@
+package rules
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth/config"
+	"hearth/devices"
+)
+
+// A house under test: an engine, its registry, and a clock that is a value.
+type house struct {
+	t        *testing.T
+	engine   *Engine
+	registry *devices.Registry
+	index    *devices.Index
+	now      devices.Now
+	boot     string
+	trace    []string
+}
+
+var names = House{Outputs: []string{"lamp", "heater", "fan"}, Inputs: []string{"pir", "button"}}
+
+// noon is a Tuesday.
+var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+
+func build(t *testing.T, text string) *house {
+	t.Helper()
+	h := &house{t: t, registry: new(devices.Registry), boot: "first", now: devices.Now{Mono: time.Hour, Wall: noon, Known: true}}
+	h.engine = compileText(t, text, h.registry)
+	h.index = devices.NewIndex(h.engine.Sources())
+	return h
+}
+
+func compileText(t *testing.T, text string, registry *devices.Registry) *Engine {
+	t.Helper()
+	var cfg Config
+	doc := config.Parse("config.toml", []byte(text), &cfg)
+	engine := New(cfg, names, registry, doc.Root())
+	if err := doc.Err(); err != nil {
+		t.Fatalf("the configuration has mistakes:\n%v", err)
+	}
+	return engine
+}
+
+// pass lets time go by, waking the engine at each of its deadlines.
+func (h *house) pass(d time.Duration) {
+	end := h.now.Add(d)
+	for {
+		due, ok := h.engine.Next()
+		if !ok || due > end.Mono {
+			break
+		}
+		h.now = h.now.Add(max(0, due-h.now.Mono))
+		h.note(h.engine.Advance(h.now))
+	}
+	h.now = end
+}
+
+// say is a message, or a level of an input, at the present moment.
+func (h *house) say(topic, payload string, initial bool) {
+	readings := h.index.Normalize(devices.Message{Topic: topic, Payload: []byte(payload), Initial: initial}, h.now)
+	if slices.Contains(names.Inputs, topic) || slices.Contains(names.Outputs, topic) {
+		on, _ := devices.OnOff(payload)
+		readings = []devices.Reading{{Source: topic, Value: on, Text: devices.Text(on), At: h.now, Initial: initial}}
+	}
+	for _, r := range readings {
+		h.registry.Apply(r)
+		h.note(h.engine.Step(r))
+	}
+}
+
+// restart is a new engine on the states of the old one, which JSON carried.
+func (h *house) restart(text, boot string, downtime time.Duration) {
+	kept := h.keep()
+	h.now = h.now.Add(downtime)
+	if boot != h.boot {
+		h.now.Mono = 10 * time.Second
+	}
+	h.boot = boot
+	h.take(text, kept)
+}
+
+func (h *house) keep() []byte {
+	b, err := json.Marshal(h.engine.Snapshot(h.now, h.boot))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return b
+}
+
+func (h *house) take(text string, kept []byte) {
+	var states map[string]State
+	if err := json.Unmarshal(kept, &states); err != nil {
+		h.t.Fatal(err)
+	}
+	h.engine = compileText(h.t, text, h.registry)
+	h.index = devices.NewIndex(h.engine.Sources())
+	h.note(h.engine.Restore(states, h.now, h.boot))
+}
+
+func (h *house) note(ds []Decision) {
+	for _, d := range ds {
+		h.trace = append(h.trace, fmt.Sprintf("%s %s", h.now.Wall.Format("15:04:05"), d))
+	}
+}
+
+// live plays a timeline. A line is an offset from noon and what happens then:
+// a topic or input with its payload, "initial" before it for what is found at
+// start, or nothing but the passing of time.
+func (h *house) live(timeline string) {
+	h.t.Helper()
+	for s := bufio.NewScanner(strings.NewReader(timeline)); s.Scan(); {
+		at, rest, _ := strings.Cut(strings.TrimSpace(s.Text()), " ")
+		if at == "" {
+			continue
+		}
+		offset, err := time.ParseDuration(at)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.pass(noon.Add(offset).Sub(h.now.Wall))
+		rest, initial := strings.CutPrefix(strings.TrimSpace(rest), "initial ")
+		if topic, payload, _ := strings.Cut(rest, " "); topic != "" {
+			h.say(topic, strings.TrimSpace(payload), initial)
+		}
+	}
+}
+
+func (h *house) want(trace string) {
+	h.t.Helper()
+	var want []string
+	for line := range strings.Lines(trace) {
+		if line = strings.TrimSpace(line); line != "" {
+			want = append(want, line)
+		}
+	}
+	got, wanted := strings.Join(h.trace, "\n"), strings.Join(want, "\n")
+	if got != wanted {
+		h.t.Errorf("the trace is\n%s\n\nwant\n%s", got, wanted)
+	}
+	h.trace = nil
+}
+
+func TestStories(t *testing.T) {
+	for _, story := range []struct{ name, config, timeline, trace string }{
+		{"a link carries booleans of one path and nothing else", `
+			[link.hall]
+			from = "z/hall:occupancy"
+			to = "lamp"`, `
+			0s  z/hall {"occupancy":true,"battery":97}
+			5s  z/hall {"battery":96}
+			6s  z/hall not json
+			7s  z/hall {"occupancy":null}
+			8s  z/hall {"occupancy":"maybe"}
+			9s  z/hall {"occupancy":"off"}`, `
+			12:00:00 link.hall fired: z/hall:occupancy (was true) -> lamp ON
+			12:00:09 link.hall fired: z/hall:occupancy (was off) -> lamp OFF`},
+		{"a link to a topic, turned round, only changes", `
+			[link.door]
+			from = "door/open"
+			to = "door/closed"
+			invert = true
+			changed = true
+			retain = true`, `
+			0s door/open ON
+			1s door/open ON
+			2s door/open OFF`, `
+			12:00:00 link.door fired: door/open (was ON) -> door/closed OFF
+			12:00:02 link.door fired: door/open (was OFF) -> door/closed ON`},
+		{"what is found at start goes over no link", `
+			[link.hall]
+			from = "z/hall:occupancy"
+			to = "lamp"`, `
+			0s initial z/hall {"occupancy":true}`, ``},
+		{"an edge fires once, until it was false again", `
+			[rule.bell]
+			trigger = { state = "button", is = true }
+			action = { publish = "bell/ring", payload = "1" }`, `
+			0s button on
+			1s button on
+			2s button off
+			3s button on`, `
+			12:00:00 rule.bell fired: button is true (was ON) -> bell/ring 1
+			12:00:03 rule.bell fired: button is true (was ON) -> bell/ring 1`},
+		{"an event fires each time", `
+			[rule.up]
+			trigger = { event = "shutter/set", is = "UP" }
+			action = { publish = "shutter/motor", payload = "UP" }`, `
+			0s shutter/set UP
+			1s shutter/set UP
+			2s shutter/set DOWN
+			3s initial shutter/set UP`, `
+			12:00:00 rule.up fired: shutter/set is UP (was UP) -> shutter/motor UP
+			12:00:01 rule.up fired: shutter/set is UP (was UP) -> shutter/motor UP`},
+		{"hysteresis: begin below, end above, nothing between", `
+			[rule.heater]
+			trigger = { state = "study:t", below = 19, until = 20.2 }
+			action = { set = "heater", on = true, off = false }`, `
+			0s initial study {"t":18}
+			1m study {"t":18.9}
+			2m study {"t":19.5}
+			3m study {"t":18.5}
+			4m study {"t":20.2}
+			5m study {"t":"unavailable"}
+			6m study {"t":20.3}
+			7m study {"t":19.5}`, `
+			12:01:00 rule.heater fired: study:t below 19 (was 18.9) -> heater ON
+			12:06:00 rule.heater ended: study:t below 19 (was 20.3) -> heater OFF`},
+		{"at_most ends at or above", `
+			[rule.heater]
+			trigger = { state = "t/v", at_most = 20, until = 20.5 }
+			action = { set = "heater", on = true, off = false }`, `
+			0s t/v 20
+			1s t/v 20.5`, `
+			12:00:00 rule.heater fired: t/v at most 20 (was 20) -> heater ON
+			12:00:01 rule.heater ended: t/v at most 20 (was 20.5) -> heater OFF`},
+		{"for waits, and a blip cancels it", `
+			[rule.hall_off]
+			trigger = { state = "pir", is = false, for = "30m" }
+			action = { set = "lamp", to = false }`, `
+			0s  pir off
+			10m pir on
+			11m pir off
+			12m pir off
+			50m`, `
+			12:00:00 rule.hall_off pending: pir is false (was OFF); for 30m
+			12:10:00 rule.hall_off cancelled: pir is false (was ON); before 30m were over
+			12:11:00 rule.hall_off pending: pir is false (was OFF); for 30m
+			12:41:00 rule.hall_off fired: pir is false -> lamp OFF`},
+		{"an end with a for of its own", `
+			[rule.fan]
+			trigger = { state = "bath:h", above = 70, until = { below = 60, for = "2m" } }
+			action = { set = "fan", on = true, off = false }`, `
+			0s bath {"h":75}
+			1m bath {"h":59}
+			2m bath {"h":61}
+			3m bath {"h":59}
+			4m bath {"x":1}
+			10m`, `
+			12:00:00 rule.fan fired: bath:h above 70 (was 75) -> fan ON
+			12:05:00 rule.fan ended: bath:h above 70 -> fan OFF`},
+		{"an end by another source, whichever is first", `
+			[rule.fan]
+			trigger = { state = "bath:h", above = 70, until = [60, { state = "button", is = true }] }
+			action = { set = "fan", on = true, off = false }`, `
+			0s bath {"h":75}
+			1m button on
+			2m bath {"h":76}
+			3m button off
+			4m bath {"h":77}
+			5m bath {"h":50}`, `
+			12:00:00 rule.fan fired: bath:h above 70 (was 75) -> fan ON
+			12:01:00 rule.fan ended: bath:h above 70 (was ON) -> fan OFF
+			12:02:00 rule.fan fired: bath:h above 70 (was 76) -> fan ON
+			12:05:00 rule.fan ended: bath:h above 70 (was 50) -> fan OFF`},
+		{"min_on keeps it on, then the latest value decides", `
+			[rule.heater]
+			trigger = { state = "t/v", below = 19, until = 20, min_on = "8m" }
+			action = { set = "heater", on = true, off = false }`, `
+			0s  t/v 18
+			1m  t/v 21
+			10m t/v 18
+			11m t/v 21
+			12m t/v 19.5
+			20m t/v 21`, `
+			12:00:00 rule.heater fired: t/v below 19 (was 18) -> heater ON
+			12:08:00 rule.heater ended: t/v below 19 -> heater OFF
+			12:10:00 rule.heater fired: t/v below 19 (was 18) -> heater ON
+			12:20:00 rule.heater ended: t/v below 19 (was 21) -> heater OFF`},
+		{"a condition says no, and says what it saw", `
+			[rule.drive]
+			trigger = { state = "pir", is = true }
+			condition = { time = "16:00-07:00", state = { "presence/house" = "home" } }
+			action = { set = "lamp", to = true }`, `
+			0s    pir on
+			1s    pir off
+			2s    presence/house away
+			3s    pir on
+			4s    pir off
+			5s    presence/house home
+			6s    pir on
+			7s    pir off
+			4h    pir on
+			18h   pir off
+			18h1s pir on`, `
+			12:00:00 rule.drive blocked: pir is true (was ON), not presence/house is home (never seen)
+			12:00:03 rule.drive blocked: pir is true (was ON), not presence/house is home (away)
+			12:00:06 rule.drive blocked: pir is true (was ON), presence/house is home, not time 16:00-07:00 (12:00:06)
+			16:00:00 rule.drive fired: pir is true (was ON), presence/house is home, time 16:00-07:00 -> lamp ON
+			06:00:01 rule.drive fired: pir is true (was ON), presence/house is home, time 16:00-07:00 -> lamp ON`},
+		{"any and not", `
+			[rule.drive]
+			trigger = { state = "pir", is = true }
+			condition = { any = [{ days = "sat,sun" }, { state = { "a/b" = { above = 3 } } }], not = { state = { "a/c" = true } } }
+			action = { set = "lamp", to = true }`, `
+			0s pir on
+			1s pir off
+			2s a/b 4
+			3s pir on
+			4s pir off
+			5s a/c on
+			6s pir on`, `
+			12:00:00 rule.drive blocked: pir is true (was ON), not days sat,sun or a/b above 3 (tue, never seen)
+			12:00:03 rule.drive fired: pir is true (was ON), days sat,sun or a/b above 3, not (a/c is true) -> lamp ON
+			12:00:06 rule.drive blocked: pir is true (was ON), days sat,sun or a/b above 3, not not (a/c is true) (on)`},
+		{"a pulse goes off by itself; single ignores, restart begins anew", `
+			[rule.one]
+			trigger = { state = "button", is = true }
+			action = [{ pulse = "fan", for = "10s" }, { publish = "fan/done", payload = "yes" }]
+			[rule.two]
+			trigger = { state = "pir", is = true }
+			mode = "restart"
+			action = { pulse = "lamp", for = "60s" }`, `
+			0s  button on
+			1s  button off
+			2s  button on
+			20s pir on
+			30s pir off
+			60s pir on
+			3m`, `
+			12:00:00 rule.one fired: button is true (was ON) -> fan ON
+			12:00:02 rule.one ignored: button is true (was ON); its last run is still going (mode single)
+			12:00:10 rule.one went on: button is true; the wait is over -> fan OFF, fan/done yes
+			12:00:20 rule.two fired: pir is true (was ON) -> lamp ON
+			12:01:00 rule.two fired: pir is true (was ON) -> lamp ON
+			12:02:00 rule.two went on: pir is true; the wait is over -> lamp OFF`},
+		{"the end of an episode puts a pulse out", `
+			[rule.bell]
+			trigger = { state = "button", is = true, until = { is = false } }
+			action = { pulse = "fan", for = "60s" }`, `
+			0s button on
+			5s button off
+			2m`, `
+			12:00:00 rule.bell fired: button is true (was ON) -> fan ON
+			12:00:05 rule.bell ended: button is true (was OFF) -> fan OFF`},
+		{"toggle goes by the newest of told and reported", `
+			[rule.t]
+			trigger = { event = "wall/button" }
+			action = { set = "lamp", to = "toggle" }`, `
+			0s wall/button x
+			1s wall/button x
+			2s lamp on
+			3s wall/button x`, `
+			12:00:00 rule.t fired: wall/button (was x) -> lamp ON
+			12:00:01 rule.t fired: wall/button (was x) -> lamp OFF
+			12:00:03 rule.t fired: wall/button (was x) -> lamp OFF`},
+		{"changed leaves out what is so already", `
+			[rule.t]
+			trigger = { event = "wall/button" }
+			action = { set = ["lamp", "fan"], to = true, changed = true }`, `
+			0s lamp on
+			1s wall/button x`, `
+			12:00:01 rule.t fired: wall/button (was x) -> fan ON`},
+		{"payloads: a table is JSON, a number is short, braces double", `
+			[rule.t]
+			trigger = { event = "wall/button" }
+			action = [
+			  { publish = "z/lamp/set", payload = { state = "ON", brightness = 254, mode = "{{x}" } },
+			  { publish = "a/b", payload = 1.50 },
+			  { publish = "a/c", payload = true },
+			]`, `
+			0s wall/button x`, `
+			12:00:00 rule.t fired: wall/button (was x) -> z/lamp/set {"brightness":254,"mode":"{x}","state":"ON"}, a/b 1.5, a/c ON`},
+		{"every reading, or only those that differ", `
+			[rule.all]
+			trigger = { state = "m/v" }
+			action = { publish = "all/v", payload = "x" }
+			[rule.diff]
+			trigger = { state = "m/v", changed = true }
+			action = { publish = "diff/v", payload = "x" }`, `
+			0s m/v 1
+			1s m/v 1
+			2s m/v 2`, `
+			12:00:00 rule.all fired: m/v (was 1) -> all/v x
+			12:00:00 rule.diff fired: m/v (was 1) -> diff/v x
+			12:00:01 rule.all fired: m/v (was 1) -> all/v x
+			12:00:02 rule.all fired: m/v (was 2) -> all/v x
+			12:00:02 rule.diff fired: m/v (was 2) -> diff/v x`},
+		{"the floor of floats: 22.1 - 20.1 is not above 2", `
+			[rule.t]
+			trigger = { state = "m/v", above = 2 }
+			action = { set = "fan", to = true }`, `
+			0s m/v 2.0000000000000018
+			1s m/v 2.1`, `
+			12:00:01 rule.t fired: m/v above 2 (was 2.1) -> fan ON`},
+		{"an initial value may begin where the trigger says retained", `
+			[rule.offline]
+			trigger = { state = "tele/x/LWT", is = "Offline", for = "60s", retained = true }
+			action = { publish = "say/it", payload = "x is offline" }`, `
+			0s initial tele/x/LWT Offline
+			2m`, `
+			12:00:00 rule.offline pending: tele/x/LWT is Offline (was Offline); for 1m
+			12:01:00 rule.offline fired: tele/x/LWT is Offline -> say/it x is offline`},
+		{"a rule that is not enabled does nothing", `
+			[rule.t]
+			enabled = false
+			trigger = { event = "wall/button" }
+			action = { set = "lamp", to = true }`, `
+			0s wall/button x`, ``},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			h := build(t, story.config)
+			h.live(story.timeline)
+			h.want(story.trace)
+		})
+	}
+}
+
+func TestRulesThatSetEachOtherOffAreStopped(t *testing.T) {
+	h := build(t, `
+		[rule.ping]
+		trigger = { event = "a/b" }
+		action = { publish = "a/c", payload = "x" }
+		[rule.pong]
+		trigger = { event = "a/c" }
+		action = { publish = "a/b", payload = "x" }`)
+	queue := []devices.Message{{Topic: "a/b", Payload: []byte("x")}}
+	steps := 0
+	for len(queue) > 0 {
+		m := queue[0]
+		queue = queue[1:]
+		if steps++; steps > 100 {
+			t.Fatal("the loop goes on")
+		}
+		for _, r := range h.index.Normalize(m, h.now) {
+			h.registry.Apply(r)
+			ds := h.engine.Step(r)
+			h.note(ds)
+			for _, d := range ds {
+				for _, c := range d.Commands {
+					queue = append(queue, devices.Message{Topic: c.Topic, Payload: []byte(c.Payload), Origin: c.Origin})
+				}
+			}
+		}
+	}
+	last := h.trace[len(h.trace)-1]
+	if want := "rule.ping stopped: a/b (was x); these rules set each other off: rule.ping -> rule.pong -> rule.ping"; !strings.HasSuffix(last, want) {
+		t.Errorf("it ends with %q, want %q", last, want)
+	}
+	if len(h.trace) != MaxHops+1 {
+		t.Errorf("%d decisions, want %d and the one that stops", len(h.trace), MaxHops)
+	}
+}
+
+const garage = `
+[rule.garage]
+trigger = { state = "garage/door", is = "open", for = "15m" }
+action = { publish = "say/it", payload = "open" }
+[rule.bell]
+trigger = { event = "bell/press" }
+action = { pulse = "fan", for = "5m" }`
+
+func TestTimersSurviveARestartInTheSameBoot(t *testing.T) {
+	h := build(t, garage)
+	h.live(`
+		0s garage/door open
+		0s bell/press x`)
+	h.trace = nil
+	h.restart(garage, "first", 2*time.Minute)
+	h.live(`
+		2m initial garage/door open
+		30m`)
+	h.want(`
+		12:05:00 rule.bell went on: bell/press; the wait is over -> fan OFF
+		12:15:00 rule.garage fired: garage/door is open -> say/it open`)
+}
+
+func TestADoorClosedInTheDowntimeCancelsTheWait(t *testing.T) {
+	h := build(t, garage)
+	h.live(`0s garage/door open`)
+	h.trace = nil
+	h.restart(garage, "second", 2*time.Minute)
+	h.live(`
+		2m initial garage/door closed
+		30m`)
+	h.want(`12:02:00 rule.garage cancelled: garage/door is open (was closed); before 15m were over`)
+}
+
+func TestADeadlineThatPassedInTheDowntimeFiresOnceAndLate(t *testing.T) {
+	h := build(t, garage)
+	h.live(`0s garage/door open`)
+	h.trace = nil
+	h.restart(garage, "second", 20*time.Minute)
+	h.live(`
+		20m initial garage/door open
+		60m`)
+	h.want(`12:20:00 rule.garage fired: garage/door is open -> say/it open`)
+}
+
+// A Pi that lost power boots with a wrong clock. Until NTP has set it the wait
+// goes on as if no time had passed; then the downtime is taken off.
+func TestTheDowntimeIsTakenOffOnceTheClockIsKnown(t *testing.T) {
+	h := build(t, garage)
+	h.live(`0s garage/door open`)
+	h.trace = nil
+	kept := h.keep() // with 15 minutes to go
+	h.boot = "second"
+	h.now = devices.Now{Mono: 10 * time.Second, Wall: time.Date(1970, 1, 1, 0, 0, 10, 0, time.UTC)}
+	h.take(garage, kept)
+	h.say("garage/door", "open", true)
+	h.pass(2 * time.Minute)
+	h.want(``)
+	h.now.Wall, h.now.Known = noon.Add(12*time.Minute), true // 10 minutes without power, 2 of running
+	h.note(h.engine.Advance(h.now))
+	h.pass(2 * time.Minute)
+	h.want(``)
+	h.pass(time.Minute)
+	h.want(`12:15:00 rule.garage fired: garage/door is open -> say/it open`)
+}
+
+// The clock was wrong while the wait began and is far behind afterwards: no
+// wait may become longer than it was.
+func TestAClockSetBackDoesNotMakeAWaitLonger(t *testing.T) {
+	h := build(t, garage)
+	h.live(`0s garage/door open`)
+	kept := h.keep()
+	h.trace, h.boot = nil, "second"
+	h.now = devices.Now{Mono: 10 * time.Second, Wall: noon.AddDate(-1, 0, 0), Known: true}
+	h.take(garage, kept)
+	h.pass(15*time.Minute - time.Second)
+	h.want(``)
+	h.pass(time.Second)
+	h.want(`12:15:00 rule.garage fired: garage/door is open -> say/it open`)
+}
+
+func TestAReloadKeepsTheTimersOfRulesThatStay(t *testing.T) {
+	h := build(t, garage)
+	h.live(`
+		0s garage/door open
+		1m bell/press x`)
+	h.trace = nil
+	changed := strings.Replace(garage, `for = "5m"`, `for = "6m"`, 1) + "\n[rule.new]\ntrigger = { event = \"a/b\" }\naction = { set = \"lamp\", to = true }\n"
+	h.restart(changed, "first", 0)
+	h.want(`12:01:00 rule.bell dropped; its definition changed or is gone; what it owed is sent -> fan OFF`)
+	h.live(`30m`)
+	h.want(`12:15:00 rule.garage fired: garage/door is open -> say/it open`)
+}
+
+func TestTimesOfDayWaitForTheClock(t *testing.T) {
+	h := build(t, `
+		[rule.t]
+		trigger = { event = "a/b" }
+		condition = { time = "11:00-13:00" }
+		action = { set = "lamp", to = true }`)
+	h.now.Known = false
+	h.say("a/b", "x", false)
+	h.now.Known = true
+	h.say("a/b", "x", false)
+	h.want(`
+		12:00:00 rule.t blocked: a/b (was x), not time 11:00-13:00 (the clock is not known to be right)
+		12:00:00 rule.t fired: a/b (was x), time 11:00-13:00 -> lamp ON`)
+}
+
+// Only what moved is handed out to be kept, and a rule at rest asks for its
+// record to be dropped.
+func TestChangesAreWhatMoved(t *testing.T) {
+	h := build(t, garage)
+	if got := h.engine.Changes(h.now, h.boot); len(got) != 0 {
+		t.Errorf("before anything happened: %v", got)
+	}
+	h.live(`0s bell/press x`)
+	got := h.engine.Changes(h.now, h.boot)
+	if len(got) != 1 || len(got["rule.bell"].Runs) != 1 {
+		t.Errorf("after a press: %+v", got)
+	}
+	h.live(`6m`)
+	if got = h.engine.Changes(h.now, h.boot); len(got) != 1 || got["rule.bell"].Hash != "" {
+		t.Errorf("after the pulse: %+v, want a rule without hash", got)
+	}
+}
+
+func TestAStateOfAnotherShapeIsNotTaken(t *testing.T) {
+	h := build(t, garage)
+	h.live(`0s garage/door open`)
+	states := h.engine.Snapshot(h.now, h.boot)
+	s := states["rule.garage"]
+	s.Triggers = nil
+	s.Runs = []RunState{{Trigger: 7, Step: 9}}
+	states["rule.garage"] = s
+	e := compileText(t, garage, h.registry)
+	e.Restore(states, h.now, h.boot)
+	if _, ok := e.Next(); ok {
+		t.Error("a broken state set a timer")
+	}
+}
+
+func BenchmarkStep(b *testing.B) {
+	for _, n := range []int{10, 1000, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var text strings.Builder
+			for i := range n {
+				fmt.Fprintf(&text, "[rule.r%d]\ntrigger = { state = \"room/%d:on\", is = true }\naction = { publish = \"light/%d\", payload = \"ON\" }\n", i, i, i)
+			}
+			var cfg Config
+			doc := config.Parse("config.toml", []byte(text.String()), &cfg)
+			registry := new(devices.Registry)
+			e := New(cfg, House{}, registry, doc.Root())
+			if doc.Err() != nil {
+				b.Fatal(doc.Err())
+			}
+			x := devices.NewIndex(e.Sources())
+			now := devices.Now{Wall: noon, Known: true}
+			payloads := [][]byte{[]byte(`{"on":false}`), []byte(`{"on":true}`)}
+			i := 0
+			for b.Loop() {
+				i++
+				m := devices.Message{Topic: fmt.Sprintf("room/%d", i/2%n), Payload: payloads[i%2]}
+				for _, r := range x.Normalize(m, now) {
+					registry.Apply(r)
+					e.Step(r)
+				}
+			}
+		})
+	}
+}

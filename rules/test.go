@@ -1,0 +1,121 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"hearth/devices"
+)
+
+func (t Test) empty() bool {
+	return len(t.Is) == 0 && t.Above == nil && t.Below == nil && t.AtLeast == nil && t.AtMost == nil
+}
+
+// check compares a reading. It is not valid where the reading can't be what the
+// test needs: then the state stays as it was.
+func (t Test) check(in devices.Reading) (pass, valid bool) {
+	if in.Bad != "" {
+		return false, false
+	}
+	pass = true
+	if len(t.Is) > 0 {
+		pass, valid = false, false
+		for _, want := range t.Is {
+			p, v := is(in, want)
+			pass, valid = pass || p, valid || v
+		}
+		if !valid {
+			return false, false
+		}
+	}
+	compare := func(limit *float64, ok func(value, limit float64) bool) bool {
+		if limit == nil {
+			return true
+		}
+		f, isNumber := in.Value.(float64)
+		if !isNumber {
+			return false
+		}
+		pass = pass && ok(nano(f), nano(*limit))
+		return true
+	}
+	valid = compare(t.Above, func(v, l float64) bool { return v > l }) &&
+		compare(t.Below, func(v, l float64) bool { return v < l }) &&
+		compare(t.AtLeast, func(v, l float64) bool { return v >= l }) &&
+		compare(t.AtMost, func(v, l float64) bool { return v <= l })
+	return pass && valid, valid
+}
+
+func (t Test) holds(in devices.Reading) bool {
+	pass, valid := t.check(in)
+	return pass && valid
+}
+
+// is compares text exactly as sent, numbers by value, booleans by the on/off words.
+func is(in devices.Reading, want any) (pass, valid bool) {
+	switch want := want.(type) {
+	case bool:
+		on, ok := devices.Bool(in.Value)
+		return ok && on == want, ok
+	case float64:
+		f, ok := in.Value.(float64)
+		return ok && nano(f) == nano(want), ok
+	case string:
+		return in.Text == want, true
+	}
+	return false, false
+}
+
+// nano rounds to 1e-9, so that 22.1 - 20.1 is 2.0.
+func nano(f float64) float64 {
+	if r := math.Round(f * 1e9); math.Abs(r) < 1<<53 {
+		return r / 1e9
+	}
+	return f // so large that it has no such digits
+}
+
+// mirror is the test that ends what t began, at the limit n: below 20 ends
+// above n, at_most 20 at or above n. False if t has not exactly one limit.
+func (t Test) mirror(n float64) (Test, bool) {
+	if len(t.Is) > 0 {
+		return Test{}, false
+	}
+	var m Test
+	limits := 0
+	for _, side := range []struct {
+		limit *float64
+		to    **float64
+	}{{t.Above, &m.Below}, {t.Below, &m.Above}, {t.AtLeast, &m.AtMost}, {t.AtMost, &m.AtLeast}} {
+		if side.limit != nil {
+			*side.to = &n
+			limits++
+		}
+	}
+	return m, limits == 1
+}
+
+// String is the test in words: "is ON", "below 19".
+func (t Test) String() string {
+	var parts []string
+	if len(t.Is) > 0 {
+		words := make([]string, len(t.Is))
+		for i, v := range t.Is {
+			if b, ok := v.(bool); ok {
+				words[i] = fmt.Sprint(b)
+			} else {
+				words[i] = devices.Text(v)
+			}
+		}
+		parts = append(parts, "is "+strings.Join(words, " or "))
+	}
+	for _, l := range []struct {
+		word  string
+		limit *float64
+	}{{"above", t.Above}, {"below", t.Below}, {"at least", t.AtLeast}, {"at most", t.AtMost}} {
+		if l.limit != nil {
+			parts = append(parts, l.word+" "+devices.Text(*l.limit))
+		}
+	}
+	return strings.Join(parts, " and ")
+}
