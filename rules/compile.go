@@ -263,7 +263,7 @@ func (c *compiler) condition(cfg Condition, at config.Place) []condition {
 	if cfg.Not != nil {
 		list = append(list, condition{not: &condition{all: c.condition(*cfg.Not, at.Key("not"))}})
 	}
-	if len(list) == 0 {
+	if len(cfg.State)+len(cfg.Any) == 0 && cfg.Not == nil && !at.Key("time").Given() && !at.Key("days").Given() {
 		at.Mistake(`the condition is empty: want a test such as { state = { "pir" = true } } or { time = "16:00-23:00" }`)
 	}
 	return list

@@ -30,9 +30,9 @@ type Link struct {
 
 // A Rule runs actions when a trigger fires and its conditions hold.
 type Rule struct {
-	Trigger   config.List[Trigger]   `toml:"trigger,required"`
+	Trigger   config.List[Trigger]   `toml:"trigger,required" eg:"{ state = \"pir\", is = true }"`
 	Condition config.List[Condition] `toml:"condition"`
-	Action    config.List[Action]    `toml:"action,required"`
+	Action    config.List[Action]    `toml:"action,required" eg:"{ set = \"porch_light\", to = true }"`
 	Mode      string                 `toml:"mode" enum:"single,restart"` // a run is still going when the trigger fires: ignore it (single, the default) or begin anew
 	Enabled   *bool                  `toml:"enabled"`                    // default true
 }
@@ -320,6 +320,10 @@ func (c *compiler) source(text string, at config.Place) string {
 }
 
 func (c *compiler) output(name string, at config.Place) {
+	if strings.Contains(name, "/") {
+		at.Mistake("want the name of an output; to send to a topic use publish")
+		return
+	}
 	if !slices.Contains(c.house.Outputs, name) {
 		c.unknown("output", name, c.house.Outputs, at)
 	}

@@ -1,0 +1,301 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/eclipse/paho.golang/autopaho"
+	wire "github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/config"
+)
+
+func listen(t *testing.T, b *Broker, addresses ...string) []string {
+	t.Helper()
+	ch, err := b.Prepare(Config{Listen: addresses})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.Commit()
+	return b.Addrs()
+}
+
+// dial connects to one of Addrs.
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var nc net.Conn
+	var err error
+	switch {
+	case strings.HasPrefix(addr, "ws://"):
+		var ws *websocket.Conn
+		ws, _, err = websocket.Dial(ctx, addr+"/mqtt", &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
+		if err == nil {
+			nc = websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
+		}
+	case strings.HasPrefix(addr, "unix://"):
+		nc, err = net.Dial("unix", strings.TrimPrefix(addr, "unix://"))
+	default:
+		nc, err = net.Dial("tcp", addr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+// Paho's client for MQTT 5 over every kind of listener.
+func TestPaho(t *testing.T) {
+	b := open(t, Options{})
+	addrs := listen(t, b, "127.0.0.1:0", "ws://localhost:0", "unix://"+filepath.Join(t.TempDir(), "s"))
+	b.Publish(Message{Topic: "house/kept", Payload: []byte("old"), Retain: true, QoS: 1})
+	for _, addr := range addrs {
+		t.Run(addr[:4], func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			got := make(chan string, 10)
+			u, _ := url.Parse("mqtt://" + addr)
+			cm, err := autopaho.NewConnection(ctx, autopaho.ClientConfig{
+				ServerUrls:     []*url.URL{u},
+				KeepAlive:      20,
+				ConnectTimeout: 10 * time.Second,
+				OnConnectError: func(err error) { t.Log("paho:", err) },
+				AttemptConnection: func(context.Context, autopaho.ClientConfig, *url.URL) (net.Conn, error) {
+					return wire.NewThreadSafeConn(dial(t, addr)), nil // Paho writes a packet in pieces
+				},
+				ClientConfig: paho.ClientConfig{
+					ClientID:      "paho",
+					OnClientError: func(err error) { t.Log("paho:", err) },
+					OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
+						got <- r.Packet.Topic + " " + string(r.Packet.Payload)
+						return true, nil
+					}},
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { cm.Disconnect(ctx); <-cm.Done() }()
+			if err := cm.AwaitConnection(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := cm.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "house/#", QoS: 2}}}); err != nil {
+				t.Fatal(err)
+			}
+			if m := <-got; m != "house/kept old" {
+				t.Fatal(m)
+			}
+			for qos := range byte(3) {
+				if _, err := cm.Publish(ctx, &paho.Publish{Topic: "house/lamp", QoS: qos, Payload: []byte{'0' + qos}}); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case m := <-got:
+					if m != "house/lamp "+string('0'+qos) {
+						t.Fatal(m)
+					}
+				case <-ctx.Done():
+					t.Fatal("nothing came")
+				}
+			}
+		})
+	}
+}
+
+func TestReloadLeavesWhatStaysAlone(t *testing.T) {
+	b := open(t, Options{})
+	path := filepath.Join(t.TempDir(), "s")
+	first := listen(t, b, "127.0.0.1:0", "unix://"+path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+		t.Fatal(info.Mode(), err)
+	}
+	over := func(addr, id string) *client {
+		nc := dial(t, addr)
+		c := &client{t, nc, nil, 5}
+		c.r = newReader(nc)
+		c.send(connectPacket(id, 5))
+		c.want(packets.Connack)
+		return c
+	}
+	stays, goes := over(first[0], "stays"), over(first[1], "goes")
+
+	// A reload that fails, and one that is taken back, change nothing.
+	if _, err := b.Prepare(Config{Listen: []string{"127.0.0.1:0", "ws://127.0.0.1:0", first[0]}}); err == nil {
+		t.Fatal("a port that is taken was bound")
+	}
+	ch, err := b.Prepare(Config{Listen: []string{"ws://127.0.0.1:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.Undo()
+	if !slices.Equal(b.Addrs(), first) {
+		t.Fatal(b.Addrs())
+	}
+	stays.alive()
+	goes.alive()
+
+	second := listen(t, b, "ws://127.0.0.1:0", "127.0.0.1:0")
+	if second[1] != first[0] {
+		t.Fatal(second)
+	}
+	if why := goes.wantEnd(); why != packets.ErrAdministrativeAction.Code {
+		t.Errorf("ended with %#x", why)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the socket is still there")
+	}
+	stays.alive()
+	over(second[0], "new").alive()
+}
+
+func TestSocketOfAKilledProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, Options{})
+	if _, err := b.Prepare(Config{Listen: []string{"unix://" + path}}); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	listen(t, b, "unix://"+path)
+}
+
+func TestWebSocketRefusals(t *testing.T) {
+	b := open(t, Options{})
+	addr := strings.TrimPrefix(listen(t, b, "ws://127.0.0.1:0")[0], "ws://")
+	for _, c := range []struct{ path, host, origin string }{
+		{"/other", addr, ""},
+		{"/mqtt", addr, "http://evil.example"},
+		{"/mqtt", addr, "http://127.0.0.1:1"},
+		{"/mqtt", "evil.example", "http://evil.example"}, // a name that was pointed here
+	} {
+		r, _ := http.NewRequest("GET", "http://"+addr+c.path, nil)
+		r.Host = c.host
+		for k, v := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+			"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "mqtt", "Origin": c.origin} {
+			if v != "" {
+				r.Header.Set(k, v)
+			}
+		}
+		res, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode < 400 {
+			t.Errorf("%+v: %s", c, res.Status)
+		}
+	}
+	ws, _, err := websocket.Dial(t.Context(), "ws://"+addr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+		t.Error(err)
+	}
+}
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 3 {
+		b := open(t, Options{Receive: func(ctx context.Context, m Message) {
+			if m.Topic == "block" {
+				<-ctx.Done()
+			}
+		}})
+		addrs := listen(t, b, "127.0.0.1:0", "ws://127.0.0.1:0")
+		for _, addr := range addrs {
+			nc := dial(t, addr)
+			nc.Write(encode(connectPacket(addr, 4)))
+			nc.Write(encode(message("block", "x", 1, 1)))
+			dial(t, addr) // says nothing
+		}
+		raw := dial(t, strings.TrimPrefix(addrs[1], "ws://")) // no WebSocket yet
+		io.WriteString(raw, "GET / HT")
+		for b.Stats().Clients < 2 || b.Stats().Received < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		start := time.Now()
+		b.Close()
+		if d := time.Since(start); d > 3*time.Second {
+			t.Errorf("Close took %v", d)
+		}
+		if b.accepted.n.Load() != 0 || len(b.conns) != 0 {
+			t.Error(b.accepted.n.Load(), len(b.conns))
+		}
+	}
+	// The library's write goroutines end by themselves, a moment later.
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		var stacks bytes.Buffer
+		buf := make([]byte, 1<<20)
+		stacks.Write(buf[:runtime.Stack(buf, true)])
+		if s := stacks.String(); !strings.Contains(s, "broker.(*") && !strings.Contains(s, "mqtt.(*") {
+			break
+		} else if time.Since(start) > 10*time.Second {
+			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), s)
+		}
+	}
+}
+
+func TestConfigMistakes(t *testing.T) {
+	for _, c := range []struct{ toml, want string }{
+		{`listen = "x"`, "listen"},
+		{`listen = ["0.0.0.0:1883"]`, `config.toml:2:11: broker.listen[1] = "0.0.0.0:1883": until logins exist`},
+		{`listen = ["127.0.0.1:1", ":1883"]`, `until logins exist`},
+		{`listen = ["ws://192.168.1.2:80"]`, `until logins exist`},
+		{`listen = ["hearth.local:1883"]`, `until logins exist`},
+		{`listen = ["tls://127.0.0.1:8883"]`, `TLS does not exist yet`},
+		{`listen = ["http://127.0.0.1:80"]`, `http:// is unknown`},
+		{`listen = ["127.0.0.1"]`, `want a host and a port`},
+		{`listen = ["127.0.0.1:mqtt"]`, `port "mqtt" is none`},
+		{`listen = ["127.0.0.1:70000"]`, `port "70000" is none`},
+		{`listen = ["unix://rel"]`, `want an absolute path`},
+		{`listen = ["127.0.0.1:1883", "tcp://127.0.0.1:1883"]`, `listed twice`},
+		{`anonymous = false`, `config.toml:2:13: broker.anonymous = false: there are no logins yet`},
+	} {
+		var cfg struct {
+			Broker Config `toml:"broker"`
+		}
+		doc := config.Parse("config.toml", []byte("[broker]\n"+c.toml+"\n"), &cfg)
+		if err := doc.Err(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\ngot  %v\nwant %s", c.toml, err, c.want)
+		} else if len(doc.Mistakes()) != 1 {
+			t.Errorf("%s: %v", c.toml, err)
+		}
+		if c.want == "listen" {
+			continue
+		}
+		b := open(t, Options{})
+		if _, err := b.Prepare(cfg.Broker); err == nil {
+			t.Errorf("%s: Prepare takes it", c.toml)
+		}
+	}
+	var cfg struct {
+		Broker Config `toml:"broker"`
+	}
+	doc := config.Parse("config.toml", []byte(`[broker]
+anonymous = true
+listen = ["127.0.0.1:1883", "[::1]:1883", "localhost:0", "localhost:0", "ws://127.1.2.3:8083", "unix:///run/hearth/mqtt.sock"]`), &cfg)
+	if err := doc.Err(); err != nil {
+		t.Error(err)
+	}
+}

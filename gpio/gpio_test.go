@@ -1,0 +1,239 @@
+package gpio
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth/config"
+
+	"periph.io/x/conn/v3/gpio"
+	"pgregory.net/rapid"
+)
+
+func TestMistakesInTheConfig(t *testing.T) {
+	tests := []struct{ toml, want string }{
+		{"[output.lamp]\npin = \"17\"", `config.toml:2:7: output.lamp.pin = "17": want "GPIO17" for line 17 of the Raspberry Pi (which is not pin 17 of its header)`},
+		{"[output.lamp]\npin = \"gpio_07\"", `config.toml:2:7: output.lamp.pin = "gpio_07": want "GPIO7"`},
+		{"[output.lamp]\npin = \"GPIO07\"", `config.toml:2:7: output.lamp.pin = "GPIO07": want "GPIO7"`},
+		{"[output.lamp]\npin = \"\"", `config.toml:2:7: output.lamp.pin = "": want the name of a pin, such as "GPIO17"`},
+		{"[input.pir]\npin = \"GPIO17 \"", `config.toml:2:7: input.pir.pin = "GPIO17 ": want the name of a pin without spaces round it, such as "GPIO17"`},
+		{"[input.pir]\npin = \"/dev/gpiochip1\"", `config.toml:2:7: input.pir.pin = "/dev/gpiochip1": want the chip without its folder and a line, such as "gpiochip1:5"`},
+		{"[output.lamp]\npin = \"GPIO17\"\n[input.pir]\npin = \"GPIO17\"", `config.toml:4:7: input.pir.pin = "GPIO17": this pin is used twice, want another: output.lamp.pin has it too, at config.toml:2:7`},
+		{"[output.lamp]\npin = \"PIN11\"\n[input.lamp]\npin = \"gpiochip1:5\"", `config.toml:3:1: input.lamp = {…}: an output has this name, at config.toml:1:1: want another`},
+	}
+	for _, tt := range tests {
+		var cfg Config
+		err := config.Parse("config.toml", []byte(tt.toml), &cfg).Err()
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%s\n\tgives %v\n\twant  %s", tt.toml, err, tt.want)
+		}
+	}
+	// These are refused by the tags of the fields; the words are config's own.
+	for _, toml := range []string{
+		"[output.lamp]\nactive_low = true",
+		"[output.lamp]\npin = \"GPIO1\"\nsafe = \"of\"",
+		"[output.lamp]\npin = \"GPIO1\"\ninitial = \"hold\"",
+		"[input.pir]\npin = \"GPIO1\"\npull = \"high\"",
+		"[input.pir]\npin = \"GPIO1\"\ndebounce = \"11s\"",
+		"[input.pir]\npin = \"GPIO1\"\ndebounce = \"-1s\"",
+	} {
+		var cfg Config
+		mistakes := config.Parse("config.toml", []byte(toml), &cfg).Mistakes()
+		if len(mistakes) != 1 {
+			t.Errorf("%s\n\tgives %v, want one mistake", toml, mistakes)
+		}
+	}
+}
+
+func TestCoreDecides(t *testing.T) {
+	c := core{map[string]*outputState{"lamp": {Output: Output{Pin: "GPIO1"}}}}
+	if d, err := c.decide("lamp", true); err != nil || !slices.Equal(d, []drive{{"lamp", true}}) {
+		t.Errorf("lamp on gives %v, %v", d, err)
+	}
+	if c.outputs["lamp"].on {
+		t.Error("a decision alone changed the core")
+	}
+	c.accept(drive{"lamp", true})
+	if !c.outputs["lamp"].on {
+		t.Error("an accepted drive is not known")
+	}
+	if _, err := c.decide("door", true); err == nil {
+		t.Error("an output that does not exist was decided on")
+	}
+	if !c.changed("lamp", "lamp", Output{Pin: "GPIO1", ActiveLow: true}) || c.changed("lamp", "light", Output{Pin: "GPIO1"}) {
+		t.Error("an output keeps its state by its name, and only by that")
+	}
+}
+
+func TestFirstState(t *testing.T) {
+	on := &kept{Pin: "GPIO1", On: true}
+	for _, tt := range []struct {
+		initial, safe string
+		last          *kept
+		want          bool
+	}{
+		{"", "", nil, false},
+		{"", "", on, false}, // a crash while it was on
+		{"", "on", nil, true},
+		{"on", "", nil, true},
+		{"off", "on", nil, false},
+		{"", "hold", nil, false},
+		{"on", "hold", nil, true},
+		{"off", "hold", on, true},
+		{"on", "hold", &kept{Pin: "GPIO1"}, false},
+		{"on", "hold", &kept{Pin: "GPIO2"}, true}, // that was another wire
+	} {
+		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last); got != tt.want {
+			t.Errorf("initial %q, safe %q, last %+v: starts %v", tt.initial, tt.safe, tt.last, got)
+		}
+	}
+}
+
+// The filter is compared with the sentence that describes it, on a raw level
+// sampled each millisecond: a level counts once it has been stable so long.
+func TestDebounceIsWhatItSays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		stable := rapid.IntRange(0, 8).Draw(t, "stable")
+		raw := rapid.SliceOfN(rapid.Bool(), 1, 100).Draw(t, "raw")
+		asked := rapid.SliceOfN(rapid.Bool(), len(raw), len(raw)).Draw(t, "asked") // pass is called at these times only
+
+		zero := time.Unix(0, 0)
+		at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
+		var want, got []string
+		counts, level, since := false, false, 0
+		for ms, r := range raw {
+			if level != counts && ms-since >= stable { // it was stable up to here
+				counts = level
+				want = append(want, fmt.Sprint(since+stable, counts))
+			}
+			if r != level {
+				level, since = r, ms
+				if stable == 0 {
+					counts = level
+					want = append(want, fmt.Sprint(ms, counts))
+				}
+			}
+		}
+
+		d := debounce{stable: time.Duration(stable) * time.Millisecond}
+		note := func(settled bool, t time.Time) {
+			if settled {
+				got = append(got, fmt.Sprint(t.Sub(zero).Milliseconds(), bool(d.level)))
+			}
+		}
+		level = false
+		for ms, r := range raw {
+			if asked[ms] {
+				note(d.pass(at(ms)))
+			}
+			if r != level {
+				level = r
+				note(d.edge(gpio.Level(r), at(ms)))
+			}
+		}
+		note(d.pass(at(len(raw) - 1)))
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	})
+}
+
+func TestDebounceSaysWhenToAsk(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	d := debounce{stable: 50 * time.Millisecond}
+	if w := d.wait(at(0)); w >= 0 {
+		t.Errorf("nothing happened, wait %v", w)
+	}
+	d.edge(gpio.High, at(10))
+	if w := d.wait(at(20)); w != 40*time.Millisecond {
+		t.Errorf("wait %v", w)
+	}
+	if w := d.wait(at(99)); w != 0 {
+		t.Errorf("overdue, wait %v", w)
+	}
+}
+
+// Chips as they are found on real boards.
+func TestNamesOfKernelLines(t *testing.T) {
+	names := func(n int, set map[int]string) []string {
+		lines := make([]string, n)
+		for i, name := range set {
+			lines[i] = name
+		}
+		return lines
+	}
+	tests := []struct {
+		board string
+		chips []*kernelChip
+		want  map[string]string
+	}{
+		{"Raspberry Pi 4, where the kernel names some lines after their second use",
+			[]*kernelChip{
+				{name: "gpiochip0", label: "pinctrl-bcm2711", lines: names(58, map[int]string{14: "TXD1", 17: "GPIO17"})},
+				{name: "gpiochip1", label: "raspberrypi-exp-gpio", lines: names(8, map[int]string{0: "BT_ON", 3: "GPIO17"})},
+			},
+			map[string]string{"GPIO17": "gpiochip0:17", "TXD1": "gpiochip0:14", "GPIO14": "gpiochip0:14", "BT_ON": "gpiochip1:0", "gpiochip1:3": "gpiochip1:3"}},
+		{"Raspberry Pi 5, where the header is on a later chip that has two names",
+			[]*kernelChip{
+				{name: "gpiochip10", label: "gpio-brcmstb@107d508500", lines: names(32, map[int]string{4: "PWR_GPIO"})},
+				{name: "gpiochip0", aliases: []string{"gpiochip4"}, label: "pinctrl-rp1", lines: names(54, map[int]string{17: "GPIO17"})},
+			},
+			map[string]string{"GPIO17": "gpiochip0:17", "gpiochip4:17": "gpiochip0:17", "gpiochip10:4": "gpiochip10:4", "PWR_GPIO": "gpiochip10:4"}},
+		{"a board that names nothing",
+			[]*kernelChip{
+				{name: "gpiochip0", label: "i2c-expander", lines: names(8, map[int]string{0: "LED"})},
+				{name: "gpiochip1", label: "soc", lines: names(32, nil)},
+			},
+			map[string]string{"GPIO5": "gpiochip1:5", "LED": "gpiochip0:0"}},
+	}
+	for _, tt := range tests {
+		b := newKernelBank(tt.chips)
+		for name, want := range tt.want {
+			if p, err := b.ByName(name); err != nil || p.String() != want {
+				t.Errorf("%s: %s is %v (%v), want %s", tt.board, name, p, err, want)
+			}
+		}
+	}
+	b := newKernelBank(tests[2].chips)
+	_, err := b.ByName("GPIO17")
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = b.ByName("GPIO40")
+	wantError(t, err, `pins of the kernel: no pin "GPIO40", did you mean "GPIO`)
+	if slices.ContainsFunc(b.Names(), func(n string) bool { return strings.HasPrefix(n, "gpiochip1:") }) {
+		t.Errorf("names are %v: a line is listed by its best name only", b.Names())
+	}
+}
+
+func TestTheSameLineByTwoNames(t *testing.T) {
+	bank := newKernelBank([]*kernelChip{{name: "gpiochip0", label: "pinctrl-rp1", lines: []string{"LED", ""}}})
+	_, err := Open(configured(t, "[output.a]\npin = \"LED\"\n[output.b]\npin = \"gpiochip0:0\""), Options{Bank: bank})
+	wantError(t, err, "b on gpiochip0:0: that is the same line as a on LED")
+}
+
+func TestNoChip(t *testing.T) {
+	_, err := openKernel(t.TempDir())
+	wantError(t, err, "no GPIO chip in ")
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/gpiochip0", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = openKernel(dir)
+	wantError(t, err, "no GPIO chip can be opened", "gpiochip0: not a GPIO chip")
+}
+
+// What is not held is not touched, not even to read it.
+func TestAKernelPinThatIsNotHeld(t *testing.T) {
+	p := &kernelPin{chip: &kernelChip{name: "gpiochip0"}, offset: 3}
+	if l, err := p.Level(); l || err == nil {
+		t.Errorf("level %v, error %v", l, err)
+	}
+	if p.WaitForEdge(-1) || p.Function() != "" || p.Halt() != nil || p.PWM(0, 0) == nil {
+		t.Error("it acts as if it were held")
+	}
+}

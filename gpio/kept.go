@@ -1,0 +1,137 @@
+package gpio
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"hearth/store"
+)
+
+// kept is what the store holds of an output: enough to make it safe when the
+// configuration can't be read, and to go on where safe = "hold". It is written
+// within a second of an accepted command.
+type kept struct {
+	Pin       string `json:"pin"`
+	ActiveLow bool   `json:"active_low,omitempty"`
+	Safe      string `json:"safe,omitempty"`
+	On        bool   `json:"on"`
+}
+
+const keptWithin = time.Second
+
+func (k kept) output() Output {
+	return Output{Pin: k.Pin, ActiveLow: k.ActiveLow, Safe: k.Safe}
+}
+
+// keptOutputs is what the store holds, by name. The error names records that
+// make no sense; the others are there all the same.
+func keptOutputs(st *store.Store) (map[string]kept, error) {
+	all := map[string]kept{}
+	if st == nil {
+		return all, nil
+	}
+	var wrong []error
+	for name, value := range st.Each(store.Output) {
+		var k kept
+		if err := json.Unmarshal(value, &k); err != nil {
+			wrong = append(wrong, fmt.Errorf("kept output %s: %w", name, err))
+			continue
+		}
+		all[name] = k
+	}
+	return all, errors.Join(wrong...)
+}
+
+// keep puts the accepted state of an output into the store, forget takes the
+// output out of it. Both only note it; the store writes in its own time.
+func keep(st *store.Store, name string, k kept) {
+	if st == nil {
+		return
+	}
+	value, err := json.Marshal(k)
+	if err != nil {
+		panic(err) // strings and booleans always encode
+	}
+	st.Put(store.Record{Kind: store.Output, Key: name, Value: value}, keptWithin, nil)
+}
+
+func forget(st *store.Store, name string) {
+	if st != nil {
+		st.Put(store.Record{Kind: store.Output, Key: name}, keptWithin, nil)
+	}
+}
+
+// Safe gives the last accepted outputs their safe level, all at once, without
+// any configuration: after a crash, or when there is none that can be read. It
+// lets the pins go again; that a released pin keeps its level is up to the
+// kernel (those of Raspberry Pi OS do). Outputs with safe = "hold" are left
+// alone. The error names each output that could not be made safe, within a
+// second at most, and why; one that another process holds, such as a hub that
+// still runs, is among them.
+func Safe(bank Bank, st *store.Store) error {
+	outputs, wrong := keptOutputs(st)
+	var tasks []task
+	for name, k := range outputs {
+		tasks = append(tasks, task{what(name, k.Pin), func() error { return makeSafe(bank, k) }})
+	}
+	return errors.Join(wrong, together(acquireLimit, tasks))
+}
+
+// makeSafe drives an output that nobody holds to its safe level.
+func makeSafe(bank Bank, k kept) error {
+	on, hold := safe(k.output())
+	if hold {
+		return nil
+	}
+	pin, err := bank.ByName(k.Pin)
+	if err != nil {
+		return err
+	}
+	if err := pin.Out(k.output().level(on)); err != nil {
+		return err
+	}
+	return pin.Halt()
+}
+
+// what is how errors and logs call an output or input.
+func what(name, pin string) string { return fmt.Sprintf("%s on %s", name, pin) }
+
+// A task is one thing to do on one line.
+type task struct {
+	what string
+	do   func() error
+}
+
+// together does all tasks at once and waits for them, but not longer than limit.
+// The error names each task that failed or has not ended; the latter goes on
+// and what it finds then is lost, unless it looks after that itself.
+func together(limit time.Duration, tasks []task) error {
+	type result struct {
+		i   int
+		err error
+	}
+	results := make(chan result, len(tasks))
+	for i, t := range tasks {
+		go func() { results <- result{i, t.do()} }()
+	}
+	errs := make([]error, len(tasks))
+	for i, t := range tasks {
+		errs[i] = fmt.Errorf("%s: no answer within %v", t.what, limit)
+	}
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for range tasks {
+		select {
+		case r := <-results:
+			errs[r.i] = nil
+			if r.err != nil {
+				errs[r.i] = fmt.Errorf("%s: %w", tasks[r.i].what, r.err)
+			}
+		case <-timeout.C:
+			return errors.Join(errs...)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,694 @@
+package gpio
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"hearth/devices"
+	"hearth/store"
+
+	"github.com/warthog618/go-gpiocdev"
+	"periph.io/x/conn/v3/gpio"
+)
+
+// TestKernel drives lines of a real kernel: those of gpio-sim, in a virtual
+// machine that vm/run.sh starts. What is seen from outside comes from the
+// kernel, not from us: the value and pull of each simulated line, trace events,
+// and go-gpiocdev as the other program.
+func TestKernel(t *testing.T) {
+	if os.Getenv("HEARTH_VM") == "" {
+		t.Skip("NOT TESTED: this machine has no simulated kernel lines. Run vm/run.sh (about half a minute, after a first download of 210 MB).")
+	}
+	m := newMachine(t)
+	t.Run("names", m.names)
+	t.Run("start without a pulse", m.startWithoutAPulse)
+	t.Run("reading changes nothing", m.readingChangesNothing)
+	t.Run("switching", m.switching)
+	t.Run("pull", m.pulls)
+	t.Run("edges", m.edges)
+	t.Run("lost edges", m.lostEdges)
+	t.Run("debounce", m.debounce)
+	t.Run("waiting", m.waiting)
+	t.Run("busy", m.busy)
+	t.Run("reload", m.reload)
+	t.Run("direction", m.direction)
+	t.Run("nothing is left behind", m.nothingIsLeft)
+	t.Run("killed", m.killed)
+	t.Run("chip removed and back", m.removed) // last: it takes the chip away
+}
+
+// machine is the test machine seen from outside the kernel's GPIO device.
+type machine struct {
+	sim string // the folder of the simulated chip in sysfs
+	dev string // gpiochip0
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	sims, err := filepath.Glob("/sys/devices/platform/gpio-sim.*/gpiochip*/sim_gpio0")
+	if err != nil || len(sims) != 1 {
+		t.Fatalf("simulated chips: %v, %v", sims, err)
+	}
+	sim := filepath.Dir(sims[0])
+	return &machine{sim: sim, dev: filepath.Base(sim)}
+}
+
+func (m *machine) attr(t *testing.T, line int, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("%s/sim_gpio%d/%s", m.sim, line, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (m *machine) wantValue(t *testing.T, line int, want string) {
+	t.Helper()
+	if got := m.attr(t, line, "value"); got != want {
+		t.Errorf("the value of line %d is %s, want %s", line, got, want)
+	}
+}
+
+// pull puts a level on a line from outside.
+func (m *machine) pull(t *testing.T, line int, l gpio.Level) {
+	t.Helper()
+	to := "pull-down"
+	if l {
+		to = "pull-up"
+	}
+	if err := os.WriteFile(fmt.Sprintf("%s/sim_gpio%d/pull", m.sim, line), []byte(to), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const tracing = "/sys/kernel/tracing/"
+
+// trace is what the kernel did to lines while do ran: "set 1", "out". It numbers
+// lines over all chips, so do should use one line only.
+func trace(t *testing.T, do func()) []string {
+	t.Helper()
+	write := func(file, text string) {
+		if err := os.WriteFile(tracing+file, []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("trace", "")
+	write("events/gpio/enable", "1")
+	do()
+	write("events/gpio/enable", "0")
+	b, err := os.ReadFile(tracing + "trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for line := range strings.Lines(string(b)) {
+		// … gpio_value: 512 set 1      … gpio_direction: 512 out (0)
+		f := strings.Fields(line)
+		switch i := slices.IndexFunc(f, func(s string) bool { return s == "gpio_value:" || s == "gpio_direction:" }); {
+		case i < 0 || strings.HasPrefix(line, "#"):
+		case f[i] == "gpio_value:":
+			events = append(events, f[i+2]+" "+f[i+3])
+		default:
+			events = append(events, f[i+2])
+		}
+	}
+	return events
+}
+
+// info is the line as another program sees it.
+func (m *machine) info(t *testing.T, line int) gpiocdev.LineInfo {
+	t.Helper()
+	c, err := gpiocdev.NewChip(m.dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	info, err := c.LineInfo(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func kernel(t *testing.T) Bank {
+	t.Helper()
+	b, err := OpenKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A hub that writes down what it hears, with real time.
+type listener struct {
+	mu    sync.Mutex
+	heard []devices.Reading
+	full  chan struct{}
+}
+
+func (l *listener) options(bank Bank) Options {
+	began := time.Now()
+	return Options{
+		Bank: bank,
+		Now:  func() devices.Now { return devices.Now{Mono: time.Since(began), Wall: time.Now(), Known: true} },
+		Feed: func(r devices.Reading) {
+			if l.full != nil {
+				<-l.full
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.heard = append(l.heard, r)
+		},
+	}
+}
+
+func (l *listener) readings() []devices.Reading {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.heard)
+}
+
+// waitFor gives the machine, which is slow, a long time for something short.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func openPins(t *testing.T, toml string, opt Options) *Pins {
+	t.Helper()
+	p, err := Open(configured(t, toml), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func closePins(t *testing.T, p *Pins) {
+	t.Helper()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (m *machine) names(t *testing.T) {
+	// As on a Raspberry Pi 5: a second name for the chip.
+	link := "/dev/gpiochip9"
+	if err := os.Symlink(m.dev, link); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(link)
+	b := kernel(t)
+	if n := len(b.Names()); n != 28 {
+		t.Errorf("%d pins: %v", n, b.Names())
+	}
+	p, err := b.ByName("GPIO17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{m.dev + ":17", "gpiochip9:17"} {
+		if q, err := b.ByName(name); err != nil || q != p {
+			t.Errorf("%s is %v, %v, want the pin %v", name, q, err, p)
+		}
+	}
+}
+
+// Every start of an output is one request to the kernel: the level, then the
+// direction, and nothing else up to the first command. (Reading back shows as
+// a get; Close sets the safe level, which is the same.)
+func (m *machine) startWithoutAPulse(t *testing.T) {
+	const starts = 100
+	for _, activeLow := range []bool{false, true} {
+		off := gpio.Level(activeLow)
+		set, get := fmt.Sprintf("set %d", levelNumber(off)), fmt.Sprintf("get %d", levelNumber(off))
+		m.pull(t, 17, off) // as the relay board does
+		events := trace(t, func() {
+			for range starts {
+				var hub listener
+				p := openPins(t, fmt.Sprintf("[output.relay]\npin = \"GPIO17\"\nactive_low = %v", activeLow), hub.options(kernel(t)))
+				waitFor(t, "first reading", func() bool { return len(hub.readings()) == 1 })
+				m.wantValue(t, 17, fmt.Sprint(levelNumber(off)))
+				closePins(t, p)
+			}
+		})
+		want := slices.Repeat([]string{set, "out", get, set, get}, starts)
+		if !slices.Equal(events, want) {
+			t.Errorf("active_low = %v: the kernel did %v", activeLow, events)
+		}
+		on := fmt.Sprintf("set %d", levelNumber(!off))
+		t.Logf("active_low = %v: %d starts, %d events, %q among them: %v", activeLow, starts, len(events), on, slices.Contains(events, on))
+	}
+}
+
+func levelNumber(l gpio.Level) int {
+	if l {
+		return 1
+	}
+	return 0
+}
+
+func (m *machine) readingChangesNothing(t *testing.T) {
+	p, err := kernel(t).ByName("GPIO5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Out(gpio.High); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Halt()
+	events := trace(t, func() {
+		for range 1000 {
+			if l := p.Read(); !l {
+				t.Fatal("it reads Low")
+			}
+		}
+	})
+	for _, e := range events {
+		if e != "get 1" {
+			t.Fatalf("reading made %q", e)
+		}
+	}
+	m.wantValue(t, 5, "1")
+	if info := m.info(t, 5); info.Config.Direction != gpiocdev.LineDirectionOutput || info.Consumer != "hearth" {
+		t.Errorf("%+v", info)
+	}
+	t.Logf("1000 reads: %d events, all of them reads", len(events))
+}
+
+func (m *machine) switching(t *testing.T) {
+	var hub listener
+	p := openPins(t, "[output.lamp]\npin = \"GPIO6\"\n[output.relay]\npin = \"GPIO7\"\nactive_low = true", hub.options(kernel(t)))
+	for _, on := range []bool{true, false, true} {
+		if err := errors.Join(p.Set("lamp", on), p.Set("relay", on)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "readings", func() bool { return len(hub.readings()) == 8 })
+	m.wantValue(t, 6, "1")
+	m.wantValue(t, 7, "0")
+	began := time.Now()
+	const n = 1000
+	for i := range n {
+		if err := p.Set("lamp", i%2 == 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "readings", func() bool { return len(hub.readings()) == 8+n })
+	t.Logf("%d commands switched and read back in %v", n, time.Since(began).Round(time.Millisecond))
+	began = time.Now()
+	closePins(t, p)
+	t.Logf("Close took %v", time.Since(began).Round(time.Millisecond))
+	for line := 6; line <= 7; line++ {
+		if info := m.info(t, line); info.Used {
+			t.Errorf("after Close: %+v", info)
+		}
+	}
+}
+
+func (m *machine) pulls(t *testing.T) {
+	p, err := kernel(t).ByName("GPIO8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Halt()
+	for _, tt := range []struct {
+		pull gpio.Pull
+		want gpio.Level
+	}{{gpio.PullUp, gpio.High}, {gpio.PullDown, gpio.Low}} {
+		if err := p.In(tt.pull, gpio.NoEdge); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Read(); got != tt.want || p.Pull() != tt.pull {
+			t.Errorf("%v: it reads %v, pull %v", tt.pull, got, p.Pull())
+		}
+	}
+	if err := p.In(gpio.Float, gpio.NoEdge); err != nil {
+		t.Errorf("without a pull: %v", err)
+	}
+}
+
+// Forty quick edges arrive, each with its time and in order.
+func (m *machine) edges(t *testing.T) {
+	m.pull(t, 9, gpio.Low)
+	p, err := kernel(t).ByName("GPIO9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.In(gpio.PullNoChange, gpio.BothEdges); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Halt()
+	began := time.Now()
+	const n = 40
+	for i := range n {
+		m.pull(t, 9, gpio.Level(i%2 == 0))
+	}
+	ended := time.Now()
+	last := began
+	for i := range n {
+		e, err := p.(edger).NextEdge(time.Second)
+		if err != nil {
+			t.Fatalf("edge %d: %v", i+1, err)
+		}
+		if e.Seq != uint32(i+1) || e.Level != gpio.Level(i%2 == 0) || e.At.Before(last.Add(-time.Millisecond)) || e.At.After(ended.Add(time.Millisecond)) {
+			t.Errorf("edge %d is %+v, between %v and %v", i+1, e, last, ended)
+		}
+		last = e.At
+	}
+	if e, err := p.(edger).NextEdge(0); err != errTimeout {
+		t.Errorf("one more: %+v, %v", e, err)
+	}
+	t.Logf("%d of %d edges, %v apart", n, n, (ended.Sub(began) / n).Round(time.Microsecond))
+}
+
+// More edges than the kernel keeps, while the hub takes nothing: they are
+// counted as lost, and the last word is the level that the line has.
+func (m *machine) lostEdges(t *testing.T) {
+	m.pull(t, 10, gpio.Low)
+	hub := listener{full: make(chan struct{})}
+	p := openPins(t, "[input.meter]\npin = \"GPIO10\"", hub.options(kernel(t)))
+	const n = 1501
+	for i := range n {
+		m.pull(t, 10, gpio.Level(i%2 == 0))
+	}
+	close(hub.full)
+	waitFor(t, "last level", func() bool {
+		h := hub.readings()
+		return len(h) > 300 && h[len(h)-1].Value == true && p.Inputs()[0].Lost > 0
+	})
+	time.Sleep(200 * time.Millisecond)
+	h := hub.readings()
+	i := p.Inputs()[0]
+	if h[len(h)-1].Value != true || !i.On {
+		t.Errorf("last heard %+v, input is %+v", h[len(h)-1], i)
+	}
+	t.Logf("%d edges: %d lost, %d readings, and the level is right", n, i.Lost, len(h))
+	closePins(t, p)
+}
+
+func (m *machine) debounce(t *testing.T) {
+	m.pull(t, 11, gpio.Low)
+	var hub listener
+	p := openPins(t, "[input.button]\npin = \"GPIO11\"\ndebounce = \"50ms\"", hub.options(kernel(t)))
+	waitFor(t, "first reading", func() bool { return len(hub.readings()) == 1 })
+	bursts := 20
+	for b := range bursts {
+		for i := range 21 {
+			m.pull(t, 11, gpio.Level(i%2 == 0) != gpio.Level(b%2 == 1))
+		}
+		settled := time.Now()
+		waitFor(t, "the settled level", func() bool { return len(hub.readings()) == b+2 })
+		r := hub.readings()[b+1]
+		if r.Value != (b%2 == 0) {
+			t.Fatalf("burst %d ended as %v", b, r.Value)
+		}
+		if late := time.Since(settled); b == 0 {
+			t.Logf("told %v after the last bounce", late.Round(time.Millisecond))
+		}
+	}
+	time.Sleep(200 * time.Millisecond)
+	if n := len(hub.readings()); n != bursts+1 {
+		t.Errorf("%d readings", n)
+	}
+	t.Logf("%d bursts of 21 edges: %d readings", bursts, len(hub.readings())-1)
+	closePins(t, p)
+}
+
+func (m *machine) waiting(t *testing.T) {
+	p, err := kernel(t).ByName("GPIO12")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.In(gpio.PullDown, gpio.BothEdges); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if p.WaitForEdge(100 * time.Millisecond) {
+		t.Error("an edge out of nothing")
+	}
+	if d := time.Since(began); d < 100*time.Millisecond {
+		t.Errorf("waited only %v", d)
+	}
+	done := make(chan bool)
+	go func() { done <- p.WaitForEdge(-1) }()
+	select {
+	case <-done:
+		t.Error("WaitForEdge(-1) did not wait")
+	case <-time.After(300 * time.Millisecond):
+	}
+	m.pull(t, 12, gpio.High)
+	if !<-done {
+		t.Error("WaitForEdge(-1) missed the edge")
+	}
+	go func() { done <- p.WaitForEdge(-1) }()
+	time.Sleep(50 * time.Millisecond)
+	if err := p.Halt(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case edge := <-done:
+		if edge {
+			t.Error("Halt came out as an edge")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Halt does not end WaitForEdge")
+	}
+}
+
+func (m *machine) busy(t *testing.T) {
+	other, err := gpiocdev.RequestLine(m.dev, 13, gpiocdev.AsOutput(0), gpiocdev.WithConsumer("heating-script"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := configured(t, "[output.boiler]\npin = \"GPIO13\"\n[output.lamp]\npin = \"GPIO14\"")
+	var hub listener
+	bank := kernel(t)
+	_, err = Open(cfg, hub.options(bank))
+	wantError(t, err, `output boiler on GPIO13: `+m.dev+`:13 is held by "heating-script": device or resource busy`)
+	if !errors.Is(err, syscall.EBUSY) {
+		t.Error("the error hides that the line is busy")
+	}
+	if m.info(t, 14).Used {
+		t.Error("the other line is still held")
+	}
+	t.Log(err)
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(cfg, hub.options(bank)) // the same bank: a line that failed can be tried again
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := m.info(t, 13); info.Consumer != "hearth" {
+		t.Errorf("%+v", info)
+	}
+	if _, err := gpiocdev.RequestLine(m.dev, 13, gpiocdev.AsInput); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("another program asks for our line and gets %v", err)
+	}
+	closePins(t, p)
+}
+
+// A setting that matters later does nothing to the pin. A pin that goes to an
+// output with another name is written once, and never let go.
+func (m *machine) reload(t *testing.T) {
+	var hub listener
+	p := openPins(t, "[output.lamp]\npin = \"GPIO24\"\ninitial = \"on\"", hub.options(kernel(t)))
+	waitFor(t, "first reading", func() bool { return len(hub.readings()) == 1 })
+	events := trace(t, func() {
+		for i, toml := range []string{
+			"[output.lamp]\npin = \"GPIO24\"\ninitial = \"on\"\nsafe = \"hold\"",
+			"[output.light]\npin = \"GPIO24\"\ninitial = \"on\"",
+		} {
+			c, err := p.Prepare(configured(t, toml))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Commit()
+			waitFor(t, "reading", func() bool { return len(hub.readings()) == 1+i })
+		}
+	})
+	if want := []string{"set 1", "get 1"}; !slices.Equal(events, want) {
+		t.Errorf("the kernel did %v, want %v", events, want)
+	}
+	closePins(t, p)
+}
+
+func (m *machine) direction(t *testing.T) {
+	m.pull(t, 16, gpio.High)
+	var hub listener
+	p := openPins(t, "[output.a]\npin = \"GPIO15\"\ninitial = \"on\"\n[input.b]\npin = \"GPIO16\"", hub.options(kernel(t)))
+	c, err := p.Prepare(configured(t, "[output.a]\npin = \"GPIO16\"\ninitial = \"on\"\n[input.b]\npin = \"GPIO15\"\npull = \"up\""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Commit()
+	waitFor(t, "both to be on", func() bool { return p.Outputs()[0].On && p.Inputs()[0].On })
+	m.wantValue(t, 16, "1")
+	if a, b := p.Outputs()[0], p.Inputs()[0]; a.Fault != "" || b.Fault != "" {
+		t.Errorf("%+v %+v", a, b)
+	}
+	closePins(t, p)
+}
+
+func (m *machine) nothingIsLeft(t *testing.T) {
+	descriptors := func() int {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(d)
+	}
+	bank := kernel(t)
+	var files, routines int
+	const rounds = 200
+	for i := range rounds {
+		var hub listener
+		p := openPins(t, "[output.a]\npin = \"GPIO18\"\n[input.b]\npin = \"GPIO19\"\ndebounce = \"5ms\"", hub.options(bank))
+		closePins(t, p)
+		if i == 10 {
+			files, routines = descriptors(), runtime.NumGoroutine()
+		}
+	}
+	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= routines })
+	if n := descriptors(); n > files {
+		t.Errorf("%d descriptors, before %d", n, files)
+	}
+	t.Logf("%d rounds: %d goroutines, %d descriptors, as after ten", rounds, runtime.NumGoroutine(), descriptors())
+}
+
+// TestVictim is the hub that killed kills: it switches two outputs on and waits.
+func TestVictim(t *testing.T) {
+	dir := os.Getenv("HEARTH_VM_VICTIM")
+	if dir == "" {
+		t.Skip("only for TestKernel/killed")
+	}
+	st, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hub listener
+	opt := hub.options(kernel(t))
+	opt.Store = st
+	p := openPins(t, killedConfig, opt)
+	if err := errors.Join(p.Set("boiler", true), p.Set("night_light", true)); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "both to be on", func() bool { return p.Outputs()[0].On && p.Outputs()[1].On })
+	if err := st.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("victim is ready")
+	time.Sleep(time.Hour)
+}
+
+const killedConfig = `
+	[output.boiler]
+	pin = "GPIO20"
+	active_low = true
+	[output.night_light]
+	pin = "GPIO21"
+	safe = "hold"
+`
+
+func (m *machine) killed(t *testing.T) {
+	m.pull(t, 20, gpio.High) // the relay board
+	dir := t.TempDir()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestVictim$", "-test.v")
+	cmd.Env = append(os.Environ(), "HEARTH_VM_VICTIM="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := false
+	for s := bufio.NewScanner(out); !ready && s.Scan(); {
+		ready = strings.Contains(s.Text(), "victim is ready")
+	}
+	if !ready {
+		t.Fatal("the victim did not get ready: ", cmd.Wait())
+	}
+	m.wantValue(t, 20, "0")
+	m.wantValue(t, 21, "1")
+
+	began := time.Now()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // says that it was killed
+	t.Logf("SIGKILL: boiler (active low, on) was 0 and is %s, night_light was 1 and is %s; held: %v, %v",
+		m.attr(t, 20, "value"), m.attr(t, 21, "value"), m.info(t, 20).Used, m.info(t, 21).Used)
+
+	st, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	bank := kernel(t)
+	events := trace(t, func() {
+		if err := Safe(bank, st); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("Safe, %v after the kill: %v; boiler is %s", time.Since(began).Round(time.Millisecond), events, m.attr(t, 20, "value"))
+	if !slices.Equal(events, []string{"set 1", "out"}) {
+		t.Errorf("Safe did %v", events)
+	}
+	m.wantValue(t, 20, "1")
+
+	// The next start goes on where safe = "hold".
+	var hub listener
+	opt := hub.options(bank)
+	opt.Store = st
+	p := openPins(t, killedConfig, opt)
+	waitFor(t, "first readings", func() bool { return len(hub.readings()) == 2 })
+	m.wantValue(t, 20, "1")
+	m.wantValue(t, 21, "1")
+	closePins(t, p)
+}
+
+// A chip that is unplugged: a command finds out, and Close says that the output
+// could not be made safe. When it is back, this kernel gives it another number;
+// a new start finds it by the names of its lines.
+func (m *machine) removed(t *testing.T) {
+	live := func(on string) {
+		t.Helper()
+		if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const config = "[output.lamp]\npin = \"GPIO22\"\n[input.pir]\npin = \"GPIO23\""
+	var hub listener
+	p := openPins(t, config, hub.options(kernel(t)))
+	waitFor(t, "first readings", func() bool { return len(hub.readings()) == 2 })
+	live("0")
+	if err := p.Set("lamp", true); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a fault", func() bool { return p.Outputs()[0].Fault != "" })
+	t.Logf("without the chip: output %q, input %q", p.Outputs()[0].Fault, p.Inputs()[0].Fault)
+	err := p.Close()
+	wantError(t, err, "output lamp on GPIO22", "no such device")
+	live("1")
+	p = openPins(t, config, hub.options(kernel(t)))
+	waitFor(t, "both", func() bool { return p.Outputs()[0].Known && p.Inputs()[0].Known })
+	chips, err := filepath.Glob("/dev/gpiochip*")
+	t.Logf("and back: %v, %v", chips, err)
+	closePins(t, p)
+}

@@ -1,0 +1,68 @@
+package hub
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hearth/devices"
+)
+
+// A Clock tells the time in the two ways that a house needs it.
+type Clock struct {
+	Mono  func() time.Duration // since boot; never steps
+	Wall  func() time.Time
+	Known func() bool // whether Wall has been set by something to be trusted
+	Boot  string      // names this life of the machine, to which Mono belongs
+}
+
+// SystemClock is the machine's own. With trust the wall clock counts as known
+// from the start, as on a machine with a clock chip of its own.
+func SystemClock(trust bool) Clock {
+	started := time.Now()
+	var since unix.Timespec
+	base := time.Duration(0)
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &since) == nil {
+		base = time.Duration(since.Nano())
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		boot = []byte(started.String()) // not Linux: each start counts as a boot
+	}
+	return Clock{
+		Mono:  func() time.Duration { return base + time.Since(started) },
+		Wall:  time.Now,
+		Known: func() bool { return trust || clockSynchronized() },
+		Boot:  strings.TrimSpace(string(boot)),
+	}
+}
+
+// clockSynchronized asks the kernel whether a time service steers its clock
+// (adjtimex(2), STA_UNSYNC clear), and systemd-timesyncd whether it ever did.
+func clockSynchronized() bool {
+	var t syscall.Timex
+	const staUnsync, timeError = 0x40, 5
+	if state, err := syscall.Adjtimex(&t); err == nil && state != timeError && t.Status&staUnsync == 0 {
+		return true
+	}
+	_, err := os.Stat("/run/systemd/timesync/synchronized")
+	return err == nil
+}
+
+// now is the present moment in the house's time zone. Any goroutine may ask.
+func (h *Hub) now() devices.Now {
+	return devices.Now{Mono: h.clock.Mono(), Wall: h.clock.Wall().In(h.known.Load().zone), Known: h.clockKnown.Load()}
+}
+
+// lookAtClock asks whether the wall clock is to be trusted, until it is: NTP may
+// come long after the start.
+func (h *Hub) lookAtClock() {
+	if h.clockKnown.Load() || !h.clock.Known() {
+		return
+	}
+	h.clockKnown.Store(true)
+	h.log.Info("the clock is known to be right", "time", h.now().Wall)
+}

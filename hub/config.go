@@ -1,0 +1,115 @@
+package hub
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	_ "time/tzdata" // a Pi's image may lack the zones
+
+	"hearth/broker"
+	"hearth/config"
+	"hearth/devices"
+	"hearth/gpio"
+	"hearth/rules"
+	"hearth/web"
+)
+
+// Config is the whole of config.toml: each part belongs to the package that
+// obeys it.
+type Config struct {
+	Hub    Settings      `toml:"hub"`
+	Broker broker.Config `toml:"broker"`
+	Web    web.Config    `toml:"web"`
+	Pins                 // [output.x] and [input.x]
+	Logic                // [link.x] and [rule.x]
+
+	path string
+}
+
+// Pins and Logic are other packages' parts under names of their own, because
+// both lie at the top of the file.
+type (
+	Pins  = gpio.Config
+	Logic = rules.Config
+)
+
+// Settings are the hub's own.
+type Settings struct {
+	Name     string `toml:"name" eg:"\"home\""`              // what the page is headed with; default "home"
+	Data     string `toml:"data" eg:"\"hearth-data\""`       // folder of all that is kept, relative to the file; default see DataDir
+	Timezone string `toml:"timezone" eg:"\"Europe/Berlin\""` // default: the machine's
+	Clock    string `toml:"clock" enum:"auto,trust"`         // auto (default): times of day wait until a time service has set the clock; trust: it is right from the start
+}
+
+// Check looks up the time zone.
+func (s Settings) Check(at config.Place) {
+	if _, err := time.LoadLocation(s.Timezone); err != nil {
+		at.Key("timezone").Mistake("no such time zone: want one such as \"Europe/Berlin\"")
+	}
+}
+
+// Load reads a house from path and its includes and checks it as a whole. The
+// configuration is to be used only if doc.Err() is nil; the names in it are
+// then sound, the topics and rules compile.
+func Load(path string) (*Config, *config.Doc) {
+	cfg := &Config{path: path}
+	doc := config.Load(path, cfg)
+	cfg.check(doc)
+	return cfg, doc
+}
+
+// Parse is Load for text that is in no file.
+func Parse(name string, text []byte) (*Config, *config.Doc) {
+	cfg := &Config{path: name}
+	doc := config.Parse(name, text, cfg)
+	cfg.check(doc)
+	return cfg, doc
+}
+
+// check looks at what spans the parts. Where a file could not be read that is
+// left for later, for the names that are missing may stand there.
+func (c *Config) check(doc *config.Doc) {
+	if !doc.Whole() {
+		return
+	}
+	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
+}
+
+func (c *Config) house() rules.House {
+	return rules.House{Outputs: c.Output.Names(), Inputs: c.Input.Names()}
+}
+
+// DataDir is the folder of all that is kept: as configured, relative to the
+// configuration's own folder; else what systemd names in $STATE_DIRECTORY; else
+// hearth-data beside the configuration.
+func (c *Config) DataDir() string {
+	base := filepath.Dir(c.path)
+	switch state, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); {
+	case filepath.IsAbs(c.Hub.Data):
+		return c.Hub.Data
+	case c.Hub.Data != "":
+		return filepath.Join(base, c.Hub.Data)
+	case state != "":
+		return state
+	}
+	return filepath.Join(base, "hearth-data")
+}
+
+func (c *Config) name() string {
+	if c.Hub.Name == "" {
+		return "home"
+	}
+	return c.Hub.Name
+}
+
+func (c *Config) zone() *time.Location {
+	if c.Hub.Timezone == "" {
+		return time.Local
+	}
+	zone, err := time.LoadLocation(c.Hub.Timezone)
+	if err != nil {
+		return time.Local // Check has told the owner
+	}
+	return zone
+}

@@ -1,0 +1,125 @@
+package hub
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"hearth/broker"
+	"hearth/devices"
+	"hearth/rules"
+)
+
+// names is the part of the configuration that the edges look at. It is made
+// anew at each reload and never changes.
+type names struct {
+	index   *devices.Index
+	merges  map[string]bool // sources of which of several numbers only the newest matters
+	outputs map[string]bool // by their set topic
+	zone    *time.Location
+}
+
+func newNames(cfg *Config, engine *rules.Engine) *names {
+	n := &names{
+		index:   devices.NewIndex(engine.Sources()),
+		merges:  make(map[string]bool),
+		outputs: make(map[string]bool),
+		zone:    cfg.zone(),
+	}
+	for _, s := range engine.Sources() {
+		n.merges[s.String()] = engine.Coalesces(s.String())
+	}
+	for _, o := range cfg.Output {
+		n.outputs[topic(o.Name, "set")] = true
+	}
+	return n
+}
+
+// topic is one of the hub's own: hearth/porch_light/state.
+func topic(name, what string) string { return "hearth/" + name + "/" + what }
+
+// receive is called by the broker for every message, on the goroutine of
+// whoever published it, before QoS 1 and 2 are acknowledged. Waiting here
+// withholds the acknowledgement.
+func (h *Hub) receive(ctx context.Context, m broker.Message) {
+	known := h.known.Load()
+	if !known.outputs[m.Topic] && !known.index.Takes(m.Topic) {
+		return
+	}
+	it := h.item(known, m, false)
+	if m.QoS == 0 && m.Origin == nil {
+		h.inbox.try(it)
+		return
+	}
+	// The hub's own messages are commands: they wait like those that want an
+	// acknowledgement. It is the outbox that waits, not the loop.
+	if err := h.inbox.wait(ctx, it); err != nil {
+		h.log.Debug("a message was not taken in", "topic", m.Topic, "err", err)
+	}
+}
+
+// item is a message made ready for the loop.
+func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
+	msg := devices.Message{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Initial: initial}
+	if origin, ok := m.Origin.(devices.Origin); ok {
+		msg.Origin = origin
+	}
+	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now())}
+	if known.outputs[m.Topic] || m.QoS > 0 || len(it.readings) == 0 {
+		return it
+	}
+	for _, r := range it.readings {
+		if _, number := r.Value.(float64); !number || !known.merges[r.Source] {
+			return it
+		}
+	}
+	it.merge = m.Topic
+	return it
+}
+
+// feed is called by the pins for every level they see, from any goroutine.
+func (h *Hub) feed(r devices.Reading) {
+	h.inbox.always(&item{readings: []devices.Reading{r}})
+}
+
+// mayPublish keeps clients from saying what only the hub can know.
+func (h *Hub) mayPublish(topic string) bool {
+	if !strings.HasPrefix(topic, "hearth/") {
+		return true
+	}
+	return strings.HasSuffix(topic, "/set") && strings.Count(topic, "/") == 2
+}
+
+// set obeys hearth/<output>/set. It answers the message as any rule would: with
+// a decision that says why.
+func (h *Hub) set(m devices.Message) {
+	if !h.known.Load().outputs[m.Topic] {
+		return
+	}
+	name := strings.Split(m.Topic, "/")[1]
+	output, ok := h.cfg.Output.Get(name)
+	if !ok {
+		return
+	}
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
+	word := strings.TrimSpace(string(m.Payload))
+	on, isLevel := devices.OnOff(word)
+	switch {
+	case (m.Retain || m.Initial) && !output.RetainedSet:
+		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
+	case strings.EqualFold(word, "toggle"):
+		now, _ := h.registry.Level(name)
+		on, isLevel = !now, true
+	case !isLevel:
+		d.Outcome, d.Why = rules.Blocked, "want ON, OFF or TOGGLE"
+	}
+	if d.Outcome == rules.Fired {
+		origin := m.Origin
+		if origin.By == "" {
+			origin.By = m.Topic
+		}
+		h.registry.Command(name, on)
+		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+	}
+	h.obey([]rules.Decision{d})
+}

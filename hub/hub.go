@@ -1,0 +1,365 @@
+// Package hub is the one loop that owns the state of the house, and the wiring
+// round it.
+//
+// The edges (the broker, the pins, the page) put what happens into an inbox.
+// [Hub.Run] is the only goroutine that touches the registry of readings and the
+// rules engine, so neither has a lock. What it decides leaves through outboxes,
+// one for each thing that may be slow; the loop itself never waits for the
+// broker, a pin, the disk or a network.
+//
+//	broker ─┐                      ┌─ pins (one queue a line, in gpio)
+//	pins   ─┼─> inbox ─> Run ──────┼─ outbox ─> broker
+//	page   ─┘     registry, engine ├─ store (queues by itself)
+//	timers ─────────────┘          └─ watchers of the page
+//
+// When the inbox is full, senders of QoS 1 and 2 wait for their
+// acknowledgement, QoS 0 is dropped and counted, and of numeric readings that
+// no trigger counts only the newest stays.
+package hub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hearth/broker"
+	"hearth/config"
+	"hearth/devices"
+	"hearth/gpio"
+	"hearth/rules"
+	"hearth/store"
+	"hearth/web"
+)
+
+const (
+	// A rule's timer is on disk within a second: half of it to gather what
+	// changes together, the rest for the disk.
+	keepRulesAfter = 500 * time.Millisecond
+	// Last values are kept lazily, for the card's sake.
+	keepReadingsAfter = 5 * time.Minute
+	// A command that must not be forgotten waits this long for the disk, then
+	// goes out all the same: a full disk must not keep a bell from ringing.
+	journalPatience = time.Second
+	// How often the loop shows that it lives, and looks at the clock.
+	heartbeat = time.Second
+	// How many decisions the page can show.
+	decisionsKept = 200
+)
+
+// Options is what a hub needs besides its configuration.
+type Options struct {
+	Bank      gpio.Bank
+	Simulated bool // the bank is not real; the page says so
+	Clock     Clock
+	Log       *slog.Logger
+	Version   string
+	Alive     func()   // called by the loop about every second while it turns
+	FS        store.FS // nil: the real one
+	Offline   bool     // bind no listener: all connections come through Attach
+
+	publish func(broker.Message) error // of tests: in place of the broker's
+}
+
+// A Hub is a house that runs.
+type Hub struct {
+	cfg   *Config
+	opt   Options
+	log   *slog.Logger
+	clock Clock
+
+	store  *store.Store
+	broker *broker.Broker
+	pins   *gpio.Pins
+	web    *web.Server
+	inbox  *inbox
+	ended  chan struct{} // closed when the loop has stopped turning
+	reload sync.Mutex
+	mqtt   *outbox[broker.Message]
+	known  atomic.Pointer[names] // what the edges need to know
+
+	clockKnown atomic.Bool
+
+	// The rest belongs to the loop.
+	registry  *devices.Registry
+	engine    *rules.Engine
+	said      map[string]string // retained topics of the hub's own, as last published
+	held      map[string][]held // by target
+	decisions []rules.Decision  // a ring, newest last
+	watchers  map[chan web.Event]bool
+	keepRules *time.Timer
+	keeping   bool
+	started   time.Time
+	refused   int64
+}
+
+// New starts a house: it opens the store, drives the outputs to their initial
+// level, takes up what was kept, and binds the listeners. Messages are taken in
+// from now on and wait for Run. On an error nothing is left running.
+func New(cfg *Config, opt Options) (_ *Hub, err error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &Hub{
+		cfg:      cfg,
+		opt:      opt,
+		log:      opt.Log,
+		clock:    opt.Clock,
+		inbox:    newInbox(inboxSize),
+		ended:    make(chan struct{}),
+		registry: new(devices.Registry),
+		held:     make(map[string][]held),
+		said:     make(map[string]string),
+		watchers: make(map[chan web.Event]bool),
+		started:  opt.Clock.Wall().In(cfg.zone()),
+	}
+	h.keepRules = time.NewTimer(0)
+	h.keepRules.Stop()
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	if h.store, err = store.Open(cfg.DataDir(), store.Options{FS: opt.FS, Log: opt.Log}); err != nil {
+		return nil, err
+	}
+	for _, d := range h.store.Damage() {
+		h.log.Warn("a record was found damaged; the older value counts, if there is one", "record", d)
+	}
+	h.engine = rules.New(cfg.Logic, cfg.house(), h.registry, config.Place{})
+	h.known.Store(newNames(cfg, h.engine))
+	h.lookAtClock()
+	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Log: opt.Log}); err != nil {
+		return nil, err
+	}
+	if h.broker, err = broker.Open(broker.Options{Store: h.store, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
+		return nil, err
+	}
+	publish := h.broker.Publish
+	if opt.publish != nil {
+		publish = opt.publish
+	}
+	h.mqtt = newOutbox(func(m broker.Message) {
+		if err := publish(m); err != nil {
+			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
+		}
+	})
+	h.restore()
+	h.announce()
+	h.web = web.New(page{h}, opt.Log)
+	listeners, err := h.listen(cfg)
+	if err != nil {
+		return nil, err
+	}
+	listeners.Commit()
+	return h, nil
+}
+
+// Safe gives the outputs that the last hub on cfg's data folder drove their safe
+// level. It is for a machine without a hub: after a crash, or when the
+// configuration is broken, of which then only the folder counts. While a hub
+// runs there the store is in use, and that is the error.
+func Safe(cfg *Config, bank gpio.Bank, log *slog.Logger) (err error) {
+	st, err := store.Open(cfg.DataDir(), store.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	return gpio.Safe(bank, st)
+}
+
+// Addrs is where the broker listens.
+func (h *Hub) Addrs() []string { return h.broker.Addrs() }
+
+// PageAddr is where the page is served; "" if it is off.
+func (h *Hub) PageAddr() string { return h.web.Addr() }
+
+// Attach serves one MQTT connection until it ends.
+func (h *Hub) Attach(conn net.Conn) { h.broker.Attach(conn) }
+
+// Run turns the loop until ctx ends. Then the outputs get their safe state,
+// what must be kept is kept, and when Run returns all that New and Run started
+// has ended.
+func (h *Hub) Run(ctx context.Context) error {
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	lazily := time.NewTicker(keepReadingsAfter)
+	defer lazily.Stop()
+	for {
+		if next, ok := h.engine.Next(); ok {
+			wake.Reset(next - h.clock.Mono())
+		} else {
+			wake.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			return h.stop()
+		case <-h.inbox.ready:
+			h.handle(h.inbox.take())
+		case <-wake.C:
+			h.advance()
+		case <-h.keepRules.C:
+			h.keepEngine(nil)
+		case <-lazily.C:
+			h.keepReadings()
+		case <-beat.C:
+			h.lookAtClock()
+			h.advance()
+			if h.opt.Alive != nil {
+				h.opt.Alive()
+			}
+		}
+	}
+}
+
+// advance lets time pass for the engine. What arrived before a deadline counts
+// before it, even if the loop comes to both late.
+func (h *Hub) advance() {
+	now := h.now()
+	h.drain()
+	h.obey(h.engine.Advance(now))
+}
+
+// drain handles what is in the inbox now, but not what comes meanwhile.
+func (h *Hub) drain() {
+	for n := h.inbox.len(); n > 0; n-- {
+		h.handle(h.inbox.take())
+	}
+}
+
+// handle takes up one item of the inbox.
+func (h *Hub) handle(it *item) {
+	switch {
+	case it == nil:
+		return
+	case it.control != nil:
+		it.control()
+		return
+	case it.message != nil:
+		h.set(*it.message)
+	}
+	for _, r := range it.readings {
+		h.read(r)
+	}
+}
+
+// read is one reading, end to end.
+func (h *Hub) read(r devices.Reading) {
+	h.registry.Apply(r)
+	if r.Topic == "" {
+		h.sayPin(r)
+		h.tellPin(r.Source)
+	} else {
+		h.tell(web.Event{Reading: webReading(r)})
+	}
+	h.obey(h.engine.Step(r))
+}
+
+// obey carries out what the engine decided and keeps what it must not forget.
+func (h *Hub) obey(ds []rules.Decision) {
+	if len(ds) == 0 {
+		return
+	}
+	var journal *gate
+	for _, d := range ds {
+		h.note(d)
+		for _, c := range d.Commands {
+			if c.Journal && journal == nil {
+				journal = new(gate)
+			}
+			if c.Journal {
+				h.command(c, journal)
+			} else {
+				h.command(c, nil)
+			}
+		}
+	}
+	if journal == nil {
+		h.keepSoon()
+		return
+	}
+	open := func() { h.inbox.always(&item{control: func() { h.open(journal) }}) }
+	h.keepEngine(func(error) { open() })
+	time.AfterFunc(journalPatience, open)
+}
+
+// note puts a decision where people see it.
+func (h *Hub) note(d rules.Decision) {
+	if len(h.decisions) >= decisionsKept {
+		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept+1:]...)
+	}
+	h.decisions = append(h.decisions, d)
+	if d.Outcome == rules.Stopped {
+		h.log.Warn(d.String())
+	} else {
+		h.log.Info(d.String())
+	}
+	h.tell(web.Event{Decision: webDecision(d)})
+}
+
+// A gate holds commands back until the run that they belong to is on disk.
+type gate struct {
+	opened  bool
+	targets []string
+}
+
+// held is a command that waits for its gate, or behind one that does.
+type held struct {
+	command devices.Command
+	gate    *gate // nil: it only waits its turn
+}
+
+// command sends c to its sink. One with a gate waits for that; those after it
+// to the same target wait behind it, so that the order is kept.
+func (h *Hub) command(c devices.Command, g *gate) {
+	target := c.Output + c.Topic // a topic has a slash, an output has none
+	if g == nil && len(h.held[target]) == 0 {
+		h.send(c)
+		return
+	}
+	h.held[target] = append(h.held[target], held{c, g})
+	if g != nil {
+		g.targets = append(g.targets, target)
+	}
+}
+
+// open lets the commands behind a gate go, and those that waited behind them.
+func (h *Hub) open(g *gate) {
+	if g.opened {
+		return
+	}
+	g.opened = true
+	for _, target := range g.targets {
+		queue := h.held[target]
+		for len(queue) > 0 && (queue[0].gate == nil || queue[0].gate.opened) {
+			h.send(queue[0].command)
+			queue = queue[1:]
+		}
+		if len(queue) == 0 {
+			delete(h.held, target)
+		} else {
+			h.held[target] = queue
+		}
+	}
+}
+
+// send hands a command to its outbox.
+func (h *Hub) send(c devices.Command) {
+	var err error
+	if c.Output != "" {
+		on, _ := c.Value.(bool)
+		err = h.pins.Set(c.Output, on)
+	} else {
+		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})
+	}
+	if err != nil {
+		h.refused++
+		h.log.Error("a command was not carried out", "command", c.String(), "by", strings.Join(c.Origin.Rules, " -> "), "err", err)
+	}
+}

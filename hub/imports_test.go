@@ -1,0 +1,84 @@
+package hub
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The arrows of the house: what each folder may import of the others. The page
+// of the design draws them; here they hold.
+var arrows = map[string][]string{
+	"hearth/store":      {},
+	"hearth/config":     {},
+	"hearth/devices":    {},
+	"hearth/broker":     {"hearth/config", "hearth/store"},
+	"hearth/rules":      {"hearth/config", "hearth/devices"},
+	"hearth/gpio":       {"hearth/config", "hearth/devices", "hearth/store"},
+	"hearth/web":        {"hearth/config", "hearth/devices", "hearth/rules"},
+	"hearth/hub":        {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/store", "hearth/web"},
+	"hearth/cmd/hearth": {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub"},
+}
+
+// A library that a folder hides is imported by that folder alone.
+var hidden = map[string]string{
+	"github.com/mochi-mqtt/":        "hearth/broker",
+	"github.com/coder/websocket":    "hearth/broker",
+	"github.com/warthog618/":        "hearth/gpio",
+	"periph.io/":                    "hearth/gpio",
+	"github.com/BurntSushi/":        "hearth/config",
+	"github.com/pelletier/":         "hearth/config",
+	"github.com/alecthomas/kong":    "hearth/cmd/hearth",
+	"github.com/coreos/go-systemd/": "hearth/cmd/hearth",
+}
+
+func imports(t *testing.T) map[string][]string {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "hearth/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string][]string)
+	for line := range strings.Lines(string(out)) {
+		pkg, list, _ := strings.Cut(strings.TrimSpace(line), ":")
+		all[pkg] = strings.Fields(list)
+	}
+	return all
+}
+
+func TestArrowsPointOneWay(t *testing.T) {
+	for pkg, list := range imports(t) {
+		allowed, ok := arrows[pkg]
+		if !ok {
+			t.Errorf("%s is not on the map: say in arrows what it may import", pkg)
+		}
+		for _, imp := range list {
+			if strings.HasPrefix(imp, "hearth/") && !slices.Contains(allowed, imp) {
+				t.Errorf("%s imports %s, which is not one of its arrows", pkg, imp)
+			}
+			for library, owner := range hidden {
+				if strings.HasPrefix(imp, library) && pkg != owner {
+					t.Errorf("%s imports %s, which %s hides", pkg, imp, owner)
+				}
+			}
+		}
+	}
+}
+
+// The engine decides and does nothing: no clock, no disk, no network, no
+// goroutine that would need a lock.
+func TestRulesTouchNothing(t *testing.T) {
+	for _, imp := range imports(t)["hearth/rules"] {
+		if slices.Contains([]string{"os", "log", "log/slog", "sync", "sync/atomic", "context", "testing"}, imp) || imp == "net" || strings.HasPrefix(imp, "net/") || strings.HasPrefix(imp, "os/") {
+			t.Errorf("rules imports %s", imp)
+		}
+	}
+	out, err := exec.Command("grep", "-nE", `time\.(Now|Since|Until|Sleep|After|AfterFunc|NewTimer|Tick|NewTicker)\b|^\s*go `,
+		"--include=*.go", "--exclude=*_test.go", "-r", "../rules").Output()
+	if len(out) > 0 {
+		t.Errorf("rules reads a clock or starts a goroutine:\n%s", out)
+	}
+	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 {
+		t.Fatal("grep:", err)
+	}
+}

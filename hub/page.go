@@ -1,0 +1,198 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"hearth/config"
+	"hearth/devices"
+	"hearth/gpio"
+	"hearth/rules"
+	"hearth/web"
+)
+
+// page is the hub as the web page sees it. Its methods may be called from any
+// goroutine; the loop answers.
+type page struct{ *Hub }
+
+// watcherBuffer is how many events a page may be behind before it is cut off
+// and has to fetch everything anew.
+const watcherBuffer = 256
+
+func (p page) View(ctx context.Context) (v web.View, err error) {
+	err = p.do(ctx, func() { v = p.view() })
+	return v, err
+}
+
+func (h *Hub) view() web.View {
+	now := h.now()
+	v := web.View{
+		Name:       h.cfg.name(),
+		Version:    h.opt.Version,
+		Simulated:  h.opt.Simulated,
+		Now:        now.Wall,
+		Started:    h.started,
+		ClockKnown: now.Known,
+		Rules:      len(h.cfg.Rule) + len(h.cfg.Link),
+		Waiting:    h.engine.Explain(now),
+		Broker:     h.counters(),
+	}
+	if err := h.store.Trouble(); err != nil {
+		v.Trouble = append(v.Trouble, "the disk refuses: "+err.Error())
+	}
+	if !now.Known {
+		v.Trouble = append(v.Trouble, "the clock is not known to be right, so times of day wait until a time service has set it")
+	}
+	v.Outputs, v.Inputs = h.pinViews()
+	for _, r := range h.registry.All() {
+		if r.Topic != "" {
+			v.Readings = append(v.Readings, *webReading(r))
+		}
+	}
+	for _, d := range slices.Backward(h.decisions) {
+		v.Decisions = append(v.Decisions, *webDecision(d))
+	}
+	return v
+}
+
+func (p page) Watch() (<-chan web.Event, func()) {
+	events := make(chan web.Event, watcherBuffer)
+	p.inbox.always(&item{control: func() {
+		if p.watchers == nil {
+			close(events)
+			return
+		}
+		p.watchers[events] = true
+	}})
+	return events, func() {
+		p.inbox.always(&item{control: func() { delete(p.watchers, events) }})
+	}
+}
+
+// tell sends an event to every page that watches. One that has fallen behind is
+// cut off: its channel is closed.
+func (h *Hub) tell(e web.Event) {
+	for events := range h.watchers {
+		select {
+		case events <- e:
+		default:
+			close(events)
+			delete(h.watchers, events)
+		}
+	}
+}
+
+func (p page) Switch(ctx context.Context, output string, on bool) (err error) {
+	return first(p.do(ctx, func() {
+		if _, ok := p.cfg.Output.Get(output); !ok {
+			err = unknownName("output", output, p.cfg.Output.Names())
+			return
+		}
+		p.registry.Command(output, on)
+		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
+			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}}})
+	}), &err)
+}
+
+func (p page) Drive(ctx context.Context, input string, on bool) (err error) {
+	return first(p.do(ctx, func() {
+		if _, ok := p.cfg.Input.Get(input); !ok {
+			err = unknownName("input", input, p.cfg.Input.Names())
+			return
+		}
+		err = p.pins.Drive(input, on)
+	}), &err)
+}
+
+// first is the error of the call or else the one that its function left.
+func first(err error, left *error) error {
+	if err != nil {
+		return err
+	}
+	return *left
+}
+
+func unknownName(kind, name string, known []string) error {
+	if near, ok := config.Nearest(name, known); ok {
+		return fmt.Errorf("no %s is named %q, did you mean %q?", kind, name, near)
+	}
+	return fmt.Errorf("no %s is named %q; there are: %s", kind, name, strings.Join(known, ", "))
+}
+
+func webReading(r devices.Reading) *web.Reading {
+	return &web.Reading{Source: r.Source, Text: printable(r.Text), Bad: r.Bad, At: r.At.Wall}
+}
+
+func webDecision(d rules.Decision) *web.Decision {
+	return &web.Decision{At: d.At.Wall, Rule: d.Rule, Outcome: string(d.Outcome), Text: printable(d.String())}
+}
+
+// printable cuts what a device may make endless, and mends what is not text.
+func printable(s string) string {
+	const most = 500
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return s
+}
+
+// pinViews is the outputs and inputs as the page shows them.
+func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
+	view := func(infos []gpio.Info) []web.Pin {
+		pins := make([]web.Pin, 0, len(infos))
+		for _, i := range infos {
+			pins = append(pins, web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Simulated: h.opt.Simulated})
+		}
+		return pins
+	}
+	return view(h.pins.Outputs()), view(h.pins.Inputs())
+}
+
+// tellAll makes every page fetch everything anew.
+func (h *Hub) tellAll() {
+	for events := range h.watchers {
+		close(events)
+	}
+	clear(h.watchers)
+}
+
+// tellPin tells the pages that a pin has reported.
+func (h *Hub) tellPin(name string) {
+	if len(h.watchers) == 0 {
+		return
+	}
+	outputs, inputs := h.pinViews()
+	for _, p := range outputs {
+		if p.Name == name {
+			h.tell(web.Event{Output: &p})
+		}
+	}
+	for _, p := range inputs {
+		if p.Name == name {
+			h.tell(web.Event{Input: &p})
+		}
+	}
+}
+
+// counters are what the page shows of messages.
+func (h *Hub) counters() map[string]int64 {
+	b := h.broker.Stats()
+	waiting, merged, dropped := h.inbox.counts()
+	return map[string]int64{
+		"clients":          b.Clients,
+		"retained topics":  b.Retained,
+		"messages in":      b.Received,
+		"messages out":     b.Sent,
+		"dropped":          b.Dropped + dropped,
+		"refused":          b.Refused,
+		"inbox waiting":    int64(waiting),
+		"inbox merged":     merged,
+		"commands refused": h.refused,
+	}
+}

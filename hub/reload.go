@@ -1,0 +1,132 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hearth/config"
+	"hearth/devices"
+	"hearth/rules"
+)
+
+// Reload puts cfg, which Load found sound, in place of the configuration in
+// force. Listeners and lines that are new are acquired first; if one can't be
+// had nothing has changed, and the error says why. What is the same is not
+// touched: a listener keeps its clients, a line its level, a rule its timers.
+func (h *Hub) Reload(cfg *Config) error {
+	h.reload.Lock()
+	defer h.reload.Unlock()
+	if was, is := h.cfg.DataDir(), cfg.DataDir(); was != is {
+		return fmt.Errorf("hub.data is now %s: only a restart can move what is kept in %s", is, was)
+	}
+	listeners, err := h.listen(cfg)
+	if err != nil {
+		return err
+	}
+	pins, err := h.pins.Prepare(cfg.Pins)
+	if err != nil {
+		listeners.Undo()
+		return err
+	}
+	// The pins go first, so that the new rules find every output they name.
+	pins.Commit()
+	err = h.do(context.Background(), func() { h.swap(cfg) })
+	listeners.Commit()
+	return err
+}
+
+// A change is prepared and now either takes place or does not.
+type change interface {
+	Commit()
+	Undo()
+}
+
+// changes are several that belong together.
+type changes []change
+
+func (cs changes) Commit() {
+	for _, c := range cs {
+		c.Commit()
+	}
+}
+
+func (cs changes) Undo() {
+	for _, c := range cs {
+		c.Undo()
+	}
+}
+
+// listen binds what cfg wants to listen on, of broker and page.
+func (h *Hub) listen(cfg *Config) (changes, error) {
+	if h.opt.Offline {
+		return nil, nil
+	}
+	b, err := h.broker.Prepare(cfg.Broker)
+	if err != nil {
+		return nil, err
+	}
+	w, err := h.web.Prepare(cfg.Web)
+	if err != nil {
+		b.Undo()
+		return nil, err
+	}
+	return changes{b, w}, nil
+}
+
+// swap puts a new engine in place of the old one, on the loop.
+func (h *Hub) swap(cfg *Config) {
+	gone := append(h.cfg.Output.Names(), h.cfg.Input.Names()...)
+	states := h.engine.Snapshot(h.now(), h.clock.Boot)
+	h.cfg = cfg
+	h.engine = rules.New(cfg.Logic, cfg.house(), h.registry, config.Place{})
+	h.known.Store(newNames(cfg, h.engine))
+	now := h.now()
+	h.adopt(states, now)
+	for _, name := range gone {
+		_, out := cfg.Output.Get(name)
+		_, in := cfg.Input.Get(name)
+		if !out && !in {
+			h.registry.Forget(name)
+			h.say(topic(name, "state"), "")
+			h.say(topic(name, "availability"), "")
+		}
+	}
+	// For a rule that is new or changed all that is known already is found at
+	// its start.
+	known := h.known.Load()
+	for m := range h.broker.Retained() {
+		if !known.index.Takes(m.Topic) {
+			continue
+		}
+		for _, r := range h.item(known, m, true).readings {
+			if _, seen := h.registry.Last(r.Source); !seen {
+				h.registry.Apply(r)
+			}
+		}
+	}
+	for _, r := range h.registry.All() {
+		r.Initial, r.At, r.Origin = true, now, devices.Origin{}
+		h.obey(h.engine.Step(r))
+	}
+	h.tellAll()
+	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),
+		"outputs", len(cfg.Output), "inputs", len(cfg.Input))
+}
+
+// do runs f on the loop and waits until it has.
+func (h *Hub) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	h.inbox.always(&item{control: func() {
+		defer close(done)
+		f()
+	}})
+	select {
+	case <-done:
+		return nil
+	case <-h.ended:
+		return errStopped
+	case <-ctx.Done():
+		return errors.Join(errors.New("the hub did not answer"), context.Cause(ctx))
+	}
+}

@@ -1,0 +1,492 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// The format of hearth.log, version 1; integers are little-endian.
+//
+//	0     header, and the same again at 2048
+//	        0  "hearthlg"
+//	        8  u32 version
+//	       12  u32 sum of bytes 0-11 and 16-23
+//	       16  u64 mark
+//	4096  records one after another, each padded with zeros to 8 bytes
+//	        0  u64 mark
+//	        8  u32 sum of bytes 12 to 35, the head
+//	       12  u32 sum of the key
+//	       16  u32 sum of the value and the padding
+//	       20  u32 length of the key
+//	       24  u32 length of the value
+//	       28  u48 commit
+//	       34  u8  kind
+//	       35  u8  flags: 1 deleted, 2 seal
+//	       36  key, value
+//	...   zeros to the end
+//
+// Sums are CRC-32C. The mark is drawn at random for each file: after damage the
+// next record is found by it, and no payload that someone sends can pass for a
+// record. The head has a sum of its own so that its lengths can be believed
+// before anything they span is read: a record with a damaged value says where it
+// ends, and whatever a file holds, each byte of it is looked at a few times at
+// most. The sum of the key tells whose a damaged value was. A newer record of a
+// key replaces an older one.
+//
+// All records of one commit carry its number, and one is only begun when the one
+// before it has been synced. A seal, a record without key and value, is written
+// when everything before it has been synced: at the end of a new file and at
+// Close. So what is unreadable in front of a seal or of a later commit had once
+// been on disk and is damage. What is unreadable in the last commit, with no seal
+// after it, was torn by a power cut, if nothing readable follows or if a sector
+// of it was never written: disks do not write in order.
+const (
+	magic       = "hearthlg"
+	version     = 1
+	headerSize  = 4096
+	headerCopy  = 2048
+	headerBytes = 24
+	recordHead  = 36
+	sector      = 512
+)
+
+const (
+	deleted = 1 << iota
+	seal
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// recordSize is how many bytes a record takes in the file.
+func recordSize(key string, value []byte) int64 {
+	return (recordHead + int64(len(key)) + int64(len(value)) + 7) &^ 7
+}
+
+func appendRecord(b []byte, mark, commit uint64, flags byte, r Record) []byte {
+	start := len(b)
+	b = binary.LittleEndian.AppendUint64(b, mark)
+	b = append(b, make([]byte, 12)...) // the sums, when the rest is known
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(r.Key)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(r.Value)))
+	b = binary.LittleEndian.AppendUint64(b, commit&(1<<48-1)|uint64(r.Kind)<<48|uint64(flags)<<56)
+	b = append(b, r.Key...)
+	b = append(b, r.Value...)
+	for (len(b)-start)%8 != 0 {
+		b = append(b, 0)
+	}
+	fillSums(b[start:], len(r.Key))
+	return b
+}
+
+// fillSums sets the sums of the record that b is.
+func fillSums(b []byte, key int) {
+	binary.LittleEndian.PutUint32(b[12:], sum(b[recordHead:recordHead+key]))
+	binary.LittleEndian.PutUint32(b[16:], sum(b[recordHead+key:]))
+	binary.LittleEndian.PutUint32(b[8:], sum(b[12:recordHead]))
+}
+
+// A head is what the first 36 bytes of a record say.
+type head struct {
+	marked           bool // begins with the file's mark
+	commit           uint64
+	kind             Kind
+	flags            byte
+	key, value       int64 // lengths
+	keySum, valueSum uint32
+}
+
+// headAt reads the head at the start of b; ok if it is sound and the record fits
+// into b.
+func headAt(b []byte, mark uint64) (h head, ok bool) {
+	if len(b) < recordHead || sum(b[12:recordHead]) != binary.LittleEndian.Uint32(b[8:]) {
+		return h, false
+	}
+	word := binary.LittleEndian.Uint64(b[28:])
+	h = head{
+		marked:   binary.LittleEndian.Uint64(b) == mark,
+		keySum:   binary.LittleEndian.Uint32(b[12:]),
+		valueSum: binary.LittleEndian.Uint32(b[16:]),
+		key:      int64(binary.LittleEndian.Uint32(b[20:])),
+		value:    int64(binary.LittleEndian.Uint32(b[24:])),
+		commit:   word & (1<<48 - 1),
+		kind:     Kind(word >> 48),
+		flags:    byte(word >> 56),
+	}
+	return h, h.size() <= int64(len(b))
+}
+
+func (h head) size() int64 { return (recordHead + h.key + h.value + 7) &^ 7 }
+
+func appendHeader(b []byte, mark uint64) []byte {
+	h := make([]byte, headerCopy)
+	copy(h, magic)
+	binary.LittleEndian.PutUint32(h[8:], version)
+	binary.LittleEndian.PutUint64(h[16:], mark)
+	binary.LittleEndian.PutUint32(h[12:], headerSum(h))
+	b = append(b, h...)
+	return append(b, h...)
+}
+
+func headerSum(h []byte) uint32 {
+	return crc32.Update(sum(h[:12]), castagnoli, h[16:headerBytes])
+}
+
+// Damage is a stretch of the file that was on disk once and is unreadable now.
+type Damage struct {
+	Offset, Length int64
+	Kind           Kind   // whose record it was; zero if that is unreadable too,
+	Key            string // or if it is the file's header, which exists twice
+}
+
+func (d Damage) String() string {
+	if d.Kind == 0 {
+		return fmt.Sprintf("%d bytes at %d", d.Length, d.Offset)
+	}
+	return fmt.Sprintf("%s %q, %d bytes at %d", d.Kind, d.Key, d.Length, d.Offset)
+}
+
+// found is what a log held when it was opened.
+type found struct {
+	records []Record // oldest first; Value nil is a deletion; they share the memory of the file's content
+	damage  []Damage
+	commit  uint64 // the last one
+	end     int64  // where the next record goes
+	sealed  bool   // closed properly and fit to be written on: nothing but zeros after the seal
+	mark    uint64
+}
+
+// parse reads a whole log. Its error means that the bytes are not one of ours.
+func parse(b []byte) (*found, error) {
+	fd := &found{end: headerSize}
+	if err := fd.header(b); err != nil {
+		return nil, err
+	}
+
+	// A hole is a stretch without a readable record.
+	type hole struct {
+		Damage
+		zero bool   // a sector of it was never written
+		next uint64 // commit of the first record after it; zero: none follows
+	}
+	var holes []hole
+	open, lastSeal := 0, int64(0) // holes from open on wait for a record after them
+	used := usedBytes(b)
+	for at := int64(headerSize); at < used; {
+		h, ok := headAt(b[at:], fd.mark)
+		key, value := b[at:at], b[at:at]
+		d := Damage{Offset: at}
+		if ok {
+			d.Length = h.size()
+			padded := b[at+recordHead+h.key : at+h.size()]
+			key, value = b[at+recordHead:at+recordHead+h.key], padded[:h.value:h.value]
+			keyOK := sum(key) == h.keySum
+			if h.marked && keyOK && sum(padded) == h.valueSum {
+				fd.commit = max(fd.commit, h.commit)
+				fd.sealed = h.flags&seal != 0
+				switch {
+				case fd.sealed:
+					lastSeal = at
+				case h.flags&deleted != 0:
+					fd.records = append(fd.records, Record{h.kind, string(key), nil})
+				default:
+					fd.records = append(fd.records, Record{h.kind, string(key), value})
+				}
+				for ; open < len(holes); open++ {
+					holes[open].next = h.commit
+				}
+				at += h.size()
+				fd.end = at
+				continue
+			}
+			if keyOK {
+				d.Kind, d.Key = h.kind, string(key)
+			}
+		} else {
+			d.Length = nextMark(b[at:], fd.mark)
+		}
+		zero := zeroSector(b, at, at+d.Length)
+		if last := len(holes) - 1; last >= open && holes[last].zero == zero && holes[last].Kind == 0 && d.Kind == 0 {
+			holes[last].Length += d.Length // one stretch, however many marks lie in it
+		} else {
+			holes = append(holes, hole{Damage: d, zero: zero})
+		}
+		at += d.Length
+	}
+	for _, h := range holes {
+		torn := h.Offset > lastSeal && (h.next == 0 || h.next == fd.commit && h.zero)
+		if !torn {
+			fd.damage = append(fd.damage, h.Damage)
+		}
+		if h.Offset > lastSeal {
+			fd.sealed = false
+		}
+	}
+	return fd, nil
+}
+
+// header reads either copy of it.
+func (fd *found) header(b []byte) error {
+	good := false
+	for at := 0; at < headerSize; at += headerCopy {
+		if len(b) < at+headerBytes {
+			fd.damage = append(fd.damage, Damage{Offset: int64(at), Length: headerBytes})
+			continue
+		}
+		h := b[at:]
+		if string(h[:8]) != magic || binary.LittleEndian.Uint32(h[12:]) != headerSum(h) {
+			fd.damage = append(fd.damage, Damage{Offset: int64(at), Length: headerBytes})
+			continue
+		}
+		if v := binary.LittleEndian.Uint32(h[8:]); v != version {
+			return fmt.Errorf("was written by a newer Hearth (format %d, this one knows %d)", v, version)
+		}
+		if !good {
+			good, fd.mark = true, binary.LittleEndian.Uint64(h[16:])
+		}
+	}
+	if !good {
+		return fmt.Errorf("is not a log of Hearth (it begins with %q); move it away to begin a new one", b[:min(len(b), 16)])
+	}
+	return nil
+}
+
+// nextMark is how far it is to the next place where a record may begin.
+func nextMark(b []byte, mark uint64) int64 {
+	for at := 8; at+8 <= len(b); at += 8 {
+		if binary.LittleEndian.Uint64(b[at:]) == mark {
+			return int64(at)
+		}
+	}
+	return int64(len(b))
+}
+
+var zeros [64 << 10]byte // never changed
+
+func allZero(b []byte) bool {
+	for part := range slices.Chunk(b, len(zeros)) {
+		if !bytes.Equal(part, zeros[:len(part)]) {
+			return false
+		}
+	}
+	return true
+}
+
+// usedBytes is how long b is without the zeros at its end.
+func usedBytes(b []byte) int64 {
+	n := len(b)
+	for n >= 4096 && allZero(b[n-4096:n]) {
+		n -= 4096
+	}
+	for n > 0 && b[n-1] == 0 {
+		n--
+	}
+	return int64(n)
+}
+
+// zeroSector says whether some sector's share of b[from:to] is all zeros.
+func zeroSector(b []byte, from, to int64) bool {
+	for from < to {
+		end := min(to, from/sector*sector+sector)
+		if allZero(b[from:end]) {
+			return true
+		}
+		from = end
+	}
+	return false
+}
+
+// A logFile is the log being written. Any error of it makes it unusable.
+type logFile struct {
+	f      File
+	mark   uint64
+	end    int64 // where the next record goes
+	size   int64 // filled with zeros up to here
+	sealed bool
+}
+
+// openLog opens a log that exists and reads it.
+func openLog(fs FS, name string) (_ *logFile, _ *found, err error) {
+	f, err := fs.Open(name, os.O_RDWR)
+	readOnly := errors.Is(err, syscall.EROFS)
+	if readOnly {
+		// So the kernel makes a file system that it found broken. What can be read
+		// is worth having.
+		f, err = fs.Open(name, os.O_RDONLY)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	size, err := f.Size()
+	if err != nil {
+		return nil, nil, err
+	}
+	if size > math.MaxInt32 {
+		return nil, nil, fmt.Errorf("%s is %d bytes long, which no log of Hearth is", name, size)
+	}
+	b, unread, err := readAll(f, size)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	fd, err := parse(b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s %w", name, err)
+	}
+	fd.damage = append(fd.damage, unread...)
+	fd.sealed = fd.sealed && !readOnly // not to be written to
+	return &logFile{f: f, mark: fd.mark, end: fd.end, size: size, sealed: fd.sealed}, fd, nil
+}
+
+// readAll reads a file of which the disk may refuse some pages. Those are zeros
+// then, and reported; only if it refuses all of them that is an error.
+func readAll(f File, size int64) (b []byte, unread []Damage, err error) {
+	const page = 4096
+	b = make([]byte, size)
+	if _, err = f.ReadAt(b, 0); err == nil || errors.Is(err, io.EOF) {
+		return b, nil, nil
+	}
+	pages := 0
+	for at := int64(0); at < size; at += page {
+		pages++
+		p := b[at:min(at+page, size)]
+		if _, e := f.ReadAt(p, at); e != nil && !errors.Is(e, io.EOF) {
+			clear(p)
+			unread = append(unread, Damage{Offset: at, Length: int64(len(p))})
+		}
+	}
+	if len(unread) == pages {
+		return nil, nil, err
+	}
+	return b, unread, nil
+}
+
+// nextSize is the step after size: twice that, but at most 4 MiB more.
+func nextSize(size int64) int64 { return size + min(size, 4<<20) }
+
+// createLog makes a whole new log that holds the given records, which take live
+// bytes, and puts it in the place of the old one, if any. On an error the old
+// one is as it was, unless only the folder could not be synced: then either may
+// be found after a power cut, and both hold all that was ever acknowledged. The
+// new one is of the size first, or as many steps larger as the records need.
+func createLog(fs FS, dir string, first int64, records []Record, live int64, commit uint64) (_ *logFile, err error) {
+	var random [8]byte
+	rand.Read(random[:])
+	l := &logFile{mark: binary.LittleEndian.Uint64(random[:]) | 1, size: first, sealed: true}
+	// A quarter must be free, lest the next commits find it full again.
+	for l.size*3/4 < headerSize+live+recordHead {
+		l.size = nextSize(l.size)
+	}
+	name := filepath.Join(dir, newName)
+	if l.f, err = fs.Open(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			l.f.Close()
+			fs.Remove(name) // gives the space back; it is not there any more if the folder was the trouble
+		}
+	}()
+	if err := l.f.Reserve(0, l.size); err != nil {
+		return nil, err
+	}
+	w := bufio.NewWriterSize(io.NewOffsetWriter(l.f, 0), 64<<10)
+	w.Write(appendHeader(nil, l.mark)) // bufio keeps the first error for Flush
+	l.end = headerSize
+	var b []byte
+	for _, r := range records {
+		b = appendRecord(b[:0], l.mark, commit, 0, r)
+		w.Write(b)
+		l.end += int64(len(b))
+	}
+	b = appendRecord(b[:0], l.mark, commit, seal, Record{})
+	w.Write(b)
+	l.end += int64(len(b))
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	if err := l.zero(l.end, l.size); err != nil {
+		return nil, err
+	}
+	if err := l.f.Sync(); err != nil {
+		return nil, err
+	}
+	if err := fs.Rename(name, filepath.Join(dir, logName)); err != nil {
+		return nil, err
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// room is how much can be appended without growing; a seal always fits behind it.
+func (l *logFile) room() int64 { return l.size - l.end - recordHead }
+
+// grow makes room for n bytes.
+func (l *logFile) grow(n int64) error {
+	size := l.size
+	for size-l.end-recordHead < n {
+		size = nextSize(size)
+	}
+	if err := l.f.Reserve(l.size, size-l.size); err != nil {
+		return err
+	}
+	if err := l.zero(l.size, size); err != nil {
+		return err
+	}
+	l.size = size
+	return nil // the sync of the commit it is for covers this too
+}
+
+// zero fills [from, to) with real writes. Space that is only reserved would have
+// each commit change metadata: the extent from unwritten to written.
+func (l *logFile) zero(from, to int64) error {
+	for from < to {
+		n := min(to-from, int64(len(zeros)))
+		if _, err := l.f.WriteAt(zeros[:n], from); err != nil {
+			return err
+		}
+		from += n
+	}
+	return nil
+}
+
+// append writes records as one piece and returns when they are on disk.
+func (l *logFile) append(records []byte) error {
+	l.sealed = false
+	if _, err := l.f.WriteAt(records, l.end); err != nil {
+		return err
+	}
+	l.end += int64(len(records))
+	if err := l.f.Sync(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// seal says that everything so far has been synced.
+func (l *logFile) seal(commit uint64) error {
+	if l.sealed {
+		return nil
+	}
+	err := l.append(appendRecord(nil, l.mark, commit, seal, Record{}))
+	l.sealed = err == nil
+	return err
+}

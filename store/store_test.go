@@ -1,0 +1,575 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hearth/store"
+)
+
+func open(t testing.TB, dir string, fs store.FS) *store.Store {
+	t.Helper()
+	s, err := store.Open(dir, store.Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closed(t testing.TB, s *store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put commits a value and returns when it is on disk.
+func put(t testing.TB, s *store.Store, key, value string) {
+	t.Helper()
+	s.Put(retained(key, value), time.Hour, nil)
+	if err := s.Sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func retained(key, value string) store.Record {
+	return store.Record{Kind: store.Retained, Key: key, Value: []byte(value)}
+}
+
+func values(s *store.Store, kind store.Kind) map[string]string {
+	m := map[string]string{}
+	for k, v := range s.Each(kind) {
+		m[k] = string(v)
+	}
+	return m
+}
+
+func same(t testing.TB, what string, got, want map[string]string) {
+	t.Helper()
+	if !maps.Equal(got, want) {
+		t.Fatalf("%s: found %v, want %v", what, got, want)
+	}
+}
+
+func logFile(dir string) string { return filepath.Join(dir, "hearth.log") }
+
+func size(t testing.TB, dir string) int64 {
+	t.Helper()
+	info, err := os.Stat(logFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+func TestWhatWasPutIsThereAfterAReopen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "var", "hearth")
+	s := open(t, dir, nil)
+	s.Put(retained("hall/lamp", "ON"), time.Hour, nil)
+	s.Put(retained("hall/lamp", "OFF"), time.Hour, nil)
+	s.Put(retained("empty", ""), time.Hour, nil)
+	s.Put(retained("gone", "soon"), time.Hour, nil)
+	s.Put(store.Record{Kind: store.Output, Key: "hall/lamp", Value: []byte("another kind")}, 0, nil)
+	s.Put(store.Record{Kind: store.Retained, Key: "gone"}, time.Hour, nil)
+	s.Put(store.Record{Kind: store.Retained, Key: "never was"}, time.Hour, nil)
+	want := map[string]string{"hall/lamp": "OFF", "empty": ""}
+	same(t, "before any commit", values(s, store.Retained), want)
+	closed(t, s)
+
+	s = open(t, dir, nil)
+	same(t, "retained", values(s, store.Retained), want)
+	same(t, "output", values(s, store.Output), map[string]string{"hall/lamp": "another kind"})
+	s.Put(store.Record{Kind: store.Retained, Key: "hall/lamp"}, time.Hour, nil)
+	closed(t, s)
+
+	s = open(t, dir, nil)
+	same(t, "after a delete", values(s, store.Retained), map[string]string{"empty": ""})
+	if d := s.Damage(); d != nil {
+		t.Errorf("damage: %v", d)
+	}
+	closed(t, s)
+
+	for name, mode := range map[string]os.FileMode{dir: 0o700, logFile(dir): 0o600} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: mode %v, %v; want %v", name, info.Mode().Perm(), err, mode)
+		}
+	}
+}
+
+func TestThePutValueIsACopy(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	defer s.Close()
+	payload := []byte("21.5")
+	s.Put(store.Record{Kind: store.Retained, Key: "t", Value: payload}, time.Hour, nil)
+	copy(payload, "XXXX")
+	same(t, "after the buffer was reused", values(s, store.Retained), map[string]string{"t": "21.5"})
+}
+
+func TestALoopOverTheValuesMayPut(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	defer s.Close()
+	for _, k := range []string{"b", "c", "a"} {
+		s.Put(retained(k, k), 0, nil)
+	}
+	var order string
+	for k := range s.Each(store.Retained) {
+		order += k
+		s.Put(retained(k+k, "new"), 0, nil)
+	}
+	if order != "abc" {
+		t.Errorf("the loop went over %q, want the keys of its beginning, sorted", order)
+	}
+}
+
+func TestAChattyValueIsWrittenOnceAndAnUrgentOneTakesItAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &store.Faulty{}
+		s := open(t, t.TempDir(), disk)
+		before := disk.Counts()
+		var mu sync.Mutex
+		var list []string
+		done := func(what string) func(error) {
+			return func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				list = append(list, fmt.Sprint(what, " ", err))
+			}
+		}
+		acked := func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			return strings.Join(list, "; ")
+		}
+
+		for i := range 300 { // a meter that speaks every second
+			s.Put(retained("meter", fmt.Sprint(i)), 5*time.Minute, nil)
+			if i < 299 {
+				time.Sleep(time.Second)
+			}
+		}
+		synctest.Wait()
+		if n := disk.Counts().Syncs - before.Syncs; n != 0 {
+			t.Fatalf("%d syncs before the five minutes were over", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := disk.Counts().Syncs - before.Syncs; n != 1 {
+			t.Fatalf("%d syncs at five minutes, want 1", n)
+		}
+
+		before = disk.Counts()
+		s.Put(retained("meter", "a"), time.Minute, done("meter, within a minute"))
+		s.Put(retained("meter", "b"), time.Hour, done("meter, within an hour"))
+		s.Put(retained("door", "open"), 2*time.Minute, done("door"))
+		time.Sleep(time.Minute - 1)
+		synctest.Wait()
+		if got := acked(); got != "" {
+			t.Fatalf("acknowledged early: %s", got)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if got, want := acked(), "meter, within a minute <nil>; meter, within an hour <nil>; door <nil>"; got != want {
+			t.Fatalf("after a minute: %q, want %q", got, want)
+		}
+		if after := disk.Counts(); after.Syncs-before.Syncs != 1 || after.Writes-before.Writes != 1 {
+			t.Fatalf("from %+v to %+v, want one write and one sync", before, after)
+		}
+
+		// What came and went between two commits costs nothing.
+		before = disk.Counts()
+		s.Put(retained("queued", "message"), time.Minute, done("queued"))
+		s.Put(store.Record{Kind: store.Retained, Key: "queued"}, time.Minute, done("sent"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if after := disk.Counts(); after != before || !strings.HasSuffix(acked(), "queued <nil>; sent <nil>") {
+			t.Errorf("from %+v to %+v, acknowledged %s", before, after, acked())
+		}
+		closed(t, s)
+	})
+}
+
+func TestWhatComesDuringASyncSharesTheNextOneInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &store.Faulty{}
+		s := open(t, t.TempDir(), disk)
+		release := disk.Block()
+		var order []int
+		for i := range 100 {
+			s.Put(retained(fmt.Sprint("k", i%7), fmt.Sprint(i)), 0, func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				order = append(order, i)
+			})
+			synctest.Wait()
+		}
+		if order != nil {
+			t.Fatalf("%v acknowledged while the disk hung", order)
+		}
+		before := disk.Counts()
+		release()
+		synctest.Wait()
+		for i, o := range order {
+			if i != o {
+				t.Fatalf("done out of order: %v", order)
+			}
+		}
+		if n := disk.Counts().Syncs - before.Syncs; len(order) != 100 || n != 2 {
+			t.Fatalf("%d acknowledged with %d syncs, want 100 with 2", len(order), n)
+		}
+		closed(t, s)
+	})
+}
+
+func TestAFullDiskAcknowledgesNothingUntilThereIsSpace(t *testing.T) {
+	for _, sick := range []struct {
+		name string
+		set  func(*store.Faulty, error)
+	}{
+		{"full", (*store.Faulty).FailWrites},
+		{"syncs fail", (*store.Faulty).FailSyncs},
+	} {
+		t.Run(sick.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, disk := t.TempDir(), &store.Faulty{}
+				var said bytes.Buffer
+				s, err := store.Open(dir, store.Options{FS: disk, Log: slog.New(slog.NewTextHandler(&said, nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				put(t, s, "old", "1")
+				old, err := os.ReadFile(logFile(dir))
+				if err != nil {
+					t.Fatal(err)
+				}
+
+				sick.set(disk, syscall.ENOSPC)
+				acked := map[string]int{}
+				for _, k := range []string{"a", "b", "a"} {
+					s.Put(retained(k, "2"), 0, func(err error) {
+						if err != nil {
+							t.Error(err)
+						}
+						acked[k]++
+					})
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if err := s.Sync(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("sync on a sick disk: %v", err)
+				}
+				if len(acked) != 0 {
+					t.Fatalf("acknowledged on a sick disk: %v", acked)
+				}
+				if err := s.Trouble(); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("trouble: %v", err)
+				}
+				if now, err := os.ReadFile(logFile(dir)); err != nil || !bytes.HasPrefix(now, bytes.TrimRight(old, "\x00")) {
+					t.Errorf("what was committed in the old file has changed: %v", err)
+				}
+				if _, err := os.Stat(filepath.Join(dir, "hearth.log.new")); !os.IsNotExist(err) {
+					t.Errorf("an attempt that failed lies around: %v", err)
+				}
+
+				sick.set(disk, nil)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if acked["a"] != 2 || acked["b"] != 1 {
+					t.Errorf("acknowledged after the disk was well for 10 s: %v", acked)
+				}
+				if err := s.Trouble(); err != nil {
+					t.Errorf("trouble that is over: %v", err)
+				}
+				closed(t, s)
+				if a, b := strings.Count(said.String(), "refuses"), strings.Count(said.String(), "takes everything again"); a != 1 || b != 1 {
+					t.Errorf("want one line when it starts and one when it ends:\n%s", &said)
+				}
+				s = open(t, dir, nil)
+				same(t, "after all", values(s, store.Retained), map[string]string{"old": "1", "a": "2", "b": "2"})
+				closed(t, s)
+			})
+		})
+	}
+}
+
+func TestAFullDiskIsMetAtAStepOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, disk := t.TempDir(), &store.Faulty{}
+		s := open(t, dir, disk)
+		disk.Full(true)
+		value, n := strings.Repeat("v", 1000), 0
+		for ; s.Trouble() == nil; n++ {
+			s.Put(retained(fmt.Sprint("k", n), value), 0, nil)
+			synctest.Wait()
+		}
+		if n < 900 {
+			t.Errorf("only %d records of a good kilobyte fitted into the first mebibyte", n)
+		}
+		disk.Full(false)
+		put(t, s, "last", "1")
+		closed(t, s)
+		s = open(t, dir, nil)
+		if got := len(values(s, store.Retained)); got != n+1 {
+			t.Errorf("%d values, want %d", got, n+1)
+		}
+		closed(t, s)
+	})
+}
+
+func TestCloseOnASickDiskGivesUpAfterOneAttempt(t *testing.T) {
+	dir, disk := t.TempDir(), &store.Faulty{}
+	s := open(t, dir, disk)
+	put(t, s, "old", "1")
+	disk.FailSyncs(syscall.EIO)
+	var told error
+	s.Put(retained("new", "2"), time.Hour, func(err error) { told = err })
+	if err := s.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("close: %v", err)
+	}
+	if !errors.Is(told, syscall.EIO) {
+		t.Errorf("done: %v", told)
+	}
+	late := errors.New("not called")
+	s.Put(retained("late", "3"), 0, func(err error) { late = err })
+	if !errors.Is(late, store.ErrClosed) || !errors.Is(s.Sync(context.Background()), store.ErrClosed) {
+		t.Errorf("after close: %v", late)
+	}
+	s = open(t, dir, nil)
+	if got := values(s, store.Retained); got["old"] != "1" {
+		t.Errorf("what had been acknowledged: %v", got)
+	}
+	closed(t, s)
+}
+
+func TestAnUncleanLogOnASickDiskStillOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := open(t, dir, nil)
+		put(t, s, "a", "1")
+		torn := cut(t, dir)
+		closed(t, s)
+
+		disk := &store.Faulty{}
+		disk.FailWrites(syscall.EROFS)
+		s = open(t, torn, disk)
+		if err := s.Trouble(); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("trouble: %v", err)
+		}
+		same(t, "read from it", values(s, store.Retained), map[string]string{"a": "1"})
+		disk.FailWrites(nil)
+		if err := s.Sync(t.Context()); err != nil || s.Trouble() != nil {
+			t.Errorf("well again: %v, %v", err, s.Trouble())
+		}
+		closed(t, s)
+	})
+}
+
+// cut copies a log as it is now to another folder, as if the power had failed.
+func cut(t testing.TB, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(logFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return logOf(t, b)
+}
+
+// logOf makes a folder with a log of these bytes.
+func logOf(t testing.TB, b []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(logFile(dir), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
+	dir, disk := t.TempDir(), &store.Faulty{}
+	s := open(t, dir, disk)
+	want := map[string]string{}
+	value := strings.Repeat("v", 2000)
+	for i := range 6000 { // 12 MB through 300 keys, 200 of which go
+		k := fmt.Sprint("k", i%300)
+		want[k] = fmt.Sprint(i, value)
+		s.Put(retained(k, want[k]), time.Hour, nil)
+		if i%10 == 9 {
+			if err := s.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range 200 {
+		k := fmt.Sprint("k", i)
+		delete(want, k)
+		s.Put(store.Record{Kind: store.Retained, Key: k}, time.Hour, nil)
+	}
+	for i := range 1000 {
+		put(t, s, "k299", fmt.Sprint(i, value))
+		want["k299"] = fmt.Sprint(i, value)
+	}
+	if got := size(t, dir); got != 1<<20 {
+		t.Errorf("%d bytes for %d of live values, want 1 MiB", got, 100*2000)
+	}
+	c := disk.Counts()
+	t.Logf("16 MB of values: %.1f MB in %d writes, %d syncs", float64(c.Bytes)/1e6, c.Writes, c.Syncs)
+	if c.Bytes > 3*16e6 {
+		t.Errorf("%d bytes written for 16 MB of values", c.Bytes)
+	}
+	same(t, "before", values(s, store.Retained), want)
+	closed(t, s)
+	s = open(t, dir, nil)
+	same(t, "after", values(s, store.Retained), want)
+	closed(t, s)
+}
+
+func TestPutGoesOnWhileTheDiskHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &store.Faulty{}
+		s := open(t, t.TempDir(), disk)
+		release := disk.Block()
+		value := strings.Repeat("v", 10_000)
+		for i := range 1000 { // ten megabytes: needs growth, too
+			s.Put(retained(fmt.Sprint("k", i), value), 0, nil)
+		}
+		synctest.Wait()
+		if n := len(values(s, store.Retained)); n != 1000 {
+			t.Errorf("%d values", n)
+		}
+		release()
+		if err := s.Sync(t.Context()); err != nil {
+			t.Error(err)
+		}
+		closed(t, s)
+	})
+}
+
+func TestASecondOpenerIsToldWhoHasIt(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	_, err := store.Open(dir, store.Options{})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("in use by process ", os.Getpid())) {
+		t.Errorf("second open: %v", err)
+	}
+	closed(t, s)
+	closed(t, open(t, dir, nil))
+}
+
+func TestAFileThatIsNotOursIsLeftAlone(t *testing.T) {
+	good := open(t, t.TempDir(), nil)
+	closed(t, good)
+	for name, b := range map[string][]byte{
+		"empty":    {},
+		"text":     []byte("a shopping list"),
+		"zeros":    make([]byte, 1<<20),
+		"bit flip": bytes.Repeat([]byte("hearthlg"), 1000),
+	} {
+		dir := logOf(t, b)
+		_, err := store.Open(dir, store.Options{})
+		if err == nil || !strings.Contains(err.Error(), "not a log of Hearth") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if now, err := os.ReadFile(logFile(dir)); err != nil || !bytes.Equal(now, b) {
+			t.Errorf("%s: was changed (%v)", name, err)
+		}
+	}
+}
+
+func TestKindsSayWhoseTheyAre(t *testing.T) {
+	got := fmt.Sprint(store.Retained, store.Engine, store.Output, store.Reading, store.Meta, store.Kind(200))
+	if want := "retained engine output reading meta kind 200"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// BenchmarkCommit commits groups of records on the real disk, each with its own
+// done, as QoS 1 publishes of so many clients would.
+func BenchmarkCommit(b *testing.B) {
+	for _, n := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("group=%d", n), func(b *testing.B) {
+			disk := &store.Faulty{}
+			s := open(b, b.TempDir(), disk)
+			defer s.Close()
+			value := bytes.Repeat([]byte("v"), 60)
+			keys := make([]string, 1000)
+			for i := range keys {
+				keys[i] = fmt.Sprintf("zigbee2mqtt/device_%04d", i)
+			}
+			before := disk.Counts()
+			for i := 0; b.Loop(); i++ {
+				done := make(chan error, n)
+				for j := range n {
+					s.Put(store.Record{Kind: store.Retained, Key: keys[(i*n+j)%1000], Value: value}, time.Hour, func(err error) { done <- err })
+				}
+				if err := s.Sync(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			after := disk.Counts()
+			b.ReportMetric(float64(after.Bytes-before.Bytes)/float64(b.N), "B-written/commit")
+			b.ReportMetric(float64(after.Syncs-before.Syncs)/float64(b.N), "syncs/commit")
+		})
+	}
+}
+
+// BenchmarkPut is the time a Put takes from its caller.
+func BenchmarkPut(b *testing.B) {
+	s := open(b, b.TempDir(), nil)
+	defer s.Close()
+	keys := make([]string, 1000)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("zigbee2mqtt/device_%04d", i)
+	}
+	value := bytes.Repeat([]byte("v"), 60)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s.Put(store.Record{Kind: store.Retained, Key: keys[i%1000], Value: value}, 5*time.Minute, nil)
+	}
+}
+
+// BenchmarkOpen opens a store of 10,000 records that was closed properly, and one
+// that was not and is copied.
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	s := open(b, dir, nil)
+	for i := range 10_000 {
+		s.Put(retained(fmt.Sprintf("zigbee2mqtt/device_%05d", i), strings.Repeat("v", 60)), time.Hour, nil)
+	}
+	put(b, s, "last", "1")
+	unclean, err := os.ReadFile(logFile(dir))
+	if err != nil {
+		b.Fatal(err)
+	}
+	closed(b, s)
+	b.Run("clean", func(b *testing.B) {
+		for b.Loop() {
+			s := open(b, dir, nil)
+			b.StopTimer()
+			closed(b, s)
+			b.StartTimer()
+		}
+	})
+	b.Run("unclean", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			dir := logOf(b, unclean)
+			b.StartTimer()
+			s := open(b, dir, nil)
+			b.StopTimer()
+			closed(b, s)
+			b.StartTimer()
+		}
+	})
+}

@@ -1,0 +1,427 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+//go:embed page.html app.js style.css icon.svg
+var files embed.FS
+
+var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
+	"clock": clock,
+	"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
+	"empty": func(v View) bool {
+		return len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
+	},
+	"troubles": troubles,
+	// What the templates of the rows take.
+	"row":  func(kind string, p Pin) pinRow { return pinRow{p, kind} },
+	"told": func(d Decision, now time.Time) decisionRow { return decisionRow{d, clock(d.At, now)} },
+	"said": func(r Reading, now time.Time) readingRow { return readingRow{r, clock(r.At, now)} },
+	// Empty ones, for the rows that the script will fill.
+	"blankPin":      func() Pin { return Pin{} },
+	"blankDecision": func() Decision { return Decision{} },
+	"blankReading":  func() Reading { return Reading{} },
+}).ParseFS(files, "page.html"))
+
+type pinRow struct {
+	Pin
+	Kind string
+}
+
+func (r pinRow) IsOn() bool { return r.Known && r.On }
+
+func (r pinRow) State() string {
+	switch {
+	case !r.Known:
+		return "Not known"
+	case r.On:
+		return "On"
+	}
+	return "Off"
+}
+
+// Switchable says whether the page may set it: a real input may not be.
+func (r pinRow) Switchable() bool { return r.Kind == "output" || r.Simulated }
+
+type decisionRow struct {
+	Decision
+	Time string
+}
+
+// Because is the sentence without the rule at its beginning.
+func (r decisionRow) Because() string {
+	return strings.TrimSpace(strings.TrimPrefix(r.Text, r.Rule))
+}
+
+type readingRow struct {
+	Reading
+	Time string
+}
+
+// clock is the time of day, with the date if that is not today's.
+func clock(t, now time.Time) string {
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format("2006-01-02 15:04")
+}
+
+// troubles is all that is wrong with the house, its pins included.
+func troubles(v View) []string {
+	list := slices.Clone(v.Trouble)
+	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
+		if p.Fault != "" {
+			list = append(list, p.Name+": "+p.Fault)
+		}
+	}
+	return list
+}
+
+// patience is how long the house may take to answer; healthy is how long it may
+// take and still be called well.
+const (
+	patience = 5 * time.Second
+	healthy  = time.Second
+)
+
+// A route is one thing that can be asked for.
+type route struct {
+	method, path string
+	handle       http.HandlerFunc
+}
+
+// routes is everything the server answers, behind the checks that all of it
+// shares. The outermost check is last.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range []route{
+		{"GET", "/{$}", s.servePage},
+		{"GET", "/app.js", serveFile("app.js", "text/javascript; charset=utf-8")},
+		{"GET", "/style.css", serveFile("style.css", "text/css; charset=utf-8")},
+		{"GET", "/icon.svg", serveFile("icon.svg", "image/svg+xml")},
+		{"GET", "/healthz", s.serveHealth},
+		{"GET", "/api/house", s.serveHouse},
+		{"GET", "/api/events", s.serveEvents},
+		{"POST", "/api/output/{name}", s.serveSwitch(s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"POST", "/api/input/{name}", s.serveSwitch(s.house.Drive, func(v View) []Pin { return v.Inputs })},
+	} {
+		mux.HandleFunc(r.path, only(r.method, r.handle))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
+	})
+
+	sameSite := http.NewCrossOriginProtection()
+	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusForbidden, "another site asked your browser to send this, so it was not done")
+	}))
+	return harden(ownHost(sameSite.Handler(ownReaders(mux))))
+}
+
+// harden sets what keeps a browser from running or framing anything that is
+// not ours, whatever a device manages to say.
+func harden(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ownHost refuses requests that were meant for another name. The port is not
+// looked at, for it changes when the page is reached through an SSH tunnel.
+func ownHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+		addr, err := netip.ParseAddr(host)
+		if !strings.EqualFold(host, "localhost") && (err != nil || !addr.Unmap().IsLoopback()) {
+			refuse(w, http.StatusMisdirectedRequest, "this page answers only as localhost or 127.0.0.1, not as "+mended(r.Host, 100))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ownReaders keeps other sites from so much as opening streams. They could not
+// read them, but they could take the place of those who may.
+func ownReaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from := r.Header.Get("Sec-Fetch-Site")
+		if strings.HasPrefix(r.URL.Path, "/api/") && (from == "cross-site" || from == "same-site") {
+			refuse(w, http.StatusForbidden, "another site asked for this")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func only(method string, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet) {
+			w.Header().Set("Allow", method)
+			refuse(w, http.StatusMethodNotAllowed, "only "+method+" works here")
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
+	v, err := s.view(r.Context(), patience)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+		return
+	}
+	var b bytes.Buffer
+	if err := page.Execute(&b, v); err != nil {
+		s.log.Error("the page could not be written", "err", err)
+		refuse(w, http.StatusInternalServerError, "the page could not be written: "+err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write(b.Bytes())
+}
+
+// serveFile serves an embedded file. Browsers keep it but ask each time whether
+// it is still the same, so a new version of the hub is seen at once.
+func serveFile(name, kind string) http.HandlerFunc {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // go:embed promised it
+	}
+	sum := sha256.Sum256(content)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("ETag", tag)
+		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
+	}
+}
+
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	if _, err := s.view(r.Context(), healthy); err != nil {
+		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, "ok\n")
+}
+
+func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
+	v, err := s.view(r.Context(), patience)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+		return
+	}
+	answer(w, http.StatusOK, v)
+}
+
+// serveSwitch tells a pin its level. pins are those that there are of its kind.
+func (s *Server) serveSwitch(set func(context.Context, string, bool) error, pins func(View) []Pin) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		on, status, err := readLevel(w, r)
+		if err != nil {
+			refuse(w, status, err.Error())
+			return
+		}
+		ctx, done := context.WithTimeout(r.Context(), patience)
+		defer done()
+		name := r.PathValue("name")
+		if err := set(ctx, name, on); err != nil {
+			refuse(w, s.why(ctx, name, pins), err.Error())
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// why is the status for a pin that was not set: the house is too slow to say,
+// there is no such pin, or it can't be done now.
+func (s *Server) why(ctx context.Context, name string, pins func(View) []Pin) int {
+	v, err := s.house.View(ctx)
+	if err != nil {
+		return http.StatusServiceUnavailable
+	}
+	if !slices.ContainsFunc(pins(v), func(p Pin) bool { return p.Name == name }) {
+		return http.StatusNotFound
+	}
+	return http.StatusConflict
+}
+
+// readLevel reads {"on":true}. The status belongs to the error.
+func readLevel(w http.ResponseWriter, r *http.Request) (on bool, status int, err error) {
+	// Forms and plain text can be posted by any site without asking first.
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return false, http.StatusUnsupportedMediaType, errors.New("want Content-Type: application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		return false, http.StatusRequestEntityTooLarge, errors.New(`want {"on":true} or {"on":false}, not so much more`)
+	} else if err != nil {
+		return false, http.StatusBadRequest, fmt.Errorf("the request broke off: %w", err)
+	}
+	var level struct {
+		On *bool `json:"on"`
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&level); err != nil || level.On == nil || d.More() {
+		return false, http.StatusBadRequest, errors.New(`want {"on":true} or {"on":false}`)
+	}
+	return *level.On, 0, nil
+}
+
+// refuse says in one sentence why not.
+func refuse(w http.ResponseWriter, status int, why string) {
+	answer(w, status, map[string]string{"error": mended(why, mostText)})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a type of ours that can't be JSON
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n'))
+}
+
+// view asks the house, and cleans what it says.
+func (s *Server) view(ctx context.Context, within time.Duration) (View, error) {
+	ctx, done := context.WithTimeout(ctx, within)
+	defer done()
+	v, err := s.house.View(ctx)
+	if err != nil {
+		return View{}, err
+	}
+	return v.clean(), nil
+}
+
+// What is longer than this, in characters, is cut: names, and everything else.
+const (
+	mostName = 200
+	mostText = 500
+)
+
+// clean is a copy in which all text can be shown and no list is nil, with the
+// readings in the order of their names.
+func (v View) clean() View {
+	if v.Now.IsZero() {
+		v.Now = time.Now()
+	}
+	v.Name, v.Version = mended(v.Name, mostName), mended(v.Version, mostName)
+	v.Trouble = each(v.Trouble, sentence)
+	v.Waiting = each(v.Waiting, sentence)
+	v.Outputs = each(v.Outputs, Pin.clean)
+	v.Inputs = each(v.Inputs, Pin.clean)
+	v.Readings = each(v.Readings, Reading.clean)
+	slices.SortStableFunc(v.Readings, func(a, b Reading) int { return cmp.Compare(a.Source, b.Source) })
+	v.Decisions = each(v.Decisions, Decision.clean)
+	return v
+}
+
+// status is v without its lists.
+func (v View) status() View {
+	v.Outputs, v.Inputs, v.Readings, v.Decisions = nil, nil, nil, nil
+	return v
+}
+
+func (p Pin) clean() Pin {
+	p.Name, p.Pin, p.Fault = mended(p.Name, mostName), mended(p.Pin, mostName), sentence(p.Fault)
+	return p
+}
+
+func (r Reading) clean() Reading {
+	r.Source, r.Text, r.Bad, r.At = mended(r.Source, mostName), mended(r.Text, mostText), mended(r.Bad, mostName), sane(r.At)
+	return r
+}
+
+func (d Decision) clean() Decision {
+	d.Rule, d.Outcome, d.Text, d.At = mended(d.Rule, mostName), mended(d.Outcome, mostName), sentence(d.Text), sane(d.At)
+	return d
+}
+
+func (e Event) clean() Event {
+	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean)}
+}
+
+func cleaned[T any](p *T, clean func(T) T) *T {
+	if p == nil {
+		return nil
+	}
+	c := clean(*p)
+	return &c
+}
+
+// each is list with f applied; never nil, so that it is [] as JSON.
+func each[T any](list []T, f func(T) T) []T {
+	out := make([]T, len(list))
+	for i, e := range list {
+		out[i] = f(e)
+	}
+	return out
+}
+
+func sentence(s string) string { return mended(s, mostText) }
+
+// mended is s fit to be shown: valid UTF-8, at most so many characters, without
+// control characters and without those that turn the direction of the text
+// around them.
+func mended(s string, most int) string {
+	var b strings.Builder
+	n := 0
+	for _, c := range s { // a broken byte comes as U+FFFD
+		if n == most {
+			b.WriteRune('…')
+			break
+		}
+		n++
+		switch {
+		case c == '\n' || c == '\t' || c == '\r':
+			c = ' '
+		case unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c):
+			c = unicode.ReplacementChar
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// sane is t, or the zero time where it can't be written as JSON.
+func sane(t time.Time) time.Time {
+	if y := t.Year(); y < 0 || y > 9999 {
+		return time.Time{}
+	}
+	return t
+}

@@ -1,0 +1,196 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// browser starts a headless Chromium with a tab that fails the test when the
+// page's script does. Without a Chromium the test is skipped, but not in CI.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("HEARTH_CI") == "1" {
+			t.Fatal("CI has to test the page in a browser:", err)
+		}
+		t.Skip("NOT TESTED: the page in a browser, for there is no chromium (Debian's package chromium):", err)
+	}
+	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(end)
+	ctx, end = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true))...)
+	t.Cleanup(end)
+	ctx, end = chromedp.NewContext(ctx)
+	t.Cleanup(func() { chromedp.Cancel(ctx); end() })
+	chromedp.ListenTarget(ctx, func(event any) {
+		if e, ok := event.(*runtime.EventExceptionThrown); ok {
+			t.Errorf("the script failed: %s", e.ExceptionDetails.Error())
+		}
+	})
+	return ctx
+}
+
+func do(t *testing.T, ctx context.Context, what string, actions ...chromedp.Action) {
+	t.Helper()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		var seen string
+		chromedp.Run(ctx, chromedp.Evaluate(`document.body.innerText`, &seen))
+		t.Fatalf("%s: %v; the page shows:\n%s", what, err, seen)
+	}
+}
+
+// until waits for a condition in the page.
+func until(condition string) chromedp.Action {
+	return chromedp.Poll(condition, nil, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(20*time.Second))
+}
+
+const porch = `[role=switch][aria-label=porch_light]`
+
+func checked(label, state string) string {
+	return fmt.Sprintf(`document.querySelector('[role=switch][aria-label=%s]').getAttribute('aria-checked') === %q`, label, state)
+}
+
+func shows(selector, text string) string {
+	return fmt.Sprintf(`document.querySelector(%q).innerText.includes(%q)`, selector, text)
+}
+
+func TestInABrowser(t *testing.T) {
+	ctx := browser(t)
+	house := newHouse()
+	s := serve(t, house)
+	addr := s.Addr()
+
+	do(t, ctx, "the page goes live", chromedp.Navigate("http://"+addr), until(`document.body.className === 'live'`), until(shows("#live", "Live")))
+	do(t, ctx, "a click turns the output and is told", chromedp.Click(porch), until(checked("porch_light", "true")),
+		until(shows(".log", "somebody switched it on the page -> porch_light ON")))
+	if v, _ := house.View(ctx); !v.Outputs[0].On {
+		t.Error("the page shows it on, the house does not")
+	}
+	do(t, ctx, "by keyboard", chromedp.Focus(porch), chromedp.SendKeys(porch, " "), until(checked("porch_light", "false")))
+	do(t, ctx, "a simulated input", chromedp.Click(`[role=switch][aria-label=pir]`), until(checked("pir", "true")))
+	do(t, ctx, "a real input has no switch", until(`document.querySelector('[aria-label=doorbell]').hidden`))
+	house.Switch(ctx, "heater", false)
+	do(t, ctx, "what others do is seen", until(checked("heater", "false")))
+
+	house.report(Reading{Source: "zigbee2mqtt/study_climate:temperature", Text: "21.7", At: noon})
+	do(t, ctx, "a reading changes in its place", until(`document.querySelectorAll('.values li').length === 3`), until(shows(".values", "21.7")))
+	for i := range 40 {
+		house.report(Reading{Source: fmt.Sprintf("tele/plug_%02d/SENSOR:ENERGY.Power", i), Text: fmt.Sprint(i * 7), At: noon})
+	}
+	do(t, ctx, "a filter for many", until(shows("#count", "43")), chromedp.SendKeys("#filter", "PLUG_07"), until(shows("#count", "1 of 43")),
+		until(`document.querySelectorAll('.values li:not([hidden])').length === 1`),
+		chromedp.Evaluate(`document.getElementById('filter').value = ''; document.getElementById('filter').oninput()`, nil))
+
+	house.change(func(v *View) { v.Outputs[2].Fault = "the line is held" })
+	do(t, ctx, "a refusal is told", chromedp.Click(`[aria-label=garden_pump]`), until(shows("#toast", `output "garden_pump" can't be switched: the line is held`)),
+		until(`!document.querySelector('.asked')`))
+	house.mu.Lock()
+	house.deaf = true
+	house.mu.Unlock()
+	do(t, ctx, "asked is not yet so", chromedp.Click(porch), until(`document.querySelector('.asked .state').textContent === 'Asked on'`),
+		until(shows("#toast", "porch_light was told to go on and has not answered yet")), until(checked("porch_light", "false")))
+
+	for _, evil := range hostile {
+		house.report(Reading{Source: "evil/" + evil, Text: evil, Bad: evil, At: noon})
+	}
+	house.mu.Lock()
+	house.tell(Event{Output: &Pin{Name: `<img src=x onerror="document.title='owned'">`, Pin: "<b>", Fault: "</li>"}})
+	house.tell(Event{Decision: &Decision{At: noon, Rule: "<i>", Outcome: "fired x\" onclick=", Text: "<i><script>document.title='owned'</script>"}})
+	house.mu.Unlock()
+	do(t, ctx, "hostile text is text", until(shows(".values", "<script>alert(1)</script>")), until(shows(".log", "<script>document.title")),
+		until(`document.querySelectorAll('img').length === 1 && !document.querySelector('.values script, .log script') && document.title === 'home · Hearth'`),
+		until(`document.documentElement.scrollWidth <= innerWidth`))
+
+	// Overrun: more at once than the page's channel takes.
+	house.mu.Lock()
+	house.view.Readings = []Reading{{Source: "after/all", Text: "whole again", At: noon}}
+	for range house.room + 10 {
+		house.tell(Event{Reading: &Reading{Source: "flood", Text: "x", At: noon}})
+	}
+	house.mu.Unlock()
+	do(t, ctx, "one that fell behind fetches everything", until(shows(".values", "whole again")),
+		until(`document.querySelectorAll('.values li').length === 1`), until(`document.querySelector('#lost').hidden`))
+
+	s.Close()
+	do(t, ctx, "a lost hub is told", until(shows("#lost", "The hub does not answer")), until(`document.body.className === 'stale'`))
+	house.change(func(v *View) { v.Readings[0].Text = "back" })
+	again := New(house, quietLog)
+	listenOn(t, again, addr)
+	defer again.Close()
+	do(t, ctx, "and comes back by itself", until(`document.body.className === 'live' && document.querySelector('#lost').hidden`), until(shows(".values", "back")))
+}
+
+func TestThePageInABrowserWithoutJavaScript(t *testing.T) {
+	ctx := browser(t)
+	s := serve(t, newHouse())
+	do(t, ctx, "scripts are off", emulation.SetScriptExecutionDisabled(true), chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("noscript p"))
+	var text string
+	do(t, ctx, "reading it", chromedp.Text("body", &text))
+	for _, want := range []string{"Without JavaScript", "porch_light", "18.4", "rule.heater"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+// TestScreenshots keeps what the page looks like, for eyes: set
+// HEARTH_SCREENSHOTS to a folder.
+func TestScreenshots(t *testing.T) {
+	dir := os.Getenv("HEARTH_SCREENSHOTS")
+	if dir == "" {
+		t.Skip("HEARTH_SCREENSHOTS names no folder")
+	}
+	ctx := browser(t)
+	full := newHouse()
+	for i := range 14 {
+		full.view.Readings = append(full.view.Readings, Reading{Source: fmt.Sprintf("tele/plug_%02d/SENSOR:ENERGY.Power", i), Text: fmt.Sprint(i * 37 % 100), At: noon.Add(-time.Duration(i*i) * time.Minute)})
+		full.view.Decisions = append(full.view.Decisions, Decision{At: noon.Add(-time.Duration(i+8) * time.Minute * 90), Rule: "rule.stairs", Outcome: []string{"fired", "pending", "ended", "cancelled"}[i%4],
+			Text: "rule.stairs " + []string{"fired", "pending", "ended", "cancelled"}[i%4] + ": pir is true, sun down -> porch_light ON"})
+	}
+	full.view.Readings = append(full.view.Readings, Reading{Source: "shelly/rpc", Text: `{"src":"shellyplus1-a8032ab1","dst":"shellyplus1/events","method":"NotifyStatus","params":{"ts":1631266595.43,"switch:0":{"id":0,"output":true}}}`, At: noon})
+	ill := newHouse()
+	ill.view.Trouble = []string{"the disk refuses: no space left on device", "the clock is not known to be right, so times of day wait until a time service has set it"}
+	ill.view.ClockKnown = false
+	ill.view.Outputs[2].Fault = "the line is held by another program"
+	for _, evil := range hostile[:12] {
+		ill.view.Readings = append(ill.view.Readings, Reading{Source: "evil/" + evil, Text: evil, Bad: "broken JSON", At: time.Unix(30, 0)})
+	}
+	empty := newHouse()
+	empty.view = View{Name: "home", Version: "test", Simulated: true, Now: noon, Started: noon, ClockKnown: true}
+	for name, house := range map[string]*smallHouse{"full": full, "ill": ill, "empty": empty} {
+		s := serve(t, house)
+		for _, size := range []struct {
+			name          string
+			width, height int64
+		}{{"phone", 390, 844}, {"desktop", 1280, 900}, {"small", 320, 640}} {
+			for _, scheme := range []string{"light", "dark"} {
+				var png []byte
+				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),
+					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+					chromedp.Navigate("http://"+s.Addr()), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
+					chromedp.FullScreenshot(&png, 100))
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%s.png", name, size.name, scheme)), png, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if name == "full" {
+			var png []byte
+			do(t, ctx, "losing the hub", chromedp.EmulateViewport(1280, 900), chromedp.ActionFunc(func(context.Context) error { return s.Close() }),
+				until(`document.body.className === 'stale'`), chromedp.FullScreenshot(&png, 100))
+			os.WriteFile(filepath.Join(dir, "lost-desktop-dark.png"), png, 0o644)
+		}
+	}
+}

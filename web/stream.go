@@ -1,0 +1,117 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// mostWatchers is how many streams there may be at a time.
+const mostWatchers = 32
+
+// writeLimit is how long a watcher may take to take something. The house does
+// not wait even that long: it closes the channel of one that falls behind.
+const writeLimit = 5 * time.Second
+
+// serveEvents streams what happens in the house until the watcher leaves, falls
+// behind, or the server closes.
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.watchers <- struct{}{}:
+		defer func() { <-s.watchers }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("%d pages are watching already, and more are not served", mostWatchers))
+		return
+	}
+
+	// Watching begins before the view is taken, so nothing is missed between.
+	events, stop := s.house.Watch()
+	defer stop()
+	whole, err := s.view(r.Context(), patience)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+		return
+	}
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // proxies would wait for the end
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := stream{w: w, control: http.NewResponseController(w)}
+	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
+	out.text("retry: 1000\n\n")
+	out.event("house", whole)
+	out.flush()
+
+	beat := time.NewTicker(s.beat)
+	defer beat.Stop()
+	for out.err == nil {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				out.text(": you fell behind, come again\n\n")
+				out.flush()
+				return
+			}
+			out.event("", e.clean())
+			for range len(events) { // one write for all that is there
+				if e, ok := <-events; ok {
+					out.event("", e.clean())
+				}
+			}
+			out.flush()
+		case <-beat.C:
+			now, err := s.view(r.Context(), patience)
+			if err != nil {
+				return // the page comes again and is told why
+			}
+			out.text(": still here\n\n")
+			out.event("status", now.status())
+			out.flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// A stream writes server-sent events. After an error it does nothing.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	buf     bytes.Buffer
+	err     error
+}
+
+func (s *stream) text(line string) { s.buf.WriteString(line) }
+
+// event adds v as JSON, which has no line breaks.
+func (s *stream) event(name string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a type of ours that can't be JSON
+	}
+	if name != "" {
+		s.buf.WriteString("event: " + name + "\n")
+	}
+	s.buf.WriteString("data: ")
+	s.buf.Write(b)
+	s.buf.WriteString("\n\n")
+}
+
+func (s *stream) flush() {
+	if s.err == nil {
+		s.err = s.control.SetWriteDeadline(time.Now().Add(writeLimit))
+	}
+	if s.err == nil {
+		_, s.err = s.w.Write(s.buf.Bytes())
+	}
+	if s.err == nil {
+		s.err = s.control.Flush()
+	}
+	s.buf.Reset()
+}
