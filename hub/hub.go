@@ -80,6 +80,7 @@ type Hub struct {
 	ended  chan struct{} // closed when the loop has stopped turning
 	reload sync.Mutex
 	mqtt   *outbox[broker.Message]
+	lines  *outbox[func()]       // of the log
 	known  atomic.Pointer[names] // what the edges need to know
 
 	clockKnown atomic.Bool
@@ -87,14 +88,17 @@ type Hub struct {
 	// The rest belongs to the loop.
 	registry  *devices.Registry
 	engine    *rules.Engine
-	said      map[string]string // retained topics of the hub's own, as last published
-	held      map[string][]held // by target
-	decisions []rules.Decision  // a ring, newest last
+	said      map[string]string         // retained topics of the hub's own, as last published
+	held      map[string][]held         // by target
+	told      map[string]devices.Origin // by output: of its last command
+	decisions []rules.Decision          // a ring, newest last
 	watchers  map[chan web.Event]bool
 	keepRules *time.Timer
 	keeping   bool
 	started   time.Time
 	refused   int64
+	logMinute time.Duration
+	logged    int // decisions in that minute
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -104,15 +108,19 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+	lines := newOutbox(func(write func()) { write() })
+	opt.Log = slog.New(asynchronous{opt.Log.Handler(), lines})
 	h := &Hub{
 		cfg:      cfg,
 		opt:      opt,
 		log:      opt.Log,
+		lines:    lines,
 		clock:    opt.Clock,
 		inbox:    newInbox(inboxSize),
 		ended:    make(chan struct{}),
 		registry: new(devices.Registry),
 		held:     make(map[string][]held),
+		told:     make(map[string]devices.Origin),
 		said:     make(map[string]string),
 		watchers: make(map[chan web.Event]bool),
 		started:  opt.Clock.Wall().In(cfg.zone()),
@@ -251,11 +259,17 @@ func (h *Hub) handle(it *item) {
 
 // read is one reading, end to end.
 func (h *Hub) read(r devices.Reading) {
+	if r.Topic == "" && !r.Initial {
+		// The level that an output reports follows from what it was told: so
+		// rules that set each other off through a pin are known as a loop.
+		r.Origin = h.told[r.Source]
+	}
 	h.registry.Apply(r)
-	if r.Topic == "" {
+	switch {
+	case r.Topic == "":
 		h.sayPin(r)
 		h.tellPin(r.Source)
-	} else {
+	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: webReading(r)})
 	}
 	h.obey(h.engine.Step(r))
@@ -295,12 +309,10 @@ func (h *Hub) note(d rules.Decision) {
 		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept+1:]...)
 	}
 	h.decisions = append(h.decisions, d)
-	if d.Outcome == rules.Stopped {
-		h.log.Warn(d.String())
-	} else {
-		h.log.Info(d.String())
+	h.logDecision(d)
+	if len(h.watchers) > 0 {
+		h.tell(web.Event{Decision: webDecision(d)})
 	}
-	h.tell(web.Event{Decision: webDecision(d)})
 }
 
 // A gate holds commands back until the run that they belong to is on disk.
@@ -354,6 +366,7 @@ func (h *Hub) send(c devices.Command) {
 	var err error
 	if c.Output != "" {
 		on, _ := c.Value.(bool)
+		h.told[c.Output] = c.Origin
 		err = h.pins.Set(c.Output, on)
 	} else {
 		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -524,4 +525,30 @@ func TestTheInboxKeepsTheOrderOfThoseWhoWait(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever reads the log has stopped reading: the loop goes on.
+func TestALogThatHangsDelaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim, log := gpio.NewSim(), make(hangingLog)
+		h, stop := start(t, load(t, t.TempDir(), twoLamps), Options{Bank: sim, Log: slog.New(slog.NewTextHandler(log, nil))})
+		client, end := connect(t, h, "sensor", func(*paho.Publish) {})
+		for i := range 100 {
+			publish(t, client, 1, "a/good", []string{"on", "off"}[i%2])
+		}
+		synctest.Wait()
+		if got := levels(sim, "GPIO5"); got != "0"+strings.Repeat("10", 50) {
+			t.Errorf("the pin went %s", got)
+		}
+		end()
+		close(log)
+		stop()
+	})
+}
+
+type hangingLog chan struct{}
+
+func (l hangingLog) Write(p []byte) (int, error) {
+	<-l
+	return len(p), nil
 }

@@ -18,6 +18,8 @@ var arrows = map[string][]string{
 	"hearth/gpio":       {"hearth/config", "hearth/devices", "hearth/store"},
 	"hearth/web":        {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/hub":        {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/store", "hearth/web"},
+	"hearth/bench":      {}, // of tests alone, as is the next
+	"hearth/test":       {},
 	"hearth/cmd/hearth": {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub"},
 }
 

@@ -187,11 +187,7 @@ func (h *Hub) stop() error {
 func (h *Hub) close() {
 	h.inbox.close()
 	if h.mqtt != nil {
-		h.mqtt.close()
-		select { // a broker that takes nothing must not keep the house from stopping
-		case <-h.mqtt.done:
-		case <-time.After(200 * time.Millisecond):
-		}
+		h.mqtt.finish()
 	}
 	if h.web != nil {
 		h.web.Close()
@@ -211,4 +207,5 @@ func (h *Hub) close() {
 		close(watcher)
 	}
 	h.watchers = nil
+	h.lines.finish()
 }

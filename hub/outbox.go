@@ -3,12 +3,13 @@ package hub
 import (
 	"errors"
 	"sync"
+	"time"
 )
 
 // outboxSize bounds what waits for a sink that does not take anything.
 const outboxSize = 16384
 
-var errOutboxFull = errors.New("the outbox is full: the broker takes nothing")
+var errOutboxFull = errors.New("too much waits already, for nothing is taken")
 
 // An outbox carries what the loop wants done to a sink that may be slow: one
 // goroutine works it off in order, the loop never waits.
@@ -32,7 +33,10 @@ func newOutbox[T any](do func(T)) *outbox[T] {
 func (o *outbox[T]) put(v T) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) >= outboxSize {
+	switch {
+	case o.closed:
+		return errStopped
+	case len(o.queue) >= outboxSize:
 		return errOutboxFull
 	}
 	o.queue = append(o.queue, v)
@@ -68,10 +72,15 @@ func (o *outbox[T]) work() {
 	}
 }
 
-// close lets the sink finish what waits; done is closed when it has.
-func (o *outbox[T]) close() {
+// finish lets the sink do what waits, but not for long: one that takes nothing
+// must not keep the house from stopping.
+func (o *outbox[T]) finish() {
 	o.mu.Lock()
 	o.closed = true
 	o.poke()
 	o.mu.Unlock()
+	select {
+	case <-o.done:
+	case <-time.After(200 * time.Millisecond):
+	}
 }

@@ -1,0 +1,87 @@
+# The two commands of the README need nothing but Go:
+#     go run ./cmd/hearth serve        go test ./...
+# All else is here. `make check` before a commit; .ci/run calls `make ci`.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+TOOL     = go tool -modfile=tools/go.mod
+TESTLOG  = dist/test.log
+
+.PHONY: build check lint test race fuzz vm footprint dist deb bench ci install clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o hearth ./cmd/hearth
+
+check: lint race
+	git diff --exit-code
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	for arch in arm64 arm; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go vet ./...; done
+
+# The README's own command.
+test:
+	go test ./...
+
+# All tests again with the race detector; the last line says how many there were.
+race:
+	@mkdir -p dist
+	go test -race -v ./... >$(TESTLOG) 2>&1 || { grep -v '^=== ' $(TESTLOG) | tail -n 300; exit 1; }
+	@grep -E '^(ok|\?)' $(TESTLOG)
+	@grep -hE '^ *--- SKIP' -A2 $(TESTLOG) || true
+	@echo "$$(grep -cE '^ *--- PASS' $(TESTLOG)) passed, 0 failed, $$(grep -cE '^ *--- SKIP' $(TESTLOG)) skipped"
+
+# Every fuzz target for FUZZTIME.
+FUZZTIME ?= 60s
+fuzz:
+	@grep -rnoE '^func Fuzz\w+' --include=*_test.go . | sed -E 's|^\./(.*)/[^/]*:[0-9]+:func |\1 |' | sort | \
+	while read -r dir name; do \
+		echo "== $$dir $$name"; \
+		go test ./$$dir -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
+	done
+
+# The pins against a real kernel: gpio-sim in an emulated machine.
+vm:
+	vm/build.sh
+	vm/run.sh
+
+footprint:
+	test/footprint.sh
+
+# Binaries and Debian packages for every Raspberry Pi. Debian's armhf is ARMv7,
+# but Raspberry Pi OS calls its ARMv6 armhf too, so one package serves both.
+dist:
+	@mkdir -p dist
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/hearth-arm64 ./cmd/hearth
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=7 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/hearth-armv7 ./cmd/hearth
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/hearth-armv6 ./cmd/hearth
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/hearth-amd64 ./cmd/hearth
+
+deb: dist
+	for pair in arm64:arm64 armhf:armv6 amd64:amd64; do \
+		DEB_ARCH=$${pair%%:*} BINARY=dist/hearth-$${pair##*:} DEB_VERSION=$(DEB_VERSION) \
+		$(TOOL) nfpm package -f systemd/nfpm.yaml -p deb -t dist/ || exit 1; \
+	done
+
+# A version that Debian understands: 0.0.0+gfe116d6 without a tag.
+DEB_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v//; /^[0-9]+\./!s/^/0.0.0+g/; s/-/+/g')
+
+bench:
+	go test -run '^$$' -bench . ./bench ./rules ./store
+	bench/peers.sh
+
+ci: lint test race fuzz vm footprint deb
+
+# From a checkout onto this machine, as root.
+install: build
+	install -D -m 755 hearth /usr/bin/hearth
+	install -D -m 644 systemd/hearth.service /usr/lib/systemd/system/hearth.service
+	install -D -m 644 systemd/hearth.sysusers.conf /usr/lib/sysusers.d/hearth.conf
+	test -e /etc/hearth/config.toml || install -D -m 644 config.toml /etc/hearth/config.toml
+	systemd-sysusers
+	systemctl daemon-reload
+
+clean:
+	rm -rf hearth dist
