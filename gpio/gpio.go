@@ -38,6 +38,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"hearth/config"
 
@@ -140,28 +141,24 @@ func (c *Config) Check(at config.Place) {
 }
 
 var (
-	numberOnly = regexp.MustCompile(`^[0-9]+$`)
-	nearlyGPIO = regexp.MustCompile(`^(?i:gpio|bcm)[ _-]?([0-9]+)$`)
 	goodGPIO   = regexp.MustCompile(`^GPIO(0|[1-9][0-9]*)$`)
+	nearlyGPIO = regexp.MustCompile(`^(?i:gpio|bcm|)[ _-]?0*([0-9]+)$`)
 )
 
 // pinMistake says what would be right where pin can't be the name of a line.
 // Whether the board has such a line is only known once its bank is open.
 func pinMistake(pin string) string {
+	nearly := nearlyGPIO.FindStringSubmatch(pin)
 	switch {
 	case pin == "":
 		return `want the name of a pin, such as "GPIO17"`
-	case numberOnly.MatchString(pin):
-		return `want "GPIO` + pin + `" for line ` + pin + ` of the Raspberry Pi (which is not pin ` + pin + ` of its header)`
 	case goodGPIO.MatchString(pin):
 		return ""
-	case nearlyGPIO.MatchString(pin):
-		digits := strings.TrimLeft(nearlyGPIO.FindStringSubmatch(pin)[1], "0")
-		if digits == "" {
-			digits = "0"
-		}
-		return `want "GPIO` + digits + `"`
-	case strings.ContainsFunc(pin, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.TrimSpace(pin) != pin:
+	case nearly != nil && nearly[1] == pin:
+		return `want "GPIO` + pin + `" for line ` + pin + ` of the Raspberry Pi (which is not pin ` + pin + ` of its header)`
+	case nearly != nil:
+		return `want "GPIO` + nearly[1] + `"`
+	case strings.ContainsFunc(pin, unicode.IsControl) || strings.TrimSpace(pin) != pin:
 		return `want the name of a pin without spaces round it, such as "GPIO17"`
 	case strings.HasPrefix(pin, "/dev/"):
 		return `want the chip without its folder and a line, such as "` + strings.TrimPrefix(pin, "/dev/") + `:5"`

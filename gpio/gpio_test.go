@@ -3,6 +3,7 @@ package gpio
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +48,20 @@ func TestMistakesInTheConfig(t *testing.T) {
 			t.Errorf("%s\n\tgives %v, want one mistake", toml, mistakes)
 		}
 	}
+}
+
+// A name that is proposed is one that is taken.
+func FuzzPinMistake(f *testing.F) {
+	for _, pin := range []string{"GPIO17", "17", "007", "gpio_07", "BCM 0", "gpiochip1:5", "/dev/gpiochip0", " x", ""} {
+		f.Add(pin)
+	}
+	proposal := regexp.MustCompile(`^want "(GPIO[^"]*)"`)
+	f.Fuzz(func(t *testing.T, pin string) {
+		want := pinMistake(pin)
+		if m := proposal.FindStringSubmatch(want); m != nil && pinMistake(m[1]) != "" {
+			t.Errorf("%q: %s, but %s", pin, want, pinMistake(m[1]))
+		}
+	})
 }
 
 func TestCoreDecides(t *testing.T) {

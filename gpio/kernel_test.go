@@ -28,7 +28,7 @@ import (
 // and go-gpiocdev as the other program.
 func TestKernel(t *testing.T) {
 	if os.Getenv("HEARTH_VM") == "" {
-		t.Skip("NOT TESTED: this machine has no simulated kernel lines. Run vm/run.sh (about half a minute, after a first download of 210 MB).")
+		t.Skip("NOT TESTED: this machine has no simulated kernel lines. Run vm/run.sh (about 10 s, after a first download of 210 MB).")
 	}
 	m := newMachine(t)
 	t.Run("names", m.names)

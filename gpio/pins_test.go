@@ -1,6 +1,7 @@
 package gpio
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"syscall"
@@ -421,6 +422,20 @@ func TestWhatIsKeptIsOnDiskWithinASecond(t *testing.T) {
 		last, err := keptOutputs(st)
 		if err != nil || last["lamp"] != (kept{Pin: "GPIO5", On: true}) {
 			t.Errorf("on disk: %+v, %v", last, err)
+		}
+
+		// A command that changes nothing costs the card nothing.
+		before, err := os.ReadFile(h.dir + "/hearth.log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			h.set("lamp", true)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if after, err := os.ReadFile(h.dir + "/hearth.log"); err != nil || !bytes.Equal(after, before) {
+			t.Errorf("the log has changed (%v)", err)
 		}
 	})
 }

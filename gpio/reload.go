@@ -175,11 +175,11 @@ func (l *line) take() error {
 	l.taken = err == nil && !l.abandoned
 	abandoned := l.abandoned
 	l.p.mu.Unlock()
-	if abandoned {
-		if err == nil {
-			l.err = l.giveBack()
-		}
-		l.p.left(l, l.name, l.err)
+	switch {
+	case abandoned && err == nil:
+		return l.giveBack()
+	case abandoned:
+		l.p.left(l, l.name, nil)
 		close(l.done)
 	}
 	return err
@@ -187,13 +187,15 @@ func (l *line) take() error {
 
 // giveBack lets a pin go that has been taken and never was at work.
 func (l *line) giveBack() error {
-	var err error
+	defer close(l.done)
 	if l.out != nil {
 		if on, hold := safe(*l.out); !hold {
-			err = l.pin.Out(l.out.level(on))
+			l.err = l.pin.Out(l.out.level(on))
 		}
 	}
-	return errors.Join(err, l.pin.Halt())
+	l.err = errors.Join(l.err, l.pin.Halt())
+	l.p.left(l, l.name, l.err)
+	return l.err
 }
 
 // Commit makes the new configuration the one at work. It waits for no pin: what
@@ -303,11 +305,11 @@ func (c *Change) giveBack() {
 	p.mu.Lock()
 	for _, l := range c.fresh {
 		l.abandoned = true
-		switch {
-		case l.taken:
+		if l.taken || l.taking { // else it could not be had
+			p.leaving[l.key] = l // whoever wants the pin next has to wait for it
+		}
+		if l.taken {
 			tasks = append(tasks, task{l.what(), l.giveBack})
-		case l.taking: // it hangs: whoever wants the pin next has to wait for it
-			p.leaving[l.key] = l
 		}
 	}
 	p.mu.Unlock()

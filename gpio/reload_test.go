@@ -230,6 +230,51 @@ func TestReloadWithALineThatHangs(t *testing.T) {
 	})
 }
 
+// A line that did not answer is wanted again just when it does: the attempt that
+// was given up lets it go before the new one takes it, not after.
+func TestALineThatHangsIsPreparedAgain(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open("[output.lamp]\npin = \"GPIO1\"")
+		next := configured(t, "[output.lamp]\npin = \"GPIO1\"\n[output.fan]\npin = \"GPIO2\"\ninitial = \"on\"")
+		for range 20 {
+			h.sim.Hang("GPIO2", true)
+			_, err := h.pins.Prepare(next)
+			wantError(t, err, "output fan on GPIO2: no answer within 1s")
+			time.AfterFunc(time.Second/2, func() { h.sim.Hang("GPIO2", false) })
+			c, err := h.pins.Prepare(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			h.holds("GPIO1", "GPIO2")
+			if h.sim.Level("GPIO2") != gpio.High {
+				t.Fatal("the fan is not on")
+			}
+			c.Undo()
+			h.holds("GPIO1")
+		}
+	})
+}
+
+func TestUndoOfALineThatHangsMeanwhile(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open("[output.lamp]\npin = \"GPIO1\"")
+		next := configured(t, "[output.lamp]\npin = \"GPIO1\"\n[output.fan]\npin = \"GPIO2\"\ninitial = \"on\"")
+		c, err := h.pins.Prepare(next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.sim.Hang("GPIO2", true)
+		c.Undo()
+		_, err = h.pins.Prepare(next)
+		wantError(t, err, "output fan on GPIO2: no answer within 1s")
+		h.sim.Hang("GPIO2", false)
+		synctest.Wait()
+		h.holds("GPIO1")
+		h.saw("GPIO2", "HLHL")
+	})
+}
+
 func TestReloadsWhileCommandsPileUp(t *testing.T) {
 	inHouse(t, func(h *house) {
 		toml := [2]string{"[output.lamp]\npin = \"GPIO1\"", "[output.lamp]\npin = \"GPIO1\"\nactive_low = true"}
