@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +86,7 @@ type powerFS struct {
 type powerFile struct {
 	fs            *powerFS
 	data, durable []byte
+	from, to      int // what of data has been written since the last sync
 }
 
 func newPowerFS() *powerFS {
@@ -106,13 +108,13 @@ func (p *powerFS) cut(pick func() bool) *powerFS {
 		if len(f.data) > len(b) && pick() {
 			b = append(b, make([]byte, len(f.data)-len(b))...)
 		}
-		for at := 0; at < len(b); at += 512 {
+		for at := f.from &^ 511; at < min(f.to, len(b)); at += 512 {
 			end := min(at+512, len(b), len(f.data))
 			if at < end && !bytes.Equal(b[at:end], f.data[at:end]) && pick() {
 				copy(b[at:end], f.data[at:end])
 			}
 		}
-		n := &powerFile{after, b, bytes.Clone(b)}
+		n := &powerFile{fs: after, data: b, durable: bytes.Clone(b)}
 		after.names[name], after.durable[name] = n, n
 	}
 	return after
@@ -133,7 +135,8 @@ func (p *powerFS) Open(name string, flag int) (store.File, error) {
 		p.names[name] = f
 	}
 	if flag&os.O_TRUNC != 0 {
-		f.data = nil
+		f.data = nil // what is durable stays until the next sync
+		f.from, f.to = 0, len(f.durable)
 	}
 	return f, nil
 }
@@ -172,13 +175,22 @@ func (f *powerFile) WriteAt(b []byte, at int64) (int, error) {
 	if grow := int(at) + len(b) - len(f.data); grow > 0 {
 		f.data = append(f.data, make([]byte, grow)...)
 	}
+	if f.from == f.to {
+		f.from = int(at)
+	}
+	f.from, f.to = min(f.from, int(at)), max(f.to, int(at)+len(b))
 	return copy(f.data[at:], b), nil
 }
 
 func (f *powerFile) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	f.durable = bytes.Clone(f.data)
+	if len(f.durable) != len(f.data) {
+		f.durable = bytes.Clone(f.data)
+	} else {
+		copy(f.durable[f.from:f.to], f.data[f.from:f.to])
+	}
+	f.from, f.to = 0, 0
 	return nil
 }
 
@@ -191,19 +203,39 @@ func (f *powerFile) Size() (int64, error) {
 func (f *powerFile) Reserve(int64, int64) error { return nil }
 func (f *powerFile) Close() error               { return nil }
 
+// small opens a store on a disk in memory whose log begins with 16 KiB, so that
+// a few puts fill it.
+func small(t testing.TB, disk store.FS) *store.Store {
+	t.Helper()
+	s, err := store.Open("/data", store.Options{FS: disk}.WithFirst(16<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// withLog is a disk in memory that holds this log.
+func withLog(b []byte) *powerFS {
+	p := newPowerFS()
+	p.names["/data/hearth.log"] = &powerFile{fs: p, data: b, durable: bytes.Clone(b)}
+	return p
+}
+
+func (p *powerFS) log() []byte { return p.names["/data/hearth.log"].data }
+
 func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		power := newPowerFS()
 		disk := &store.Faulty{FS: power}
 		h := newHistory()
-		s := open(t, "/data", disk)
+		s := small(t, disk)
 		defer func() { s.Close() }()
 		n := 0
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": func(rt *rapid.T) {
 				n++
 				h.put(s, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "key"),
-					fmt.Sprint(n, strings.Repeat("v", rapid.SampledFrom([]int{0, 10, 700, 5000, 200_000}).Draw(rt, "length"))),
+					fmt.Sprint(n, strings.Repeat("v", rapid.SampledFrom([]int{0, 10, 700, 5000, 20_000}).Draw(rt, "length"))),
 					rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(rt, "within"))
 			},
 			"delete": func(rt *rapid.T) {
@@ -226,7 +258,7 @@ func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 				if err := s.Close(); err != nil {
 					rt.Fatal(err)
 				}
-				s = open(t, "/data", disk)
+				s = small(t, disk)
 				if d := s.Damage(); d != nil {
 					rt.Fatalf("damage on a sound disk: %v", d)
 				}
@@ -245,7 +277,7 @@ func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 				s.Close() // into the void
 				power, h.ack = next, ack
 				disk = &store.Faulty{FS: power}
-				s = open(t, "/data", disk)
+				s = small(t, disk)
 				if d := s.Damage(); d != nil {
 					rt.Fatalf("a power cut is no damage: %v", d)
 				}
@@ -269,22 +301,32 @@ func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestACompactionThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
-	// Once with the process alone gone, once with the power.
+	stopAnywhere(t, func(int) string { return "k" })
+}
+
+func TestAGrowthThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
+	stopAnywhere(t, func(i int) string { return fmt.Sprint("k", i) })
+}
+
+// stopAnywhere fills a file nearly, lets the next commits stop at each step they
+// take, and looks at what is there: once with the process alone gone, once with
+// the power.
+func stopAnywhere(t *testing.T, key func(int) string) {
 	for steps := 0; ; steps++ {
 		power := newPowerFS()
 		disk := &store.Faulty{FS: power}
 		h := newHistory()
 		synctest.Test(t, func(t *testing.T) {
-			s := open(t, "/data", disk)
-			value := strings.Repeat("v", 10_000)
-			for i := range 103 { // nearly fills the first mebibyte with garbage
-				h.put(s, "k", fmt.Sprint(i, value), 0)
+			s := small(t, disk)
+			value := strings.Repeat("v", 1000)
+			for i := range 10 { // nearly fills the file with garbage
+				h.put(s, key(i), fmt.Sprint(i, value), 0)
 				h.put(s, fmt.Sprint("quiet", i), "1", time.Hour)
 				synctest.Wait()
 			}
 			disk.FailAfter(steps, errors.New("stopped"))
 			for i := range 4 {
-				h.put(s, "k", fmt.Sprint("last", i, value), 0)
+				h.put(s, key(10+i), fmt.Sprint("last", i, value), 0)
 				h.put(s, "quiet1", "", 0)
 				synctest.Wait()
 			}
@@ -292,7 +334,7 @@ func TestACompactionThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
 				random := rand.New(rand.NewPCG(uint64(steps), 1))
 				after := power.cut(func() bool { return random.Float64() < share })
 				again := &history{was: maps.Clone(h.was), ack: maps.Clone(h.ack)}
-				r := open(t, "/data", after)
+				r := small(t, after)
 				if err := again.check(values(r, store.Retained)); err != nil {
 					t.Fatalf("stopped after %d steps, %v of the rest written: %v", steps, share, err)
 				}
@@ -306,7 +348,7 @@ func TestACompactionThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
 			}
 			disk.FailAfter(0, nil)
 			closed(t, s)
-			r := open(t, "/data", power)
+			r := small(t, power)
 			if err := h.check(values(r, store.Retained)); err != nil {
 				t.Fatal(err)
 			}
@@ -319,25 +361,19 @@ func TestACompactionThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
 }
 
 func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, nil)
+	disk := newPowerFS()
+	s := small(t, disk)
 	first := map[string]string{"a": "1", "b": strings.Repeat("long ", 20)}
 	for k, v := range first {
 		put(t, s, k, v)
 	}
-	before, err := os.ReadFile(logFile(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := bytes.Clone(disk.log())
 	last := map[string]string{"a": "2", "c": strings.Repeat("another ", 10), "d": ""}
 	for k, v := range last {
 		s.Put(retained(k, v), time.Hour, nil)
 	}
 	put(t, s, "e", "5")
-	after, err := os.ReadFile(logFile(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := bytes.Clone(disk.log())
 	closed(t, s)
 	begin, end := len(bytes.TrimRight(before, "\x00")), len(bytes.TrimRight(after, "\x00"))
 
@@ -353,10 +389,9 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 				return b
 			},
 		} {
-			power := newPowerFS()
-			f := &powerFile{fs: power, data: rest(bytes.Clone(after))}
-			power.names["/data/hearth.log"] = f
-			s := open(t, "/data", power)
+			power := withLog(rest(bytes.Clone(after)))
+			torn := power.log()
+			s := small(t, power)
 			got := values(s, store.Retained)
 			for k, v := range first {
 				if got[k] != v && got[k] != last[k] {
@@ -366,7 +401,7 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 			if d := s.Damage(); d != nil {
 				t.Fatalf("%s from %d: a torn tail is no damage: %v", name, at, d)
 			}
-			if bytes.Equal(f.data, power.names["/data/hearth.log"].data) {
+			if bytes.Equal(torn, power.log()) {
 				t.Fatalf("%s from %d: the log was not rewritten", name, at)
 			}
 			closed(t, s)
@@ -375,8 +410,8 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 }
 
 func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, nil)
+	disk := newPowerFS()
+	s := small(t, disk)
 	older, newest := map[string]string{}, map[string]string{}
 	for i := range 60 {
 		k := fmt.Sprint("key", i%40)
@@ -391,10 +426,7 @@ func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
 		s.Put(store.Record{Kind: store.Retained, Key: k}, 0, nil)
 	}
 	closed(t, s)
-	good, err := os.ReadFile(logFile(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
+	good := disk.log()
 	used := len(bytes.TrimRight(good, "\x00"))
 
 	random := rand.New(rand.NewPCG(3, 4))
@@ -406,9 +438,8 @@ func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
 		}
 		b := bytes.Clone(good)
 		b[bit/8] ^= 1 << (bit % 8)
-		power := newPowerFS()
-		power.names["/data/hearth.log"] = &powerFile{fs: power, data: b}
-		s := open(t, "/data", power)
+		power := withLog(b)
+		s := small(t, power)
 		got, damage := values(s, store.Retained), s.Damage()
 		var lost []string
 		for k := range maps.Clone(older) {
@@ -433,7 +464,7 @@ func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
 		}
 		closed(t, s)
 
-		s = open(t, "/data", power)
+		s = small(t, power)
 		same(t, "after the repair", values(s, store.Retained), got)
 		if d := s.Damage(); d != nil {
 			t.Fatalf("bit %d: damage after the repair: %v", bit, d)
@@ -463,7 +494,8 @@ func TestAValueThatLooksLikeARecordIsNotTakenForOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[4096+32+26] ^= 1 // the length of its key: the head is unreadable too
+	// Behind the header and the seal of an empty file.
+	b[4096+40+20] ^= 1 // the length of its key: the head is unreadable too
 	s = open(t, logOf(t, b), nil)
 	same(t, "after the damage", values(s, store.Retained), map[string]string{"next": "1"})
 	if len(s.Damage()) != 1 {
@@ -536,24 +568,115 @@ func TestABadSectorCostsWhatLiesInIt(t *testing.T) {
 	closed(t, s)
 }
 
+func TestAFirstStartThatStopsAnywhereStillOpensTheStore(t *testing.T) {
+	for steps := 0; ; steps++ {
+		seen := false
+		synctest.Test(t, func(t *testing.T) {
+			power := newPowerFS()
+			disk := &store.Faulty{FS: power}
+			disk.FailAfter(steps, syscall.ENOSPC)
+			s := small(t, disk)
+			seen = s.Trouble() == nil
+			if !seen && !errors.Is(s.Trouble(), syscall.ENOSPC) {
+				t.Errorf("trouble: %v", s.Trouble())
+			}
+			acked := false
+			s.Put(retained("a", "1"), 0, func(error) { acked = true })
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if acked {
+				t.Errorf("acknowledged by a disk that broke after %d steps", steps)
+			}
+			disk.FailAfter(0, nil)
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if !acked || s.Trouble() != nil {
+				t.Errorf("well again: acknowledged %v, trouble %v", acked, s.Trouble())
+			}
+			s.Close()
+			s = small(t, power.cut(func() bool { return false }))
+			same(t, "after a power cut", values(s, store.Retained), map[string]string{"a": "1"})
+			closed(t, s)
+		})
+		if seen {
+			return
+		}
+	}
+}
+
+// readOnlyFS is a disk that the kernel has made read-only.
+type readOnlyFS struct{ *powerFS }
+
+func (d readOnlyFS) Open(name string, flag int) (store.File, error) {
+	if flag&os.O_RDWR != 0 {
+		return nil, &os.PathError{Op: "open", Path: name, Err: syscall.EROFS}
+	}
+	return d.powerFS.Open(name, flag)
+}
+
+func TestAReadOnlyDiskIsReadAndSaysSo(t *testing.T) {
+	power := newPowerFS()
+	s := small(t, power)
+	put(t, s, "a", "1")
+	closed(t, s)
+	before := bytes.Clone(power.log())
+	s = small(t, readOnlyFS{power})
+	same(t, "read from it", values(s, store.Retained), map[string]string{"a": "1"})
+	if err := s.Trouble(); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("trouble: %v", err)
+	}
+	if err := s.Close(); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("close: %v", err)
+	}
+	if !bytes.Equal(power.log(), before) {
+		t.Error("the log was changed")
+	}
+}
+
+func TestNoFileTakesLongToRead(t *testing.T) {
+	// Were the cost not bounded for each byte, this would take minutes.
+	const n = 4 << 20
+	for _, size := range []uint32{0, 1, 1000, n / 2, n, 1<<32 - 1} {
+		b := store.CraftedLog(n, size)
+		start := time.Now()
+		_, damage, err := store.Parse(b)
+		if took := time.Since(start); err != nil || took > 5*time.Second {
+			t.Errorf("heads that claim %d bytes: %v for 4 MiB, %d damaged stretches, %v", size, took, damage, err)
+		}
+	}
+}
+
+// BenchmarkParse reads an empty log of 1 MiB, and one made of nothing but marks.
+func BenchmarkParse(b *testing.B) {
+	power := newPowerFS()
+	closed(b, open(b, "/data", power))
+	for name, log := range map[string][]byte{"empty": power.log(), "marks": store.CraftedLog(1<<20, 0), "heads": store.CraftedLog(1<<20, 1<<19)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(log)))
+			for b.Loop() {
+				if _, _, err := store.Parse(log); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // FuzzOpen takes any bytes for a log. In reseal mode the sums of the record heads it
 // finds are made right first, so that the fuzzer gets past them.
 func FuzzOpen(f *testing.F) {
-	dir := f.TempDir()
-	s := open(f, dir, nil)
+	disk := newPowerFS()
+	s := small(f, disk)
 	for i := range 10 {
 		put(f, s, fmt.Sprint("k", i%4), strings.Repeat("v", i*20))
 	}
 	s.Put(store.Record{Kind: store.Retained, Key: "k1"}, 0, nil)
 	closed(f, s)
-	b, err := os.ReadFile(logFile(dir))
-	if err != nil {
-		f.Fatal(err)
-	}
+	b := disk.log()
 	b = b[:len(bytes.TrimRight(b, "\x00"))+100]
 	f.Add(b, 0, []byte(nil), false)
-	f.Add(b, 4128+24, []byte{255, 255, 255, 255}, true)
-	f.Add(b, 4128+16, []byte{1, 0, 0, 0, 0, 0, 9, 3}, true)
+	f.Add(b, 4136+20, []byte{255, 255, 255, 255}, true)
+	f.Add(b, 4136+28, []byte{1, 0, 0, 0, 0, 0, 9, 3}, true)
 	f.Add([]byte("hearthlg"), 0, []byte(nil), false)
 	f.Fuzz(func(t *testing.T, b []byte, at int, patch []byte, reseal bool) {
 		b = bytes.Clone(b)
@@ -563,11 +686,10 @@ func FuzzOpen(f *testing.F) {
 		if reseal {
 			store.Reseal(b)
 		}
-		power := newPowerFS()
-		power.names["/data/hearth.log"] = &powerFile{fs: power, data: bytes.Clone(b)}
-		s, err := store.Open("/data", store.Options{FS: power})
+		power := withLog(bytes.Clone(b))
+		s, err := store.Open("/data", store.Options{FS: power}.WithFirst(8<<10))
 		if err != nil {
-			if !bytes.Equal(power.names["/data/hearth.log"].data, b) {
+			if !bytes.Equal(power.log(), b) {
 				t.Fatal("a file that was refused was changed")
 			}
 			return
@@ -581,7 +703,7 @@ func FuzzOpen(f *testing.F) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = open(t, "/data", power)
+		s = small(t, power)
 		same(t, "opened again", values(s, store.Retained), got)
 		if d := s.Damage(); d != nil {
 			t.Fatalf("damage after a rewrite: %v", d)

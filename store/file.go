@@ -184,14 +184,14 @@ func parse(b []byte) (*found, error) {
 	var holes []hole
 	open, lastSeal := 0, int64(0) // holes from open on wait for a record after them
 	used := usedBytes(b)
+	fd.records = make([]Record, 0, max(0, used-headerSize)/128) // a guess
 	for at := int64(headerSize); at < used; {
 		h, ok := headAt(b[at:], fd.mark)
-		key, value := b[at:at], b[at:at]
 		d := Damage{Offset: at}
 		if ok {
 			d.Length = h.size()
 			padded := b[at+recordHead+h.key : at+h.size()]
-			key, value = b[at+recordHead:at+recordHead+h.key], padded[:h.value:h.value]
+			key, value := b[at+recordHead:at+recordHead+h.key], padded[:h.value:h.value]
 			keyOK := sum(key) == h.keySum
 			if h.marked && keyOK && sum(padded) == h.valueSum {
 				fd.commit = max(fd.commit, h.commit)

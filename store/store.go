@@ -27,8 +27,8 @@
 // has no room for the next commit and the live values would fill at most half
 // of it, they are written to a new file, hearth.log.new, which is synced and
 // then takes the old one's name; otherwise the file grows. So a file is at most
-// about twice what lives in it plus a step, and compaction writes at most as
-// much again as the commits did.
+// about twice what lives in it plus a step, and filling and compacting write at
+// most about twice what the commits do.
 //
 // # When the disk refuses
 //
@@ -36,7 +36,8 @@
 // drop the data and report success for the next sync. So that file is never
 // written again. A whole new one is built from memory, at once and then after
 // pauses that grow from 250 ms to 10 s, until one succeeds; the old one stays
-// until the new one takes its name. For the same reason a file that was not
+// until the new one takes its name. A disk that hangs stops only the goroutine
+// that writes; see [Store.Close] for the end of that. For the same reason a file that was not
 // closed properly is copied to a new one when it is opened, for what the kernel
 // hands out may never have reached the disk.
 package store
@@ -287,7 +288,8 @@ func (s *Store) take(f *logFile, found *found) {
 // the same key, is on disk; with an error only when the store closes without
 // that or the value is beyond all measure (512 MiB in the store). After Close it
 // is called with ErrClosed before Put returns. What it does holds up all commits:
-// it should only pass the news on.
+// it should only pass the news on. While the disk refuses, done functions pile up:
+// a caller bounds how many it has under way.
 func (s *Store) Put(r Record, within time.Duration, done func(error)) {
 	k, size := id{r.Kind, r.Key}, recordSize(r.Key, r.Value)
 	value := bytes.Clone(r.Value)
@@ -644,8 +646,14 @@ func (s *Store) recovered() {
 // finish is the writer's last act: one attempt to commit what is left.
 func (s *Store) finish() {
 	s.mu.Lock()
-	pending := len(s.dirty)+len(s.waiting) > 0 && !s.left
+	pending, left := len(s.dirty)+len(s.waiting) > 0, s.left
 	s.mu.Unlock()
+	if left {
+		if s.file != nil {
+			s.file.f.Close() // Close has told everyone already
+		}
+		return
+	}
 	if pending || s.file == nil {
 		s.write()
 	}

@@ -65,15 +65,6 @@ func same(t testing.TB, what string, got, want map[string]string) {
 
 func logFile(dir string) string { return filepath.Join(dir, "hearth.log") }
 
-func size(t testing.TB, dir string) int64 {
-	t.Helper()
-	info, err := os.Stat(logFile(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Size()
-}
-
 func TestWhatWasPutIsThereAfterAReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "var", "hearth")
 	s := open(t, dir, nil)
@@ -178,7 +169,7 @@ func TestAChattyValueIsWrittenOnceAndAnUrgentOneTakesItAlong(t *testing.T) {
 		if got := acked(); got != "" {
 			t.Fatalf("acknowledged early: %s", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got, want := acked(), "meter, within a minute <nil>; meter, within an hour <nil>; door <nil>"; got != want {
 			t.Fatalf("after a minute: %q, want %q", got, want)
@@ -306,7 +297,7 @@ func TestAFullDiskAcknowledgesNothingUntilThereIsSpace(t *testing.T) {
 
 func TestAFullDiskIsMetAtAStepOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir, disk := t.TempDir(), &store.Faulty{}
+		dir, disk := "/data", &store.Faulty{FS: newPowerFS()}
 		s := open(t, dir, disk)
 		disk.Full(true)
 		value, n := strings.Repeat("v", 1000), 0
@@ -320,7 +311,7 @@ func TestAFullDiskIsMetAtAStepOnly(t *testing.T) {
 		disk.Full(false)
 		put(t, s, "last", "1")
 		closed(t, s)
-		s = open(t, dir, nil)
+		s = open(t, dir, disk)
 		if got := len(values(s, store.Retained)); got != n+1 {
 			t.Errorf("%d values, want %d", got, n+1)
 		}
@@ -397,8 +388,9 @@ func logOf(t testing.TB, b []byte) string {
 }
 
 func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
-	dir, disk := t.TempDir(), &store.Faulty{}
-	s := open(t, dir, disk)
+	power := newPowerFS()
+	disk := &store.Faulty{FS: power}
+	s := open(t, "/data", disk)
 	want := map[string]string{}
 	value := strings.Repeat("v", 2000)
 	for i := range 6000 { // 12 MB through 300 keys, 200 of which go
@@ -420,7 +412,7 @@ func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
 		put(t, s, "k299", fmt.Sprint(i, value))
 		want["k299"] = fmt.Sprint(i, value)
 	}
-	if got := size(t, dir); got != 1<<20 {
+	if got := len(power.log()); got != 1<<20 {
 		t.Errorf("%d bytes for %d of live values, want 1 MiB", got, 100*2000)
 	}
 	c := disk.Counts()
@@ -430,15 +422,15 @@ func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
 	}
 	same(t, "before", values(s, store.Retained), want)
 	closed(t, s)
-	s = open(t, dir, nil)
+	s = open(t, "/data", power)
 	same(t, "after", values(s, store.Retained), want)
 	closed(t, s)
 }
 
 func TestPutGoesOnWhileTheDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &store.Faulty{}
-		s := open(t, t.TempDir(), disk)
+		disk := &store.Faulty{FS: newPowerFS()}
+		s := open(t, "/data", disk)
 		release := disk.Block()
 		value := strings.Repeat("v", 10_000)
 		for i := range 1000 { // ten megabytes: needs growth, too
@@ -452,6 +444,170 @@ func TestPutGoesOnWhileTheDiskHangs(t *testing.T) {
 		if err := s.Sync(t.Context()); err != nil {
 			t.Error(err)
 		}
+		closed(t, s)
+	})
+}
+
+func TestCloseLeavesADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, disk := t.TempDir(), &store.Faulty{}
+		s := open(t, dir, disk)
+		put(t, s, "old", "1")
+		release := disk.Block()
+		var told []string
+		for _, k := range []string{"a", "b"} {
+			s.Put(retained(k, "2"), 0, func(err error) { told = append(told, fmt.Sprint(k, ": ", err)) })
+			synctest.Wait()
+		}
+		start := time.Now()
+		err := s.Close()
+		if err == nil || !strings.Contains(err.Error(), "the disk, which has hung for 2s") || time.Since(start) != 2*time.Second {
+			t.Errorf("close after %v: %v", time.Since(start), err)
+		}
+		if again := s.Close(); again != err {
+			t.Errorf("close again: %v", again)
+		}
+		want := fmt.Sprintf("[a: %v b: %v]", err, err)
+		if fmt.Sprint(told) != want {
+			t.Errorf("done: %v, want %s", told, want)
+		}
+		if _, err := store.Open(dir, store.Options{}); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("a folder with a write under way was opened: %v", err)
+		}
+		release()
+		synctest.Wait()
+		if fmt.Sprint(told) != want {
+			t.Errorf("done was called again: %v", told)
+		}
+		s = open(t, dir, nil)
+		if got := values(s, store.Retained); got["old"] != "1" {
+			t.Errorf("what had been acknowledged: %v", got)
+		}
+		closed(t, s)
+	})
+}
+
+func TestCloseInADoneFunctionGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, "/data", newPowerFS())
+		var err error
+		other := 0
+		s.Put(retained("a", "1"), time.Second, func(error) { err = s.Close() })
+		s.Put(retained("b", "1"), time.Second, func(err error) {
+			if err == nil {
+				other++
+			}
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err == nil || !strings.Contains(err.Error(), "a done function has not returned") || other != 1 {
+			t.Errorf("close: %v; the other done was called %d times", err, other)
+		}
+	})
+}
+
+func TestADoneFunctionMayPut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newPowerFS()
+		s := small(t, disk)
+		n := 0
+		var again func(error)
+		again = func(err error) {
+			if n++; err == nil && n < 1000 {
+				s.Put(retained("n", fmt.Sprint(n)), 0, again)
+			}
+		}
+		s.Put(retained("n", "0"), 0, again)
+		synctest.Wait()
+		closed(t, s)
+		s = small(t, disk)
+		same(t, "after a chain of puts", values(s, store.Retained), map[string]string{"n": "999"})
+		closed(t, s)
+	})
+}
+
+func TestEveryPutIsAnsweredOnceAndInOrder(t *testing.T) {
+	// Many put while the file is compacted all the time, and it is closed under them.
+	disk := newPowerFS()
+	s := small(t, disk)
+	const writers = 8
+	var wg sync.WaitGroup
+	acked := make([]int, writers)
+	half := make(chan struct{}, writers)
+	for w := range writers {
+		wg.Go(func() {
+			var mu sync.Mutex
+			last, answers, puts, ended := 0, 0, 0, false
+			for n := 1; ; n++ {
+				puts = n
+				s.Put(retained(fmt.Sprint("k", w), fmt.Sprint(n, strings.Repeat("v", 100))), time.Duration(n%3)*time.Millisecond, func(err error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if n != last+1 {
+						t.Errorf("writer %d: %d answered after %d", w, n, last)
+					}
+					last = n
+					answers++
+					if err == nil {
+						acked[w] = n
+					} else {
+						ended = true
+					}
+				})
+				if n%10 == 0 {
+					s.Sync(t.Context())
+				}
+				if n == 300 {
+					half <- struct{}{}
+				}
+				mu.Lock()
+				if ended {
+					mu.Unlock()
+					break
+				}
+				mu.Unlock()
+			}
+			if answers != puts {
+				t.Errorf("writer %d: %d answers for %d puts", w, answers, puts)
+			}
+		})
+	}
+	for range writers {
+		<-half
+	}
+	closed(t, s)
+	wg.Wait()
+	s = small(t, disk)
+	got := values(s, store.Retained)
+	for w, n := range acked {
+		if v := got[fmt.Sprint("k", w)]; strings.TrimRight(v, "v") != fmt.Sprint(n) {
+			t.Errorf("writer %d: %.10q on disk, %d was acknowledged last", w, v, n)
+		}
+	}
+	closed(t, s)
+}
+
+func TestWhatComesAndGoesWhileTheDiskHangsIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &store.Faulty{FS: newPowerFS()}
+		s := small(t, disk)
+		put(t, s, "old", "1")
+		release := disk.Block()
+		put := func(k string, v []byte) { s.Put(store.Record{Kind: store.Retained, Key: k, Value: v}, 0, nil) }
+		put("kept", []byte("1"))
+		synctest.Wait()
+		for i := range 50_000 {
+			put(fmt.Sprint("message", i), []byte("1"))
+			put(fmt.Sprint("message", i), nil)
+		}
+		put("old", nil)
+		if n := s.Held(); n > 10_000 {
+			t.Errorf("%d keys in memory for 1 value", n)
+		}
+		release()
+		closed(t, s)
+		s = small(t, disk)
+		same(t, "after all", values(s, store.Retained), map[string]string{"kept": "1"})
 		closed(t, s)
 	})
 }
