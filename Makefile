@@ -79,8 +79,10 @@ install: build
 	install -D -m 755 hearth /usr/bin/hearth
 	install -D -m 644 systemd/hearth.service /usr/lib/systemd/system/hearth.service
 	install -D -m 644 systemd/hearth.sysusers.conf /usr/lib/sysusers.d/hearth.conf
+	install -D -m 644 systemd/hearth.rules /usr/lib/udev/rules.d/60-hearth.rules
 	test -e /etc/hearth/config.toml || install -D -m 644 config.toml /etc/hearth/config.toml
 	systemd-sysusers
+	udevadm control --reload && udevadm trigger --subsystem-match=gpio
 	systemctl daemon-reload
 
 clean:

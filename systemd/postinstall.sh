@@ -4,6 +4,7 @@
 set -e
 if [ -d /run/systemd/system ]; then
 	systemd-sysusers
+	udevadm control --reload && udevadm trigger --subsystem-match=gpio || true
 	systemctl daemon-reload
 	systemctl try-restart hearth.service
 fi

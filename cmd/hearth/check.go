@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"hearth/config"
+	"hearth/hub"
+)
+
+const (
+	localConfig  = "config.toml"
+	systemConfig = "/etc/hearth/config.toml"
+)
+
+type checkCommand struct {
+	File string `arg:"" optional:"" placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
+}
+
+// Run prints what is right to standard output, what is wrong to standard error.
+func (c *checkCommand) Run(std streams) error {
+	path, err := findConfig(c.File)
+	if err != nil {
+		return err
+	}
+	cfg, doc := hub.Load(path)
+	if err := complain(std.err, path, doc); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(std.out, "%s is in order: %s\n", path, contents(cfg))
+	return err
+}
+
+// findConfig is the configuration that was asked for, or else the one that is
+// there.
+func findConfig(asked string) (string, error) {
+	if asked != "" {
+		return asked, nil
+	}
+	for _, path := range []string{localConfig, systemConfig} {
+		// One that is there but can't be read is the one that was meant.
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("there is neither ./%s nor %s: write one (the config.toml that comes with Hearth is a commented start) or name one with --config FILE",
+		localConfig, systemConfig)
+}
+
+// complain prints every warning and mistake of a configuration, one a line. The
+// error, nil if there are no mistakes, counts them.
+func complain(w io.Writer, path string, doc *config.Doc) error {
+	for _, m := range doc.Warnings() {
+		fmt.Fprintf(w, "%s (warning)\n", m)
+	}
+	if doc.Err() == nil {
+		return nil
+	}
+	mistakes := doc.Mistakes()
+	for _, m := range mistakes {
+		fmt.Fprintln(w, m)
+	}
+	return fmt.Errorf("%s has %s", path, count(len(mistakes), "mistake"))
+}
+
+// contents says what a house has: "3 outputs, 1 input, 2 rules".
+func contents(cfg *hub.Config) string {
+	var has []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{
+		{len(cfg.Output), "output"},
+		{len(cfg.Input), "input"},
+		{len(cfg.Link), "link"},
+		{len(cfg.Rule), "rule"},
+	} {
+		if part.n > 0 {
+			has = append(has, count(part.n, part.what))
+		}
+	}
+	if len(has) == 0 {
+		return "an MQTT broker, and nothing else yet"
+	}
+	return strings.Join(has, ", ")
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

@@ -1,0 +1,75 @@
+// Command hearth is the hub of a home: an MQTT broker, rules, the pins of a
+// Raspberry Pi and a page, in one program.
+//
+//	hearth serve      runs the house that config.toml describes
+//	hearth check      says what is wrong with a config.toml
+//	hearth pub, sub   a small MQTT client, to try it with
+//	hearth safe       outputs to their safe state, after a crash
+//	hearth version
+//
+// What happens is in package hub; here are flags and signals, and what a person
+// at a terminal or systemd is told. Each command has a file of its own;
+// testdata has a session with each that reads like documentation.
+//
+// The exit status is 0 when all went well, 1 when something did not, and 2 when
+// the command line makes no sense.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set when a release is built: -ldflags "-X main.version=v1.2.3".
+var version string
+
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Run the house."`
+	Check   checkCommand   `cmd:"" help:"Say what is wrong with a configuration."`
+	Pub     pubCommand     `cmd:"" help:"Publish one MQTT message."`
+	Sub     subCommand     `cmd:"" help:"Print MQTT messages as they come."`
+	Safe    safeCommand    `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// streams is where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// A usageError is a command line that makes no sense, beyond what kong sees.
+type usageError struct{ error }
+
+func main() {
+	var cmd commands
+	parser := kong.Must(&cmd,
+		kong.Name("hearth"),
+		kong.Description("The hub of a home: MQTT broker, rules and pins in one program."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	parsed, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "hearth: %v\nhearth --help shows how it is used.\n", err)
+		os.Exit(2)
+	}
+	// The first signal asks for an orderly end. After it signals do what they do
+	// to any program, so a second one ends it at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(streams{os.Stdin, os.Stdout, os.Stderr}); err != nil {
+		fmt.Fprintf(os.Stderr, "hearth: %v\n", err)
+		if errors.As(err, new(usageError)) {
+			os.Exit(2)
+		}
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"hearth/gpio"
+	"hearth/hub"
+)
+
+type serveCommand struct {
+	Config   string     `placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
+	Sim      bool       `help:"Simulate the pins. The default on a machine that has none."`
+	LogLevel slog.Level `default:"info" placeholder:"LEVEL" help:"Log what is at least this important: debug, info (default), warn or error."`
+}
+
+// Run runs the house until ctx ends. SIGHUP reads the configuration again.
+func (c *serveCommand) Run(ctx context.Context, std streams) error {
+	// Caught from the start: a reload that comes early must not end the hub.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+
+	path, err := findConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	log := newLogger(std.err, c.LogLevel)
+	cfg, doc := hub.Load(path)
+	broken := complain(std.err, path, doc)
+	bank, simulated, err := openBank(c.Sim)
+	if broken != nil {
+		// Better no house than one that nobody described. But what the last one
+		// switched on must not stay on for that.
+		if err == nil {
+			err = makeSafe(cfg, bank, log)
+		}
+		if err != nil {
+			log.Error("the outputs may not be safe", "err", err)
+		}
+		return broken
+	}
+	if err != nil {
+		return err
+	}
+	if simulated && !c.Sim {
+		io.WriteString(std.err, noPins)
+	}
+	h, err := hub.New(cfg, hub.Options{
+		Bank:      bank,
+		Simulated: simulated,
+		Clock:     hub.SystemClock(cfg.Hub.Clock == "trust"),
+		Log:       log,
+		Version:   versionText(),
+		Alive:     watchdog(log),
+	})
+	if err != nil {
+		return err
+	}
+	s := service{hub: h, path: path, log: log, err: std.err}
+
+	var beside sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	beside.Go(func() { s.control(ctx, reload) })
+	welcome(std.err, cfg, h, bank)
+	notify(log, ready(contents(cfg)))
+	err = h.Run(ctx)
+	cancel()
+	beside.Wait()
+	return err
+}
+
+// noPins stands where nobody overlooks it: a relay that is wired and never
+// clicks is hard to understand.
+const noPins = `
+*** This machine has no GPIO chip, so all pins are SIMULATED. Nothing wired will switch.
+*** The page shows them and lets you drive inputs. --sim says that this is intended.
+
+`
+
+// openBank is the pins of this machine; simulated ones if asked for, or if it
+// has none.
+func openBank(sim bool) (bank gpio.Bank, simulated bool, err error) {
+	if sim {
+		return gpio.NewSim(), true, nil
+	}
+	bank, err = gpio.OpenKernel()
+	if err == nil {
+		return bank, false, nil
+	}
+	// A chip that may not be opened is a mistake to be mended, not a reason to
+	// simulate: somebody has wired something to it.
+	if chips, _ := filepath.Glob("/dev/gpiochip*"); len(chips) > 0 {
+		return nil, false, fmt.Errorf("%w (is this user in the group gpio? --sim simulates the pins)", err)
+	}
+	return gpio.NewSim(), true, nil
+}
+
+// welcome tells a person what runs, where, and what to try next. A journal
+// gets the first part only, in one line.
+func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank) {
+	addrs, page := h.Addrs(), "off"
+	if a := h.PageAddr(); a != "" {
+		page = "http://" + a
+	}
+	if toJournal() {
+		fmt.Fprintf(w, "hearth %s: %s; MQTT on %s, page %s, %v\n", versionText(), contents(cfg), strings.Join(addrs, " "), page, bank)
+		return
+	}
+	fmt.Fprintf(w, "hearth %s: %s\n", versionText(), contents(cfg))
+	fmt.Fprintf(w, "  MQTT  %s\n", strings.Join(addrs, "  "))
+	fmt.Fprintf(w, "  page  %s\n", page)
+	fmt.Fprintf(w, "  pins  %v\n", bank)
+	fmt.Fprintf(w, "  data  %s\n", cfg.DataDir())
+	if flag, ok := brokerFlag(addrs); ok {
+		fmt.Fprintf(w, "Try in another terminal:\n  hearth sub%s 'hearth/#'\n", flag)
+		if outputs := cfg.Output.Names(); len(outputs) > 0 {
+			fmt.Fprintf(w, "  hearth pub%s hearth/%s/set TOGGLE\n", flag, outputs[0])
+		}
+	}
+	fmt.Fprintln(w, "Ready. Ctrl-C stops it and leaves every output in its safe state.")
+}
+
+// brokerFlag is how hearth pub and sub find this broker; "" for the default.
+func brokerFlag(addrs []string) (flag string, ok bool) {
+	for _, a := range addrs {
+		if a == defaultBroker {
+			return "", true
+		}
+	}
+	for _, a := range addrs {
+		if !strings.HasPrefix(a, "ws://") {
+			return " --broker " + a, true
+		}
+	}
+	return "", false
+}
+
+// A service is a hub that runs, as its operator sees it.
+type service struct {
+	hub  *hub.Hub
+	path string
+	log  *slog.Logger
+	err  io.Writer
+}
+
+// control obeys the operator until ctx ends.
+func (s service) control(ctx context.Context, reload <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			s.log.Info("stopping")
+			notify(s.log, stopping())
+			return
+		case <-reload:
+			notify(s.log, reloading())
+			notify(s.log, ready(s.reload()))
+		}
+	}
+}
+
+// reload puts the configuration as it is now in force, or leaves all as it was
+// and says why. It returns what is so then, in a line.
+func (s service) reload() string {
+	cfg, doc := hub.Load(s.path)
+	err := complain(s.err, s.path, doc)
+	if err == nil {
+		err = s.hub.Reload(cfg)
+	}
+	if err != nil {
+		s.log.Error("the configuration was not taken over, the old one stays", "err", err)
+		return "the old configuration is in force: " + err.Error()
+	}
+	s.log.Info("reloaded", "file", s.path, "house", contents(cfg))
+	return contents(cfg)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const unit = "../../systemd/hearth.service"
+
+// analyze is systemd-analyze, or a skipped test.
+func analyze(t *testing.T, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		if os.Getenv("HEARTH_CI") == "1" {
+			t.Fatal("systemd-analyze is not installed, so nobody judged the unit")
+		}
+		t.Skip("NOT TESTED: systemd-analyze is not installed, so nobody judged the unit")
+	}
+	out, _ := exec.Command(path, args...).CombinedOutput()
+	return string(out)
+}
+
+// The hub opens to a network what cheap devices say: it must not be able to do
+// more than it needs. 10 is a service that may do everything.
+func TestUnitIsHardened(t *testing.T) {
+	out := analyze(t, "security", "--no-pager", "--offline=yes", unit)
+	found := regexp.MustCompile(`exposure level for hearth\.service: ([0-9.]+)`).FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("no verdict in:\n%s", out)
+	}
+	if level, err := strconv.ParseFloat(found[1], 64); err != nil || level > 2.0 {
+		t.Errorf("exposure %s, want at most 2.0:\n%s", found[1], out)
+	}
+	// What the score would pay for and the hub can't do without.
+	text, err := os.ReadFile(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kills := range []string{"PrivateDevices=yes", "ProcSubset=pid", "ProtectClock=yes", "PrivateNetwork=yes"} {
+		if regexp.MustCompile(`(?m)^` + kills).Match(text) {
+			t.Errorf("%s: see the unit's comments", kills)
+		}
+	}
+}
+
+func TestUnitIsSound(t *testing.T) {
+	path, err := filepath.Abs(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(analyze(t, "verify", path)) {
+		if !strings.Contains(line, "/usr/bin/hearth is not executable") { // as it isn't installed here
+			t.Error(line)
+		}
+	}
+}
