@@ -282,7 +282,6 @@ func (h *Hub) obey(ds []rules.Decision) {
 	}
 	var journal *gate
 	for _, d := range ds {
-		h.note(d)
 		for _, c := range d.Commands {
 			if c.Journal && journal == nil {
 				journal = new(gate)
@@ -293,6 +292,7 @@ func (h *Hub) obey(ds []rules.Decision) {
 				h.command(c, nil)
 			}
 		}
+		h.note(d) // after the commands, which somebody waits for
 	}
 	if journal == nil {
 		h.keepSoon()
@@ -305,8 +305,8 @@ func (h *Hub) obey(ds []rules.Decision) {
 
 // note puts a decision where people see it.
 func (h *Hub) note(d rules.Decision) {
-	if len(h.decisions) >= decisionsKept {
-		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept+1:]...)
+	if len(h.decisions) >= 2*decisionsKept { // cut seldom, for it moves all the others
+		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept:]...)
 	}
 	h.decisions = append(h.decisions, d)
 	h.logDecision(d)

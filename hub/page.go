@@ -52,7 +52,7 @@ func (h *Hub) view() web.View {
 			v.Readings = append(v.Readings, *webReading(r))
 		}
 	}
-	for _, d := range slices.Backward(h.decisions) {
+	for _, d := range slices.Backward(h.decisions[max(0, len(h.decisions)-decisionsKept):]) {
 		v.Decisions = append(v.Decisions, *webDecision(d))
 	}
 	return v
