@@ -350,6 +350,13 @@ func (b *Broker) deliver(pk packets.Packet, from string) {
 	}
 }
 
+// Heard reports whether anybody subscribes to topic now: a client that is
+// connected, or one whose session is kept while it is away.
+func (b *Broker) Heard(topic string) bool {
+	to := b.server.Topics.Subscribers(topic)
+	return len(to.Subscriptions)+len(to.Shared) > 0
+}
+
 // Retained gives the retained messages, sorted by topic.
 func (b *Broker) Retained() iter.Seq[Message] {
 	return func(yield func(Message) bool) {

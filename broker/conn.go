@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	maxUnsent   = 64 << 10         // bytes that wait for a socket before packets do
-	stalledFor  = 30 * time.Second // a write that takes longer ends the connection
-	lastWords   = time.Second      // for what still has to be sent when a connection is closed
-	maxCatchUps = 1024             // subscriptions of a client whose retained values it has not got yet
+	maxUnsent   = 64 << 10               // bytes that wait for a socket before packets do
+	stalledFor  = 30 * time.Second       // a write that takes longer ends the connection
+	lastWords   = 250 * time.Millisecond // for what still has to be sent when a connection is closed
+	maxCatchUps = 1024                   // subscriptions of a client whose retained values it has not got yet
 )
 
 // A conn is one client's connection as the library sees it: a net.Conn whose

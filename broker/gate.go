@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"math"
 	"strings"
 	"time"
 
@@ -131,9 +130,9 @@ func (g *gate) answer(cl *mqtt.Client, kind byte, id uint16, code packets.Code) 
 // client's receive maximum, whose bookkeeping can lock up the whole server.
 func (c *conn) readConnect(pk *packets.Packet) {
 	pk.Properties.TopicAliasMaximum = 0
-	c.window = math.MaxInt
+	c.window = maxQueued / 2 // beyond maxQueued retained values would be dropped, not waited with
 	if n := int(pk.Properties.ReceiveMaximum); n > 0 {
-		c.window = max(1, n-1) // two goroutines send, and may both see the last place free
+		c.window = min(c.window, max(1, n-1)) // two goroutines send, and may both see the last place free
 	}
 	pk.Properties.ReceiveMaximum = 0
 

@@ -80,6 +80,10 @@ type Command struct {
 	Retain  bool
 	Origin  Origin
 
+	// Owed is an end that something begun before must get: the off of a pulse or
+	// of an episode.
+	Owed bool
+
 	// Journal asks that the run this belongs to is on disk before the command
 	// goes out, so that a crash can't forget that its end is owed.
 	Journal bool

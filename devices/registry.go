@@ -9,9 +9,16 @@ import (
 // commanded of each output. One goroutine owns it. The zero value is empty.
 type Registry struct {
 	last      map[string]Reading
-	commanded map[string]bool // newer than the last reading of that output
+	commanded map[string]*commanded // of outputs that have not reported on it yet
 	bad       map[string]int
 	changed   map[string]bool
+}
+
+// commanded is what an output was told last, and how many reports on commands
+// are still to come: only the last of them is news.
+type commanded struct {
+	on      bool
+	reports int
 }
 
 // Apply records r. A bad reading leaves the value as it was and is counted.
@@ -28,7 +35,16 @@ func (g *Registry) Apply(r Reading) {
 	}
 	g.last[r.Source] = r
 	g.changed[r.Source] = true
-	delete(g.commanded, r.Source)
+	g.Reported(r.Source)
+}
+
+// Reported notes that an output has answered a command, or will not.
+func (g *Registry) Reported(output string) {
+	if c := g.commanded[output]; c != nil {
+		if c.reports--; c.reports <= 0 {
+			delete(g.commanded, output)
+		}
+	}
 }
 
 // Last is the newest valid reading of a source.
@@ -40,19 +56,25 @@ func (g *Registry) Last(source string) (Reading, bool) {
 // Bad counts the readings of a source that could not be a value.
 func (g *Registry) Bad(source string) int { return g.bad[source] }
 
-// Command notes that an output was told a level.
+// Command notes that an output was told a level, on which it will report.
 func (g *Registry) Command(output string, on bool) {
 	if g.commanded == nil {
-		g.commanded = make(map[string]bool)
+		g.commanded = make(map[string]*commanded)
 	}
-	g.commanded[output] = on
+	c := g.commanded[output]
+	if c == nil {
+		c = new(commanded)
+		g.commanded[output] = c
+	}
+	c.on = on
+	c.reports++
 }
 
 // Level is the newest of what an output reported and what it was told; off and
 // not known while there is neither.
 func (g *Registry) Level(output string) (on, known bool) {
-	if on, ok := g.commanded[output]; ok {
-		return on, true
+	if c := g.commanded[output]; c != nil {
+		return c.on, true
 	}
 	return Bool(g.last[output].Value)
 }

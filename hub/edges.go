@@ -55,25 +55,33 @@ func (h *Hub) receive(ctx context.Context, m broker.Message) {
 	// acknowledgement. It is the outbox that waits, not the loop.
 	if err := h.inbox.wait(ctx, it); err != nil {
 		h.log.Debug("a message was not taken in", "topic", m.Topic, "err", err)
+		if m.Origin == nil {
+			<-ctx.Done() // to return before would have it acknowledged
+		}
 	}
 }
 
 // item is a message made ready for the loop.
 func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	msg := devices.Message{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Initial: initial}
-	if origin, ok := m.Origin.(devices.Origin); ok {
-		msg.Origin = origin
+	switch from := m.Origin.(type) {
+	case devices.Origin:
+		msg.Origin = from
+	case said:
+		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
 	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now())}
 	if known.outputs[m.Topic] || m.QoS > 0 || len(it.readings) == 0 {
 		return it
 	}
+	merge := m.Topic
 	for _, r := range it.readings {
 		if _, number := r.Value.(float64); !number || !known.merges[r.Source] {
 			return it
 		}
+		merge += "\x00" + r.Source // a partial update takes the place of its like only
 	}
-	it.merge = m.Topic
+	it.merge = merge
 	return it
 }
 

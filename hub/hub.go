@@ -88,14 +88,17 @@ type Hub struct {
 	// The rest belongs to the loop.
 	registry  *devices.Registry
 	engine    *rules.Engine
-	said      map[string]string         // retained topics of the hub's own, as last published
-	held      map[string][]held         // by target
-	told      map[string]devices.Origin // by output: of its last command
-	decisions []rules.Decision          // a ring, newest last
+	said      map[string]string          // retained topics of the hub's own, as last published
+	held      map[string][]held          // by target
+	told      map[string]devices.Origin  // by output: of its last command
+	awaited   map[string]devices.Command // by topic: for somebody to be there
+	resumed   bool
+	decisions []web.Decision // the newest last
 	watchers  map[chan web.Event]bool
 	keepRules *time.Timer
 	keeping   bool
 	started   time.Time
+	began     time.Duration // the same by the monotonic clock
 	refused   int64
 	logMinute time.Duration
 	logged    int // decisions in that minute
@@ -121,8 +124,10 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		registry: new(devices.Registry),
 		held:     make(map[string][]held),
 		told:     make(map[string]devices.Origin),
+		awaited:  make(map[string]devices.Command),
 		said:     make(map[string]string),
 		watchers: make(map[chan web.Event]bool),
+		began:    opt.Clock.Mono(),
 		started:  opt.Clock.Wall().In(cfg.zone()),
 	}
 	h.keepRules = time.NewTimer(0)
@@ -219,6 +224,11 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-beat.C:
 			h.lookAtClock()
 			h.advance()
+			if !h.resumed { // a beat after the start all that is found there is known
+				h.resumed = true
+				h.obey(h.engine.Resume(h.now()))
+			}
+			h.sendAwaited()
 			if h.opt.Alive != nil {
 				h.opt.Alive()
 			}
@@ -277,8 +287,8 @@ func (h *Hub) read(r devices.Reading) {
 
 // obey carries out what the engine decided and keeps what it must not forget.
 func (h *Hub) obey(ds []rules.Decision) {
-	if len(ds) == 0 {
-		return
+	if h.engine.Moved() { // maybe in silence: a truth that fell
+		h.keepSoon()
 	}
 	var journal *gate
 	for _, d := range ds {
@@ -295,7 +305,6 @@ func (h *Hub) obey(ds []rules.Decision) {
 		h.note(d) // after the commands, which somebody waits for
 	}
 	if journal == nil {
-		h.keepSoon()
 		return
 	}
 	open := func() { h.inbox.always(&item{control: func() { h.open(journal) }}) }
@@ -308,11 +317,10 @@ func (h *Hub) note(d rules.Decision) {
 	if len(h.decisions) >= 2*decisionsKept { // cut seldom, for it moves all the others
 		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept:]...)
 	}
-	h.decisions = append(h.decisions, d)
-	h.logDecision(d)
-	if len(h.watchers) > 0 {
-		h.tell(web.Event{Decision: webDecision(d)})
-	}
+	told := webDecision(d) // of a message that may be large it keeps a line
+	h.decisions = append(h.decisions, told)
+	h.logDecision(d, told.Text)
+	h.tell(web.Event{Decision: &told})
 }
 
 // A gate holds commands back until the run that they belong to is on disk.
@@ -361,18 +369,54 @@ func (h *Hub) open(g *gate) {
 	}
 }
 
+// openAll lets everything go that still waits, at the end.
+func (h *Hub) openAll() {
+	for _, queue := range h.held {
+		for _, c := range queue {
+			h.send(c.command)
+		}
+	}
+	clear(h.held)
+}
+
 // send hands a command to its outbox.
 func (h *Hub) send(c devices.Command) {
 	var err error
-	if c.Output != "" {
+	switch {
+	case c.Output != "":
 		on, _ := c.Value.(bool)
 		h.told[c.Output] = c.Origin
-		err = h.pins.Set(c.Output, on)
-	} else {
+		if err = h.pins.Set(c.Output, on); err != nil {
+			h.registry.Reported(c.Output) // it will not
+		}
+	case c.Owed && h.alone(c.Topic):
+		h.awaited[c.Topic] = c
+	default:
+		delete(h.awaited, c.Topic) // something newer is said
 		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})
 	}
 	if err != nil {
 		h.refused++
 		h.log.Error("a command was not carried out", "command", c.String(), "by", strings.Join(c.Origin.Rules, " -> "), "err", err)
+	}
+}
+
+// homecoming is how long devices may take to be back after the hub: after a
+// power cut everything boots at once, and a router takes minutes.
+const homecoming = 5 * time.Minute
+
+// alone reports whether an owed end sent to topic now would reach nobody,
+// although somebody may be on the way: the siren that the last life switched on
+// has to hear that it is over.
+func (h *Hub) alone(topic string) bool {
+	return h.now().Mono-h.began < homecoming && !h.broker.Heard(topic)
+}
+
+// sendAwaited sends what was owed to those who are back.
+func (h *Hub) sendAwaited() {
+	for topic, c := range h.awaited {
+		if !h.alone(topic) {
+			h.send(c)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,10 @@ func start(t *testing.T, cfg *Config, opt Options) (h *Hub, stop func()) {
 // open is start in two steps: run lets the loop turn.
 func open(t *testing.T, cfg *Config, opt Options) (h *Hub, run func() (stop func())) {
 	t.Helper()
-	opt.Offline, opt.Clock = true, testClock()
+	opt.Offline = true
+	if opt.Clock.Boot == "" {
+		opt.Clock = testClock()
+	}
 	h, err := New(cfg, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -517,6 +521,9 @@ func TestTheInboxKeepsTheOrderOfThoseWhoWait(t *testing.T) {
 		if err := <-left; err != gone {
 			t.Errorf("who left got %v", err)
 		}
+		if n := len(in.waiting); n != 5 {
+			t.Errorf("%d wait, want 5 without the one who left", n)
+		}
 		in.take()
 		for i := range 5 {
 			synctest.Wait()
@@ -551,4 +558,208 @@ type hangingLog chan struct{}
 func (l hangingLog) Write(p []byte) (int, error) {
 	<-l
 	return len(p), nil
+}
+
+// A siren on MQTT was on when the hub stopped, and its end fell into the
+// downtime. It comes back two minutes after the hub, and hears that it is over.
+func TestAnOwedEndWaitsForWhoeverMustHearIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), `
+			[rule.siren]
+			trigger = { event = "a/alarm" }
+			action = { pulse = "cmnd/siren/POWER", for = "1m" }`)
+		var got []string
+		siren := func(h *Hub) (*paho.Client, func()) {
+			client, end := connect(t, h, "siren", func(p *paho.Publish) { got = append(got, string(p.Payload)) })
+			if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "cmnd/siren/#", QoS: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			return client, end
+		}
+		clock := testClock()
+		h, stop := start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})
+		client, end := siren(h)
+		publish(t, client, 1, "a/alarm", "x")
+		time.Sleep(10 * time.Second)
+		end()
+		stop()
+		time.Sleep(2 * time.Minute)
+		h, stop = start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})
+		time.Sleep(2 * time.Minute)
+		_, end = siren(h)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []string{"ON", "OFF"}; !slices.Equal(got, want) {
+			t.Errorf("the siren heard %q, want %q", got, want)
+		}
+		end()
+		stop()
+	})
+}
+
+// A client goes on ringing while the hub stops: what is acknowledged has been
+// acted on.
+func TestNothingIsAcknowledgedThatIsNotTakenIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), `
+			[rule.bell]
+			trigger = { event = "a/bell" }
+			action = { publish = "b/bell", payload = "x" }`)
+		h, run := open(t, cfg, Options{Bank: gpio.NewSim()})
+		h.inbox.size = 4
+		client, end := connect(t, h, "bell", func(*paho.Publish) {})
+		acknowledged := 0
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			for range 10 {
+				if _, err := client.Publish(t.Context(), &paho.Publish{Topic: "a/bell", Payload: []byte("x"), QoS: 1}); err != nil {
+					return
+				}
+				acknowledged++
+			}
+		}()
+		synctest.Wait()
+		h.inbox.close() // as a stop does first
+		synctest.Wait()
+		run()()
+		end()
+		<-done
+		if h.logged != acknowledged || acknowledged != 4 {
+			t.Errorf("%d were acknowledged, %d acted on, want 4 and 4", acknowledged, h.logged)
+		}
+	})
+}
+
+// The hub stops while a pulse waits for the disk, and behind it an order to be
+// silent: both go out, in order.
+func TestWhatWaitsForTheDiskGoesOutAtTheStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := new(store.Faulty)
+		h, stop := start(t, load(t, t.TempDir(), `
+			[rule.siren]
+			trigger = { event = "a/alarm" }
+			action = { pulse = "cmnd/siren/POWER", for = "10m" }
+			[rule.silence]
+			trigger = { event = "a/silence" }
+			action = { publish = "cmnd/siren/POWER", payload = "OFF" }`), Options{Bank: gpio.NewSim(), FS: disk})
+		var got []string
+		client, end := connect(t, h, "siren", func(p *paho.Publish) { got = append(got, string(p.Payload)) })
+		if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "cmnd/#", QoS: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		disk.FailWrites(syscall.ENOSPC)
+		publish(t, client, 1, "a/alarm", "x")
+		publish(t, client, 1, "a/silence", "x")
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Errorf("before the disk had it the siren heard %q", got)
+		}
+		stop()
+		synctest.Wait()
+		if want := []string{"ON", "OFF"}; !slices.Equal(got, want) {
+			t.Errorf("the siren heard %q, want %q", got, want)
+		}
+		end()
+	})
+}
+
+// Under pressure a partial update does not take the place of another one.
+func TestOnlyLikeReadingsMerge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, run := open(t, load(t, t.TempDir(), twoLamps+`
+			[rule.warm]
+			trigger = { state = "room/x:t", above = 25 }
+			action = { set = "stuck", to = true }
+			[rule.humid]
+			trigger = { state = "room/x:h", above = 70 }
+			action = { set = "good", to = true }`), Options{Bank: sim})
+		h.inbox.size = 4
+		client, end := connect(t, h, "sensor", func(*paho.Publish) {})
+		for _, payload := range []string{`{"h":1}`, `{"h":2}`, `{"t":30}`, `{"h":10}`} {
+			publish(t, client, 0, "room/x", payload)
+		}
+		synctest.Wait()
+		stop := run()
+		synctest.Wait()
+		if got := levels(sim, "GPIO6"); got != "01" {
+			t.Errorf("the temperature was lost: the pin went %s", got)
+		}
+		end()
+		stop()
+	})
+}
+
+// What a client sends may be large; the hub keeps a line of it.
+func TestDecisionsKeepNoPayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		h, stop := start(t, load(t, t.TempDir(), `
+			[output.lamp]
+			pin = "GPIO5"
+			[link.camera]
+			from = "cam/1"
+			to = "b/c"
+			type = "text"`), Options{Bank: gpio.NewSim(), Log: slog.New(slog.NewTextHandler(&logged, nil))})
+		client, end := connect(t, h, "camera", func(*paho.Publish) {})
+		for range 20 {
+			publish(t, client, 1, "cam/1", strings.Repeat("x", 500_000))
+			publish(t, client, 1, "hearth/lamp/set", strings.Repeat("x", 500_000))
+		}
+		synctest.Wait()
+		for _, d := range h.decisions {
+			if len(d.Text) > 1000 {
+				t.Fatalf("a decision of %d bytes is kept", len(d.Text))
+			}
+		}
+		end()
+		stop()
+		if logged.Len() > 50_000 {
+			t.Errorf("%d bytes were logged", logged.Len())
+		}
+	})
+}
+
+// Somebody who no longer waits for the page gets nothing done.
+func TestAPageThatGivesUpSwitchesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, stop := start(t, load(t, t.TempDir(), twoLamps), Options{Bank: sim})
+		busy := make(chan struct{})
+		h.inbox.always(&item{control: func() { <-busy }})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := (page{h}).Switch(ctx, "good", true); err == nil {
+			t.Error("switched by a loop that stands still")
+		}
+		close(busy)
+		synctest.Wait()
+		if got := levels(sim, "GPIO5"); got != "0" {
+			t.Errorf("the pin went %s", got)
+		}
+		stop()
+	})
+}
+
+// A link that feeds the hub's own word on a lamp back to the lamp.
+func TestALoopThroughTheStateTopicIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, stop := start(t, load(t, t.TempDir(), `
+			[output.lamp]
+			pin = "GPIO5"
+			[link.back]
+			from = "hearth/lamp/state"
+			to = "lamp"
+			invert = true`), Options{Bank: sim})
+		client, end := connect(t, h, "x", func(*paho.Publish) {})
+		publish(t, client, 1, "hearth/lamp/set", "ON")
+		time.Sleep(time.Second)
+		if n := len(levels(sim, "GPIO5")); n > 25 {
+			t.Errorf("the relay was switched %d times", n)
+		}
+		end()
+		stop()
+	})
 }

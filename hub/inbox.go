@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"hearth/devices"
@@ -51,6 +52,9 @@ func newInbox(size int) *inbox {
 func (in *inbox) always(it *item) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if it.message != nil {
+		in.bounded++ // take will count it out
+	}
 	in.push(it)
 }
 
@@ -85,6 +89,7 @@ func (in *inbox) wait(ctx context.Context, it *item) error {
 		case <-room:
 		case <-ctx.Done():
 			in.mu.Lock()
+			in.waiting = slices.DeleteFunc(in.waiting, func(w chan struct{}) bool { return w == room })
 			in.wake() // the room may have been given to one who left
 			in.mu.Unlock()
 			return context.Cause(ctx)

@@ -80,10 +80,7 @@ func encode(v any) []byte {
 // and then, as what is found at start, the retained messages.
 func (h *Hub) restore() {
 	now := h.now()
-	named := make(map[string]bool)
-	for _, s := range h.engine.Sources() {
-		named[s.String()] = true
-	}
+	named := h.named()
 	for source, value := range h.store.Each(store.Reading) {
 		var k kept
 		if !named[source] || json.Unmarshal(value, &k) != nil || k.Value == nil {
@@ -112,13 +109,21 @@ func (h *Hub) restore() {
 	}
 }
 
+// named is every source that the rules name.
+func (h *Hub) named() map[string]bool {
+	named := make(map[string]bool)
+	for _, s := range h.engine.Sources() {
+		named[s.String()] = true
+	}
+	return named
+}
+
 // adopt gives the engine the states of its rules and forgets those of rules
 // that are gone.
 func (h *Hub) adopt(states map[string]rules.State, now devices.Now) {
 	h.obey(h.engine.Restore(states, now, h.clock.Boot))
-	current := h.engine.Snapshot(now, h.clock.Boot)
 	for name := range states {
-		if _, ok := current[name]; !ok {
+		if !h.engine.Has(name) {
 			h.store.Put(store.Record{Kind: store.Engine, Key: name}, 0, nil)
 		}
 	}
@@ -138,24 +143,35 @@ func (h *Hub) announce() {
 	h.say("hearth/status", "online")
 }
 
+// said is the origin of what the hub says by itself: that of the reading it tells
+// of, for whoever listens to hearth/<name>/state must see the same loop and the
+// same start as who listens to the pin.
+type said struct {
+	devices.Origin
+	initial bool
+}
+
 // sayPin publishes what a pin reported.
 func (h *Hub) sayPin(r devices.Reading) {
+	from := said{r.Origin, r.Initial}
 	if r.Bad != "" {
-		h.say(topic(r.Source, "availability"), "offline")
+		h.sayFrom(from, topic(r.Source, "availability"), "offline")
 		return
 	}
-	h.say(topic(r.Source, "availability"), "online")
-	h.say(topic(r.Source, "state"), devices.Text(r.Value))
+	h.sayFrom(from, topic(r.Source, "availability"), "online")
+	h.sayFrom(from, topic(r.Source, "state"), devices.Text(r.Value))
 }
 
 // say publishes a retained message of the hub's own, if it says something new.
 // An empty payload takes an earlier one back.
-func (h *Hub) say(topic, payload string) {
+func (h *Hub) say(topic, payload string) { h.sayFrom(said{}, topic, payload) }
+
+func (h *Hub) sayFrom(from said, topic, payload string) {
 	if last, ok := h.said[topic]; ok && last == payload {
 		return
 	}
 	h.said[topic] = payload
-	if err := h.mqtt.put(broker.Message{Topic: topic, Payload: []byte(payload), Retain: true, Origin: devices.Origin{By: "hub"}}); err != nil {
+	if err := h.mqtt.put(broker.Message{Topic: topic, Payload: []byte(payload), Retain: true, Origin: from}); err != nil {
 		delete(h.said, topic)
 		h.log.Error("a state was not published", "topic", topic, "err", err)
 	}
@@ -166,6 +182,8 @@ func (h *Hub) say(topic, payload string) {
 func (h *Hub) stop() error {
 	h.inbox.close()
 	h.drain()
+	h.keepEngine(nil)
+	h.openAll()
 	close(h.ended)
 	err := h.pins.Close()
 	for it := h.inbox.take(); it != nil; it = h.inbox.take() {

@@ -33,7 +33,7 @@ func (a asynchronous) WithGroup(name string) slog.Handler {
 }
 
 // logDecision logs what was decided, until it becomes too much for this minute.
-func (h *Hub) logDecision(d rules.Decision) {
+func (h *Hub) logDecision(d rules.Decision, text string) {
 	if minute := d.At.Mono / time.Minute; minute != h.logMinute {
 		if over := h.logged - decisionsLogged; over > 0 {
 			h.log.Info(fmt.Sprintf("%d more decisions were made in that minute; the page shows the newest", over))
@@ -43,8 +43,8 @@ func (h *Hub) logDecision(d rules.Decision) {
 	h.logged++
 	switch {
 	case d.Outcome == rules.Stopped:
-		h.log.Warn(d.String())
+		h.log.Warn(text)
 	case h.logged <= decisionsLogged:
-		h.log.Info(d.String())
+		h.log.Info(text)
 	}
 }

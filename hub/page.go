@@ -22,10 +22,28 @@ type page struct{ *Hub }
 // and has to fetch everything anew.
 const watcherBuffer = 256
 
-func (p page) View(ctx context.Context) (v web.View, err error) {
-	err = p.do(ctx, func() { v = p.view() })
-	return v, err
+// ask runs f on the loop and waits for what it returns. If ctx ends before, f has
+// not run and will not.
+func ask[T any](ctx context.Context, h *Hub, f func() T) (v T, err error) {
+	answer := make(chan T, 1)
+	asked := ctx
+	err = h.do(ctx, func() {
+		if asked.Err() == nil {
+			answer <- f()
+		}
+	})
+	if err != nil {
+		return v, err
+	}
+	select {
+	case v = <-answer:
+		return v, nil
+	default:
+		return v, context.Cause(ctx)
+	}
 }
+
+func (p page) View(ctx context.Context) (web.View, error) { return ask(ctx, p.Hub, p.view) }
 
 func (h *Hub) view() web.View {
 	now := h.now()
@@ -53,7 +71,7 @@ func (h *Hub) view() web.View {
 		}
 	}
 	for _, d := range slices.Backward(h.decisions[max(0, len(h.decisions)-decisionsKept):]) {
-		v.Decisions = append(v.Decisions, *webDecision(d))
+		v.Decisions = append(v.Decisions, d)
 	}
 	return v
 }
@@ -85,34 +103,33 @@ func (h *Hub) tell(e web.Event) {
 	}
 }
 
-func (p page) Switch(ctx context.Context, output string, on bool) (err error) {
-	return first(p.do(ctx, func() {
+func (p page) Switch(ctx context.Context, output string, on bool) error {
+	return p.try(ctx, func() error {
 		if _, ok := p.cfg.Output.Get(output); !ok {
-			err = unknownName("output", output, p.cfg.Output.Names())
-			return
+			return unknownName("output", output, p.cfg.Output.Names())
 		}
 		p.registry.Command(output, on)
 		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
 			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}}})
-	}), &err)
+		return nil
+	})
 }
 
-func (p page) Drive(ctx context.Context, input string, on bool) (err error) {
-	return first(p.do(ctx, func() {
+func (p page) Drive(ctx context.Context, input string, on bool) error {
+	return p.try(ctx, func() error {
 		if _, ok := p.cfg.Input.Get(input); !ok {
-			err = unknownName("input", input, p.cfg.Input.Names())
-			return
+			return unknownName("input", input, p.cfg.Input.Names())
 		}
-		err = p.pins.Drive(input, on)
-	}), &err)
+		return p.pins.Drive(input, on)
+	})
 }
 
-// first is the error of the call or else the one that its function left.
-func first(err error, left *error) error {
+func (p page) try(ctx context.Context, f func() error) error {
+	wrong, err := ask(ctx, p.Hub, f)
 	if err != nil {
 		return err
 	}
-	return *left
+	return wrong
 }
 
 func unknownName(kind, name string, known []string) error {
@@ -126,8 +143,8 @@ func webReading(r devices.Reading) *web.Reading {
 	return &web.Reading{Source: r.Source, Text: printable(r.Text), Bad: r.Bad, At: r.At.Wall}
 }
 
-func webDecision(d rules.Decision) *web.Decision {
-	return &web.Decision{At: d.At.Wall, Rule: d.Rule, Outcome: string(d.Outcome), Text: printable(d.String())}
+func webDecision(d rules.Decision) web.Decision {
+	return web.Decision{At: d.At.Wall, Rule: d.Rule, Outcome: string(d.Outcome), Text: printable(d.String())}
 }
 
 // printable cuts what a device may make endless, and mends what is not text.

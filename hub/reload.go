@@ -92,6 +92,13 @@ func (h *Hub) swap(cfg *Config) {
 			h.say(topic(name, "availability"), "")
 		}
 	}
+	// A value that nobody listened to is not the newest when it is named again.
+	named := h.named()
+	for _, r := range h.registry.All() {
+		if r.Topic != "" && !named[r.Source] {
+			h.registry.Forget(r.Source)
+		}
+	}
 	// For a rule that is new or changed all that is known already is found at
 	// its start.
 	known := h.known.Load()
@@ -106,8 +113,8 @@ func (h *Hub) swap(cfg *Config) {
 		}
 	}
 	for _, r := range h.registry.All() {
-		r.Initial, r.At, r.Origin = true, now, devices.Origin{}
-		h.obey(h.engine.Step(r))
+		r.At, r.Origin = now, devices.Origin{}
+		h.obey(h.engine.Found(r))
 	}
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),

@@ -23,6 +23,7 @@ type rule struct {
 	actions    []action
 	hasOff     bool
 
+	kept bool // its state was taken over by Restore
 	runs []*run
 }
 
@@ -50,6 +51,7 @@ type trigger struct {
 	seen     bool    // some reading has set the truth, whichever way
 	truth    bool    // the latch
 	began    bool    // an episode is on
+	again    bool    // it was on before the restart, and has not been resumed
 	last     *string // the last reading, where changed asks for it
 	pending  *timer  // the truth rose and waits for hold
 	earliest *timer  // min_on is not over
@@ -57,12 +59,13 @@ type trigger struct {
 
 // An until and its state.
 type until struct {
-	source string
-	event  bool
-	test   Test
-	negate bool
-	hold   time.Duration
-	since  *timer // it holds and waits for hold
+	source     string
+	event      bool
+	anyMessage bool // as of a trigger
+	test       Test
+	negate     bool
+	hold       time.Duration
+	since      *timer // it holds and waits for hold
 }
 
 // check looks whether in ends the episode; not valid if it says nothing.
@@ -71,7 +74,7 @@ func (u *until) check(in devices.Reading) (over, valid bool) {
 	case u.event && in.Initial:
 		return false, false
 	case u.event && u.test.empty():
-		return true, true
+		return in.Bad == "" || u.anyMessage, true
 	}
 	pass, valid := u.test.check(in)
 	return valid && pass != u.negate, valid
@@ -86,6 +89,14 @@ func (u *until) holds(in devices.Reading) bool {
 func (t *trigger) ends(in devices.Reading) bool {
 	return slices.ContainsFunc(t.untils, func(u *until) bool {
 		return u.source == t.source && !u.event && u.hold == 0 && u.holds(in)
+	})
+}
+
+// over reports whether a reading that would fire a trigger without a truth is
+// one of its ends.
+func (t *trigger) over(in devices.Reading) bool {
+	return slices.ContainsFunc(t.untils, func(u *until) bool {
+		return u.source == in.Source && u.hold == 0 && !u.test.empty() && u.holds(in)
 	})
 }
 
@@ -139,6 +150,11 @@ func (c *compiler) rule(name string, cfg Rule, at config.Place) *rule {
 			place.Mistake("this trigger has no end, so off would never be sent: give it an until")
 		}
 	}
+	for i, t := range r.triggers {
+		if t.minOn > 0 && !r.ends() {
+			at.Key("trigger").Index(i).Key("min_on").Mistake("min_on delays an end, and this rule has none: give it an until, or off values")
+		}
+	}
 	if cfg.Condition != nil {
 		for i, cond := range cfg.Condition {
 			r.conditions = append(r.conditions, c.condition(cond, at.Key("condition").Index(i))...)
@@ -170,7 +186,7 @@ func (c *compiler) trigger(cfg Trigger, i int, at config.Place) *trigger {
 	case cfg.Event != "":
 		t.event = true
 		t.source = c.source(cfg.Event, at.Key("event"))
-		t.anyMessage = t.test.empty() && !strings.Contains(t.source, ":")
+		t.anyMessage = t.test.empty() && c.wholeTopic(t.source)
 	default:
 		at.Mistake(`a trigger needs a source: state = "topic:path", or event = "topic"`)
 	}
@@ -191,9 +207,6 @@ func (c *compiler) trigger(cfg Trigger, i int, at config.Place) *trigger {
 	if t.changed && !t.test.empty() {
 		at.Key("changed").Mistake("a trigger with a test fires when the test becomes true; changed is for one without")
 	}
-	if t.minOn > 0 && len(cfg.Until) == 0 && (t.test.empty() || t.event) {
-		at.Key("min_on").Mistake("min_on delays an end, and this trigger has none: give it an until")
-	}
 	t.text = strings.TrimSpace(t.source + " " + t.test.String())
 	for j, u := range cfg.Until {
 		t.untils = append(t.untils, c.until(u, t, at.Key("until").Index(j)))
@@ -205,6 +218,13 @@ func (c *compiler) trigger(cfg Trigger, i int, at config.Place) *trigger {
 		}
 	}
 	return t
+}
+
+// wholeTopic reports whether each message of a topic, whatever is in it, is an
+// event of this source.
+func (c *compiler) wholeTopic(source string) bool {
+	s := c.sources[source]
+	return s.Filter != "" && len(s.Path) == 0
 }
 
 func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
@@ -229,6 +249,7 @@ func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
 	if u.test.empty() && !u.event {
 		at.Mistake(`until needs a test such as { is = "OFF" }`)
 	}
+	u.anyMessage = u.event && c.wholeTopic(u.source)
 	if u.event && u.hold != 0 {
 		at.Key("for").Mistake("an event is over at once, so it can't hold for a time")
 	}

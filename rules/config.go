@@ -43,12 +43,12 @@ type Trigger struct {
 	State string `toml:"state" eg:"\"pir\""`
 	Event string `toml:"event" eg:"\"button/set\""`
 	Test
-	Changed  bool            `toml:"changed"`  // without a test: only readings that differ from the last
-	For      config.Duration `toml:"for"`      // the test must hold so long without interruption
-	Until    Untils          `toml:"until"`    // what ends it; makes the rule an episode
-	MinOn    config.Duration `toml:"min_on"`   // no end before this
-	Retained bool            `toml:"retained"` // a value found at start may fire too
-	ID       string          `toml:"id"`       // its name in traces; default its number
+	Changed  bool            `toml:"changed"`            // without a test: only readings that differ from the last
+	For      config.Duration `toml:"for" max:"1000d"`    // the test must hold so long without interruption
+	Until    Untils          `toml:"until"`              // what ends it; makes the rule an episode
+	MinOn    config.Duration `toml:"min_on" max:"1000d"` // no end before this
+	Retained bool            `toml:"retained"`           // a value found at start may fire too
+	ID       string          `toml:"id"`                 // its name in traces; default its number
 }
 
 // A Test compares a value. Several keys in one table must all hold; an empty
@@ -103,7 +103,7 @@ type Until struct {
 	State  string   `toml:"state"`
 	Event  string   `toml:"event"`
 	Test
-	For config.Duration `toml:"for"`
+	For config.Duration `toml:"for" max:"1000d"`
 }
 
 // DecodeTOML takes a number, a table or a list of these.
@@ -158,13 +158,13 @@ type Action struct {
 	Publish string              `toml:"publish" eg:"\"cmnd/lamp/POWER\""`
 	Pulse   string              `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
 
-	To      any             `toml:"to"`      // of set: true, false or "toggle"
-	On      any             `toml:"on"`      // sent when the episode begins
-	Off     any             `toml:"off"`     // sent when it ends
-	Payload any             `toml:"payload"` // of publish: text, a number, true/false (ON/OFF), or a table (JSON)
-	Retain  bool            `toml:"retain"`  // of publish
-	For     config.Duration `toml:"for"`     // of pulse
-	Changed bool            `toml:"changed"` // of set: not when the newest known level is the same
+	To      any             `toml:"to"`              // of set: true, false or "toggle"
+	On      any             `toml:"on"`              // sent when the episode begins
+	Off     any             `toml:"off"`             // sent when it ends
+	Payload any             `toml:"payload"`         // of publish: text, a number, true/false (ON/OFF), or a table (JSON)
+	Retain  bool            `toml:"retain"`          // of publish
+	For     config.Duration `toml:"for" max:"1000d"` // of pulse
+	Changed bool            `toml:"changed"`         // of set: not when the newest known level is the same
 }
 
 // A Window is a span of local time of day.

@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hearth/config"
 	"hearth/devices"
@@ -50,7 +51,7 @@ const (
 	Blocked   Outcome = "blocked"   // a condition said no
 	Ignored   Outcome = "ignored"   // a run was still going, mode single
 	Ended     Outcome = "ended"     // the episode is over
-	Went      Outcome = "went on"   // a run went on after a wait
+	Went      Outcome = "went on"   // a run went on after a wait, or an episode after a restart
 	Stopped   Outcome = "stopped"   // the hop limit: rules set each other off
 	Dropped   Outcome = "dropped"   // the definition changed while something was owed
 )
@@ -99,16 +100,22 @@ func (d Decision) String() string {
 		if i == 0 {
 			sep = " -> "
 		}
-		b.WriteString(sep + c.String())
+		b.WriteString(sep + cut(c.String(), 200))
 	}
 	return b.String()
 }
 
-func short(s string) string {
-	if r := []rune(s); len(r) > 60 {
-		return string(r[:60]) + "…"
+func short(s string) string { return cut(s, 60) }
+
+// cut keeps about n bytes of s, whole characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	return s
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 // An Engine holds the compiled links and rules and where each of them stands.
@@ -191,13 +198,25 @@ func (e *Engine) Coalesces(source string) bool {
 // follows from it. Deadlines that have passed by then come first; not so for an
 // initial reading, which may still cancel them.
 func (e *Engine) Step(r devices.Reading) []Decision {
-	var ds []Decision
-	if !r.Initial {
-		ds = e.Advance(r.At)
+	if r.Initial {
+		return e.step(r, false)
 	}
+	return append(e.Advance(r.At), e.step(r, false)...)
+}
+
+// Found is Step for what is known already when a new configuration comes into
+// force: it is found at their start by the rules that are new, and nothing at all
+// for those that Restore has taken over.
+func (e *Engine) Found(r devices.Reading) []Decision {
+	r.Initial = true
+	return e.step(r, true)
+}
+
+func (e *Engine) step(r devices.Reading, newOnly bool) []Decision {
+	var ds []Decision
 	seen := make(map[*trigger]bool)
 	for _, w := range e.watch[r.Source] {
-		if seen[w.trigger] {
+		if seen[w.trigger] || newOnly && w.rule.kept {
 			continue
 		}
 		seen[w.trigger] = true
@@ -223,41 +242,66 @@ func (e *Engine) Advance(now devices.Now) []Decision {
 	}
 }
 
+// Resume sends once more what the episodes hold on that were on when the hub
+// stopped, for the stop has put the outputs into their safe state. Call it after a
+// restart, when the initial values and the deadlines that passed are dealt with.
+func (e *Engine) Resume(now devices.Now) []Decision {
+	var ds []Decision
+	for _, r := range e.rules {
+		for _, t := range r.triggers {
+			if !t.again {
+				continue
+			}
+			t.again = false
+			d := Decision{At: now, Rule: r.name, Trigger: t.text, Outcome: Went, Why: "its episode was on when the hub stopped"}
+			steps := len(r.actions)
+			if run := t.run(r); run != nil {
+				steps = run.step
+			}
+			for _, a := range r.actions[:steps] {
+				if a.kind == send && a.on != nil && a.off != nil {
+					d.Commands = e.emit(d.Commands, a.command(a.on, devices.Origin{By: "time"}.Then(r.name)))
+				}
+			}
+			if len(d.Commands) > 0 {
+				ds = append(ds, d)
+			}
+		}
+	}
+	return ds
+}
+
+// Moved reports whether some rule's state has changed since Changes was last
+// asked, with or without a decision.
+func (e *Engine) Moved() bool { return len(e.changed) > 0 }
+
 // Next is the monotonic moment at which Advance has work; false if it has none.
 func (e *Engine) Next() (time.Duration, bool) { return e.timers.next() }
 
 // read is one reading seen by one trigger.
 func (e *Engine) read(r *rule, t *trigger, in devices.Reading) []Decision {
-	if t.event {
-		if t.source != in.Source || in.Initial || !t.test.empty() && !t.test.holds(in) || in.Bad != "" && !t.anyMessage {
-			return e.end(r, t, in)
+	if t.event || t.test.empty() {
+		// Without a truth: an end comes first, and what ends does not begin.
+		began := t.began
+		ds := e.end(r, t, in)
+		if t.source != in.Source || began && !t.began || t.over(in) || !e.fires(r, t, in) {
+			return ds
 		}
-		return e.begin(r, t, in.At, &in)
+		return append(ds, e.begin(r, t, in.At, &in)...)
 	}
 	if in.Bad != "" {
-		return nil // the state stays as it was
+		return e.end(r, t, in) // the state stays as it was, but an event may end it
 	}
 	if t.source == in.Source {
-		if t.test.empty() { // every reading, or every change
-			if _, ok := carried(&in, t.carries); t.carries != "" && !ok {
-				return nil // a link takes its own type only
-			}
-			same := t.changed && t.last != nil && *t.last == in.Text
-			if t.changed && !same {
-				t.last = &in.Text
-				e.changed[r] = true
-			}
-			if in.Initial && !t.retained || same {
-				return e.end(r, t, in)
-			}
-			return append(e.end(r, t, in), e.begin(r, t, in.At, &in)...)
-		}
 		pass, valid := t.test.check(in)
 		if !valid {
 			return nil
 		}
-		if pass && !t.truth && !t.ends(in) {
+		switch {
+		case pass && !t.truth && !t.ends(in):
 			return e.rise(r, t, in)
+		case !pass && t.pending != nil: // whatever its until: for wants no interruption
+			return e.fall(r, t, in.At, &in)
 		}
 		if !pass && !t.truth && !t.seen {
 			t.seen = true
@@ -265,6 +309,36 @@ func (e *Engine) read(r *rule, t *trigger, in devices.Reading) []Decision {
 		}
 	}
 	return e.end(r, t, in)
+}
+
+// fires reports whether a reading of its own source fires a trigger that has no
+// truth: an event, or a state without a test.
+func (e *Engine) fires(r *rule, t *trigger, in devices.Reading) bool {
+	if t.event {
+		return !in.Initial && (t.test.empty() || t.test.holds(in)) && (in.Bad == "" || t.anyMessage)
+	}
+	value := any(in.Text)
+	if t.carries != "" {
+		var ok bool
+		if value, ok = carried(&in, t.carries); !ok {
+			return false // a link takes its own type only
+		}
+	}
+	if in.Bad != "" {
+		return false
+	}
+	if t.changed {
+		text := devices.Text(value)
+		if len(text) > 64 {
+			text = hash(text) // it is kept at each change
+		}
+		if t.last != nil && *t.last == text {
+			return false
+		}
+		t.last = &text
+		e.changed[r] = true
+	}
+	return !in.Initial || t.retained
 }
 
 // rise is the edge of a state trigger: its truth goes from false to true.
@@ -322,9 +396,14 @@ func (e *Engine) begin(r *rule, t *trigger, now devices.Now, in *devices.Reading
 		e.drop(r, old)
 	}
 	if r.ends() {
-		t.began = true
+		t.began, t.again = true, false
 		if t.minOn > 0 {
 			e.timers.set(&t.earliest, timer{rule: r, trigger: t, kind: minOnOver}, now.Mono+t.minOn)
+		}
+		for _, u := range t.untils { // one that holds already counts from the begin
+			if last, ok := e.registry.Last(u.source); ok && u.hold > 0 && u.since == nil && u.holds(last) {
+				e.timers.set(&u.since, timer{rule: r, trigger: t, until: u, kind: untilOver}, now.Mono+u.hold)
+			}
 		}
 	}
 	run := &run{trigger: t, origin: origin.Then(r.name), cause: in}
@@ -332,7 +411,7 @@ func (e *Engine) begin(r *rule, t *trigger, now devices.Now, in *devices.Reading
 	d.Commands = e.proceed(r, run, now)
 	if owed != nil && (run.owed == nil || !sameTarget(*run.owed, *owed)) {
 		// The old run held a pulse that the new one did not take over.
-		d.Commands = append([]devices.Command{*owed}, d.Commands...)
+		d.Commands = append(e.emit(nil, *owed), d.Commands...)
 	}
 	e.changed[r] = true
 	return []Decision{d}
@@ -378,7 +457,7 @@ func (e *Engine) fall(r *rule, t *trigger, now devices.Now, in *devices.Reading)
 	for _, u := range t.untils {
 		e.timers.clear(&u.since)
 	}
-	t.truth, t.began, t.seen = false, false, true
+	t.truth, t.began, t.again, t.seen = false, false, false, true
 	e.changed[r] = true
 	d := Decision{At: now, Rule: r.name, Trigger: t.text, Cause: in}
 	switch {
@@ -395,14 +474,12 @@ func (e *Engine) fall(r *rule, t *trigger, now devices.Now, in *devices.Reading)
 	}
 	if run := t.run(r); run != nil {
 		if run.owed != nil {
-			d.Commands = append(d.Commands, *run.owed)
+			d.Commands = e.emit(d.Commands, *run.owed)
 		}
 		e.drop(r, run)
 	}
-	for _, a := range r.actions {
-		if a.kind == send && a.off != nil {
-			d.Commands = e.emitIf(d.Commands, a, a.command(a.off, origin.Then(r.name)))
-		}
+	for _, c := range r.offs(origin.Then(r.name)) {
+		d.Commands = e.emit(d.Commands, c)
 	}
 	return []Decision{d}
 }

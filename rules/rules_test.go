@@ -346,6 +346,8 @@ func TestStories(t *testing.T) {
 			0s wall/button x
 			1s wall/button x
 			2s lamp on
+			2s lamp off
+			2s lamp on
 			3s wall/button x`, `
 			12:00:00 rule.t fired: wall/button (was x) -> lamp ON
 			12:00:01 rule.t fired: wall/button (was x) -> lamp OFF
@@ -397,6 +399,107 @@ func TestStories(t *testing.T) {
 			2m`, `
 			12:00:00 rule.offline pending: tele/x/LWT is Offline (was Offline); for 1m
 			12:01:00 rule.offline fired: tele/x/LWT is Offline -> say/it x is offline`},
+		{"for wants no interruption, whatever its until", `
+			[rule.a]
+			trigger = { state = "d/door", is = "open", for = "15m", until = { state = "button", is = true } }
+			action = { set = "fan", on = true, off = false }
+			[rule.b]
+			trigger = { state = "t/v", below = 19, for = "10m", until = 22 }
+			action = { set = "heater", on = true, off = false }`, `
+			0s d/door open
+			0s t/v 18
+			1m d/door closed
+			1m t/v 20
+			30m`, `
+			12:00:00 rule.a pending: d/door is open (was open); for 15m
+			12:00:00 rule.b pending: t/v below 19 (was 18); for 10m
+			12:01:00 rule.a cancelled: d/door is open (was closed); before 15m were over
+			12:01:00 rule.b cancelled: t/v below 19 (was 20); before 10m were over`},
+		{"an until that holds already counts from the begin", `
+			[rule.a]
+			trigger = { event = "wall/button", until = { state = "pir", is = false, for = "5m" }, min_on = "1m" }
+			action = { set = "lamp", on = true, off = false }
+			[rule.b]
+			trigger = { state = "pir", is = true, until = { is = true, for = "10m" } }
+			action = { set = "fan", on = true, off = false }`, `
+			0s pir off
+			1m wall/button x
+			10m
+			20m pir on
+			40m`, `
+			12:01:00 rule.a fired: wall/button (was x) -> lamp ON
+			12:06:00 rule.a ended: wall/button -> lamp OFF
+			12:20:00 rule.b fired: pir is true (was ON) -> fan ON
+			12:30:00 rule.b ended: pir is true -> fan OFF`},
+		{"what ends does not begin", `
+			[rule.a]
+			trigger = { state = "a/v", until = { is = "OFF" } }
+			action = { set = "lamp", on = true, off = false }
+			[rule.b]
+			trigger = { event = "a/v", until = { is = "OFF" } }
+			action = { set = "fan", on = true, off = false }`, `
+			0s a/v ON
+			1s a/v OFF
+			2s a/v OFF`, `
+			12:00:00 rule.a fired: a/v (was ON) -> lamp ON
+			12:00:00 rule.b fired: a/v (was ON) -> fan ON
+			12:00:01 rule.a ended: a/v (was OFF) -> lamp OFF
+			12:00:01 rule.b ended: a/v (was OFF) -> fan OFF`},
+		{"every reading, beside a trigger with an end", `
+			[rule.a]
+			trigger = [{ state = "a/v", changed = true }, { state = "pir", is = true, until = { is = false } }]
+			action = { publish = "say/it", payload = "x" }`, `
+			0s a/v 1
+			1s a/v 2`, `
+			12:00:00 rule.a fired: a/v (was 1) -> say/it x
+			12:00:01 rule.a fired: a/v (was 2) -> say/it x`},
+		{"no timer of an episode outlives it", `
+			[rule.a]
+			trigger = { event = "wall/button", until = { state = "pir", is = false, for = "5m" } }
+			action = { pulse = "lamp", for = "60s" }`, `
+			0s pir on
+			1s wall/button x
+			10s pir off
+			2m pir on
+			5m wall/button x
+			30m`, `
+			12:00:01 rule.a fired: wall/button (was x) -> lamp ON
+			12:01:01 rule.a went on: wall/button; the wait is over -> lamp OFF
+			12:05:00 rule.a fired: wall/button (was x) -> lamp ON
+			12:06:00 rule.a went on: wall/button; the wait is over -> lamp OFF`},
+		{"any message is an event of a topic, but not of a place in it", `
+			[rule.a]
+			trigger = { state = "leak/v", is = true, until = { event = "alarm/reset" } }
+			action = { set = "fan", on = true, off = false }
+			[rule.b]
+			trigger = { event = "z/r:action", is = "on", until = { event = "z/s:action" } }
+			action = { set = "lamp", on = true, off = false }`, `
+			0s leak/v on
+			1m alarm/reset
+			2m z/r {"action":"on"}
+			3m z/s {"action":""}
+			4m z/s {"action":"off"}`, `
+			12:00:00 rule.a fired: leak/v is true (was on) -> fan ON
+			12:01:00 rule.a ended: leak/v is true (was ) -> fan OFF
+			12:02:00 rule.b fired: z/r:action is on (was on) -> lamp ON
+			12:04:00 rule.b ended: z/r:action is on (was off) -> lamp OFF`},
+		{"changed compares what is carried, and zero has no sign", `
+			[link.a]
+			from = "a/v"
+			to = "lamp"
+			changed = true
+			[link.b]
+			from = "b/v"
+			to = "b/minus"
+			type = "number"
+			invert = true`, `
+			0s a/v ON
+			1s a/v true
+			2s a/v 0
+			3s b/v 0`, `
+			12:00:00 link.a fired: a/v (was ON) -> lamp ON
+			12:00:02 link.a fired: a/v (was 0) -> lamp OFF
+			12:00:03 link.b fired: b/v (was 0) -> b/minus 0`},
 		{"a rule that is not enabled does nothing", `
 			[rule.t]
 			enabled = false
@@ -529,6 +632,42 @@ func TestAClockSetBackDoesNotMakeAWaitLonger(t *testing.T) {
 	h.want(`12:15:00 rule.garage fired: garage/door is open -> say/it open`)
 }
 
+// The power flickers, or the owner reloads, while the clock is still not known:
+// what was known before is carried on.
+func TestTheDowntimeIsNotForgottenWhileTheClockIsUnknown(t *testing.T) {
+	for _, again := range []string{"a reload", "another power cut", "a restart"} {
+		h := build(t, garage)
+		h.live(`0s garage/door open`)
+		h.trace = nil
+		kept := h.keep()
+		h.boot = "second"
+		h.now = devices.Now{Mono: 10 * time.Second, Wall: time.Date(1970, 1, 1, 0, 0, 10, 0, time.UTC)}
+		h.take(garage, kept)
+		h.pass(30 * time.Second)
+		kept = h.keep()
+		if again == "another power cut" {
+			h.boot, h.now.Mono = "third", 10*time.Second
+		}
+		h.take(garage, kept)
+		h.pass(30 * time.Second)
+		h.now.Wall, h.now.Known = noon.Add(8*time.Hour), true
+		h.note(h.engine.Advance(h.now))
+		if len(h.trace) != 1 || !strings.Contains(h.trace[0], "rule.garage fired") {
+			t.Errorf("after %s: %q, want the message that was due hours ago", again, h.trace)
+		}
+	}
+}
+
+// What a broken pin reports is no event.
+func TestAFaultIsNoEvent(t *testing.T) {
+	h := build(t, `
+		[rule.bell]
+		trigger = { event = "button" }
+		action = { publish = "bell/ring", payload = "1" }`)
+	h.note(h.engine.Step(devices.Reading{Source: "button", Bad: "no answer", At: h.now}))
+	h.want(``)
+}
+
 func TestAReloadKeepsTheTimersOfRulesThatStay(t *testing.T) {
 	h := build(t, garage)
 	h.live(`
@@ -579,14 +718,24 @@ func TestAStateOfAnotherShapeIsNotTaken(t *testing.T) {
 	h := build(t, garage)
 	h.live(`0s garage/door open`)
 	states := h.engine.Snapshot(h.now, h.boot)
-	s := states["rule.garage"]
-	s.Triggers = nil
-	s.Runs = []RunState{{Trigger: 7, Step: 9}}
-	states["rule.garage"] = s
-	e := compileText(t, garage, h.registry)
-	e.Restore(states, h.now, h.boot)
-	if _, ok := e.Next(); ok {
-		t.Error("a broken state set a timer")
+	sound := states["rule.garage"]
+	for _, broken := range []func(s *State){
+		func(s *State) { s.Triggers = nil },
+		func(s *State) { s.Triggers[0].Untils = nil },
+		func(s *State) { s.Runs = []RunState{{Trigger: 7}} },
+		func(s *State) { s.Runs = []RunState{{Step: 9}} },
+		func(s *State) { s.Runs = []RunState{{Owed: nil}} },
+		func(s *State) { s.Runs = []RunState{{Owed: &devices.Command{Output: "fan", Value: nil}}} },
+	} {
+		s := sound
+		s.Triggers = slices.Clone(sound.Triggers)
+		broken(&s)
+		states["rule.garage"] = s
+		e := compileText(t, garage, h.registry)
+		e.Restore(states, h.now, h.boot)
+		if _, ok := e.Next(); ok {
+			t.Errorf("%+v set a timer", s)
+		}
 	}
 }
 

@@ -84,6 +84,7 @@ func (e *Engine) proceed(r *rule, run *run, now devices.Now) []devices.Command {
 			on.Journal = true
 			out = e.emit(out, on)
 			off := a.command(a.off, run.origin)
+			off.Owed = true
 			run.owed = &off
 			e.timers.set(&run.due, timer{rule: r, kind: waitOver, run: run}, now.Mono+a.wait)
 			if !slices.Contains(r.runs, run) {
@@ -93,10 +94,28 @@ func (e *Engine) proceed(r *rule, run *run, now devices.Now) []devices.Command {
 		}
 	}
 	e.drop(r, run)
-	if t := run.trigger; t.began && t.event && !r.hasOff {
-		t.began = false // an event has no truth: its episode is over with its run
+	if t := run.trigger; t.began && !r.hasOff && (t.event || len(t.untils) == 0) {
+		// What has no truth has no other end: the episode is over with its run.
+		t.began = false
+		e.timers.clear(&t.earliest)
+		for _, u := range t.untils {
+			e.timers.clear(&u.since)
+		}
 	}
 	return out
+}
+
+// offs is what the end of an episode sends.
+func (r *rule) offs(origin devices.Origin) []devices.Command {
+	var list []devices.Command
+	for _, a := range r.actions {
+		if a.kind == send && a.off != nil {
+			c := a.command(a.off, origin)
+			c.Owed = true
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 func (a action) command(value any, origin devices.Origin) devices.Command {
@@ -142,7 +161,7 @@ func (a action) carry(in *devices.Reading) (devices.Command, bool) {
 		v = x != a.invert
 	case float64:
 		if a.invert {
-			v = -x
+			v = 0 - x // not -0
 		}
 	}
 	if a.output != "" {

@@ -8,9 +8,7 @@ import (
 	"hearth/devices"
 )
 
-// A State is where one rule stands, as plain values that JSON can carry. Its
-// deadlines are kept as what remains and as the wall clock's moment: the first
-// serves while the clock is not known, the second takes the downtime off.
+// A State is where one rule stands, as plain values that JSON can carry.
 type State struct {
 	Hash     string         `json:"hash"`
 	Boot     string         `json:"boot"` // which life of the machine Mono belongs to
@@ -21,33 +19,49 @@ type State struct {
 
 // A TriggerState is the state of one trigger.
 type TriggerState struct {
-	Seen     bool             `json:"seen,omitempty"`
-	Truth    bool             `json:"truth,omitempty"`
-	Began    bool             `json:"began,omitempty"`
-	Last     *string          `json:"last,omitempty"`
-	Pending  *time.Duration   `json:"pending,omitempty"`  // what remains of for
-	Earliest *time.Duration   `json:"earliest,omitempty"` // of min_on
-	Untils   []*time.Duration `json:"untils,omitempty"`   // of each until's for
+	Seen     bool        `json:"seen,omitempty"`
+	Truth    bool        `json:"truth,omitempty"`
+	Began    bool        `json:"began,omitempty"`
+	Last     *string     `json:"last,omitempty"`
+	Pending  *Deadline   `json:"pending,omitempty"`  // of for
+	Earliest *Deadline   `json:"earliest,omitempty"` // of min_on
+	Untils   []*Deadline `json:"untils,omitempty"`   // of each until's for
+
+	// Owed is what the episode's end sends, should the rule be gone by then.
+	Owed []devices.Command `json:"owed,omitempty"`
+}
+
+// A Deadline is kept as what remains of it and, where it is known, as the wall
+// clock's moment. The first serves while the clock is not known, the second takes
+// the downtime off.
+type Deadline struct {
+	Left time.Duration `json:"left"`
+	Wall time.Time     `json:"wall,omitzero"`
 }
 
 // A RunState is one run that waits.
 type RunState struct {
 	Trigger int              `json:"trigger"`
 	Step    int              `json:"step"`
-	Due     time.Duration    `json:"due"`
+	Due     Deadline         `json:"due"`
 	Owed    *devices.Command `json:"owed,omitempty"`
 }
 
-// Snapshot is the state of every rule that has one, by its name. boot names
+// Snapshot is the state of every rule that is enabled, by its name. boot names
 // this life of the machine.
 func (e *Engine) Snapshot(now devices.Now, boot string) map[string]State {
 	states := make(map[string]State)
 	for _, r := range e.rules {
-		if s, ok := r.state(now, boot); ok {
-			states[r.name] = s
+		if r.enabled {
+			states[r.name], _ = r.state(now, boot)
 		}
 	}
 	return states
+}
+
+// Has reports whether there is a rule of that name.
+func (e *Engine) Has(name string) bool {
+	return slices.ContainsFunc(e.rules, func(r *rule) bool { return r.name == name })
 }
 
 // Changes is the states of the rules that have moved since it was last asked;
@@ -68,13 +82,17 @@ func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 	return states
 }
 
+// state is where the rule stands; false if it is at rest.
 func (r *rule) state(now devices.Now, boot string) (State, bool) {
-	left := func(t *timer) *time.Duration {
+	left := func(t *timer) *Deadline {
 		if t == nil {
 			return nil
 		}
-		d := t.due - now.Mono
-		return &d
+		d := &Deadline{Left: t.due - now.Mono, Wall: t.wall}
+		if now.Known {
+			d.Wall = now.Wall.Add(d.Left)
+		}
+		return d
 	}
 	s := State{Hash: r.hash, Boot: boot, At: now}
 	moved := len(r.runs) > 0
@@ -82,6 +100,9 @@ func (r *rule) state(now devices.Now, boot string) (State, bool) {
 		ts := TriggerState{Seen: t.seen, Truth: t.truth, Began: t.began, Last: t.last, Pending: left(t.pending), Earliest: left(t.earliest)}
 		for _, u := range t.untils {
 			ts.Untils = append(ts.Untils, left(u.since))
+		}
+		if t.began {
+			ts.Owed = r.offs(devices.Origin{By: "time"}.Then(r.name))
 		}
 		moved = moved || t.seen || t.truth || t.began || t.last != nil
 		s.Triggers = append(s.Triggers, ts)
@@ -94,7 +115,8 @@ func (r *rule) state(now devices.Now, boot string) (State, bool) {
 
 // Restore takes up what states say. A rule whose definition is the same keeps
 // everything; of one that changed or is gone, what it owed is returned, to be
-// sent now. Call it once, before any Step.
+// sent now: the ends of pulses and of episodes, or a heater would stay on because
+// its rule was edited. Call it once, before any Step.
 func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) []Decision {
 	e.known = now.Known
 	var ds []Decision
@@ -117,8 +139,15 @@ func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) 
 	for _, name := range gone {
 		d := Decision{At: now, Rule: name, Outcome: Dropped, Why: "its definition changed or is gone; what it owed is sent"}
 		for _, run := range states[name].Runs {
-			if run.Owed != nil {
-				d.Commands = append(d.Commands, *run.Owed)
+			if run.Owed != nil && sound(*run.Owed) {
+				d.Commands = e.emit(d.Commands, *run.Owed)
+			}
+		}
+		for _, t := range states[name].Triggers {
+			for _, c := range t.Owed {
+				if sound(c) {
+					d.Commands = e.emit(d.Commands, c)
+				}
 			}
 		}
 		if len(d.Commands) > 0 {
@@ -139,26 +168,35 @@ func (s State) fits(r *rule) bool {
 		}
 	}
 	for _, run := range s.Runs {
-		if run.Trigger < 0 || run.Trigger >= len(r.triggers) || run.Step < 0 || run.Step >= len(r.actions) {
+		if run.Trigger < 0 || run.Trigger >= len(r.triggers) || run.Step < 0 || run.Step >= len(r.actions) ||
+			r.actions[run.Step].kind != pulse || run.Owed == nil || !sound(*run.Owed) {
 			return false
 		}
 	}
 	return true
 }
 
+// sound guards against a kept command that makes no sense.
+func sound(c devices.Command) bool {
+	_, level := c.Value.(bool)
+	return level && c.Output != "" || c.Output == "" && c.Topic != ""
+}
+
 func (e *Engine) restore(r *rule, s State, now devices.Now, boot string) {
-	set := func(slot **timer, t timer, remaining *time.Duration) {
-		if remaining == nil {
+	r.kept = true
+	set := func(slot **timer, t timer, d *Deadline) {
+		if d == nil {
 			return
 		}
-		due := now.Mono + *remaining
-		switch {
-		case s.Boot == boot:
-			due = s.At.Mono + *remaining
-		case s.At.Known:
-			t.wall = s.At.Wall.Add(*remaining)
-			if now.Known {
-				due = byWall(t.wall, now, due)
+		due := now.Mono + d.Left
+		// In the same boot the monotonic clock has counted the downtime. But what
+		// was kept while the clock was not known may date from a boot before.
+		if s.Boot == boot {
+			due = s.At.Mono + d.Left
+		}
+		if s.Boot != boot || !s.At.Known {
+			if t.wall = d.Wall; now.Known && !d.Wall.IsZero() {
+				due = byWall(d.Wall, now, due)
 				t.wall = time.Time{}
 			}
 		}
@@ -167,6 +205,7 @@ func (e *Engine) restore(r *rule, s State, now devices.Now, boot string) {
 	for i, ts := range s.Triggers {
 		t := r.triggers[i]
 		t.seen, t.truth, t.began, t.last = ts.Seen, ts.Truth, ts.Began, ts.Last
+		t.again = ts.Began && r.hasOff
 		set(&t.pending, timer{rule: r, trigger: t, kind: holdOver}, ts.Pending)
 		set(&t.earliest, timer{rule: r, trigger: t, kind: minOnOver}, ts.Earliest)
 		for j, u := range t.untils {
