@@ -60,6 +60,7 @@ dist:
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/hearth-amd64 ./cmd/hearth
 
 deb: dist
+	git show HEAD:config.toml >dist/config.toml # not what somebody made of it here
 	for pair in arm64:arm64 armhf:armv6 amd64:amd64; do \
 		DEB_ARCH=$${pair%%:*} BINARY=dist/hearth-$${pair##*:} DEB_VERSION=$(DEB_VERSION) \
 		$(TOOL) nfpm package -f systemd/nfpm.yaml -p deb -t dist/ || exit 1; \

@@ -221,7 +221,7 @@ func startHub(b *testing.B) *side {
 	h, err := hub.New(cfg, hub.Options{
 		Bank:      bank,
 		Simulated: true,
-		Clock:     hub.SystemClock(true),
+		Clock:     hub.SystemClock(),
 		Log:       slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -52,6 +53,9 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 		if l == nil {
 			if l, err = b.bind(a); err != nil {
 				ch.Undo()
+				if errors.Is(err, syscall.EADDRINUSE) {
+					err = fmt.Errorf("%w: another program has it, such as mosquitto or a second hearth; stop that, or change broker.listen", err)
+				}
 				return nil, fmt.Errorf("listen on %q: %w", a, err)
 			}
 			ch.fresh = append(ch.fresh, l)

@@ -169,8 +169,11 @@ func TestTheRegistryKnowsTheNewest(t *testing.T) {
 		t.Error("reported off after it was told on, but on")
 	}
 	g.Apply(Reading{Source: "lamp", Bad: "null"})
-	if r, _ := g.Last("lamp"); r.Text != "OFF" || g.Bad("lamp") != 1 {
-		t.Errorf("after a bad reading: %+v, %d bad", r, g.Bad("lamp"))
+	if r, _ := g.Last("lamp"); r.Text != "OFF" {
+		t.Errorf("after a bad reading: %+v", r)
+	}
+	if n, why := g.Bad("lamp"); n != 1 || why != "null" {
+		t.Errorf("%d bad, the last %q", n, why)
 	}
 	if got := g.Changes(); len(got) != 1 || len(g.Changes()) != 0 {
 		t.Errorf("changes: %v, then %v", got, g.Changes())

@@ -10,7 +10,7 @@ import (
 type Registry struct {
 	last      map[string]Reading
 	commanded map[string]*commanded // of outputs that have not reported on it yet
-	bad       map[string]int
+	bad       map[string]bad
 	changed   map[string]bool
 }
 
@@ -25,9 +25,9 @@ type commanded struct {
 func (g *Registry) Apply(r Reading) {
 	if r.Bad != "" {
 		if g.bad == nil {
-			g.bad = make(map[string]int)
+			g.bad = make(map[string]bad)
 		}
-		g.bad[r.Source]++
+		g.bad[r.Source] = bad{g.bad[r.Source].n + 1, r.Bad}
 		return
 	}
 	if g.last == nil {
@@ -53,8 +53,15 @@ func (g *Registry) Last(source string) (Reading, bool) {
 	return r, ok
 }
 
-// Bad counts the readings of a source that could not be a value.
-func (g *Registry) Bad(source string) int { return g.bad[source] }
+// bad counts the readings that could not be a value.
+type bad struct {
+	n   int
+	why string // the last was none
+}
+
+// Bad counts the readings of a source that could not be a value, and says why the
+// last of them was none.
+func (g *Registry) Bad(source string) (n int, why string) { return g.bad[source].n, g.bad[source].why }
 
 // Command notes that an output was told a level, on which it will report.
 func (g *Registry) Command(output string, on bool) {

@@ -19,9 +19,8 @@ type Clock struct {
 	Boot  string      // names this life of the machine, to which Mono belongs
 }
 
-// SystemClock is the machine's own. With trust the wall clock counts as known
-// from the start, as on a machine with a clock chip of its own.
-func SystemClock(trust bool) Clock {
+// SystemClock is the machine's own.
+func SystemClock() Clock {
 	started := time.Now()
 	var since unix.Timespec
 	base := time.Duration(0)
@@ -35,7 +34,7 @@ func SystemClock(trust bool) Clock {
 	return Clock{
 		Mono:  func() time.Duration { return base + time.Since(started) },
 		Wall:  time.Now,
-		Known: func() bool { return trust || clockSynchronized() },
+		Known: clockSynchronized,
 		Boot:  strings.TrimSpace(string(boot)),
 	}
 }
@@ -60,9 +59,9 @@ func (h *Hub) now() devices.Now {
 // lookAtClock asks whether the wall clock is to be trusted, until it is: NTP may
 // come long after the start.
 func (h *Hub) lookAtClock() {
-	if h.clockKnown.Load() || !h.clock.Known() {
+	if h.clockKnown.Load() || h.cfg.Hub.Clock != "trust" && !h.clock.Known() {
 		return
 	}
 	h.clockKnown.Store(true)
-	h.log.Info("the clock is known to be right", "time", h.now().Wall)
+	h.log.Info("the clock is known to be right", "now", h.now().Wall.Format(time.DateTime))
 }

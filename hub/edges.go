@@ -13,24 +13,19 @@ import (
 // names is the part of the configuration that the edges look at. It is made
 // anew at each reload and never changes.
 type names struct {
-	index   *devices.Index
-	merges  map[string]bool // sources of which of several numbers only the newest matters
-	outputs map[string]bool // by their set topic
-	zone    *time.Location
+	index  *devices.Index
+	merges map[string]bool // sources of which of several numbers only the newest matters
+	zone   *time.Location
 }
 
 func newNames(cfg *Config, engine *rules.Engine) *names {
 	n := &names{
-		index:   devices.NewIndex(engine.Sources()),
-		merges:  make(map[string]bool),
-		outputs: make(map[string]bool),
-		zone:    cfg.zone(),
+		index:  devices.NewIndex(engine.Sources()),
+		merges: make(map[string]bool),
+		zone:   cfg.zone(),
 	}
 	for _, s := range engine.Sources() {
 		n.merges[s.String()] = engine.Coalesces(s.String())
-	}
-	for _, o := range cfg.Output {
-		n.outputs[topic(o.Name, "set")] = true
 	}
 	return n
 }
@@ -43,7 +38,7 @@ func topic(name, what string) string { return "hearth/" + name + "/" + what }
 // withholds the acknowledgement.
 func (h *Hub) receive(ctx context.Context, m broker.Message) {
 	known := h.known.Load()
-	if !known.outputs[m.Topic] && !known.index.Takes(m.Topic) {
+	if !isSet(m.Topic) && !known.index.Takes(m.Topic) {
 		return
 	}
 	it := h.item(known, m, false)
@@ -71,7 +66,7 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
 	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now())}
-	if known.outputs[m.Topic] || m.QoS > 0 || len(it.readings) == 0 {
+	if isSet(m.Topic) || m.QoS > 0 || len(it.readings) == 0 {
 		return it
 	}
 	merge := m.Topic
@@ -92,27 +87,28 @@ func (h *Hub) feed(r devices.Reading) {
 
 // mayPublish keeps clients from saying what only the hub can know.
 func (h *Hub) mayPublish(topic string) bool {
-	if !strings.HasPrefix(topic, "hearth/") {
-		return true
-	}
-	return strings.HasSuffix(topic, "/set") && strings.Count(topic, "/") == 2
+	return !strings.HasPrefix(topic, "hearth/") || isSet(topic)
+}
+
+// isSet reports whether topic commands an output, whether or not there is one.
+func isSet(topic string) bool {
+	return strings.HasPrefix(topic, "hearth/") && strings.HasSuffix(topic, "/set") && strings.Count(topic, "/") == 2
 }
 
 // set obeys hearth/<output>/set. It answers the message as any rule would: with
 // a decision that says why.
 func (h *Hub) set(m devices.Message) {
-	if !h.known.Load().outputs[m.Topic] {
+	if !isSet(m.Topic) || m.Initial && len(m.Payload) == 0 {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
 	output, ok := h.cfg.Output.Get(name)
-	if !ok {
-		return
-	}
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
 	word := strings.TrimSpace(string(m.Payload))
 	on, isLevel := devices.OnOff(word)
 	switch {
+	case !ok:
+		d.Outcome, d.Why = rules.Blocked, unknownName("output", name, h.cfg.Output.Names()).Error()
 	case (m.Retain || m.Initial) && !output.RetainedSet:
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
 	case strings.EqualFold(word, "toggle"):

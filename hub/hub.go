@@ -86,22 +86,23 @@ type Hub struct {
 	clockKnown atomic.Bool
 
 	// The rest belongs to the loop.
-	registry  *devices.Registry
-	engine    *rules.Engine
-	said      map[string]string          // retained topics of the hub's own, as last published
-	held      map[string][]held          // by target
-	told      map[string]devices.Origin  // by output: of its last command
-	awaited   map[string]devices.Command // by topic: for somebody to be there
-	resumed   bool
-	decisions []web.Decision // the newest last
-	watchers  map[chan web.Event]bool
-	keepRules *time.Timer
-	keeping   bool
-	started   time.Time
-	began     time.Duration // the same by the monotonic clock
-	refused   int64
-	logMinute time.Duration
-	logged    int // decisions in that minute
+	registry      *devices.Registry
+	engine        *rules.Engine
+	said          map[string]string          // retained topics of the hub's own, as last published
+	held          map[string][]held          // by target
+	told          map[string]devices.Origin  // by output: of its last command
+	awaited       map[string]devices.Command // by topic: for somebody to be there
+	resumed       bool
+	reloadTrouble string
+	decisions     []web.Decision // the newest last
+	watchers      map[chan web.Event]bool
+	keepRules     *time.Timer
+	keeping       bool
+	started       time.Time
+	began         time.Duration // the same by the monotonic clock
+	refused       int64
+	logMinute     time.Duration
+	logged        int // decisions in that minute
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -390,9 +391,14 @@ func (h *Hub) send(c devices.Command) {
 			h.registry.Reported(c.Output) // it will not
 		}
 	case c.Owed && h.alone(c.Topic):
+		// Its run is over and will not remember it.
 		h.awaited[c.Topic] = c
+		h.store.Put(store.Record{Kind: store.Owed, Key: c.Topic, Value: encode(c)}, 0, nil)
 	default:
-		delete(h.awaited, c.Topic) // something newer is said
+		if _, ok := h.awaited[c.Topic]; ok { // this is it, or something newer
+			delete(h.awaited, c.Topic)
+			h.store.Put(store.Record{Kind: store.Owed, Key: c.Topic}, 0, nil)
+		}
 		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})
 	}
 	if err != nil {

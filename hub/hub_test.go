@@ -586,6 +586,9 @@ func TestAnOwedEndWaitsForWhoeverMustHearIt(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		h, stop = start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})
 		time.Sleep(2 * time.Minute)
+		stop() // again, before anybody has heard
+		h, stop = start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})
+		time.Sleep(2 * time.Minute)
 		_, end = siren(h)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -762,4 +765,53 @@ func TestALoopThroughTheStateTopicIsStopped(t *testing.T) {
 		end()
 		stop()
 	})
+}
+
+// What the owner mistyped shows on the page: a source that never says anything,
+// one that says what can't be a value, and a reload that was refused.
+func TestThePageShowsWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h, stop := start(t, load(t, dir, `
+			[link.typo]
+			from = "hall:ocupancy"
+			to = "a/b"
+			[link.broken]
+			from = "hall:state"
+			to = "a/c"`), Options{Bank: gpio.NewSim(), Clock: unknownClock()})
+		client, end := connect(t, h, "sensor", func(*paho.Publish) {})
+		publish(t, client, 1, "hall", `{"occupancy":true,"state":null}`)
+		h.ReloadFailed(errors.New("3 mistakes"))
+		synctest.Wait()
+		view, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown []string
+		for _, r := range view.Readings {
+			shown = append(shown, r.Source+": "+r.Bad)
+		}
+		if want := []string{"hall:ocupancy: nothing yet", "hall:state: 1 not valid, the last: null"}; !slices.Equal(shown, want) {
+			t.Errorf("readings %q, want %q", shown, want)
+		}
+		if len(view.Trouble) != 2 || !strings.Contains(strings.Join(view.Trouble, "\n"), "3 mistakes") {
+			t.Errorf("trouble %q", view.Trouble)
+		}
+		// A reload that works ends one trouble, and with clock = "trust" the other.
+		if err := h.Reload(load(t, dir, "[hub]\nclock = \"trust\"\n")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * heartbeat)
+		if view, err = (page{h}).View(t.Context()); err != nil || len(view.Trouble) != 0 {
+			t.Errorf("after a reload: trouble %q, %v", view.Trouble, err)
+		}
+		end()
+		stop()
+	})
+}
+
+func unknownClock() Clock {
+	c := testClock()
+	c.Known = func() bool { return false }
+	return c
 }

@@ -49,7 +49,8 @@ type kept struct {
 	Topic string    `json:"topic"`
 	Value any       `json:"value"`
 	Text  string    `json:"text"`
-	Wall  time.Time `json:"wall,omitzero"` // zero if the clock was not known
+	Wall  time.Time `json:"wall"`
+	Known bool      `json:"known"` // the clock was known to be right
 }
 
 // keepReadings hands the store the last values that are new. Pins are left out:
@@ -59,10 +60,7 @@ func (h *Hub) keepReadings() {
 		if r.Topic == "" {
 			continue
 		}
-		k := kept{Topic: r.Topic, Value: r.Value, Text: r.Text}
-		if r.At.Known {
-			k.Wall = r.At.Wall
-		}
+		k := kept{Topic: r.Topic, Value: r.Value, Text: r.Text, Wall: r.At.Wall, Known: r.At.Known}
 		h.store.Put(store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}, 0, nil)
 	}
 }
@@ -88,7 +86,7 @@ func (h *Hub) restore() {
 			continue
 		}
 		h.registry.Apply(devices.Reading{Source: source, Topic: k.Topic, Value: k.Value, Text: k.Text, Initial: true,
-			At: devices.Now{Wall: k.Wall, Known: !k.Wall.IsZero()}})
+			At: devices.Now{Wall: k.Wall, Known: k.Known}})
 	}
 	h.registry.Changes() // these are kept already
 	states := make(map[string]rules.State)
@@ -100,10 +98,18 @@ func (h *Hub) restore() {
 		}
 		states[name] = s
 	}
+	for topic, value := range h.store.Each(store.Owed) {
+		var c devices.Command
+		if json.Unmarshal(value, &c) == nil && c.Topic == topic {
+			h.awaited[topic] = c
+		} else {
+			h.store.Put(store.Record{Kind: store.Owed, Key: topic}, 0, nil)
+		}
+	}
 	h.adopt(states, now)
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
-		if known.outputs[m.Topic] || known.index.Takes(m.Topic) {
+		if isSet(m.Topic) || known.index.Takes(m.Topic) {
 			h.inbox.always(h.item(known, m, true))
 		}
 	}

@@ -65,10 +65,9 @@ func (h *Hub) view() web.View {
 		v.Trouble = append(v.Trouble, "the clock is not known to be right, so times of day wait until a time service has set it")
 	}
 	v.Outputs, v.Inputs = h.pinViews()
-	for _, r := range h.registry.All() {
-		if r.Topic != "" {
-			v.Readings = append(v.Readings, *webReading(r))
-		}
+	v.Readings = h.readingViews()
+	if h.reloadTrouble != "" {
+		v.Trouble = append(v.Trouble, h.reloadTrouble)
 	}
 	for _, d := range slices.Backward(h.decisions[max(0, len(h.decisions)-decisionsKept):]) {
 		v.Decisions = append(v.Decisions, d)
@@ -136,6 +135,9 @@ func unknownName(kind, name string, known []string) error {
 	if near, ok := config.Nearest(name, known); ok {
 		return fmt.Errorf("no %s is named %q, did you mean %q?", kind, name, near)
 	}
+	if len(known) == 0 {
+		return fmt.Errorf("no %s is named %q, and none is declared", kind, name)
+	}
 	return fmt.Errorf("no %s is named %q; there are: %s", kind, name, strings.Join(known, ", "))
 }
 
@@ -157,6 +159,36 @@ func printable(s string) string {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
 	return s
+}
+
+// readingViews is every source that the rules name, also one that has said
+// nothing yet, or only what can't be a value: a name with a typo shows there.
+func (h *Hub) readingViews() []web.Reading {
+	var list []web.Reading
+	for _, s := range h.engine.Sources() {
+		if s.Name != "" {
+			continue
+		}
+		v := web.Reading{Source: s.String(), Bad: "nothing yet"}
+		if r, ok := h.registry.Last(v.Source); ok {
+			v = *webReading(r)
+		}
+		if n, why := h.registry.Bad(v.Source); n > 0 {
+			v.Bad = fmt.Sprintf("%d not valid, the last: %s", n, why)
+		}
+		list = append(list, v)
+	}
+	slices.SortFunc(list, func(a, b web.Reading) int { return strings.Compare(a.Source, b.Source) })
+	return list
+}
+
+// ReloadFailed lets the page say that the configuration on disk is not the one in
+// force, until a reload succeeds.
+func (h *Hub) ReloadFailed(err error) {
+	h.inbox.always(&item{control: func() {
+		h.reloadTrouble = "the configuration on disk was not taken over: " + err.Error()
+		h.tellAll()
+	}})
 }
 
 // pinViews is the outputs and inputs as the page shows them.

@@ -116,6 +116,7 @@ func (h *Hub) swap(cfg *Config) {
 		r.At, r.Origin = now, devices.Origin{}
 		h.obey(h.engine.Found(r))
 	}
+	h.reloadTrouble = ""
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),
 		"outputs", len(cfg.Output), "inputs", len(cfg.Input))

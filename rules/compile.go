@@ -234,6 +234,16 @@ func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
 		if u.test, ok = t.test.mirror(*cfg.Mirror); !ok {
 			at.Mistake("a number alone ends a trigger that has one limit (above, below, at_least or at_most); here write a test such as { is = \"OFF\" }")
 		}
+		for _, limit := range []*float64{t.test.Below, t.test.AtMost} {
+			if ok && limit != nil && *cfg.Mirror < *limit {
+				at.Mistake("it begins below %v and so can't end above less: want %[1]v or more", *limit)
+			}
+		}
+		for _, limit := range []*float64{t.test.Above, t.test.AtLeast} {
+			if ok && limit != nil && *cfg.Mirror > *limit {
+				at.Mistake("it begins above %v and so can't end below more: want %[1]v or less", *limit)
+			}
+		}
 		return u
 	}
 	switch {

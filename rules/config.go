@@ -309,7 +309,7 @@ func (c *compiler) source(text string, at config.Place) string {
 		return ""
 	}
 	if s.Name != "" && !slices.Contains(c.house.names(), s.Name) {
-		c.unknown("input or output", s.Name, c.house.names(), at)
+		c.unknown("input or output", s.Name, c.house.names(), at, `; a topic of one level needs quotes inside, '"`+s.Name+`"'`)
 		return ""
 	}
 	if doubt := devices.TopicDoubt(s.Filter); doubt != "" {
@@ -324,20 +324,22 @@ func (c *compiler) output(name string, at config.Place) {
 		at.Mistake("want the name of an output; to send to a topic use publish")
 		return
 	}
-	if !slices.Contains(c.house.Outputs, name) {
-		c.unknown("output", name, c.house.Outputs, at)
+	if slices.Contains(c.house.Inputs, name) {
+		at.Mistake("%s is an input; want the name of an output", name)
+	} else if !slices.Contains(c.house.Outputs, name) {
+		c.unknown("output", name, c.house.Outputs, at, "")
 	}
 }
 
-func (c *compiler) unknown(kind, name string, known []string, at config.Place) {
+func (c *compiler) unknown(kind, name string, known []string, at config.Place, hint string) {
 	near, ok := config.Nearest(name, known)
 	switch {
 	case ok:
 		at.Mistake("no %s has this name, did you mean %q?", kind, near)
 	case len(known) == 0:
-		at.Mistake("no %s has this name, for none is declared", kind)
+		at.Mistake("no %s has this name, for none is declared%s", kind, hint)
 	default:
-		at.Mistake("no %s has this name; there are %s", kind, strings.Join(known, ", "))
+		at.Mistake("no %s has this name; there are %s%s", kind, strings.Join(known, ", "), hint)
 	}
 }
 

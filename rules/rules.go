@@ -83,7 +83,7 @@ func (d Decision) String() string {
 		fmt.Fprintf(&b, ": %s", d.Trigger)
 	}
 	if d.Cause != nil {
-		fmt.Fprintf(&b, " (was %s)", short(d.Cause.Text))
+		fmt.Fprintf(&b, " (now %s)", short(d.Cause.Text))
 	}
 	for _, c := range d.Checks {
 		if c.OK {

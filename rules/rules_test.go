@@ -159,8 +159,8 @@ func TestStories(t *testing.T) {
 			7s  z/hall {"occupancy":null}
 			8s  z/hall {"occupancy":"maybe"}
 			9s  z/hall {"occupancy":"off"}`, `
-			12:00:00 link.hall fired: z/hall:occupancy (was true) -> lamp ON
-			12:00:09 link.hall fired: z/hall:occupancy (was off) -> lamp OFF`},
+			12:00:00 link.hall fired: z/hall:occupancy (now true) -> lamp ON
+			12:00:09 link.hall fired: z/hall:occupancy (now off) -> lamp OFF`},
 		{"a link to a topic, turned round, only changes", `
 			[link.door]
 			from = "door/open"
@@ -171,8 +171,8 @@ func TestStories(t *testing.T) {
 			0s door/open ON
 			1s door/open ON
 			2s door/open OFF`, `
-			12:00:00 link.door fired: door/open (was ON) -> door/closed OFF
-			12:00:02 link.door fired: door/open (was OFF) -> door/closed ON`},
+			12:00:00 link.door fired: door/open (now ON) -> door/closed OFF
+			12:00:02 link.door fired: door/open (now OFF) -> door/closed ON`},
 		{"what is found at start goes over no link", `
 			[link.hall]
 			from = "z/hall:occupancy"
@@ -186,8 +186,8 @@ func TestStories(t *testing.T) {
 			1s button on
 			2s button off
 			3s button on`, `
-			12:00:00 rule.bell fired: button is true (was ON) -> bell/ring 1
-			12:00:03 rule.bell fired: button is true (was ON) -> bell/ring 1`},
+			12:00:00 rule.bell fired: button is true (now ON) -> bell/ring 1
+			12:00:03 rule.bell fired: button is true (now ON) -> bell/ring 1`},
 		{"an event fires each time", `
 			[rule.up]
 			trigger = { event = "shutter/set", is = "UP" }
@@ -196,8 +196,8 @@ func TestStories(t *testing.T) {
 			1s shutter/set UP
 			2s shutter/set DOWN
 			3s initial shutter/set UP`, `
-			12:00:00 rule.up fired: shutter/set is UP (was UP) -> shutter/motor UP
-			12:00:01 rule.up fired: shutter/set is UP (was UP) -> shutter/motor UP`},
+			12:00:00 rule.up fired: shutter/set is UP (now UP) -> shutter/motor UP
+			12:00:01 rule.up fired: shutter/set is UP (now UP) -> shutter/motor UP`},
 		{"hysteresis: begin below, end above, nothing between", `
 			[rule.heater]
 			trigger = { state = "study:t", below = 19, until = 20.2 }
@@ -210,16 +210,16 @@ func TestStories(t *testing.T) {
 			5m study {"t":"unavailable"}
 			6m study {"t":20.3}
 			7m study {"t":19.5}`, `
-			12:01:00 rule.heater fired: study:t below 19 (was 18.9) -> heater ON
-			12:06:00 rule.heater ended: study:t below 19 (was 20.3) -> heater OFF`},
+			12:01:00 rule.heater fired: study:t below 19 (now 18.9) -> heater ON
+			12:06:00 rule.heater ended: study:t below 19 (now 20.3) -> heater OFF`},
 		{"at_most ends at or above", `
 			[rule.heater]
 			trigger = { state = "t/v", at_most = 20, until = 20.5 }
 			action = { set = "heater", on = true, off = false }`, `
 			0s t/v 20
 			1s t/v 20.5`, `
-			12:00:00 rule.heater fired: t/v at most 20 (was 20) -> heater ON
-			12:00:01 rule.heater ended: t/v at most 20 (was 20.5) -> heater OFF`},
+			12:00:00 rule.heater fired: t/v at most 20 (now 20) -> heater ON
+			12:00:01 rule.heater ended: t/v at most 20 (now 20.5) -> heater OFF`},
 		{"for waits, and a blip cancels it", `
 			[rule.hall_off]
 			trigger = { state = "pir", is = false, for = "30m" }
@@ -229,9 +229,9 @@ func TestStories(t *testing.T) {
 			11m pir off
 			12m pir off
 			50m`, `
-			12:00:00 rule.hall_off pending: pir is false (was OFF); for 30m
-			12:10:00 rule.hall_off cancelled: pir is false (was ON); before 30m were over
-			12:11:00 rule.hall_off pending: pir is false (was OFF); for 30m
+			12:00:00 rule.hall_off pending: pir is false (now OFF); for 30m
+			12:10:00 rule.hall_off cancelled: pir is false (now ON); before 30m were over
+			12:11:00 rule.hall_off pending: pir is false (now OFF); for 30m
 			12:41:00 rule.hall_off fired: pir is false -> lamp OFF`},
 		{"an end with a for of its own", `
 			[rule.fan]
@@ -243,7 +243,7 @@ func TestStories(t *testing.T) {
 			3m bath {"h":59}
 			4m bath {"x":1}
 			10m`, `
-			12:00:00 rule.fan fired: bath:h above 70 (was 75) -> fan ON
+			12:00:00 rule.fan fired: bath:h above 70 (now 75) -> fan ON
 			12:05:00 rule.fan ended: bath:h above 70 -> fan OFF`},
 		{"an end by another source, whichever is first", `
 			[rule.fan]
@@ -255,10 +255,10 @@ func TestStories(t *testing.T) {
 			3m button off
 			4m bath {"h":77}
 			5m bath {"h":50}`, `
-			12:00:00 rule.fan fired: bath:h above 70 (was 75) -> fan ON
-			12:01:00 rule.fan ended: bath:h above 70 (was ON) -> fan OFF
-			12:02:00 rule.fan fired: bath:h above 70 (was 76) -> fan ON
-			12:05:00 rule.fan ended: bath:h above 70 (was 50) -> fan OFF`},
+			12:00:00 rule.fan fired: bath:h above 70 (now 75) -> fan ON
+			12:01:00 rule.fan ended: bath:h above 70 (now ON) -> fan OFF
+			12:02:00 rule.fan fired: bath:h above 70 (now 76) -> fan ON
+			12:05:00 rule.fan ended: bath:h above 70 (now 50) -> fan OFF`},
 		{"min_on keeps it on, then the latest value decides", `
 			[rule.heater]
 			trigger = { state = "t/v", below = 19, until = 20, min_on = "8m" }
@@ -269,10 +269,10 @@ func TestStories(t *testing.T) {
 			11m t/v 21
 			12m t/v 19.5
 			20m t/v 21`, `
-			12:00:00 rule.heater fired: t/v below 19 (was 18) -> heater ON
+			12:00:00 rule.heater fired: t/v below 19 (now 18) -> heater ON
 			12:08:00 rule.heater ended: t/v below 19 -> heater OFF
-			12:10:00 rule.heater fired: t/v below 19 (was 18) -> heater ON
-			12:20:00 rule.heater ended: t/v below 19 (was 21) -> heater OFF`},
+			12:10:00 rule.heater fired: t/v below 19 (now 18) -> heater ON
+			12:20:00 rule.heater ended: t/v below 19 (now 21) -> heater OFF`},
 		{"a condition says no, and says what it saw", `
 			[rule.drive]
 			trigger = { state = "pir", is = true }
@@ -289,11 +289,11 @@ func TestStories(t *testing.T) {
 			4h    pir on
 			18h   pir off
 			18h1s pir on`, `
-			12:00:00 rule.drive blocked: pir is true (was ON), not presence/house is home (never seen)
-			12:00:03 rule.drive blocked: pir is true (was ON), not presence/house is home (away)
-			12:00:06 rule.drive blocked: pir is true (was ON), presence/house is home, not time 16:00-07:00 (12:00:06)
-			16:00:00 rule.drive fired: pir is true (was ON), presence/house is home, time 16:00-07:00 -> lamp ON
-			06:00:01 rule.drive fired: pir is true (was ON), presence/house is home, time 16:00-07:00 -> lamp ON`},
+			12:00:00 rule.drive blocked: pir is true (now ON), not presence/house is home (never seen)
+			12:00:03 rule.drive blocked: pir is true (now ON), not presence/house is home (away)
+			12:00:06 rule.drive blocked: pir is true (now ON), presence/house is home, not time 16:00-07:00 (12:00:06)
+			16:00:00 rule.drive fired: pir is true (now ON), presence/house is home, time 16:00-07:00 -> lamp ON
+			06:00:01 rule.drive fired: pir is true (now ON), presence/house is home, time 16:00-07:00 -> lamp ON`},
 		{"any and not", `
 			[rule.drive]
 			trigger = { state = "pir", is = true }
@@ -306,9 +306,9 @@ func TestStories(t *testing.T) {
 			4s pir off
 			5s a/c on
 			6s pir on`, `
-			12:00:00 rule.drive blocked: pir is true (was ON), not days sat,sun or a/b above 3 (tue, never seen)
-			12:00:03 rule.drive fired: pir is true (was ON), days sat,sun or a/b above 3, not (a/c is true) -> lamp ON
-			12:00:06 rule.drive blocked: pir is true (was ON), days sat,sun or a/b above 3, not not (a/c is true) (on)`},
+			12:00:00 rule.drive blocked: pir is true (now ON), not days sat,sun or a/b above 3 (tue, never seen)
+			12:00:03 rule.drive fired: pir is true (now ON), days sat,sun or a/b above 3, not (a/c is true) -> lamp ON
+			12:00:06 rule.drive blocked: pir is true (now ON), days sat,sun or a/b above 3, not not (a/c is true) (on)`},
 		{"a pulse goes off by itself; single ignores, restart begins anew", `
 			[rule.one]
 			trigger = { state = "button", is = true }
@@ -324,11 +324,11 @@ func TestStories(t *testing.T) {
 			30s pir off
 			60s pir on
 			3m`, `
-			12:00:00 rule.one fired: button is true (was ON) -> fan ON
-			12:00:02 rule.one ignored: button is true (was ON); its last run is still going (mode single)
+			12:00:00 rule.one fired: button is true (now ON) -> fan ON
+			12:00:02 rule.one ignored: button is true (now ON); its last run is still going (mode single)
 			12:00:10 rule.one went on: button is true; the wait is over -> fan OFF, fan/done yes
-			12:00:20 rule.two fired: pir is true (was ON) -> lamp ON
-			12:01:00 rule.two fired: pir is true (was ON) -> lamp ON
+			12:00:20 rule.two fired: pir is true (now ON) -> lamp ON
+			12:01:00 rule.two fired: pir is true (now ON) -> lamp ON
 			12:02:00 rule.two went on: pir is true; the wait is over -> lamp OFF`},
 		{"the end of an episode puts a pulse out", `
 			[rule.bell]
@@ -337,8 +337,8 @@ func TestStories(t *testing.T) {
 			0s button on
 			5s button off
 			2m`, `
-			12:00:00 rule.bell fired: button is true (was ON) -> fan ON
-			12:00:05 rule.bell ended: button is true (was OFF) -> fan OFF`},
+			12:00:00 rule.bell fired: button is true (now ON) -> fan ON
+			12:00:05 rule.bell ended: button is true (now OFF) -> fan OFF`},
 		{"toggle goes by the newest of told and reported", `
 			[rule.t]
 			trigger = { event = "wall/button" }
@@ -349,16 +349,16 @@ func TestStories(t *testing.T) {
 			2s lamp off
 			2s lamp on
 			3s wall/button x`, `
-			12:00:00 rule.t fired: wall/button (was x) -> lamp ON
-			12:00:01 rule.t fired: wall/button (was x) -> lamp OFF
-			12:00:03 rule.t fired: wall/button (was x) -> lamp OFF`},
+			12:00:00 rule.t fired: wall/button (now x) -> lamp ON
+			12:00:01 rule.t fired: wall/button (now x) -> lamp OFF
+			12:00:03 rule.t fired: wall/button (now x) -> lamp OFF`},
 		{"changed leaves out what is so already", `
 			[rule.t]
 			trigger = { event = "wall/button" }
 			action = { set = ["lamp", "fan"], to = true, changed = true }`, `
 			0s lamp on
 			1s wall/button x`, `
-			12:00:01 rule.t fired: wall/button (was x) -> fan ON`},
+			12:00:01 rule.t fired: wall/button (now x) -> fan ON`},
 		{"payloads: a table is JSON, a number is short, braces double", `
 			[rule.t]
 			trigger = { event = "wall/button" }
@@ -368,7 +368,7 @@ func TestStories(t *testing.T) {
 			  { publish = "a/c", payload = true },
 			]`, `
 			0s wall/button x`, `
-			12:00:00 rule.t fired: wall/button (was x) -> z/lamp/set {"brightness":254,"mode":"{x}","state":"ON"}, a/b 1.5, a/c ON`},
+			12:00:00 rule.t fired: wall/button (now x) -> z/lamp/set {"brightness":254,"mode":"{x}","state":"ON"}, a/b 1.5, a/c ON`},
 		{"every reading, or only those that differ", `
 			[rule.all]
 			trigger = { state = "m/v" }
@@ -379,25 +379,25 @@ func TestStories(t *testing.T) {
 			0s m/v 1
 			1s m/v 1
 			2s m/v 2`, `
-			12:00:00 rule.all fired: m/v (was 1) -> all/v x
-			12:00:00 rule.diff fired: m/v (was 1) -> diff/v x
-			12:00:01 rule.all fired: m/v (was 1) -> all/v x
-			12:00:02 rule.all fired: m/v (was 2) -> all/v x
-			12:00:02 rule.diff fired: m/v (was 2) -> diff/v x`},
+			12:00:00 rule.all fired: m/v (now 1) -> all/v x
+			12:00:00 rule.diff fired: m/v (now 1) -> diff/v x
+			12:00:01 rule.all fired: m/v (now 1) -> all/v x
+			12:00:02 rule.all fired: m/v (now 2) -> all/v x
+			12:00:02 rule.diff fired: m/v (now 2) -> diff/v x`},
 		{"the floor of floats: 22.1 - 20.1 is not above 2", `
 			[rule.t]
 			trigger = { state = "m/v", above = 2 }
 			action = { set = "fan", to = true }`, `
 			0s m/v 2.0000000000000018
 			1s m/v 2.1`, `
-			12:00:01 rule.t fired: m/v above 2 (was 2.1) -> fan ON`},
+			12:00:01 rule.t fired: m/v above 2 (now 2.1) -> fan ON`},
 		{"an initial value may begin where the trigger says retained", `
 			[rule.offline]
 			trigger = { state = "tele/x/LWT", is = "Offline", for = "60s", retained = true }
 			action = { publish = "say/it", payload = "x is offline" }`, `
 			0s initial tele/x/LWT Offline
 			2m`, `
-			12:00:00 rule.offline pending: tele/x/LWT is Offline (was Offline); for 1m
+			12:00:00 rule.offline pending: tele/x/LWT is Offline (now Offline); for 1m
 			12:01:00 rule.offline fired: tele/x/LWT is Offline -> say/it x is offline`},
 		{"for wants no interruption, whatever its until", `
 			[rule.a]
@@ -411,10 +411,10 @@ func TestStories(t *testing.T) {
 			1m d/door closed
 			1m t/v 20
 			30m`, `
-			12:00:00 rule.a pending: d/door is open (was open); for 15m
-			12:00:00 rule.b pending: t/v below 19 (was 18); for 10m
-			12:01:00 rule.a cancelled: d/door is open (was closed); before 15m were over
-			12:01:00 rule.b cancelled: t/v below 19 (was 20); before 10m were over`},
+			12:00:00 rule.a pending: d/door is open (now open); for 15m
+			12:00:00 rule.b pending: t/v below 19 (now 18); for 10m
+			12:01:00 rule.a cancelled: d/door is open (now closed); before 15m were over
+			12:01:00 rule.b cancelled: t/v below 19 (now 20); before 10m were over`},
 		{"an until that holds already counts from the begin", `
 			[rule.a]
 			trigger = { event = "wall/button", until = { state = "pir", is = false, for = "5m" }, min_on = "1m" }
@@ -427,9 +427,9 @@ func TestStories(t *testing.T) {
 			10m
 			20m pir on
 			40m`, `
-			12:01:00 rule.a fired: wall/button (was x) -> lamp ON
+			12:01:00 rule.a fired: wall/button (now x) -> lamp ON
 			12:06:00 rule.a ended: wall/button -> lamp OFF
-			12:20:00 rule.b fired: pir is true (was ON) -> fan ON
+			12:20:00 rule.b fired: pir is true (now ON) -> fan ON
 			12:30:00 rule.b ended: pir is true -> fan OFF`},
 		{"what ends does not begin", `
 			[rule.a]
@@ -441,18 +441,18 @@ func TestStories(t *testing.T) {
 			0s a/v ON
 			1s a/v OFF
 			2s a/v OFF`, `
-			12:00:00 rule.a fired: a/v (was ON) -> lamp ON
-			12:00:00 rule.b fired: a/v (was ON) -> fan ON
-			12:00:01 rule.a ended: a/v (was OFF) -> lamp OFF
-			12:00:01 rule.b ended: a/v (was OFF) -> fan OFF`},
+			12:00:00 rule.a fired: a/v (now ON) -> lamp ON
+			12:00:00 rule.b fired: a/v (now ON) -> fan ON
+			12:00:01 rule.a ended: a/v (now OFF) -> lamp OFF
+			12:00:01 rule.b ended: a/v (now OFF) -> fan OFF`},
 		{"every reading, beside a trigger with an end", `
 			[rule.a]
 			trigger = [{ state = "a/v", changed = true }, { state = "pir", is = true, until = { is = false } }]
 			action = { publish = "say/it", payload = "x" }`, `
 			0s a/v 1
 			1s a/v 2`, `
-			12:00:00 rule.a fired: a/v (was 1) -> say/it x
-			12:00:01 rule.a fired: a/v (was 2) -> say/it x`},
+			12:00:00 rule.a fired: a/v (now 1) -> say/it x
+			12:00:01 rule.a fired: a/v (now 2) -> say/it x`},
 		{"no timer of an episode outlives it", `
 			[rule.a]
 			trigger = { event = "wall/button", until = { state = "pir", is = false, for = "5m" } }
@@ -463,9 +463,9 @@ func TestStories(t *testing.T) {
 			2m pir on
 			5m wall/button x
 			30m`, `
-			12:00:01 rule.a fired: wall/button (was x) -> lamp ON
+			12:00:01 rule.a fired: wall/button (now x) -> lamp ON
 			12:01:01 rule.a went on: wall/button; the wait is over -> lamp OFF
-			12:05:00 rule.a fired: wall/button (was x) -> lamp ON
+			12:05:00 rule.a fired: wall/button (now x) -> lamp ON
 			12:06:00 rule.a went on: wall/button; the wait is over -> lamp OFF`},
 		{"any message is an event of a topic, but not of a place in it", `
 			[rule.a]
@@ -479,10 +479,10 @@ func TestStories(t *testing.T) {
 			2m z/r {"action":"on"}
 			3m z/s {"action":""}
 			4m z/s {"action":"off"}`, `
-			12:00:00 rule.a fired: leak/v is true (was on) -> fan ON
-			12:01:00 rule.a ended: leak/v is true (was ) -> fan OFF
-			12:02:00 rule.b fired: z/r:action is on (was on) -> lamp ON
-			12:04:00 rule.b ended: z/r:action is on (was off) -> lamp OFF`},
+			12:00:00 rule.a fired: leak/v is true (now on) -> fan ON
+			12:01:00 rule.a ended: leak/v is true (now ) -> fan OFF
+			12:02:00 rule.b fired: z/r:action is on (now on) -> lamp ON
+			12:04:00 rule.b ended: z/r:action is on (now off) -> lamp OFF`},
 		{"changed compares what is carried, and zero has no sign", `
 			[link.a]
 			from = "a/v"
@@ -497,9 +497,9 @@ func TestStories(t *testing.T) {
 			1s a/v true
 			2s a/v 0
 			3s b/v 0`, `
-			12:00:00 link.a fired: a/v (was ON) -> lamp ON
-			12:00:02 link.a fired: a/v (was 0) -> lamp OFF
-			12:00:03 link.b fired: b/v (was 0) -> b/minus 0`},
+			12:00:00 link.a fired: a/v (now ON) -> lamp ON
+			12:00:02 link.a fired: a/v (now 0) -> lamp OFF
+			12:00:03 link.b fired: b/v (now 0) -> b/minus 0`},
 		{"a rule that is not enabled does nothing", `
 			[rule.t]
 			enabled = false
@@ -543,7 +543,7 @@ func TestRulesThatSetEachOtherOffAreStopped(t *testing.T) {
 		}
 	}
 	last := h.trace[len(h.trace)-1]
-	if want := "rule.ping stopped: a/b (was x); these rules set each other off: rule.ping -> rule.pong -> rule.ping"; !strings.HasSuffix(last, want) {
+	if want := "rule.ping stopped: a/b (now x); these rules set each other off: rule.ping -> rule.pong -> rule.ping"; !strings.HasSuffix(last, want) {
 		t.Errorf("it ends with %q, want %q", last, want)
 	}
 	if len(h.trace) != MaxHops+1 {
@@ -582,7 +582,7 @@ func TestADoorClosedInTheDowntimeCancelsTheWait(t *testing.T) {
 	h.live(`
 		2m initial garage/door closed
 		30m`)
-	h.want(`12:02:00 rule.garage cancelled: garage/door is open (was closed); before 15m were over`)
+	h.want(`12:02:00 rule.garage cancelled: garage/door is open (now closed); before 15m were over`)
 }
 
 func TestADeadlineThatPassedInTheDowntimeFiresOnceAndLate(t *testing.T) {
@@ -692,8 +692,8 @@ func TestTimesOfDayWaitForTheClock(t *testing.T) {
 	h.now.Known = true
 	h.say("a/b", "x", false)
 	h.want(`
-		12:00:00 rule.t blocked: a/b (was x), not time 11:00-13:00 (the clock is not known to be right)
-		12:00:00 rule.t fired: a/b (was x), time 11:00-13:00 -> lamp ON`)
+		12:00:00 rule.t blocked: a/b (now x), not time 11:00-13:00 (the clock is not known to be right)
+		12:00:00 rule.t fired: a/b (now x), time 11:00-13:00 -> lamp ON`)
 }
 
 // Only what moved is handed out to be kept, and a rule at rest asks for its

@@ -291,7 +291,7 @@ func (c *compiler) publish(cfg Action, at config.Place) []action {
 func (c *compiler) pulse(cfg Action, at config.Place) []action {
 	a := action{kind: pulse, wait: time.Duration(cfg.For), on: true, off: false}
 	a.output, a.topic = c.target(cfg.Pulse, at.Key("pulse"))
-	if a.wait <= 0 {
+	if a.wait <= 0 && !at.Key("for").Given() {
 		at.Mistake(`pulse needs its length: for = "60s"`)
 	}
 	if a.output != "" {

@@ -364,9 +364,8 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 	disk := newPowerFS()
 	s := small(t, disk)
 	first := map[string]string{"a": "1", "b": strings.Repeat("long ", 20)}
-	for k, v := range first {
-		put(t, s, k, v)
-	}
+	put(t, s, "a", first["a"])
+	put(t, s, "b", first["b"])
 	before := bytes.Clone(disk.log())
 	last := map[string]string{"a": "2", "c": strings.Repeat("another ", 10), "d": ""}
 	for k, v := range last {
@@ -375,7 +374,8 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 	put(t, s, "e", "5")
 	after := bytes.Clone(disk.log())
 	closed(t, s)
-	begin, end := len(bytes.TrimRight(before, "\x00")), len(bytes.TrimRight(after, "\x00"))
+	used := func(log []byte) int { return (len(bytes.TrimRight(log, "\x00")) + 7) &^ 7 } // records end at a multiple of 8
+	begin, end := used(before), used(after)
 
 	random := rand.New(rand.NewPCG(1, 2))
 	for at := begin; at <= end; at++ {
@@ -394,7 +394,7 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 			s := small(t, power)
 			got := values(s, store.Retained)
 			for k, v := range first {
-				if got[k] != v && got[k] != last[k] {
+				if newer, ok := last[k]; got[k] != v && !(ok && got[k] == newer) {
 					t.Fatalf("%s from %d: %s = %q", name, at, k, got[k])
 				}
 			}

@@ -74,7 +74,7 @@ func (Disk) Lock(name string) (io.Closer, error) {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		dir.Close()
 		if pid, err := os.ReadFile(name); err == nil && len(bytes.TrimSpace(pid)) > 0 {
-			return nil, fmt.Errorf("in use by process %s", bytes.TrimSpace(pid))
+			return nil, fmt.Errorf("in use by process %s, which is probably another hub", bytes.TrimSpace(pid))
 		}
 		return nil, errors.New("in use by another process")
 	}

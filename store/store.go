@@ -68,7 +68,7 @@ const (
 	Engine   Kind = 2 // hub: the rules' snapshot
 	Output   Kind = 3 // gpio: the last accepted state and settings of an output or interlock, by name
 	Reading  Kind = 4 // hub: the newest reading of a source, by source
-	Meta     Kind = 5 // hub: about the hub itself, such as the boot it last ran in
+	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
 )
 
 func (k Kind) String() string {
@@ -81,8 +81,8 @@ func (k Kind) String() string {
 		return "output"
 	case Reading:
 		return "reading"
-	case Meta:
-		return "meta"
+	case Owed:
+		return "owed"
 	}
 	return fmt.Sprintf("kind %d", byte(k))
 }

@@ -463,7 +463,7 @@ func (w *world) settle(t *testing.T) {
 
 var (
 	doorFired = regexp.MustCompile(`^rule\.(door_\d+) fired`)
-	rang      = regexp.MustCompile(`^rule\.ear fired: .*\(was ((?:RING|QUIET) \d+)\)`)
+	rang      = regexp.MustCompile(`^rule\.ear fired: .*\(now ((?:RING|QUIET) \d+)\)`)
 )
 
 // witness takes up a new life.

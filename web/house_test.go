@@ -47,8 +47,8 @@ func newHouse() *smallHouse {
 				{Source: "garage/door/state", Text: "unavailable", Bad: "unavailable", At: noon.Add(-5 * time.Hour)},
 			},
 			Decisions: []Decision{
-				{At: noon.Add(-3 * time.Second), Rule: "rule.heater", Outcome: "fired", Text: "rule.heater fired: zigbee2mqtt/study_climate:temperature below 19 (was 18.4) -> heater ON"},
-				{At: noon.Add(-7 * time.Minute), Rule: "link.hall_light", Outcome: "blocked", Text: "link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (was true), not sun down (up)"},
+				{At: noon.Add(-3 * time.Second), Rule: "rule.heater", Outcome: "fired", Text: "rule.heater fired: zigbee2mqtt/study_climate:temperature below 19 (now 18.4) -> heater ON"},
+				{At: noon.Add(-7 * time.Minute), Rule: "link.hall_light", Outcome: "blocked", Text: "link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (now true), not sun down (up)"},
 			},
 			Waiting: []string{"rule.garage_open waits until garage/door/state has been open for 15m"},
 			Broker:  map[string]int64{"clients": 3, "messages_received": 12345},

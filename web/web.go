@@ -51,6 +51,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"hearth/config"
@@ -241,6 +242,9 @@ func (s *Server) Prepare(cfg Config) (*Change, error) {
 	}
 	l, err := net.Listen("tcp", want.String())
 	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: another program has it, maybe a second hearth; stop that, or change web.listen", err)
+		}
 		return nil, fmt.Errorf("the page on %s: %w", listen, err)
 	}
 	c.next = &listener{Listener: l, asked: want}

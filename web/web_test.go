@@ -64,7 +64,7 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 		`aria-label="heater" aria-checked="true" disabled>`,
 		`<span class="state">Not known</span>`,
 		`zigbee2mqtt/study_climate:temperature`, "18.4", "11:59:56",
-		"<b>rule.heater</b> <span class=\"because\">fired: zigbee2mqtt/study_climate:temperature below 19 (was 18.4) -> heater ON",
+		"<b>rule.heater</b> <span class=\"because\">fired: zigbee2mqtt/study_climate:temperature below 19 (now 18.4) -> heater ON",
 		"running since <span id=\"started\">2026-03-09 10:00", "rule.garage_open waits until",
 	} {
 		if !strings.Contains(text, want) {
@@ -101,7 +101,7 @@ func TestTheFieldNamesAreStable(t *testing.T) {
 	want := `{"name":"home","version":"test","simulated":true,"now":"2026-03-10T12:00:00+01:00","started":"2026-03-09T10:00:00+01:00","clock_known":true,"trouble":[],` +
 		`"outputs":[{"name":"porch_light","pin":"GPIO17","on":false,"known":true,"fault":"","simulated":true}],"inputs":[],` +
 		`"readings":[{"source":"zigbee2mqtt/study_climate:temperature","text":"18.4","bad":"","at":"2026-03-10T11:59:56+01:00"}],` +
-		`"decisions":[{"at":"2026-03-10T11:53:00+01:00","rule":"link.hall_light","outcome":"blocked","text":"link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (was true), not sun down (up)"}],` +
+		`"decisions":[{"at":"2026-03-10T11:53:00+01:00","rule":"link.hall_light","outcome":"blocked","text":"link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (now true), not sun down (up)"}],` +
 		`"waiting":["rule.garage_open waits until garage/door/state has been open for 15m"],"rules":3,"broker":{"clients":3}}` + "\n"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"hearth/config"
@@ -39,6 +40,12 @@ func (c *checkCommand) Run(std streams) error {
 // there.
 func findConfig(asked string) (string, error) {
 	if asked != "" {
+		switch info, err := os.Stat(asked); {
+		case err != nil:
+			return "", err
+		case info.IsDir():
+			return "", fmt.Errorf("%s is a folder: name the file, such as %s", asked, filepath.Join(asked, localConfig))
+		}
 		return asked, nil
 	}
 	for _, path := range []string{localConfig, systemConfig} {
@@ -64,7 +71,11 @@ func complain(w io.Writer, path string, doc *config.Doc) error {
 	for _, m := range mistakes {
 		fmt.Fprintln(w, m)
 	}
-	return fmt.Errorf("%s has %s", path, count(len(mistakes), "mistake"))
+	more := ""
+	if !doc.Whole() {
+		more = "; there may be more once what could not be read is mended"
+	}
+	return fmt.Errorf("%s has %s%s", path, count(len(mistakes), "mistake"), more)
 }
 
 // contents says what a house has: "3 outputs, 1 input, 2 rules".

@@ -57,7 +57,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	h, err := hub.New(cfg, hub.Options{
 		Bank:      bank,
 		Simulated: simulated,
-		Clock:     hub.SystemClock(cfg.Hub.Clock == "trust"),
+		Clock:     hub.SystemClock(),
 		Log:       log,
 		Version:   versionText(),
 		Alive:     watchdog(log),
@@ -176,6 +176,7 @@ func (s service) reload() string {
 		err = s.hub.Reload(cfg)
 	}
 	if err != nil {
+		s.hub.ReloadFailed(err)
 		s.log.Error("the configuration was not taken over, the old one stays", "err", err)
 		return "the old configuration is in force: " + err.Error()
 	}
