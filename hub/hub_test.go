@@ -584,7 +584,7 @@ func TestAnOwedEndWaitsForWhoeverMustHearIt(t *testing.T) {
 		end()
 		stop()
 		time.Sleep(2 * time.Minute)
-		h, stop = start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})
+		_, stop = start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})
 		time.Sleep(2 * time.Minute)
 		stop() // again, before anybody has heard
 		h, stop = start(t, cfg, Options{Bank: gpio.NewSim(), Clock: clock})

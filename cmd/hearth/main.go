@@ -55,7 +55,11 @@ func main() {
 		kong.Description("The hub of a home: MQTT broker, rules and pins in one program."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
-	parsed, err := parser.Parse(os.Args[1:])
+	args := os.Args[1:]
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "hearth: %v\nhearth --help shows how it is used.\n", err)
 		os.Exit(2)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/eclipse/paho.golang/paho"
 
@@ -55,6 +56,9 @@ func (c *pubCommand) Run(ctx context.Context, std streams) error {
 		text := ""
 		if answer.Properties != nil {
 			text = answer.Properties.ReasonString
+		}
+		if answer.ReasonCode == 0x87 && text == "" && strings.HasPrefix(c.Topic, "hearth/") {
+			text = "under hearth/ clients publish to hearth/<output>/set only"
 		}
 		return fmt.Errorf("%s refuses a message to %s: %s", c.Broker, c.Topic, reason(answer.ReasonCode, text))
 	case ctx.Err() != nil:
