@@ -73,7 +73,8 @@ bench:
 	go test -run '^$$' -bench . ./bench ./rules ./store
 	bench/peers.sh
 
-ci: lint test race fuzz vm footprint deb
+ci: lint race fuzz vm footprint deb
+	go test -run '^$$' -bench PublishToPin ./bench
 
 # From a checkout onto this machine, as root.
 install: build

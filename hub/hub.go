@@ -86,23 +86,27 @@ type Hub struct {
 	clockKnown atomic.Bool
 
 	// The rest belongs to the loop.
-	registry      *devices.Registry
-	engine        *rules.Engine
-	said          map[string]string          // retained topics of the hub's own, as last published
-	held          map[string][]held          // by target
-	told          map[string]devices.Origin  // by output: of its last command
-	awaited       map[string]devices.Command // by topic: for somebody to be there
-	resumed       bool
-	reloadTrouble string
-	decisions     []web.Decision // the newest last
+
+	registry *devices.Registry
+	engine   *rules.Engine
+	resumed  bool // episodes of the last life were told to go on
+
+	held      map[string][]held          // by target: commands that wait for the disk, or behind one
+	awaited   map[string]devices.Command // by topic: ends that wait for somebody to hear them
+	told      map[string]devices.Origin  // by output: where its last command came from
+	published map[string]string          // by topic: what the hub said of itself last
+	refused   int64                      // commands that no sink took
+
+	keepRules *time.Timer // when to keep what changed in the rules
+	keeping   bool        // it runs
+
 	watchers      map[chan web.Event]bool
-	keepRules     *time.Timer
-	keeping       bool
+	decisions     []web.Decision // the newest last
+	reloadTrouble string         // why the configuration on disk is not in force
 	started       time.Time
 	began         time.Duration // the same by the monotonic clock
-	refused       int64
-	logMinute     time.Duration
-	logged        int // decisions in that minute
+	logMinute     time.Duration // the minute that logged counts
+	logged        int           // decisions in it
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -115,21 +119,21 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	lines := newOutbox(func(write func()) { write() })
 	opt.Log = slog.New(asynchronous{opt.Log.Handler(), lines})
 	h := &Hub{
-		cfg:      cfg,
-		opt:      opt,
-		log:      opt.Log,
-		lines:    lines,
-		clock:    opt.Clock,
-		inbox:    newInbox(inboxSize),
-		ended:    make(chan struct{}),
-		registry: new(devices.Registry),
-		held:     make(map[string][]held),
-		told:     make(map[string]devices.Origin),
-		awaited:  make(map[string]devices.Command),
-		said:     make(map[string]string),
-		watchers: make(map[chan web.Event]bool),
-		began:    opt.Clock.Mono(),
-		started:  opt.Clock.Wall().In(cfg.zone()),
+		cfg:       cfg,
+		opt:       opt,
+		log:       opt.Log,
+		lines:     lines,
+		clock:     opt.Clock,
+		inbox:     newInbox(inboxSize),
+		ended:     make(chan struct{}),
+		registry:  new(devices.Registry),
+		held:      make(map[string][]held),
+		told:      make(map[string]devices.Origin),
+		awaited:   make(map[string]devices.Command),
+		published: make(map[string]string),
+		watchers:  make(map[chan web.Event]bool),
+		began:     opt.Clock.Mono(),
+		started:   opt.Clock.Wall().In(cfg.zone()),
 	}
 	h.keepRules = time.NewTimer(0)
 	h.keepRules.Stop()

@@ -173,12 +173,12 @@ func (h *Hub) sayPin(r devices.Reading) {
 func (h *Hub) say(topic, payload string) { h.sayFrom(said{}, topic, payload) }
 
 func (h *Hub) sayFrom(from said, topic, payload string) {
-	if last, ok := h.said[topic]; ok && last == payload {
+	if last, ok := h.published[topic]; ok && last == payload {
 		return
 	}
-	h.said[topic] = payload
+	h.published[topic] = payload
 	if err := h.mqtt.put(broker.Message{Topic: topic, Payload: []byte(payload), Retain: true, Origin: from}); err != nil {
-		delete(h.said, topic)
+		delete(h.published, topic)
 		h.log.Error("a state was not published", "topic", topic, "err", err)
 	}
 }
