@@ -791,7 +791,7 @@ func TestThePageShowsWhatIsWrong(t *testing.T) {
 		for _, r := range view.Readings {
 			shown = append(shown, r.Source+": "+r.Bad)
 		}
-		if want := []string{"hall:ocupancy: nothing yet", "hall:state: 1 not valid, the last: null"}; !slices.Equal(shown, want) {
+		if want := []string{"hall:ocupancy: nothing yet", "hall:state: not valid: null (1 so far)"}; !slices.Equal(shown, want) {
 			t.Errorf("readings %q, want %q", shown, want)
 		}
 		if len(view.Trouble) != 2 || !strings.Contains(strings.Join(view.Trouble, "\n"), "3 mistakes") {

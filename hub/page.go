@@ -142,7 +142,11 @@ func unknownName(kind, name string, known []string) error {
 }
 
 func webReading(r devices.Reading) *web.Reading {
-	return &web.Reading{Source: r.Source, Text: printable(r.Text), Bad: r.Bad, At: r.At.Wall}
+	v := &web.Reading{Source: r.Source, Text: printable(r.Text), At: r.At.Wall}
+	if r.Bad != "" {
+		v.Bad = "not valid: " + r.Bad
+	}
+	return v
 }
 
 func webDecision(d rules.Decision) web.Decision {
@@ -174,7 +178,7 @@ func (h *Hub) readingViews() []web.Reading {
 			v = *webReading(r)
 		}
 		if n, why := h.registry.Bad(v.Source); n > 0 {
-			v.Bad = fmt.Sprintf("%d not valid, the last: %s", n, why)
+			v.Bad = fmt.Sprintf("not valid: %s (%d so far)", why, n)
 		}
 		list = append(list, v)
 	}

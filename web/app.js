@@ -24,6 +24,7 @@ function clock(text) {
 
 function age(text) {
   const then = Date.parse(text);
+  if (then < 0) return ''; // never
   if (then < 1e12) return 'before the clock was set'; // a Pi without a battery boots in 1970
   const s = (now.ms - then + performance.now() - now.at) / 1000;
   if (s < 10) return 'just now';

@@ -44,7 +44,7 @@ func newHouse() *smallHouse {
 			Readings: []Reading{
 				{Source: "zigbee2mqtt/study_climate:temperature", Text: "18.4", At: noon.Add(-4 * time.Second)},
 				{Source: "zigbee2mqtt/hall_motion:occupancy", Text: "true", At: noon.Add(-7 * time.Minute)},
-				{Source: "garage/door/state", Text: "unavailable", Bad: "unavailable", At: noon.Add(-5 * time.Hour)},
+				{Source: "garage/door/state", Text: "unavailable", Bad: "not valid: unavailable", At: noon.Add(-5 * time.Hour)},
 			},
 			Decisions: []Decision{
 				{At: noon.Add(-3 * time.Second), Rule: "rule.heater", Outcome: "fired", Text: "rule.heater fired: zigbee2mqtt/study_climate:temperature below 19 (now 18.4) -> heater ON"},

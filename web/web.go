@@ -155,8 +155,8 @@ type Pin struct {
 type Reading struct {
 	Source string    `json:"source"`
 	Text   string    `json:"text"` // as it was sent
-	Bad    string    `json:"bad"`  // why it is no valid one; "" if it is
-	At     time.Time `json:"at"`
+	Bad    string    `json:"bad"`  // what is wrong with it, in words; "" if nothing is
+	At     time.Time `json:"at"`   // zero if there was none yet
 }
 
 // A Decision is what a rule did and why, as a sentence that begins with the rule.
