@@ -375,8 +375,8 @@ func TestAWatcherThatFellBehindIsCutOffAndComesBackToTheWhole(t *testing.T) {
 	s := serve(t, house)
 	w, _ := watchOn(t, s.Addr())
 	w.next()
-	house.mu.Lock() // more at once than it has room for, so the house closes its channel
-	for i := range house.room + 10 {
+	house.mu.Lock() // so much that it has no room for more, and the house closes its channel
+	for i := 0; len(house.watchers) > 0; i++ {
 		house.tell(Event{Reading: &Reading{Source: "a", Text: fmt.Sprint(i), At: noon}})
 		house.view.Readings[0].Text = "the newest"
 	}
