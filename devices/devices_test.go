@@ -168,6 +168,17 @@ func TestTheRegistryKnowsTheNewest(t *testing.T) {
 	if on, known := g.Level("lamp"); on || !known {
 		t.Error("reported off after it was told on, but on")
 	}
+	g.Command("lamp", true)
+	g.Command("lamp", false)
+	g.Apply(Reading{Source: "lamp", Value: true, Text: "ON"})
+	if on, _ := g.Level("lamp"); on {
+		t.Error("the report on an older command hides a newer one")
+	}
+	g.Apply(Reading{Source: "lamp", Value: true, Text: "ON", Initial: true})
+	if on, _ := g.Level("lamp"); !on {
+		t.Error("taken anew, but still as it was told before")
+	}
+	g.Apply(Reading{Source: "lamp", Value: false, Text: "OFF"})
 	g.Apply(Reading{Source: "lamp", Bad: "null"})
 	if r, _ := g.Last("lamp"); r.Text != "OFF" {
 		t.Errorf("after a bad reading: %+v", r)

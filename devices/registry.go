@@ -28,6 +28,7 @@ func (g *Registry) Apply(r Reading) {
 			g.bad = make(map[string]bad)
 		}
 		g.bad[r.Source] = bad{g.bad[r.Source].n + 1, r.Bad}
+		g.Reported(r.Source)
 		return
 	}
 	if g.last == nil {
@@ -35,6 +36,9 @@ func (g *Registry) Apply(r Reading) {
 	}
 	g.last[r.Source] = r
 	g.changed[r.Source] = true
+	if r.Initial { // taken anew: what was told before is past
+		delete(g.commanded, r.Source)
+	}
 	g.Reported(r.Source)
 }
 
