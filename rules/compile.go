@@ -34,7 +34,6 @@ func (r *rule) ends() bool {
 
 // A trigger and its state.
 type trigger struct {
-	id         string
 	text       string // "zigbee2mqtt/hall:occupancy is true"
 	source     string
 	event      bool
@@ -131,7 +130,7 @@ func (c *compiler) link(name string, l Link, at config.Place) *rule {
 	if output != "" && output == source {
 		at.Key("to").Mistake("the link goes from %s to itself", output)
 	}
-	r.triggers = []*trigger{{id: "1", text: source, source: source, carries: kind, changed: l.Changed, implicit: true}}
+	r.triggers = []*trigger{{text: source, source: source, carries: kind, changed: l.Changed, implicit: true}}
 	r.actions = []action{{kind: carry, output: output, topic: topic, retain: l.Retain, invert: l.Invert, carries: kind}}
 	return r
 }
@@ -144,7 +143,7 @@ func (c *compiler) rule(name string, cfg Rule, at config.Place) *rule {
 	}
 	for i, t := range cfg.Trigger {
 		place := at.Key("trigger").Index(i)
-		compiled := c.trigger(t, i, place)
+		compiled := c.trigger(t, place)
 		r.triggers = append(r.triggers, compiled)
 		if r.hasOff && len(compiled.untils) == 0 {
 			place.Mistake("this trigger has no end, so off would never be sent: give it an until")
@@ -163,17 +162,13 @@ func (c *compiler) rule(name string, cfg Rule, at config.Place) *rule {
 	return r
 }
 
-func (c *compiler) trigger(cfg Trigger, i int, at config.Place) *trigger {
+func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 	t := &trigger{
-		id:       cfg.ID,
 		test:     cfg.Test,
 		changed:  cfg.Changed,
 		hold:     time.Duration(cfg.For),
 		minOn:    time.Duration(cfg.MinOn),
 		retained: cfg.Retained,
-	}
-	if t.id == "" {
-		t.id = fmt.Sprint(i + 1)
 	}
 	switch {
 	case cfg.State != "" && cfg.Event != "":
@@ -208,6 +203,9 @@ func (c *compiler) trigger(cfg Trigger, i int, at config.Place) *trigger {
 		at.Key("changed").Mistake("a trigger with a test fires when the test becomes true; changed is for one without")
 	}
 	t.text = strings.TrimSpace(t.source + " " + t.test.String())
+	if cfg.ID != "" {
+		t.text = cfg.ID + " (" + t.text + ")"
+	}
 	for j, u := range cfg.Until {
 		t.untils = append(t.untils, c.until(u, t, at.Key("until").Index(j)))
 	}

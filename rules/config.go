@@ -48,7 +48,7 @@ type Trigger struct {
 	Until    Untils          `toml:"until"`              // what ends it; makes the rule an episode
 	MinOn    config.Duration `toml:"min_on" max:"1000d"` // no end before this
 	Retained bool            `toml:"retained"`           // a value found at start may fire too
-	ID       string          `toml:"id"`                 // its name in traces; default its number
+	ID       string          `toml:"id"`                 // its name in traces
 }
 
 // A Test compares a value. Several keys in one table must all hold; an empty

@@ -500,6 +500,14 @@ func TestStories(t *testing.T) {
 			12:00:00 link.a fired: a/v (now ON) -> lamp ON
 			12:00:02 link.a fired: a/v (now 0) -> lamp OFF
 			12:00:03 link.b fired: b/v (now 0) -> b/minus 0`},
+		{"a trigger with a name is told by it", `
+			[rule.t]
+			trigger = [{ id = "night", state = "m/v", above = 5 }, { state = "m/w", is = true }]
+			action = { set = "fan", to = true }`, `
+			0s m/v 6
+			1s m/w on`, `
+			12:00:00 rule.t fired: night (m/v above 5) (now 6) -> fan ON
+			12:00:01 rule.t fired: m/w is true (now on) -> fan ON`},
 		{"a rule that is not enabled does nothing", `
 			[rule.t]
 			enabled = false
