@@ -485,6 +485,74 @@ x.toml:1:5: warning: b = "high": right was here
 	}
 }
 
+// A mistake inside of a text is shown at the character the owner wrote, however
+// the text is quoted. Each text below has an X where it is wrong.
+func TestPlaceInText(t *testing.T) {
+	for _, src := range []string{
+		`a = "X"`,
+		`a = "abcX"`,
+		`a = 'C:\X'`,
+		`a = "né \" \\ \t \u00e9 \U0001F600 \x41 \e X"`,
+		`a = { b = "1", c = ["", "éX"] }`,
+		"a = \"\"\"X\"\"\"",
+		"a = \"\"\"\nX\"\"\"",
+		"a = \"\"\"\r\nX\"\"\"",
+		"a = '''\n\n  one \\\n  twoX'''",
+		"a = '''one ''X'''",
+		"a = \"\"\"\nvalue > 2 and\n  vaX < 3\n\"\"\"",
+		"a = \"\"\"\r\nvalue > 2 and\r\n  vaX < 3\r\n\"\"\"",
+		"a = \"\"\"\nvalue \\\n\n   \t> 2 \\t \"q\" \\\\  \r\n and X\"\"\"",
+		"a = \"\"\"one \\\n   X\"\"\"",
+		"# é\n\n[z]\n  'k y'.z = \"é X\" # X",
+	} {
+		d := Parse("config.toml", []byte(src), nil)
+		if err := d.Err(); err != nil {
+			t.Errorf("%q: %v", src, err)
+			continue
+		}
+		var where string
+		eachText(d.Root(), func(p Place, text string) {
+			if before, _, ok := strings.Cut(text, "X"); ok {
+				where = p.String()
+				p.At(utf8.RuneCountInString(before)).Mistake("here")
+			}
+		})
+		before := src[:strings.IndexByte(src, 'X')]
+		line := before[strings.LastIndexByte(before, '\n')+1:]
+		want := fmt.Sprintf("config.toml:%d:%d: %s = ", strings.Count(before, "\n")+1, len([]rune(line))+1, where)
+		if got := said(d); !strings.HasPrefix(got, want) {
+			t.Errorf("%q: said %s, want %s", src, got, want)
+		}
+	}
+	d := Parse("config.toml", []byte("a = \"bc\"\nd = 3\n"), nil)
+	d.Root().Key("a").At(99).Warn("after the end")
+	d.Root().Key("d").At(1).Mistake("not a text")
+	d.Root().Key("e").At(1).Mistake("not there")
+	Place{}.At(1).Mistake("nowhere")
+	if got, want := said(d), `config.toml:1:1: e: not there
+config.toml:2:5: d = 3: not a text
+config.toml:1:8: warning: a = "bc": after the end
+`; got != want {
+		t.Errorf("said %s, want %s", got, want)
+	}
+}
+
+// eachText hands over every text at p and below.
+func eachText(p Place, do func(p Place, text string)) {
+	switch v := p.val.(type) {
+	case string:
+		do(p, v)
+	case []any:
+		for i := range v {
+			eachText(p.Index(i), do)
+		}
+	case map[string]any:
+		for k := range v {
+			eachText(p.Key(k), do)
+		}
+	}
+}
+
 // Where the second walk does not get as far as the first, or sees less, what
 // is wrong is placed at the nearest known.
 func TestPlaceUnknown(t *testing.T) {
@@ -533,6 +601,21 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("malformed: %q", m)
 			}
 		}
+		eachText(d.Root(), func(p Place, text string) {
+			if p.node == nil {
+				return
+			}
+			for i, r := range []rune(text) {
+				at := p.At(i).Position()
+				if at.Line > len(lines) {
+					t.Fatalf("%s: character %d of %q is outside the file", p, i, text)
+				}
+				line := []rune(string(lines[at.Line-1]) + "\n")
+				if at.Column > len(line) || line[at.Column-1] != r && line[at.Column-1] != '\\' {
+					t.Errorf("%s: character %d of %q is not at %s", p, i, text, at)
+				}
+			}
+		})
 	})
 }
 

@@ -37,8 +37,9 @@ type node struct {
 	keys     map[string]*node
 	order    []string // of keys, as written
 	elems    []*node
-	header   bool // val is that of a [table] of its own
-	set      bool // written with =
+	header   bool   // val is that of a [table] of its own
+	set      bool   // written with =
+	raw      string // a text with its quotes, where there is more to it than the text between two of them
 }
 
 // Load reads the file at path and those it includes into the struct that into

@@ -375,6 +375,10 @@ func (w *walker) value(n *node, v *unstable.Node) {
 	}
 	n.val = w.position(start)
 	switch v.Kind {
+	case unstable.String:
+		if raw := string(w.src[start:w.end]); strings.ContainsAny(raw, "\\\n") || strings.HasPrefix(raw, `"""`) || strings.HasPrefix(raw, "'''") {
+			n.raw = raw
+		}
 	case unstable.InlineTable:
 		w.end = max(w.end, start+1)
 		for it := v.Children(); it.Next(); {

@@ -118,6 +118,72 @@ func (p Place) Position() Position {
 	return p.near.val
 }
 
+// At is the place of one character, from 0, of the text at p: what is reported
+// there points into the text, over its escapes and line breaks, at what the
+// owner wrote. Past its end it is the closing quote; where p holds no text, or
+// it is not known where, At is p.
+func (p Place) At(char int) Place {
+	text, ok := p.val.(string)
+	if !ok || p.node == nil || p.node.val.Line == 0 {
+		return p
+	}
+	at := p.node.val
+	char = max(0, min(char, utf8.RuneCountInString(text)))
+	if p.node.raw == "" {
+		at.Column += 1 + char
+	} else {
+		at = at.inside(p.node.raw, char)
+	}
+	p.node = &node{key: p.node.key, val: at}
+	p.near = p.node
+	return p
+}
+
+// inside is where that character of a text is whose raw form begins at p. What
+// it skips follows TOML 1.1, "String".
+func (p Position) inside(raw string, char int) Position {
+	basic, multi := raw[0] == '"', strings.HasPrefix(raw, `"""`) || strings.HasPrefix(raw, "'''")
+	skip := func(n int) {
+		for _, r := range raw[:n] {
+			if p.Column++; r == '\n' {
+				p.Line, p.Column = p.Line+1, 1
+			}
+		}
+		raw = raw[n:]
+	}
+	skip(1)
+	if multi {
+		skip(2)
+		if raw = strings.TrimPrefix(raw, "\r"); strings.HasPrefix(raw, "\n") {
+			skip(1) // a line break after the opening quotes is not in the text
+		}
+	}
+	for raw != "" {
+		_, n := utf8.DecodeRuneInString(raw)
+		switch {
+		case basic && multi && len(raw) > 1 && raw[0] == '\\' && strings.IndexByte(" \t\r\n", raw[1]) >= 0:
+			rest := strings.TrimLeft(raw[1:], " \t\r\n") // the line goes on there
+			skip(len(raw) - len(rest))
+			continue
+		case basic && raw[0] == '\\' && len(raw) > 1:
+			switch n = 2; raw[1] {
+			case 'x':
+				n = 4
+			case 'u':
+				n = 6
+			case 'U':
+				n = 10
+			}
+		}
+		if char == 0 {
+			return p
+		}
+		char--
+		skip(min(n, len(raw)))
+	}
+	return p
+}
+
 // Mistake reports that the value at p is wrong, or that it is missing. The
 // text says what would be right: "want a pin of this board". It is dropped
 // where the value was already refused for its type.
