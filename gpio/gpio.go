@@ -13,6 +13,69 @@
 //     does it in order, and [Safe] from what is kept in the store, after a crash
 //     or when the configuration is broken.
 //   - What is reported is the level read back from the pin, not the one asked for.
+//   - What the owner declares of an output holds whatever rules, people and
+//     messages want, and while the hub's loop is stalled or gone.
+//
+// # Limits and interlocks
+//
+//	[output.heater]
+//	pin = "GPIO22"
+//	min_on = "10m"
+//	min_off = "5m"
+//	max_on = "2h"
+//
+// A command that comes before min_on or min_off has passed waits; a newer one
+// takes its place. After max_on the output goes off and is off until the next
+// command to be on. A command to be on while it is on prolongs nothing.
+//
+//	[interlock.shutter]
+//	outputs = ["shutter_up", "shutter_down"]
+//	gap = "500ms"
+//
+// Of the outputs of an interlock at most one is on. A command for one to be on
+// switches off those others that are, and it goes on gap after the last of them
+// went off; at once if that is past. It waits no longer when it is told to be
+// off, or another to be on. min_on of the one that has to go is kept: the other
+// then waits for it too. On pins an output counts as off once that was read back:
+// where its line hangs the other waits, and where switching it off fails the
+// other's command is dropped, and its reading says that it is off. Outputs may
+// share interlocks; the longest gap of two counts.
+//
+// The end of the hub does not wait: every output gets its safe level, before
+// min_on too. So an interlocked output can't have safe = "on".
+//
+// Over a restart min_off, min_on and max_on go on from the time that is kept with
+// each output. Where it is not known how long an output has been as it is (the
+// first start, a crash while it was on, a clock that was not set) it counts as
+// just switched. An output that is interlocked or has a min_off starts off, even
+// with initial = "on", and is told to be on as soon as that is allowed; but one
+// that was on before, alone of its interlock, starts on. Of several that were on
+// together, before there was an interlock, all start off.
+//
+// # Outputs on a topic
+//
+//	[output.boiler]
+//	topic = "cmnd/boiler/POWER"
+//	on = "ON"
+//	off = "OFF"
+//
+// Such an output is like one on a pin, with all its limits, but what it reports
+// is only what it was told. Its first state is sent at start and its safe one at
+// stop, not retained; with safe = "hold" neither.
+//
+// # Presses
+//
+//	[input.button]
+//	pin = "GPIO4"
+//	debounce = "30ms"
+//	double = "500ms"
+//	hold = "2s"
+//	presses = 3        # up to triple; default 2
+//
+// With double or hold an input tells gestures beside its level: readings of
+// "button.press" that are "single", "double" (up to "quintuple") or "hold". See
+// [Presses] for when each is told. With neither it tells none: the press of such a
+// button is its level that becomes on.
 //
 // # How it works
 //
@@ -23,14 +86,18 @@
 // [Output.level], above the bank: the kernel is asked for a physical level, in
 // the same call that makes the pin an output.
 //
-// [Open] takes the lines that a [Config] names. A command goes from [Pins.Set]
-// through the core, which decides what becomes of it (core.go: no goroutine, no
-// clock), into the queue of its line; the line's worker switches, reads back and
-// hands a reading to Options.Feed. Inputs have a worker each that waits for
-// edges. A changed configuration is taken over in two steps, [Pins.Prepare] and
+// [Open] takes the lines that a [Config] names. A command goes from
+// [Pins.Command] through the [Guard], which decides what becomes of it (no
+// goroutine, no clock), into the queue of its line; the line's worker switches,
+// reads back, tells the guard and hands a reading to Options.Feed. One goroutine
+// serves the guard's deadlines. Inputs have a worker each that waits for edges.
+// A changed configuration is taken over in two steps, [Pins.Prepare] and
 // [Change.Commit], and a line that stays is not touched.
 //
-// Where to read first: this file, then core.go, then pins.go.
+// [Guard], [Presses] and [Debounce] know only the times that they are given, so
+// that a house can be tested on a virtual clock with exactly what runs it.
+//
+// Where to read first: this file, then guard.go, then pins.go.
 package gpio
 
 import (
@@ -41,22 +108,31 @@ import (
 	"unicode"
 
 	"hearth/config"
+	"hearth/devices"
 
 	"periph.io/x/conn/v3/gpio"
 )
 
 // Config is what the owner wrote about pins.
 type Config struct {
-	Output config.Table[Output] `toml:"output"` // [output.porch_light]
-	Input  config.Table[Input]  `toml:"input"`  // [input.pir]
+	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
+	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
+	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
 }
 
-// Output is a pin that switches something: a relay, a lamp, a valve.
+// Output is something that is switched, by a pin or over MQTT: a relay, a lamp,
+// a valve. Exactly one of Pin and Topic is given.
 type Output struct {
 	// Pin is the name of the line: "GPIO17" as the Raspberry Pi numbers them
 	// (not the position on the header), any other name that the kernel gives a
 	// line, or "gpiochip1:5" for line 5 of a chip.
-	Pin string `toml:"pin,required" eg:"\"GPIO17\""`
+	Pin string `toml:"pin" eg:"\"GPIO17\""`
+
+	// Topic is where a device takes the words OnWord and OffWord, by default ON
+	// and OFF. What such an output reports is what it was told.
+	Topic   string `toml:"topic" eg:"\"cmnd/boiler/POWER\""`
+	OnWord  string `toml:"on" eg:"\"ON\""`
+	OffWord string `toml:"off" eg:"\"OFF\""`
 
 	// ActiveLow is for boards that switch on when the pin is low, as most relay
 	// boards with an optocoupler do.
@@ -76,6 +152,28 @@ type Output struct {
 	// RetainedSet obeys a set message that carries MQTT's retain flag. By default
 	// it is refused: it would be sent again at every start, hours or weeks old.
 	RetainedSet bool `toml:"retained_set"`
+
+	// MinOn and MinOff are how long the output stays on and off at least: a
+	// command that comes earlier waits, and the newest that waits is the one that
+	// counts. After a start of which it is not known how long the output has been
+	// as it is, it counts as just switched.
+	MinOn  config.Duration `toml:"min_on" max:"366d" eg:"\"10m\""`
+	MinOff config.Duration `toml:"min_off" max:"366d" eg:"\"5m\""`
+
+	// MaxOn is how long it is on at most; then it is off until the next command
+	// to be on. A command to be on while it is on does not prolong it.
+	MaxOn config.Duration `toml:"max_on" min:"1ms" max:"366d" eg:"\"2h\""`
+}
+
+// Interlock names outputs of which at most one may be on: the two directions of
+// a motor, heating and cooling. When one of them is to be on the others are
+// switched off first.
+type Interlock struct {
+	Outputs []string `toml:"outputs,required" eg:"[\"shutter_up\", \"shutter_down\"]"`
+
+	// Gap is how long all of them are off before another goes on; by default
+	// that follows at once.
+	Gap config.Duration `toml:"gap" max:"1h" eg:"\"500ms\""`
 }
 
 // Input is a pin that is read: a button, a motion sensor, a reed contact.
@@ -93,6 +191,35 @@ type Input struct {
 	// Debounce is how long a level must have been stable before it counts, both
 	// ways; "50ms" suits most contacts. By default each edge counts.
 	Debounce config.Duration `toml:"debounce" max:"10s" eg:"\"50ms\""`
+
+	// Double and Hold make a button of it, whose gestures are the event
+	// "<name>.press" (see Presses). Double is the longest time from a release to
+	// the next press of the same gesture, Hold how long a press is for "hold".
+	Double config.Duration `toml:"double" min:"10ms" max:"10s" eg:"\"500ms\""`
+	Hold   config.Duration `toml:"hold" min:"10ms" max:"60s" eg:"\"2s\""`
+
+	// Presses is the most presses that make one gesture; default 2. With 3 a
+	// double press is known only once no third has come.
+	Presses int `toml:"presses" min:"2" max:"5"`
+}
+
+// Starts is the state in which an output starts of which nothing is known.
+func (o Output) Starts() bool { return o.Initial == "on" || o.Initial == "" && o.Safe == "on" }
+
+// where is the pin or topic.
+func (o Output) where() string { return o.Pin + o.Topic }
+
+// word is what an output on a topic is told.
+func (o Output) word(on bool) string {
+	switch {
+	case on && o.OnWord != "":
+		return o.OnWord
+	case on:
+		return "ON"
+	case o.OffWord != "":
+		return o.OffWord
+	}
+	return "OFF"
 }
 
 // level is the physical level for a state, and state the state of a level: the
@@ -112,13 +239,11 @@ func (i Input) pull() gpio.Pull {
 	return gpio.Float
 }
 
-// Check reports pins that can't be meant, and a pin that is used twice.
+// Check reports pins that can't be meant, a pin that is used twice, and limits
+// that can't all be kept.
 func (c *Config) Check(at config.Place) {
 	first := map[string]config.Place{}
 	check := func(pin string, at config.Place) {
-		if pin == "" && !at.Given() {
-			return // reported as missing
-		}
 		if want := pinMistake(pin); want != "" {
 			at.Mistake("%s", want)
 			return
@@ -129,13 +254,102 @@ func (c *Config) Check(at config.Place) {
 		}
 		first[pin] = at
 	}
+	outputs := at.Key("output")
 	for _, o := range c.Output {
-		check(o.Value.Pin, at.Key("output").Key(o.Name).Key("pin"))
+		at := outputs.Key(o.Name)
+		switch {
+		case at.Key("topic").Given():
+			o.Value.checkTopic(at)
+		case o.Value.Pin != "" || at.Key("pin").Given():
+			check(o.Value.Pin, at.Key("pin"))
+			for _, key := range []string{"on", "off"} {
+				if at.Key(key).Given() {
+					at.Key(key).Mistake("only an output on a topic has words for on and off; want active_low where a pin is the other way round")
+				}
+			}
+		default:
+			at.Key("pin").Mistake(`missing, want for example pin = "GPIO17"`)
+		}
+		if o.Value.MaxOn > 0 && o.Value.MaxOn < o.Value.MinOn {
+			at.Key("max_on").Mistake("want at least %v, as long as min_on", o.Value.MinOn)
+		}
 	}
 	for _, i := range c.Input {
-		check(i.Value.Pin, at.Key("input").Key(i.Name).Key("pin"))
+		at := at.Key("input").Key(i.Name)
+		if i.Value.Pin != "" || at.Key("pin").Given() { // else it is reported as missing
+			check(i.Value.Pin, at.Key("pin"))
+		}
 		if _, ok := c.Output.Get(i.Name); ok {
-			at.Key("input").Key(i.Name).Mistake("an output has this name, at %v: want another", at.Key("output").Key(i.Name).Position())
+			at.Mistake("an output has this name, at %v: want another", outputs.Key(i.Name).Position())
+		}
+		if i.Value.Presses > 0 && i.Value.Double == 0 {
+			at.Key("presses").Mistake(`want double as well, such as double = "500ms": how long to wait for the next press`)
+		}
+	}
+	c.checkInterlocks(at)
+}
+
+func (o Output) checkTopic(at config.Place) {
+	topic := at.Key("topic")
+	switch err := devices.CheckTopic(o.Topic); {
+	case at.Key("pin").Given():
+		topic.Mistake("want either pin or topic, not both")
+	case err != nil:
+		topic.Mistake("%v", err)
+	case strings.HasPrefix(o.Topic, "hearth/"):
+		topic.Mistake("want a topic of the device: hearth/ is the hub's own")
+	default:
+		if doubt := devices.TopicDoubt(o.Topic); doubt != "" {
+			topic.Warn("%s", doubt)
+		}
+	}
+	for key, word := range map[string]string{"on": o.OnWord, "off": o.OffWord} {
+		if word == "" && at.Key(key).Given() {
+			at.Key(key).Mistake("want the text that the device takes")
+		}
+	}
+	if o.word(true) == o.word(false) {
+		at.Key("off").Mistake("on and off are the same, %q: want two texts", o.word(true))
+	}
+	if o.ActiveLow {
+		at.Key("active_low").Mistake("only a pin is active low; want other texts for on and off")
+	}
+}
+
+func (c *Config) checkInterlocks(at config.Place) {
+	outputs := at.Key("output")
+	for _, l := range c.Interlock {
+		at := at.Key("interlock").Key(l.Name).Key("outputs")
+		if len(l.Value.Outputs) < 2 {
+			at.Mistake("want at least two outputs that must not be on together")
+		}
+		listed := map[string]bool{}
+		starts := "" // one that starts on
+		for i, name := range l.Value.Outputs {
+			o, ok := c.Output.Get(name)
+			near, isNear := config.Nearest(name, c.Output.Names())
+			switch {
+			case listed[name]:
+				at.Index(i).Mistake("this output is in the list twice")
+				continue
+			case !ok && isNear:
+				at.Index(i).Mistake("no such output, did you mean %q?", near)
+				continue
+			case !ok:
+				at.Index(i).Mistake("no such output: want one that has a table [output.%s]", name)
+				continue
+			}
+			listed[name] = true
+			if o.Safe == "on" { // there is no time to wait for a gap when the hub stops
+				outputs.Key(name).Key("safe").Mistake(`want "off" or "hold": it is in interlock.%s, so it can't be switched on just when another may be on`, l.Name)
+				continue
+			}
+			if o.Starts() && starts != "" {
+				outputs.Key(name).Key("initial").Mistake("interlock.%s lets only one of its outputs be on, and %s starts on too", l.Name, starts)
+			}
+			if o.Starts() {
+				starts = name
+			}
 		}
 	}
 }

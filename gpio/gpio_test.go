@@ -11,7 +11,6 @@ import (
 
 	"hearth/config"
 
-	"periph.io/x/conn/v3/gpio"
 	"pgregory.net/rapid"
 )
 
@@ -26,6 +25,26 @@ func TestMistakesInTheConfig(t *testing.T) {
 		{"[output.lamp]\npin = \"GPIO17\"\n[input.pir]\npin = \"GPIO17\"", `config.toml:4:7: input.pir.pin = "GPIO17": this pin is used twice, want another: output.lamp.pin has it too, at config.toml:2:7`},
 		{"[output.lamp]\npin = \"PIN11\"\n[input.lamp]\npin = \"gpiochip1:5\"", `config.toml:3:1: input.lamp = {…}: an output has this name, at config.toml:1:1: want another`},
 	}
+	const lamp, shutter = "[output.lamp]\npin = \"GPIO1\"\n", "[output.up]\npin = \"GPIO1\"\n[output.down]\npin = \"GPIO2\"\n"
+	const boiler = "[output.boiler]\ntopic = \"cmnd/boiler/POWER\"\n"
+	tests = append(tests, []struct{ toml, want string }{
+		{"[output.lamp]\nactive_low = true", `config.toml:1:1: output.lamp.pin: missing, want for example pin = "GPIO17"`},
+		{lamp + "topic = \"a/b\"", `config.toml:3:9: output.lamp.topic = "a/b": want either pin or topic, not both`},
+		{lamp + "on = \"AN\"", `config.toml:3:6: output.lamp.on = "AN": only an output on a topic has words for on and off; want active_low where a pin is the other way round`},
+		{lamp + "max_on = \"5m\"\nmin_on = \"10m\"", `config.toml:3:10: output.lamp.max_on = "5m": want at least 10m, as long as min_on`},
+		{boiler + "off = \"ON\"", `config.toml:3:7: output.boiler.off = "ON": on and off are the same, "ON": want two texts`},
+		{boiler + "off = \"\"", `config.toml:3:7: output.boiler.off = "": want the text that the device takes`},
+		{boiler + "active_low = true", `config.toml:3:14: output.boiler.active_low = true: only a pin is active low; want other texts for on and off`},
+		{"[output.boiler]\ntopic = \"cmnd/+/POWER\"", `config.toml:2:9: output.boiler.topic = "cmnd/+/POWER": a topic to publish on can't have the wildcards + or #: name one topic`},
+		{"[output.boiler]\ntopic = \"hearth/lamp/set\"", `config.toml:2:9: output.boiler.topic = "hearth/lamp/set": want a topic of the device: hearth/ is the hub's own`},
+		{shutter + "[interlock.x]\noutputs = [\"up\", \"dwon\"]", `config.toml:6:18: interlock.x.outputs[2] = "dwon": no such output, did you mean "down"?`},
+		{shutter + "[interlock.x]\noutputs = [\"up\", \"heater\"]", `config.toml:6:18: interlock.x.outputs[2] = "heater": no such output: want one that has a table [output.heater]`},
+		{shutter + "[interlock.x]\noutputs = [\"up\", \"up\"]", `config.toml:6:18: interlock.x.outputs[2] = "up": this output is in the list twice`},
+		{shutter + "[interlock.x]\noutputs = [\"up\"]", `config.toml:6:11: interlock.x.outputs = […]: want at least two outputs that must not be on together`},
+		{shutter + "initial = \"on\"\n[output.both]\npin = \"GPIO3\"\ninitial = \"on\"\n[interlock.x]\noutputs = [\"down\", \"both\"]", `config.toml:8:11: output.both.initial = "on": interlock.x lets only one of its outputs be on, and down starts on too`},
+		{shutter + "safe = \"on\"\n[interlock.x]\noutputs = [\"up\", \"down\"]", `config.toml:5:8: output.down.safe = "on": want "off" or "hold": it is in interlock.x, so it can't be switched on just when another may be on`},
+		{"[input.pir]\npin = \"GPIO1\"\npresses = 3", `config.toml:3:11: input.pir.presses = 3: want double as well, such as double = "500ms": how long to wait for the next press`},
+	}...)
 	for _, tt := range tests {
 		var cfg Config
 		err := config.Parse("config.toml", []byte(tt.toml), &cfg).Err()
@@ -35,12 +54,16 @@ func TestMistakesInTheConfig(t *testing.T) {
 	}
 	// These are refused by the tags of the fields; the words are config's own.
 	for _, toml := range []string{
-		"[output.lamp]\nactive_low = true",
 		"[output.lamp]\npin = \"GPIO1\"\nsafe = \"of\"",
 		"[output.lamp]\npin = \"GPIO1\"\ninitial = \"hold\"",
 		"[input.pir]\npin = \"GPIO1\"\npull = \"high\"",
 		"[input.pir]\npin = \"GPIO1\"\ndebounce = \"11s\"",
 		"[input.pir]\npin = \"GPIO1\"\ndebounce = \"-1s\"",
+		"[input.pir]\nhold = \"1s\"",
+		"[input.pir]\npin = \"GPIO1\"\ndouble = \"1s\"\npresses = 6",
+		"[output.lamp]\npin = \"GPIO1\"\nmax_on = \"0s\"",
+		"[output.lamp]\npin = \"GPIO1\"\n[output.fan]\npin = \"GPIO2\"\n[interlock.x]\noutputs = [\"lamp\", \"fan\"]\ngap = \"-1s\"",
+		"[interlock.x]\ngap = \"1s\"",
 	} {
 		var cfg Config
 		mistakes := config.Parse("config.toml", []byte(toml), &cfg).Mistakes()
@@ -62,26 +85,6 @@ func FuzzPinMistake(f *testing.F) {
 			t.Errorf("%q: %s, but %s", pin, want, pinMistake(m[1]))
 		}
 	})
-}
-
-func TestCoreDecides(t *testing.T) {
-	c := core{map[string]*outputState{"lamp": {Output: Output{Pin: "GPIO1"}}}}
-	if d, err := c.decide("lamp", true); err != nil || !slices.Equal(d, []drive{{"lamp", true}}) {
-		t.Errorf("lamp on gives %v, %v", d, err)
-	}
-	if c.outputs["lamp"].on {
-		t.Error("a decision alone changed the core")
-	}
-	c.accept(drive{"lamp", true})
-	if !c.outputs["lamp"].on {
-		t.Error("an accepted drive is not known")
-	}
-	if _, err := c.decide("door", true); err == nil {
-		t.Error("an output that does not exist was decided on")
-	}
-	if !c.changed("lamp", "lamp", Output{Pin: "GPIO1", ActiveLow: true}) || c.changed("lamp", "light", Output{Pin: "GPIO1"}) {
-		t.Error("an output keeps its state by its name, and only by that")
-	}
 }
 
 func TestFirstState(t *testing.T) {
@@ -116,8 +119,7 @@ func TestDebounceIsWhatItSays(t *testing.T) {
 		raw := rapid.SliceOfN(rapid.Bool(), 1, 100).Draw(t, "raw")
 		asked := rapid.SliceOfN(rapid.Bool(), len(raw), len(raw)).Draw(t, "asked") // pass is called at these times only
 
-		zero := time.Unix(0, 0)
-		at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
+		at := func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }
 		var want, got []string
 		counts, level, since := false, false, 0
 		for ms, r := range raw {
@@ -134,23 +136,23 @@ func TestDebounceIsWhatItSays(t *testing.T) {
 			}
 		}
 
-		d := debounce{stable: time.Duration(stable) * time.Millisecond}
-		note := func(settled bool, t time.Time) {
+		d := Debounce{Stable: at(stable)}
+		note := func(settled bool, when time.Duration) {
 			if settled {
-				got = append(got, fmt.Sprint(t.Sub(zero).Milliseconds(), bool(d.level)))
+				got = append(got, fmt.Sprint(when.Milliseconds(), d.On))
 			}
 		}
 		level = false
 		for ms, r := range raw {
 			if asked[ms] {
-				note(d.pass(at(ms)))
+				note(d.Advance(at(ms)))
 			}
 			if r != level {
 				level = r
-				note(d.edge(gpio.Level(r), at(ms)))
+				note(d.Level(r, at(ms)))
 			}
 		}
-		note(d.pass(at(len(raw) - 1)))
+		note(d.Advance(at(len(raw) - 1)))
 		if !slices.Equal(got, want) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
@@ -158,17 +160,32 @@ func TestDebounceIsWhatItSays(t *testing.T) {
 }
 
 func TestDebounceSaysWhenToAsk(t *testing.T) {
-	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	d := debounce{stable: 50 * time.Millisecond}
-	if w := d.wait(at(0)); w >= 0 {
-		t.Errorf("nothing happened, wait %v", w)
+	d := Debounce{Stable: 50 * time.Millisecond}
+	if at, ok := d.Next(); ok {
+		t.Errorf("nothing happened, next is %v", at)
 	}
-	d.edge(gpio.High, at(10))
-	if w := d.wait(at(20)); w != 40*time.Millisecond {
-		t.Errorf("wait %v", w)
+	d.Level(true, 10*time.Millisecond)
+	if at, ok := d.Next(); !ok || at != 60*time.Millisecond {
+		t.Errorf("next is %v, %v", at, ok)
 	}
-	if w := d.wait(at(99)); w != 0 {
-		t.Errorf("overdue, wait %v", w)
+}
+
+// A contact that bounces, a release that bounces, a glitch of 20 ms, and a clean
+// press: two presses, each once it was stable for 50 ms.
+func TestDebounceOfAPushButton(t *testing.T) {
+	d := Debounce{Stable: 50 * time.Millisecond}
+	var got []string
+	note := func(settled bool, when time.Duration) {
+		if settled {
+			got = append(got, fmt.Sprint(when.Milliseconds(), " ", d.On))
+		}
+	}
+	for i, ms := range []int{0, 10, 15, 500, 505, 510, 2000, 2020, 3000, 3200} {
+		note(d.Level(i%2 == 0, time.Duration(ms)*time.Millisecond))
+	}
+	note(d.Advance(time.Minute))
+	if want := []string{"65 true", "560 false", "3050 true", "3250 false"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -28,6 +28,7 @@ type house struct {
 
 	mu    sync.Mutex
 	heard []devices.Reading
+	sent  []string      // what was published: "0.5 cmnd/boiler/POWER ON"
 	full  chan struct{} // while not nil, the hub takes no reading
 }
 
@@ -95,6 +96,11 @@ func (h *house) options() Options {
 			defer h.mu.Unlock()
 			h.heard = append(h.heard, r)
 		},
+		Publish: func(m devices.Message) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.sent = append(h.sent, fmt.Sprintf("%v %s %s", time.Since(h.began).Seconds(), m.Topic, m.Payload))
+		},
 	}
 }
 
@@ -156,7 +162,7 @@ func (h *house) hears(want ...string) {
 		text := r.Text
 		if r.Bad != "" {
 			text = "bad: " + r.Bad
-		} else if on, ok := r.Value.(bool); !ok || on != (r.Text == "ON") {
+		} else if on, ok := r.Value.(bool); ok && on != (r.Text == "ON") || !ok && r.Value != r.Text {
 			h.t.Errorf("%s: value %v with text %s", r.Source, r.Value, r.Text)
 		}
 		if r.Initial {
@@ -170,6 +176,42 @@ func (h *house) hears(want ...string) {
 	slices.SortStableFunc(want, bySource)
 	if !slices.Equal(got, want) {
 		h.t.Errorf("the hub heard\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// sends expects what was published since the last time; between topics there is
+// no order.
+func (h *house) sends(want ...string) {
+	h.t.Helper()
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	slices.Sort(h.sent)
+	slices.Sort(want)
+	if !slices.Equal(h.sent, want) {
+		h.t.Errorf("sent was\n\t%s\nwant\n\t%s", strings.Join(h.sent, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	h.sent = nil
+}
+
+// switched is when a pin changed its level since the beginning: "10 L, 10.5 H".
+func (h *house) switched(pin string) string {
+	synctest.Wait()
+	var changes []string
+	level := gpio.Low
+	for _, s := range h.sim.History(pin) {
+		if s.Level != level {
+			changes = append(changes, fmt.Sprintf("%v %s", s.At.Sub(h.began).Seconds(), map[gpio.Level]string{gpio.High: "H", gpio.Low: "L"}[s.Level]))
+		}
+		level = s.Level
+	}
+	return strings.Join(changes, ", ")
+}
+
+func (h *house) wantSwitched(pin, want string) {
+	h.t.Helper()
+	if got := h.switched(pin); got != want {
+		h.t.Errorf("%s was switched %q, want %q", pin, got, want)
 	}
 }
 

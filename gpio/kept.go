@@ -13,16 +13,43 @@ import (
 // configuration can't be read, and to go on where safe = "hold". It is written
 // within a second of an accepted command.
 type kept struct {
-	Pin       string `json:"pin"`
+	Pin       string `json:"pin,omitempty"`
 	ActiveLow bool   `json:"active_low,omitempty"`
+	Topic     string `json:"topic,omitempty"`
+	OnWord    string `json:"on_word,omitempty"`
+	OffWord   string `json:"off_word,omitempty"`
 	Safe      string `json:"safe,omitempty"`
 	On        bool   `json:"on"`
+
+	// Since is when it became so, in nanoseconds of Unix time; 0 if the clock was
+	// not to be trusted then. The shortest times go on from here after a restart.
+	Since int64 `json:"since,omitempty"`
 }
 
 const keptWithin = time.Second
 
 func (k kept) output() Output {
-	return Output{Pin: k.Pin, ActiveLow: k.ActiveLow, Safe: k.Safe}
+	return Output{Pin: k.Pin, ActiveLow: k.ActiveLow, Topic: k.Topic, OnWord: k.OnWord, OffWord: k.OffWord, Safe: k.Safe}
+}
+
+// of says whether it is about what o switches: another wire, or another topic,
+// means another thing.
+func (k kept) of(o Output) bool { return k.Pin == o.Pin && k.Topic == o.Topic }
+
+// first is the state in which an output starts. last is what is kept of it from
+// earlier, nil if nothing is; with safe = "hold" it counts if it was the same
+// pin or topic.
+func first(o Output, last *kept) bool {
+	if o.Safe == "hold" && last != nil && last.of(o) {
+		return last.On
+	}
+	return o.Starts()
+}
+
+// safe is the state of an output that nobody looks after any more; hold means
+// that the pin has to be left as it is.
+func safe(o Output) (on, hold bool) {
+	return o.Safe == "on", o.Safe == "hold"
 }
 
 // keptOutputs is what the store holds, by name. The error names records that
@@ -67,13 +94,16 @@ func forget(st *store.Store, name string) {
 // any configuration: after a crash, or when there is none that can be read. It
 // lets the pins go again; that a released pin keeps its level is up to the
 // kernel (those of Raspberry Pi OS do). Outputs with safe = "hold" are left
-// alone. The error names each output that could not be made safe, within a
+// alone, and those on a topic, which only a hub can reach. The error names each output that could not be made safe, within a
 // second at most, and why; one that another process holds, such as a hub that
 // still runs, is among them.
 func Safe(bank Bank, st *store.Store) error {
 	outputs, wrong := keptOutputs(st)
 	var tasks []task
 	for name, k := range outputs {
+		if k.Topic != "" {
+			continue
+		}
 		tasks = append(tasks, task{what(name, k.Pin), func() error { return makeSafe(bank, k) }})
 	}
 	return errors.Join(wrong, together(acquireLimit, tasks))

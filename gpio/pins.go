@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"hearth/config"
 	"hearth/devices"
 	"hearth/store"
 
@@ -31,8 +32,19 @@ type Options struct {
 	// Feed takes each reading: the level of an output read back after each
 	// switch, the level of an input at each change, and both when they are taken
 	// (Initial). It is called by one goroutine, without a lock, and may block:
-	// then commands wait in their queues. Close waits for it only so long.
+	// then readings wait. What is declared of an output is kept all the same. Close
+	// waits for it only so long.
+	//
+	// After the level of an input comes the gesture that it made, if it has any: a
+	// reading of "<name>.press" with the kind (see [Press]). Origin is that of the
+	// command that a reading follows from, or names the limit that made it.
 	Feed func(devices.Reading)
+
+	// Publish sends a message for an output on a topic. It is called by that
+	// output's own goroutine, maybe already before Open returns, and must work
+	// until Close has returned; so it can't wait for whoever calls those. Where it
+	// is nil no output can be on a topic.
+	Publish func(devices.Message)
 
 	Log *slog.Logger // nil: silent
 }
@@ -42,12 +54,18 @@ type Options struct {
 type Pins struct {
 	opt Options
 
+	began    time.Time     // the guard's and the presses' times count from here
+	nudged   chan struct{} // the guard may have another deadline
+	stopping chan struct{} // closed when Close begins
+	timed    chan struct{} // closed when no deadline is kept any more
+
 	mu       sync.Mutex
-	core     core
-	kept     map[string]kept  // what the store was told last
-	lines    map[string]*line // each line that is held, by the pin's own text
-	leaving  map[string]*line // those on their way out, by the same
-	outputs  []*line          // in the order of the configuration
+	guard    *Guard
+	told     map[string]devices.Origin // by output: where its newest command came from
+	kept     map[string]kept           // what the store was told last
+	lines    map[string]*line          // each line that is held, by the pin's own text
+	leaving  map[string]*line          // those on their way out, by the same
+	outputs  []*line                   // in the order of the configuration
 	inputs   []*line
 	changing bool // a Change is prepared
 	closed   bool
@@ -73,7 +91,12 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 	}
 	p := &Pins{
 		opt:      opt,
-		core:     core{map[string]*outputState{}},
+		began:    time.Now(),
+		nudged:   make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+		timed:    make(chan struct{}),
+		guard:    NewGuard(Config{}),
+		told:     map[string]devices.Origin{},
 		kept:     last,
 		lines:    map[string]*line{},
 		leaving:  map[string]*line{},
@@ -83,6 +106,7 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		fed:      make(chan struct{}),
 	}
 	go p.feed()
+	go p.keepTime()
 	change, err := p.Prepare(cfg)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -99,9 +123,10 @@ func (p *Pins) dropUnconfigured(c *Change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, k := range p.kept {
-		pin, err := p.opt.Bank.ByName(k.Pin)
+		out := k.output()
+		pin, err := p.pin(name, out)
 		if err != nil {
-			p.opt.Log.Warn("an output that is no longer configured may not be safe", "line", what(name, k.Pin), "err", err)
+			p.opt.Log.Warn("an output that is no longer configured may not be safe", "line", what(name, out.where()), "err", err)
 			continue
 		}
 		key := pin.String()
@@ -111,7 +136,6 @@ func (p *Pins) dropUnconfigured(c *Change) {
 				p.forget(name)
 			}
 		case p.leaving[key] == nil:
-			out := k.output()
 			l := &line{
 				p: p, key: key, pin: pin, name: name, out: &out, removed: true,
 				quit: make(chan struct{}), done: make(chan struct{}),
@@ -125,36 +149,146 @@ func (p *Pins) dropUnconfigured(c *Change) {
 	}
 }
 
-// Set asks for an output to be on or off. It never blocks: the switch is made
-// by the line's worker, in the order of the calls, and what the pin then really
-// is comes back through Feed. A level that the output already has is written
-// all the same: the pin may have been changed by something else. The error says
-// that there is no such output, or that too many commands wait for it.
+// Set is [Pins.Command] of a level that came from nowhere in particular.
 func (p *Pins) Set(output string, on bool) error {
+	return p.Command(devices.Command{Output: output, Value: on})
+}
+
+// Command asks for an output to be on or off, as Output and Value of c say. It
+// never blocks. What the configuration declares comes first: a command that is
+// too early waits, and what is interlocked with it goes off before. The switch is
+// made by the line's worker, in order, and what the pin then really is comes back
+// through Feed, once for each command. A level that the output already has is
+// written all the same: the pin may have been changed by something else. The
+// error says that there is no such output, or that too many commands wait for it.
+func (p *Pins) Command(c devices.Command) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return fmt.Errorf("%s: the pins are closed", output)
+	on, ok := c.Value.(bool)
+	switch l := find(p.outputs, c.Output); {
+	case p.closed:
+		return fmt.Errorf("%s: the pins are closed", c.Output)
+	case !ok:
+		return fmt.Errorf("%s: want true or false, not %v", c.Output, c.Value)
+	case l != nil && len(l.jobs)+len(l.unsent) >= queueLimit:
+		return fmt.Errorf("%s: %d commands wait already", l.what(), queueLimit)
 	}
-	drives, err := p.core.decide(output, on)
+	before := p.told[c.Output]
+	p.told[c.Output] = c.Origin
+	drives, err := p.guard.Command(c.Output, on, p.now())
 	if err != nil {
+		delete(p.told, c.Output)
 		return err
 	}
 	for _, d := range drives {
-		l := find(p.outputs, d.output)
-		if len(l.jobs) >= queueLimit {
-			return fmt.Errorf("%s: %d commands wait already", l.what(), len(l.jobs))
+		from := p.from(d)
+		if d.Same && d.Output == c.Output {
+			from = before // it answers the command that came to nothing
 		}
-		l.jobs <- job{name: d.output, out: *l.out, on: d.on}
-		p.core.accept(d)
-		p.keep(d.output, *l.out, d.on)
+		p.drive(d, from)
 	}
+	if w, ok := p.guard.Waiting(c.Output); ok {
+		p.opt.Log.Debug("a command waits", "output", c.Output, "on", w.On, "for", w.Why)
+	}
+	p.nudge()
 	return nil
+}
+
+// from is where a drive comes from; p.mu is held.
+func (p *Pins) from(d Drive) devices.Origin {
+	if d.Cause == "" {
+		return devices.Origin{By: "output." + d.Output + ": " + d.Why}
+	}
+	return p.told[d.Cause]
+}
+
+// drive hands a decided switch to its line; p.mu is held.
+func (p *Pins) drive(d Drive, from devices.Origin) {
+	l := find(p.outputs, d.Output)
+	l.push(job{name: d.Output, out: *l.out, on: d.On, look: d.Same, change: d.change, from: from, owner: l.owner})
+	if !d.Same {
+		p.keep(d.Output, *l.out, d.On)
+	}
+	switch {
+	case d.Why == "":
+	case d.Cause == "":
+		p.opt.Log.Info("an output was switched by what is declared of it", "output", d.Output, "on", d.On, "why", d.Why)
+	default:
+		p.opt.Log.Debug("an output was switched", "output", d.Output, "on", d.On, "why", d.Why)
+	}
+}
+
+// driveAll is drive for what follows from time or from an earlier switch.
+func (p *Pins) driveAll(drives []Drive) {
+	for _, d := range drives {
+		p.drive(d, p.from(d))
+	}
+	p.nudge()
+}
+
+// confirm tells the guard what became of a change that it decided.
+func (p *Pins) confirm(l *line, j job, failed bool) {
+	if !j.change {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
+		p.driveAll(p.guard.done(j.name, j.on, p.now(), failed))
+	}
+}
+
+// now is the time that the guard and the presses go by. It never steps.
+func (p *Pins) now() time.Duration { return time.Since(p.began) }
+
+// nudge makes keepTime look at the guard's next deadline.
+func (p *Pins) nudge() {
+	select {
+	case p.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// keepTime serves the guard's deadlines, whatever becomes of the hub's loop.
+func (p *Pins) keepTime() {
+	defer close(p.timed)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-p.stopping:
+			return
+		case <-p.nudged:
+		case <-timer.C:
+		}
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return
+		}
+		for _, d := range p.guard.Advance(p.now()) {
+			p.drive(d, p.from(d))
+		}
+		next, ok := p.guard.Next()
+		p.mu.Unlock()
+		timer.Stop()
+		if ok {
+			timer.Reset(max(0, next-p.now()))
+		}
+	}
 }
 
 // keep notes the accepted state of an output; p.mu is held.
 func (p *Pins) keep(name string, o Output, on bool) {
-	k := kept{Pin: o.Pin, ActiveLow: o.ActiveLow, Safe: o.Safe, On: on}
+	k := kept{
+		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
+		Safe: o.Safe, On: on,
+	}
+	if last := p.kept[name]; last.of(o) && last.On == on && last.Since != 0 {
+		k.Since = last.Since
+	} else if now := p.opt.Now(); now.Known {
+		k.Since = now.Wall.UnixNano()
+	}
 	if p.kept[name] == k {
 		return // spares the card a write
 	}
@@ -190,12 +324,13 @@ func (p *Pins) Drive(input string, on bool) error {
 // Info is an output or input as a page shows it.
 type Info struct {
 	Name  string
-	Pin   string // as the owner wrote it
+	Pin   string // or topic, as the owner wrote it
 	On    bool   // the state last read
 	High  bool   // the same as a physical level
 	Known bool   // it has been read
 	Fault string // what is wrong with the line now, "" if nothing is
 	Lost  uint64 // edges of an input that came too fast to be told apart
+	Waits string // the command that waits and for what, "" if none does
 }
 
 // Outputs are all outputs in the order of the configuration.
@@ -209,7 +344,12 @@ func (p *Pins) infos(lines *[]*line) []Info {
 	defer p.mu.Unlock()
 	infos := make([]Info, 0, len(*lines))
 	for _, l := range *lines {
-		infos = append(infos, l.info())
+		i := l.info()
+		if w, ok := p.guard.Waiting(l.name); ok && l.out != nil {
+			left := max(0, w.Until-p.now()).Round(time.Second / 10)
+			i.Waits = fmt.Sprintf("%s in %v, for %s", word(w.On), left, w.Why)
+		}
+		infos = append(infos, i)
 	}
 	return infos
 }
@@ -226,6 +366,7 @@ func (p *Pins) Close() error {
 		return nil
 	}
 	p.closed = true
+	close(p.stopping)
 	var tasks []task
 	for _, lines := range []map[string]*line{p.lines, p.leaving} {
 		for _, l := range lines {
@@ -235,6 +376,7 @@ func (p *Pins) Close() error {
 	}
 	p.mu.Unlock()
 
+	<-p.timed
 	err := together(closeLimit, tasks)
 	close(p.ending)
 	timeout := time.NewTimer(feedLimit)
@@ -251,6 +393,7 @@ func (p *Pins) Close() error {
 // A report is a reading on its way to Feed.
 type report struct {
 	line    *line
+	name    string // of the line when it was read
 	reading devices.Reading
 }
 
@@ -282,7 +425,7 @@ func (p *Pins) deliver(r report) {
 	default:
 	}
 	p.mu.Lock()
-	current := !r.line.removed && r.line.name == r.reading.Source
+	current := !r.line.removed && r.line.name == r.name
 	p.mu.Unlock()
 	if current { // else its name may mean another pin by now
 		p.opt.Feed(r.reading)
@@ -296,7 +439,8 @@ type line struct {
 	pin   gpio.PinIO
 	after *line         // the one that has to let the same pin go first; nil if none
 	start bool          // the state in which an output starts
-	jobs  chan job      // outputs only
+	sends bool          // an output on a topic: that state is sent
+	wake  chan struct{} // outputs only: there are jobs
 	quit  chan struct{} // drop the queue, be safe, let go
 	done  chan struct{} // all that is done
 	err   error         // and what went wrong in it; read after done
@@ -305,11 +449,15 @@ type line struct {
 	name      string
 	out       *Output // one of these is set
 	in        *Input
-	taking    bool // Prepare is about to have it
-	taken     bool // Prepare has it
-	abandoned bool // Prepare wants it no more
-	stopped   bool // quit is closed
-	removed   bool // a reload took it out of the house
+	jobs      []job
+	unsent    []report // outputs only: what is still to be told
+	owner     int      // counts the outputs that had this line
+	heir      *line    // the same output on another pin, after this one was removed
+	taking    bool     // Prepare is about to have it
+	taken     bool     // Prepare has it
+	abandoned bool     // Prepare wants it no more
+	stopped   bool     // quit is closed
+	removed   bool     // a reload took it out of the house
 	level     gpio.Level
 	known     bool
 	fault     string
@@ -323,7 +471,32 @@ type job struct {
 	name    string
 	out     Output
 	on      bool
+	look    bool // only look how it is
 	initial bool
+	change  bool // the guard waits to hear that it was made
+	from    devices.Origin
+	owner   int
+}
+
+// push queues a job; p.mu is held.
+func (l *line) push(j job) {
+	l.jobs = append(l.jobs, j)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes the oldest job, if there is one.
+func (l *line) next() (j job, ok bool) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if len(l.jobs) == 0 {
+		l.jobs = nil
+		return j, false
+	}
+	j, l.jobs = l.jobs[0], l.jobs[1:]
+	return j, true
 }
 
 func find(lines []*line, name string) *line {
@@ -338,7 +511,7 @@ func find(lines []*line, name string) *line {
 // what names the line; p.mu is held where the line is at work.
 func (l *line) what() string {
 	if l.out != nil {
-		return "output " + what(l.name, l.out.Pin)
+		return "output " + what(l.name, l.out.where())
 	}
 	return "input " + what(l.name, l.in.Pin)
 }
@@ -346,7 +519,7 @@ func (l *line) what() string {
 func (l *line) info() Info {
 	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.lost}
 	if l.out != nil {
-		i.Pin, i.On = l.out.Pin, l.known && l.out.state(l.level)
+		i.Pin, i.On = l.out.where(), l.known && l.out.state(l.level)
 	} else {
 		i.Pin, i.On = l.in.Pin, l.known && l.in.state(l.level)
 	}
@@ -398,30 +571,40 @@ func (l *line) answered(level gpio.Level, known bool, err error) {
 	}
 }
 
-// report hands a reading on. Feed may be slow, but it can't keep the worker from
-// what has to be done when the line is to be stopped.
-func (l *line) report(r devices.Reading) {
+// report hands a reading of an input on. Feed may be slow, but it can't keep the
+// worker from ending when the line is to be stopped.
+func (l *line) report(name string, r devices.Reading) {
 	select {
-	case l.p.readings <- report{l, r}:
+	case l.p.readings <- report{l, name, r}:
 	case <-l.quit:
 	}
 }
 
-// reading is what name turned out to be at a moment, or why that is not known.
-func (p *Pins) reading(name string, on bool, err error, at time.Time, initial bool) devices.Reading {
-	r := devices.Reading{Source: name, At: p.opt.Now(), Initial: initial}
-	if ago := time.Since(at); ago > 0 {
-		r.At = r.At.Add(-ago)
+// moment is one of the times that now gives, as the hub tells it.
+func (p *Pins) moment(at time.Duration) devices.Now {
+	now := p.opt.Now()
+	if ago := p.now() - at; ago > 0 {
+		now = now.Add(-ago)
 	}
-	switch {
-	case err != nil:
+	return now
+}
+
+// reading is what name turned out to be at a moment, or why that is not known.
+func (p *Pins) reading(name string, on bool, err error, at time.Duration, initial bool) devices.Reading {
+	r := devices.Reading{Source: name, At: p.moment(at), Initial: initial}
+	if err != nil {
 		r.Bad = err.Error()
-	case on:
-		r.Value, r.Text = true, "ON"
-	default:
-		r.Value, r.Text = false, "OFF"
+	} else {
+		r.Value, r.Text = on, word(on)
 	}
 	return r
+}
+
+func word(on bool) string {
+	if on {
+		return "ON"
+	}
+	return "OFF"
 }
 
 // await waits until the line that had the pin before has let it go. ours is
@@ -441,11 +624,12 @@ func (l *line) await() (ours bool) {
 // that start says, unless it has to wait for another to let it go.
 func (l *line) runOutput(start job) {
 	defer close(l.done)
-	if l.after == nil {
-		l.report(l.look(start, nil))
-	} else if l.await() {
-		l.report(l.do(start))
-	} else {
+	switch {
+	case l.after == nil && !l.sends:
+		l.tellLater(start.name, l.look(start, nil))
+	case l.after == nil || l.await():
+		l.tellLater(start.name, l.do(start))
+	default:
 		l.p.left(l, start.name, nil)
 		return
 	}
@@ -456,18 +640,62 @@ func (l *line) runOutput(start job) {
 			return
 		default:
 		}
+		if j, ok := l.next(); ok {
+			l.tellLater(j.name, l.do(j))
+			continue
+		}
+		r, readings := l.oldest()
 		select {
 		case <-l.quit:
-		case j := <-l.jobs:
-			l.report(l.do(j))
+		case <-l.wake:
+		case readings <- r:
+			l.sent()
 		}
+	}
+}
+
+// tellLater has a reading wait to be taken. A hub that takes none must not keep
+// an output from being switched off in time.
+func (l *line) tellLater(name string, r devices.Reading) {
+	l.p.mu.Lock()
+	l.unsent = append(l.unsent, report{l, name, r})
+	l.p.mu.Unlock()
+	for { // what can be passed on at once
+		r, readings := l.oldest() // which is no channel if there is nothing
+		select {
+		case readings <- r:
+			l.sent()
+		default:
+			return
+		}
+	}
+}
+
+// oldest is what is to be told next, and where; nil if there is nothing.
+func (l *line) oldest() (report, chan<- report) {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if len(l.unsent) == 0 {
+		return report{}, nil
+	}
+	return l.unsent[0], l.p.readings
+}
+
+func (l *line) sent() {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if l.unsent = l.unsent[1:]; len(l.unsent) == 0 {
+		l.unsent = nil
 	}
 }
 
 // do makes a switch, and gives what came of it.
 func (l *line) do(j job) devices.Reading {
 	l.asked()
-	return l.look(j, l.pin.Out(j.out.level(j.on)))
+	if j.look {
+		return l.look(j, nil)
+	}
+	return l.look(j, l.put(j.out, j.on, j.from))
 }
 
 // look reads back what a switch did.
@@ -478,7 +706,10 @@ func (l *line) look(j job, err error) devices.Reading {
 		err = fmt.Errorf("driven %v, but it is %v", j.out.level(j.on), level)
 	}
 	l.answered(level, unread == nil, errors.Join(err, unread))
-	return l.p.reading(j.name, on, unread, time.Now(), j.initial)
+	l.p.confirm(l, j, err != nil)
+	r := l.p.reading(j.name, on, unread, l.p.now(), j.initial)
+	r.Origin = j.from
+	return r
 }
 
 // makeSafe is the end of an output: its safe level, then its release.
@@ -488,12 +719,14 @@ func (l *line) makeSafe() {
 	l.p.mu.Unlock()
 	if on, hold := safe(out); !hold {
 		l.asked()
-		l.err = l.pin.Out(out.level(on))
-		r := l.look(job{name: name, out: out, on: on}, l.err)
-		select {
-		case l.p.readings <- report{l, r}:
-		default: // nobody takes them; it is said through the error of Close
+		l.err = l.put(out, on, devices.Origin{})
+		// Where nobody takes readings it is said through the error of Close.
+		l.tellLater(name, l.look(job{name: name, out: out, on: on}, l.err))
+		l.p.mu.Lock()
+		if l.err == nil && !l.removed {
+			l.p.keep(name, out, on) // it is so from now on, for min_on and min_off
 		}
+		l.p.mu.Unlock()
 	}
 	l.err = errors.Join(l.err, l.pin.Halt())
 	l.p.left(l, name, l.err)
@@ -516,7 +749,7 @@ func (l *line) runInput() {
 	}()
 	if err := l.watch(in, name, taken); err != nil {
 		l.answered(gpio.Low, false, err)
-		l.report(l.p.reading(name, false, err, time.Now(), false))
+		l.report(name, l.p.reading(name, false, err, l.p.now(), false))
 	}
 	l.err = <-halted
 	l.p.left(l, name, l.err)
@@ -533,21 +766,28 @@ func (l *line) watch(in Input, name string, taken bool) error {
 	if err != nil {
 		return err
 	}
-	filter := debounce{level: level}
+	filter := Debounce{On: in.state(level)}
 	if _, ok := l.pin.(debouncer); !ok {
-		filter.stable = time.Duration(in.Debounce)
+		filter.Stable = time.Duration(in.Debounce)
 	}
+	presses := NewPresses(Config{Input: config.Table[Input]{{Name: name, Value: in}}})
+	presses.Found(name, filter.On)
 	l.answered(level, true, nil)
-	l.report(l.p.reading(name, in.state(level), nil, time.Now(), true))
+	l.report(name, l.p.reading(name, filter.On, nil, l.p.now(), true))
 
 	pin := l.pin.(edger) // takeInput has made sure
 	var seq uint32
 	for {
-		var settled bool
-		var at time.Time
-		switch e, err := pin.NextEdge(filter.wait(time.Now())); {
+		var settled, lost bool
+		var at time.Duration
+		var made []Press
+		switch e, err := pin.NextEdge(l.patience(&filter, presses)); {
 		case errors.Is(err, errTimeout):
-			settled, at = filter.pass(time.Now())
+			// Only now: an edge that waits to be taken may be older than a deadline.
+			now := l.p.now()
+			if settled, at = filter.Advance(now); !settled {
+				made = presses.Advance(now)
+			}
 		case errors.Is(err, errHalted):
 			return nil
 		case err != nil:
@@ -560,17 +800,48 @@ func (l *line) watch(in Input, name string, taken bool) error {
 			if e.Level, err = readLevel(l.pin); err != nil {
 				return err
 			}
-			seq = e.Seq
-			settled, at = filter.edge(e.Level, time.Now())
+			seq, lost = e.Seq, true
+			settled, at = filter.Level(in.state(e.Level), l.p.now())
 		default:
 			seq = e.Seq
-			settled, at = filter.edge(e.Level, e.At)
+			settled, at = filter.Level(in.state(e.Level), e.At.Sub(l.p.began))
+		}
+		if lost {
+			presses.Found(name, filter.On) // nobody knows which gesture it was
+		} else if settled {
+			made = presses.Level(name, filter.On, at)
+		}
+		for len(made) > 0 && (!settled || made[0].At < at) {
+			l.tell(made[0])
+			made = made[1:]
 		}
 		if settled {
-			l.answered(filter.level, true, nil)
-			l.report(l.p.reading(name, in.state(filter.level), nil, at, false))
+			l.answered(in.level(filter.On), true, nil)
+			l.report(name, l.p.reading(name, filter.On, nil, at, false))
+		}
+		for _, m := range made {
+			l.tell(m)
 		}
 	}
+}
+
+// patience is how long to wait for an edge, for ever if it is negative.
+func (l *line) patience(filter *Debounce, presses *Presses) time.Duration {
+	wait := time.Duration(-1)
+	for _, next := range []func() (time.Duration, bool){filter.Next, presses.Next} {
+		if at, ok := next(); ok {
+			left := max(0, at-l.p.now())
+			if wait < 0 || left < wait {
+				wait = left
+			}
+		}
+	}
+	return wait
+}
+
+// tell reports a gesture.
+func (l *line) tell(m Press) {
+	l.report(m.Input, devices.Reading{Source: m.Input + ".press", Value: m.Kind, Text: m.Kind, At: l.p.moment(m.At)})
 }
 
 // takeInput makes a pin an input that tells its edges.
@@ -591,6 +862,9 @@ func (p *Pins) left(l *line, name string, err error) {
 	if p.leaving[l.key] == l {
 		delete(p.leaving, l.key)
 	}
+	if l.heir != nil && find(p.outputs, name) == l.heir && !p.closed {
+		p.driveAll(p.guard.done(name, false, p.now(), err != nil))
+	}
 	if !l.removed || l.out == nil {
 		return
 	}
@@ -598,7 +872,7 @@ func (p *Pins) left(l *line, name string, err error) {
 		p.opt.Log.Warn("an output that was removed may not be safe", "line", l.what(), "err", err)
 		return
 	}
-	if _, still := p.core.outputs[name]; !still {
+	if p.guard.byName[name] == nil {
 		p.forget(name)
 	}
 }

@@ -420,7 +420,7 @@ func TestWhatIsKeptIsOnDiskWithinASecond(t *testing.T) {
 		}
 		defer st.Close()
 		last, err := keptOutputs(st)
-		if err != nil || last["lamp"] != (kept{Pin: "GPIO5", On: true}) {
+		if want := (kept{Pin: "GPIO5", On: true, Since: h.began.Add(time.Minute).UnixNano()}); err != nil || last["lamp"] != want {
 			t.Errorf("on disk: %+v, %v", last, err)
 		}
 

@@ -3,6 +3,11 @@ package gpio
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"hearth/devices"
 
 	"periph.io/x/conn/v3/gpio"
 )
@@ -14,8 +19,8 @@ import (
 //
 //   - Not named before: Prepare takes it; an output is in its initial state from
 //     then on. Undo makes it safe again and lets it go.
-//   - Named as before: nothing. Settings that only matter later, such as safe,
-//     are noted at Commit.
+//   - Named as before: nothing. Settings that only matter later, such as safe or
+//     max_on, are noted at Commit; times that run go on, by the new limits.
 //   - The same output with another active_low: it keeps its state, so the pin
 //     changes once, at Commit. It is not released.
 //   - The pin of one output now belongs to another: it goes from the level that it has
@@ -27,14 +32,22 @@ import (
 //     safe, and then taken anew.
 //   - Not named any more: at Commit it is made safe and let go, without anybody
 //     waiting for it.
+//   - Interlocks that are new hold from Commit on: of several outputs that are on
+//     none stays on.
+//
+// An output that is interlocked or has a min_off starts off, and is then told to be
+// on if it was declared so, when that is allowed. But one that was on already,
+// before a restart, and with it no other, starts on.
 type Change struct {
 	p       *Pins
 	cfg     Config
 	outputs []*line // as they will be, in order
 	inputs  []*line
-	fresh   []*line        // taken by Prepare
-	renewed []*line        // on a pin that another line holds until Commit
-	moved   map[*line]move // outputs that stay on their pin, but not as they were
+	fresh   []*line         // taken by Prepare
+	renewed []*line         // on a pin that another line holds until Commit
+	moved   map[*line]move  // outputs that stay on their pin, but not as they were
+	starts  map[string]bool // the state in which each output begins, if it does
+	wishes  []string        // outputs that begin off and then are told to be on
 	pins    map[string]string
 	ended   bool // guarded by p.mu
 }
@@ -79,29 +92,30 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 		return nil, errors.New("another change of the pins is under way")
 	}
 	c := &Change{p: p, cfg: cfg, moved: map[*line]move{}, pins: map[string]string{}}
+	c.begin()
 	var wrong []error
-	resolve := func(name, pinName string) gpio.PinIO {
-		pin, err := p.opt.Bank.ByName(pinName)
+	resolve := func(name string, o Output) gpio.PinIO {
+		pin, err := p.pin(name, o)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: %w", what(name, pinName), err))
+			wrong = append(wrong, fmt.Errorf("%s: %w", what(name, o.where()), err))
 			return nil
 		}
 		if other, ok := c.pins[pin.String()]; ok {
-			wrong = append(wrong, fmt.Errorf("%s: that is the same line as %s", what(name, pinName), other))
+			wrong = append(wrong, fmt.Errorf("%s: that is the same line as %s", what(name, o.where()), other))
 			return nil
 		}
-		c.pins[pin.String()] = what(name, pinName)
+		c.pins[pin.String()] = what(name, o.where())
 		return pin
 	}
 	for _, o := range cfg.Output {
-		if pin := resolve(o.Name, o.Value.Pin); pin != nil {
+		if pin := resolve(o.Name, o.Value); pin != nil {
 			l, err := c.output(p.lines[pin.String()], pin, o.Name, o.Value)
 			c.outputs = append(c.outputs, l)
 			wrong = append(wrong, err)
 		}
 	}
 	for _, i := range cfg.Input {
-		if pin := resolve(i.Name, i.Value.Pin); pin != nil {
+		if pin := resolve(i.Name, Output{Pin: i.Value.Pin}); pin != nil {
 			c.inputs = append(c.inputs, c.input(p.lines[pin.String()], pin, i.Name, i.Value))
 		}
 	}
@@ -110,6 +124,31 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 	}
 	p.changing = true
 	return c, nil
+}
+
+// begin finds how each output is to begin if it is not held already; p.mu is
+// held.
+func (c *Change) begin() {
+	c.starts = map[string]bool{}
+	others := NewGuard(c.cfg)
+	for _, o := range c.cfg.Output {
+		last, known := c.p.kept[o.Name]
+		on := o.Value.Starts()
+		if known {
+			on = first(o.Value, &last)
+		}
+		partners := others.byName[o.Name].partners
+		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || len(partners) > 0) {
+			on = known && last.of(o.Value) && last.On
+			for _, p := range partners {
+				on = on && !c.p.kept[p.name].On
+			}
+			if !on && o.Value.Starts() {
+				c.wishes = append(c.wishes, o.Name)
+			}
+		}
+		c.starts[o.Name] = on
+	}
 }
 
 // output finds or makes the line of an output. held is the one that has its pin
@@ -140,11 +179,10 @@ func (c *Change) add(held *line, pin gpio.PinIO, name string, out *Output, in *I
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	if out != nil {
-		l.jobs = make(chan job, queueLimit+queueReserve)
-		l.start = first(*out, nil)
-		if last, ok := c.p.kept[name]; ok {
-			l.start = first(*out, &last)
-		}
+		l.wake = make(chan struct{}, 1)
+		l.start = c.starts[name]
+		_, known := c.p.kept[name]
+		l.sends = out.Topic != "" && (out.Safe != "hold" || !known && out.Initial != "")
 	}
 	if held != nil {
 		c.renewed = append(c.renewed, l)
@@ -165,9 +203,12 @@ func (l *line) take() error {
 		l.after = nil
 	}
 	var err error
-	if l.out != nil {
+	switch topic, ok := l.pin.(*topicPin); {
+	case ok:
+		topic.told(gpio.Level(l.start))
+	case l.out != nil:
 		err = l.pin.Out(l.out.level(l.start))
-	} else {
+	default:
 		err = takeInput(l.pin, *l.in)
 	}
 	l.p.mu.Lock()
@@ -188,7 +229,7 @@ func (l *line) take() error {
 // giveBack lets a pin go that has been taken and never was at work.
 func (l *line) giveBack() error {
 	defer close(l.done)
-	if l.out != nil {
+	if l.out != nil && l.out.Topic == "" { // a topic has not been sent anything yet
 		if on, hold := safe(*l.out); !hold {
 			l.err = l.pin.Out(l.out.level(on))
 		}
@@ -215,23 +256,33 @@ func (c *Change) Commit() {
 	c.ended = true
 	p.changing = false
 
-	// The outputs as they will be, before the core forgets those that were.
-	outputs := map[string]*outputState{}
+	// The outputs as they will be, before the guard forgets those that were.
+	guard := NewGuard(c.cfg)
+	guard.slow = true
+	now := p.now()
 	for _, l := range c.outputs {
-		name, o := l.name, *l.out
-		var on bool
-		switch m, moved := c.moved[l]; {
-		case moved:
-			on = p.core.changed(name, m.name, m.out)
-			name, o = m.name, m.out
+		m, moved := c.moved[l]
+		switch {
+		case moved && m.name != l.name:
+			guard.begin(m.name, c.starts[m.name], now, now, now)
+			guard.byName[m.name].moving = 1
 		case p.lines[l.key] == l:
-			on = p.core.outputs[name].on
+			guard.adopt(p.guard, l.name)
 		default:
-			on = l.start
+			since, gone := p.lasted(l.name, *l.out, l.start)
+			guard.begin(l.name, l.start, since, since, gone)
+			if l.after != nil && p.lines[l.key] == l.after {
+				guard.byName[l.name].moving = 1
+			}
+			// It moves here from another pin, which is yet to be made safe.
+			if from := find(p.outputs, l.name); from != nil && c.moved[from].name == "" && p.lines[from.key] == from {
+				from.heir = l
+				guard.byName[l.name].moving++
+			}
 		}
-		outputs[name] = &outputState{o, on}
 	}
-	p.core.outputs = outputs
+	drives := guard.settle(now)
+	p.guard = guard
 
 	leave := func(l *line) {
 		l.removed = true
@@ -245,13 +296,16 @@ func (c *Change) Commit() {
 		}
 	}
 	for l, m := range c.moved {
-		again := l.name != m.name || l.out.ActiveLow != m.out.ActiveLow
-		was := l.name
+		other, was := l.name != m.name, l.name
+		again := other || l.out.level(true) != m.out.level(true) || l.out.word(true) != m.out.word(true) || l.out.word(false) != m.out.word(false)
 		l.name, l.out = m.name, &m.out
-		if again {
-			p.again(l, job{name: m.name, out: m.out, on: outputs[m.name].on, initial: true})
+		if other {
+			l.owner++
 		}
-		if _, still := outputs[was]; !still {
+		if again {
+			p.again(l, job{name: m.name, out: m.out, on: guard.byName[m.name].on, initial: true, change: other, owner: l.owner})
+		}
+		if guard.byName[was] == nil {
 			p.forget(was)
 		}
 	}
@@ -261,26 +315,61 @@ func (c *Change) Commit() {
 	for _, l := range append(c.fresh, c.renewed...) {
 		p.lines[l.key] = l
 		if l.out != nil {
-			go l.runOutput(job{name: l.name, out: *l.out, on: outputs[l.name].on, initial: true})
+			go l.runOutput(job{name: l.name, out: *l.out, on: l.start, initial: true, change: slices.Contains(c.renewed, l)})
 		} else {
 			go l.runInput()
 		}
 	}
 	p.outputs, p.inputs = c.outputs, c.inputs
-	for name, s := range outputs {
-		p.keep(name, s.Output, s.on)
+	for _, o := range guard.outputs {
+		p.keep(o.name, o.Output, o.on)
 	}
+	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil })
+	p.driveAll(append(drives, c.wish(now)...))
+}
+
+// wish tells outputs to be on that are declared so and had to start off, where
+// nothing that is on has to go off for it; p.mu is held.
+func (c *Change) wish(now time.Duration) (drives []Drive) {
+	g := c.p.guard
+	for _, name := range c.wishes {
+		o, l := g.byName[name], find(c.p.outputs, name)
+		begins := slices.Contains(c.fresh, l) || slices.Contains(c.renewed, l) || c.moved[l].name == name
+		taken := slices.ContainsFunc(o.partners, func(p partner) bool { return p.on || p.waiting != nil && p.waiting.on })
+		if !begins || o.on || taken {
+			continue
+		}
+		more, _ := g.Command(name, true, now) // the name is known
+		drives = append(drives, more...)
+	}
+	return drives
+}
+
+// lasted is how long an output that starts has been as it is: since when for its
+// own limits, and since when for the gaps of others. p.mu is held.
+func (p *Pins) lasted(name string, o Output, on bool) (since, gone time.Duration) {
+	now := p.now()
+	last, known := p.kept[name]
+	if !known || !last.of(o) {
+		return now, longAgo // nobody knows that it was ever on
+	}
+	if wall := p.opt.Now(); last.On == on && last.Since != 0 && wall.Known {
+		if ago := wall.Wall.Sub(time.Unix(0, last.Since)); ago >= 0 {
+			return now - ago, now - ago
+		}
+	}
+	return now, now
 }
 
 // again queues what a reload wants of a held output, in the room that commands
 // leave free; p.mu is held.
 func (p *Pins) again(l *line, j job) {
-	select {
-	case l.jobs <- j:
-	default:
-		l.fault = "too many commands wait, the new settings were not applied"
-		p.opt.Log.Warn("a line has a fault", "line", l.what(), "err", l.fault)
+	if j.change || len(l.jobs) < queueLimit+queueReserve { // the guard waits for a change
+		l.push(j)
+		return
 	}
+	l.fault = "too many commands wait, the new settings were not applied"
+	p.opt.Log.Warn("a line has a fault", "line", l.what(), "err", l.fault)
 }
 
 // Undo lets go what Prepare took, and nothing else. New outputs get their safe
