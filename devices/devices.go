@@ -68,16 +68,27 @@ type Reading struct {
 	At      Now
 	Initial bool // found at start; may end something, never begin it
 	Origin  Origin
+
+	Message  *Message // the whole of which it is a part; nil for what is no message
+	Captured *Capture // what {name}s of the source stood for; nil if it has none
 }
 
-// A Command tells an output a level or publishes a payload. Exactly one of
-// Output and Topic is set.
+// A Capture is what the {name}s of a source stand for in one topic.
+type Capture struct {
+	Source string   // as written, "tele/{name}/LWT"; the reading's own has the values put in
+	Values []string // in the order of their names in it
+}
+
+// A Command tells an output a level, publishes a payload or sends a request.
+// Exactly one of Output, Topic and HTTP is set.
 type Command struct {
 	Output  string
 	Topic   string
+	HTTP    *Request
 	Value   any    // for Output: bool, or Toggle
 	Payload string // for Topic
 	Retain  bool
+	Notify  bool // it tells a person: never twice
 	Origin  Origin
 
 	// Owed is an end that something begun before must get: the off of a pulse or
@@ -89,10 +100,21 @@ type Command struct {
 	Journal bool
 }
 
+// A Request is one HTTP call. Its result comes back to who asked by ID.
+type Request struct {
+	ID     string
+	Method string // "GET", "POST"...
+	URL    string
+	Body   string
+}
+
 // String is the command as a person would write it: "porch_light ON".
 func (c Command) String() string {
-	if c.Output != "" {
+	switch {
+	case c.Output != "":
 		return c.Output + " " + Text(c.Value)
+	case c.HTTP != nil:
+		return strings.TrimSpace(c.HTTP.Method + " " + c.HTTP.URL + " " + c.HTTP.Body)
 	}
 	if c.Payload == "" {
 		return c.Topic

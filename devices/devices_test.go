@@ -50,14 +50,73 @@ func TestSourcesThatAreWrong(t *testing.T) {
 		"p/switch:0":              "can't begin with a digit",
 		"a/b+":                    "+ stands for one whole level",
 		"a/#/b":                   "# stands for all deeper levels",
-		"a/{name}":                "captures such as {name} are not built yet",
-		"{name}":                  "captures such as {name} are not built yet",
+		"a/{name":                 "a brace stands alone",
+		"a/{Name}":                "want a capture's name made of a-z",
+		"a/{x}{y}":                "a level of a topic can hold one capture",
+		"a/{x}/{x}":               "the capture {x} is there twice",
+		"{name}":                  "want a topic with a / in it, or a name",
+		"lamp.":                   "want a topic with a / in it, or a name",
 		"a/\xff":                  "not valid UTF-8",
 		strings.Repeat("a/", 600): "at most 1024",
 	} {
 		if _, err := ParseSource(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
+	}
+}
+
+func TestCaptures(t *testing.T) {
+	for _, c := range []struct{ source, topic, values, concrete string }{
+		{"tele/{name}/LWT", "tele/plug/LWT", "plug", "tele/plug/LWT"},
+		{"tele/{name}/LWT", "tele/a/b/LWT", "-", ""},
+		{"tele/{name}/LWT", "tele//LWT", "-", ""},
+		{"z/leak_{room}:wet", "z/leak_bath", "bath", "z/leak_bath:wet"},
+		{"z/leak_{room}:wet", "z/leak_", "-", ""},
+		{"z/{room}_t", "z/hall_t", "hall", "z/hall_t"},
+		{"{a}/+/{b}/#", "x/y/z/w/v", "x z", "x/+/z/#"},
+		{"{a}/x/#", "q/x", "q", "q/x/#"},
+		{"{a}/x", "$SYS/x", "-", ""},
+	} {
+		s, err := ParseSource(c.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := NewIndex([]Source{s})
+		rs := x.Normalize(Message{Topic: c.topic, Payload: []byte(`{"wet":true}`)}, Now{})
+		got := "-"
+		if len(rs) == 1 {
+			got = strings.Join(rs[0].Captured.Values, " ")
+			if rs[0].Source != c.concrete || rs[0].Captured.Source != c.source {
+				t.Errorf("%s on %s: %s of %s", c.source, c.topic, rs[0].Source, rs[0].Captured.Source)
+			}
+		}
+		if got != c.values || x.Takes(c.topic) != (got != "-") {
+			t.Errorf("%s on %s: %q, want %q", c.source, c.topic, got, c.values)
+		}
+	}
+}
+
+// A device that invents topics fills no memory: neither with values nor with
+// counts of what was no value.
+func TestCapturesAreBounded(t *testing.T) {
+	s, _ := ParseSource("tele/{name}/LWT")
+	x := NewIndex([]Source{s})
+	var g Registry
+	for i := range 2 * MaxCaptured {
+		for _, payload := range []string{"Online", "null"} {
+			for _, r := range x.Normalize(Message{Topic: fmt.Sprintf("tele/%d/LWT", i), Payload: []byte(payload)}, Now{}) {
+				g.Apply(r)
+			}
+		}
+	}
+	if len(g.last) != MaxCaptured || len(g.bad) != MaxCaptured {
+		t.Errorf("%d values and %d counts are kept, want %d", len(g.last), len(g.bad), MaxCaptured)
+	}
+	g.Forget("tele/0/LWT")
+	r := x.Normalize(Message{Topic: "tele/new/LWT", Payload: []byte("Online")}, Now{})[0]
+	g.Apply(r)
+	if _, ok := g.Last("tele/new/LWT"); !ok {
+		t.Error("there was room again, but the new one is not known")
 	}
 }
 

@@ -14,12 +14,22 @@ import (
 // once built, so any goroutine may use it.
 type Index struct {
 	exact map[string][]named
-	wild  []named // filters with + or #
+	wild  []named // filters with + or #, or captures
 }
 
 type named struct {
 	Source
-	text string
+	text     string
+	captures []string
+}
+
+// takes reports whether the source listens to topic, and what its captures then
+// stand for.
+func (n named) takes(topic string) ([]string, bool) {
+	if len(n.captures) == 0 {
+		return nil, MatchTopic(n.Filter, topic)
+	}
+	return n.match(topic)
 }
 
 // NewIndex builds the index of sources; those that are names are left out,
@@ -28,12 +38,12 @@ func NewIndex(sources []Source) *Index {
 	x := &Index{exact: make(map[string][]named)}
 	seen := make(map[string]bool)
 	for _, s := range sources {
-		n := named{s, s.String()}
+		n := named{s, s.String(), s.Captures()}
 		if s.Filter == "" || seen[n.text] {
 			continue
 		}
 		seen[n.text] = true
-		if strings.ContainsAny(s.Filter, "+#") {
+		if len(n.captures) > 0 || strings.ContainsAny(s.Filter, "+#") {
 			x.wild = append(x.wild, n)
 		} else {
 			x.exact[s.Filter] = append(x.exact[s.Filter], n)
@@ -48,7 +58,7 @@ func (x *Index) Takes(topic string) bool {
 		return true
 	}
 	for _, n := range x.wild {
-		if MatchTopic(n.Filter, topic) {
+		if _, ok := n.takes(topic); ok {
 			return true
 		}
 	}
@@ -60,41 +70,67 @@ func (x *Index) Takes(topic string) bool {
 // updates are normal; a payload that can't be a value gives one that is Bad.
 func (x *Index) Normalize(m Message, now Now) []Reading {
 	sources := x.exact[m.Topic]
-	for _, n := range x.wild {
-		if MatchTopic(n.Filter, m.Topic) {
-			sources = append(sources[:len(sources):len(sources)], n)
-		}
-	}
-	if len(sources) == 0 {
+	if len(sources) == 0 && len(x.wild) == 0 {
 		return nil
 	}
-	readings := make([]Reading, 0, len(sources))
+	var readings []Reading
 	var doc any
 	var docErr error
 	parsed := false
-	for _, s := range sources {
-		r := Reading{Source: s.text, Topic: m.Topic, At: now, Initial: m.Initial, Origin: m.Origin}
+	whole := m // the parameter itself would be on the heap for every message
+	read := func(s named) (Reading, bool) {
+		r := Reading{Source: s.text, Topic: m.Topic, At: now, Initial: m.Initial, Origin: m.Origin, Message: &whole}
 		if len(s.Path) == 0 {
 			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
-		} else {
-			if !parsed {
-				doc, docErr = decodeJSON(m.Payload)
-				parsed = true
+			return r, true
+		}
+		if !parsed {
+			doc, docErr = decodeJSON(m.Payload)
+			parsed = true
+		}
+		if docErr != nil {
+			r.Bad = "broken JSON"
+			if len(bytes.TrimSpace(m.Payload)) == 0 {
+				r.Bad = "empty"
 			}
-			if docErr != nil {
-				r.Bad = "broken JSON"
-				if len(bytes.TrimSpace(m.Payload)) == 0 {
-					r.Bad = "empty"
-				}
-			} else if v, ok := s.Path.Lookup(doc); ok {
-				r.Value, r.Text, r.Bad = jsonValue(v)
-			} else {
-				continue
-			}
+			return r, true
+		}
+		v, ok := s.Path.Lookup(doc)
+		if ok {
+			r.Value, r.Text, r.Bad = jsonValue(v)
+		}
+		return r, ok
+	}
+	for _, s := range sources {
+		if r, ok := read(s); ok {
+			readings = append(readings, r)
+		}
+	}
+	for _, s := range x.wild {
+		values, ok := s.takes(m.Topic)
+		if !ok {
+			continue
+		}
+		r, ok := read(s)
+		if !ok {
+			continue
+		}
+		if len(s.captures) > 0 {
+			r.Source = s.With(s.captures, values).String()
+			r.Captured = &Capture{Source: s.text, Values: values}
 		}
 		readings = append(readings, r)
 	}
 	return readings
+}
+
+// JSON is the message's payload as a value: its document, or the text if it is
+// none.
+func (m *Message) JSON() any {
+	if doc, err := decodeJSON(m.Payload); err == nil {
+		return plainNumbers(doc)
+	}
+	return string(m.Payload)
 }
 
 // wholePayload is the value of a payload without a path: its JSON value if it
@@ -157,7 +193,7 @@ func plainNumbers(v any) any {
 	case json.Number:
 		f, err := v.Float64()
 		if err != nil {
-			return math.Inf(1)
+			return math.Inf(1) // which jsonValue finds and formulas refuse
 		}
 		return f
 	case map[string]any:

@@ -12,7 +12,12 @@ type Registry struct {
 	commanded map[string]*commanded // of outputs that have not reported on it yet
 	bad       map[string]bad
 	changed   map[string]bool
+	captured  map[string]map[string]bool // by the source that captures, those it stands for
 }
+
+// MaxCaptured is how many topics a source with captures may stand for; a device
+// that invents topics must not fill the memory.
+const MaxCaptured = 1000
 
 // commanded is what an output was told last, and how many reports on commands
 // are still to come: only the last of them is news.
@@ -23,6 +28,9 @@ type commanded struct {
 
 // Apply records r. A bad reading leaves the value as it was and is counted.
 func (g *Registry) Apply(r Reading) {
+	if !g.room(r) {
+		return
+	}
 	if r.Bad != "" {
 		if g.bad == nil {
 			g.bad = make(map[string]bad)
@@ -40,6 +48,29 @@ func (g *Registry) Apply(r Reading) {
 		delete(g.commanded, r.Source)
 	}
 	g.Reported(r.Source)
+}
+
+// room reports whether a reading may be kept: of each source with captures, those
+// of the first MaxCaptured that it was seen to stand for.
+func (g *Registry) room(r Reading) bool {
+	if r.Captured == nil {
+		return true
+	}
+	known := g.captured[r.Captured.Source]
+	switch {
+	case known[r.Source]:
+		return true
+	case len(known) >= MaxCaptured:
+		return false
+	case known == nil:
+		if g.captured == nil {
+			g.captured = make(map[string]map[string]bool)
+		}
+		known = make(map[string]bool)
+		g.captured[r.Captured.Source] = known
+	}
+	known[r.Source] = true
+	return true
 }
 
 // Reported notes that an output has answered a command, or will not.
@@ -118,4 +149,7 @@ func (g *Registry) Forget(source string) {
 	delete(g.changed, source)
 	delete(g.commanded, source)
 	delete(g.bad, source)
+	for _, known := range g.captured {
+		delete(known, source)
+	}
 }

@@ -15,11 +15,14 @@ import (
 //	"a/b:x.y[1].\"switch:0\""  a place in its JSON
 //	"a/+/c", "a/#"             any of these topics, as one stream
 //	"a/\"switch:0\"/b"         quotes keep a colon in a topic
-//	"pir"                      the input or output of that name
+//	"a/{name}/c", "a/leak_{n}" captures: one level, or a part of one
+//	"pir"                      what the configuration declares by that name
+//	"button.press"             a property of it
 type Source struct {
-	Name   string // of an input or output; "" for a topic
-	Filter string // the MQTT topic filter; "" for a name
-	Path   Path
+	Name     string // of an input, output, calculation...; "" for a topic
+	Property string // of the thing Name; "" for the thing itself
+	Filter   string // the MQTT topic filter, captures as written; "" for a name
+	Path     Path
 }
 
 // A Path leads to a place in a JSON document. Each step is a string (a key of
@@ -37,15 +40,16 @@ func ParseSource(text string) (Source, error) {
 		return Source{}, err
 	}
 	if !hasPath && !strings.Contains(topic, "/") && topic == text {
-		if strings.ContainsAny(topic, "{}") {
-			return Source{}, errCapture
-		}
-		if !isName(topic) {
+		name, property, has := strings.Cut(topic, ".")
+		if !isName(name) || has && property == "" || !isProperty(property) {
 			return Source{}, fmt.Errorf("want a topic with a / in it, or a name made of a-z, 0-9 and _")
 		}
-		return Source{Name: topic}, nil
+		return Source{Name: name, Property: property}, nil
 	}
-	if err := CheckFilter(topic); err != nil {
+	if err := checkCaptures(topic); err != nil {
+		return Source{}, err
+	}
+	if err := CheckFilter(plain(topic)); err != nil {
 		return Source{}, err
 	}
 	s := Source{Filter: topic}
@@ -56,8 +60,6 @@ func ParseSource(text string) (Source, error) {
 	}
 	return s, nil
 }
-
-var errCapture = errors.New("captures such as {name} are not built yet: write one rule a topic, or use + for any")
 
 // cutTopic splits at the first colon outside quotes and takes the quotes away.
 func cutTopic(text string) (topic, path string, found bool, err error) {
@@ -145,6 +147,15 @@ func isKeyByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '$' || c >= 0x80
 }
 
+func isProperty(text string) bool {
+	for _, c := range []byte(text) {
+		if c == '.' || !isKeyByte(c) {
+			return false
+		}
+	}
+	return true
+}
+
 func isName(text string) bool {
 	for i, c := range []byte(text) {
 		if !(c >= 'a' && c <= 'z' || c == '_' && i > 0 || c >= '0' && c <= '9' && i > 0) {
@@ -157,7 +168,10 @@ func isName(text string) bool {
 // String is the source in its one canonical form; two sources are the same
 // if their strings are.
 func (s Source) String() string {
-	if s.Name != "" {
+	switch {
+	case s.Property != "":
+		return s.Name + "." + s.Property
+	case s.Name != "":
 		return s.Name
 	}
 	topic := s.Filter
@@ -257,7 +271,7 @@ func checkTopicText(topic string) error {
 	case !utf8.ValidString(topic) || strings.ContainsRune(topic, 0):
 		return errors.New("the topic is not valid UTF-8 text")
 	case strings.ContainsAny(topic, "{}"):
-		return errCapture
+		return errors.New("a capture such as {name} belongs into a source: here want a topic without braces")
 	}
 	return nil
 }

@@ -10,17 +10,19 @@ import (
 // The arrows of the house: what each folder may import of the others. The page
 // of the design draws them; here they hold.
 var arrows = map[string][]string{
-	"hearth/store":      {},
-	"hearth/config":     {},
-	"hearth/devices":    {},
-	"hearth/broker":     {"hearth/config", "hearth/store"},
-	"hearth/rules":      {"hearth/config", "hearth/devices"},
-	"hearth/gpio":       {"hearth/config", "hearth/devices", "hearth/store"},
-	"hearth/web":        {"hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/hub":        {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/store", "hearth/web"},
-	"hearth/bench":      {}, // of tests alone, as is the next
-	"hearth/test":       {},
-	"hearth/cmd/hearth": {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub"},
+	"hearth/store":          {},
+	"hearth/config":         {},
+	"hearth/devices":        {},
+	"hearth/broker":         {"hearth/config", "hearth/store"},
+	"hearth/rules":          {"hearth/config", "hearth/devices", "hearth/rules/calendar", "hearth/rules/formula"},
+	"hearth/rules/calendar": {"hearth/config"},
+	"hearth/rules/formula":  {"hearth/config"},
+	"hearth/gpio":           {"hearth/config", "hearth/devices", "hearth/store"},
+	"hearth/web":            {"hearth/config", "hearth/devices", "hearth/rules"},
+	"hearth/hub":            {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/store", "hearth/web"},
+	"hearth/bench":          {}, // of tests alone, as is the next
+	"hearth/test":           {},
+	"hearth/cmd/hearth":     {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub"},
 }
 
 // A library that a folder hides is imported by that folder alone.
@@ -31,6 +33,8 @@ var hidden = map[string]string{
 	"periph.io/":                    "hearth/gpio",
 	"github.com/BurntSushi/":        "hearth/config",
 	"github.com/pelletier/":         "hearth/config",
+	"github.com/expr-lang/":         "hearth/rules/formula",
+	"github.com/robfig/cron/":       "hearth/rules/calendar",
 	"github.com/alecthomas/kong":    "hearth/cmd/hearth",
 	"github.com/coreos/go-systemd/": "hearth/cmd/hearth",
 }

@@ -308,6 +308,10 @@ func (c *compiler) source(text string, at config.Place) string {
 		at.Mistake("%v", err)
 		return ""
 	}
+	if len(s.Captures()) > 0 || s.Property != "" {
+		at.Mistake("captures such as {name} and properties are not built yet: write one rule a topic, or use + for any")
+		return ""
+	}
 	if s.Name != "" && !slices.Contains(c.house.names(), s.Name) {
 		c.unknown("input or output", s.Name, c.house.names(), at, `; a topic of one level needs quotes inside, '"`+s.Name+`"'`)
 		return ""
