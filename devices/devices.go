@@ -46,6 +46,14 @@ func (o Origin) Then(rule string) Origin {
 	return Origin{Rules: append(rules, rule), By: o.By}
 }
 
+// Last is the rule nearest to what it caused; "" if none did.
+func (o Origin) Last() string {
+	if len(o.Rules) == 0 {
+		return ""
+	}
+	return o.Rules[len(o.Rules)-1]
+}
+
 // Hops is how many rules stand between the outside and this.
 func (o Origin) Hops() int { return len(o.Rules) }
 
@@ -69,6 +77,11 @@ type Reading struct {
 	Initial bool // found at start; may end something, never begin it
 	Origin  Origin
 
+	// Restored says that At is of the hub's last life, of which only the wall
+	// clock's moment means something.
+	Restored bool
+
+	Old      any      // of the registry's: the value before this one
 	Message  *Message // the whole of which it is a part; nil for what is no message
 	Captured *Capture // what {name}s of the source stood for; nil if it has none
 }
@@ -88,7 +101,9 @@ type Command struct {
 	Value   any    // for Output: bool, or Toggle
 	Payload string // for Topic
 	Retain  bool
+	QoS     byte
 	Notify  bool // it tells a person: never twice
+	Secret  bool // what is sent holds a secret, so String does not show it
 	Origin  Origin
 
 	// Owed is an end that something begun before must get: the off of a pulse or
@@ -113,6 +128,10 @@ func (c Command) String() string {
 	switch {
 	case c.Output != "":
 		return c.Output + " " + Text(c.Value)
+	case c.HTTP != nil && c.Secret:
+		return c.HTTP.Method + " ***"
+	case c.Secret:
+		return c.Topic + " ***"
 	case c.HTTP != nil:
 		return strings.TrimSpace(c.HTTP.Method + " " + c.HTTP.URL + " " + c.HTTP.Body)
 	}

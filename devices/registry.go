@@ -42,6 +42,9 @@ func (g *Registry) Apply(r Reading) {
 	if g.last == nil {
 		g.last, g.changed = make(map[string]Reading), make(map[string]bool)
 	}
+	if last, ok := g.last[r.Source]; ok {
+		r.Old = last.Value
+	}
 	g.last[r.Source] = r
 	g.changed[r.Source] = true
 	if r.Initial { // taken anew: what was told before is past

@@ -12,6 +12,7 @@ import (
 	"hearth/devices"
 	"hearth/gpio"
 	"hearth/rules"
+	"hearth/rules/calendar"
 	"hearth/web"
 )
 
@@ -22,7 +23,9 @@ type Config struct {
 	Broker broker.Config `toml:"broker"`
 	Web    web.Config    `toml:"web"`
 	Pins                 // [output.x] and [input.x]
-	Logic                // [link.x] and [rule.x]
+	Logic                // [link.x], [rule.x] and what else decides
+
+	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 
 	path string
 }
@@ -36,10 +39,12 @@ type (
 
 // Settings are the hub's own.
 type Settings struct {
-	Name     string `toml:"name" eg:"\"home\""`              // what the page is headed with; default "home"
-	Data     string `toml:"data" eg:"\"hearth-data\""`       // folder of all that is kept, relative to the file; default see DataDir
-	Timezone string `toml:"timezone" eg:"\"Europe/Berlin\""` // default: the machine's
-	Clock    string `toml:"clock" enum:"auto,trust"`         // auto (default): times of day wait until a time service has set the clock; trust: it is right from the start
+	Name      string   `toml:"name" eg:"\"home\""`              // what the page is headed with; default "home"
+	Data      string   `toml:"data" eg:"\"hearth-data\""`       // folder of all that is kept, relative to the file; default see DataDir
+	Timezone  string   `toml:"timezone" eg:"\"Europe/Berlin\""` // default: the machine's
+	Latitude  *float64 `toml:"latitude" min:"-90" max:"90"`     // degrees north, for sunrise and sunset
+	Longitude *float64 `toml:"longitude" min:"-180" max:"180"`  // degrees east
+	Clock     string   `toml:"clock" enum:"auto,trust"`         // auto (default): times of day wait until a time service has set the clock; trust: it is right from the start
 }
 
 // Check looks up the time zone.
@@ -77,7 +82,21 @@ func (c *Config) check(doc *config.Doc) {
 }
 
 func (c *Config) house() rules.House {
-	return rules.House{Outputs: c.Output.Names(), Inputs: c.Input.Names()}
+	house := rules.House{
+		Outputs: c.Output.Names(),
+		Inputs:  c.Input.Names(),
+		Zone:    c.zone(),
+		Secret:  func(name string) (string, bool) { s, ok := c.Secret[name]; return s, ok },
+	}
+	for _, in := range c.Input {
+		if in.Value.Gestures() != nil {
+			house.Presses = append(house.Presses, in.Name)
+		}
+	}
+	if lat, long := c.Hub.Latitude, c.Hub.Longitude; lat != nil && long != nil {
+		house.Place = calendar.Place{Latitude: *lat, Longitude: *long, Known: true}
+	}
+	return house
 }
 
 // DataDir is the folder of all that is kept: as configured, relative to the

@@ -19,7 +19,7 @@ var arrows = map[string][]string{
 	"hearth/rules/formula":  {"hearth/config"},
 	"hearth/gpio":           {"hearth/config", "hearth/devices", "hearth/store"},
 	"hearth/web":            {"hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/hub":            {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/store", "hearth/web"},
+	"hearth/hub":            {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/web"},
 	"hearth/bench":          {}, // of tests alone, as is the next
 	"hearth/test":           {},
 	"hearth/cmd/hearth":     {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub"},

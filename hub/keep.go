@@ -85,7 +85,7 @@ func (h *Hub) restore() {
 			h.store.Put(store.Record{Kind: store.Reading, Key: source}, keepReadingsAfter, nil)
 			continue
 		}
-		h.registry.Apply(devices.Reading{Source: source, Topic: k.Topic, Value: k.Value, Text: k.Text, Initial: true,
+		h.registry.Apply(devices.Reading{Source: source, Topic: k.Topic, Value: k.Value, Text: k.Text, Initial: true, Restored: true,
 			At: devices.Now{Wall: k.Wall, Known: k.Known}})
 	}
 	h.registry.Changes() // these are kept already
@@ -113,6 +113,8 @@ func (h *Hub) restore() {
 			h.inbox.always(h.item(known, m, true))
 		}
 	}
+	// Behind all that is found, pins included.
+	h.inbox.always(&item{control: func() { h.obey(h.engine.Start(h.now())) }})
 }
 
 // named is every source that the rules name.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"hearth/config"
-	"hearth/devices"
 	"hearth/rules"
 )
 
@@ -112,10 +111,7 @@ func (h *Hub) swap(cfg *Config) {
 			}
 		}
 	}
-	for _, r := range h.registry.All() {
-		r.At, r.Origin = now, devices.Origin{}
-		h.obey(h.engine.Found(r))
-	}
+	h.obey(h.engine.Reload(now))
 	h.reloadTrouble = ""
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),

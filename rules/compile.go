@@ -2,220 +2,687 @@ package rules
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"hearth/config"
 	"hearth/devices"
+	"hearth/rules/calendar"
+	"hearth/rules/formula"
 )
 
-// A rule is a link or rule made ready to run, and where it stands.
-type rule struct {
-	name       string // "rule.heater"
-	hash       string // of its definition: the same text keeps its timers
-	enabled    bool
-	mode       string
-	triggers   []*trigger
-	conditions []condition
-	actions    []action
-	hasOff     bool
-
-	kept bool // its state was taken over by Restore
-	runs []*run
+// House is what rules need to know of the house besides their own text.
+type House struct {
+	Outputs []string
+	Inputs  []string
+	Presses []string       // the inputs that make gestures: "button.press"
+	Zone    *time.Location // nil is UTC
+	Place   calendar.Place
+	Seed    uint64                           // of what is random
+	Secret  func(name string) (string, bool) // nil: there are none
 }
 
-// ends reports whether the rule's firing is an episode.
-func (r *rule) ends() bool {
-	return r.hasOff || slices.ContainsFunc(r.triggers, func(t *trigger) bool { return !t.implicit })
-}
-
-// A trigger and its state.
-type trigger struct {
-	text       string // "zigbee2mqtt/hall:occupancy is true"
-	source     string
-	event      bool
-	anyMessage bool // an event without test or path: invalid payloads count too
-	test       Test
-	carries    string // of a link: only readings of this type
-	changed    bool
-	hold       time.Duration
-	minOn      time.Duration
-	retained   bool
-	untils     []*until
-	implicit   bool // untils holds only the test turned round
-
-	seen     bool    // some reading has set the truth, whichever way
-	truth    bool    // the latch
-	began    bool    // an episode is on
-	again    bool    // it was on before the restart, and has not been resumed
-	last     *string // the last reading, where changed asks for it
-	pending  *timer  // the truth rose and waits for hold
-	earliest *timer  // min_on is not over
-}
-
-// An until and its state.
-type until struct {
-	source     string
-	event      bool
-	anyMessage bool // as of a trigger
-	test       Test
-	negate     bool
-	hold       time.Duration
-	since      *timer // it holds and waits for hold
-}
-
-// check looks whether in ends the episode; not valid if it says nothing.
-func (u *until) check(in devices.Reading) (over, valid bool) {
-	switch {
-	case u.event && in.Initial:
-		return false, false
-	case u.event && u.test.empty():
-		return in.Bad == "" || u.anyMessage, true
+func (h House) zone() *time.Location {
+	if h.Zone == nil {
+		return time.UTC
 	}
-	pass, valid := u.test.check(in)
-	return valid && pass != u.negate, valid
+	return h.Zone
 }
 
-func (u *until) holds(in devices.Reading) bool {
-	over, valid := u.check(in)
-	return over && valid
+// messageNames are those that an expression of a rule sees of what set it off.
+var messageNames = map[string]formula.Type{
+	"value": formula.Any, "old": formula.Any, "msg": formula.Any, "topic": formula.Text,
+	"trigger": formula.Text, "n": formula.Number, "timed_out": formula.Boolean,
 }
 
-// ends reports whether a reading of the trigger's own source already ends it.
-func (t *trigger) ends(in devices.Reading) bool {
-	return slices.ContainsFunc(t.untils, func(u *until) bool {
-		return u.source == t.source && !u.event && u.hold == 0 && u.holds(in)
-	})
+// A compiler turns the configuration into an engine and reports every mistake at
+// its place.
+type compiler struct {
+	*Engine
+	cfg   Config
+	root  config.Place
+	names map[string]formula.Type // what has a value: "pir", "today"
+	kinds map[string]string       // of what has a name: "an input"
+	ruled []string                // the names of rules
+	wants map[string]bool         // rules that something looks at
 }
 
-// over reports whether a reading that would fire a trigger without a truth is
-// one of its ends.
-func (t *trigger) over(in devices.Reading) bool {
-	return slices.ContainsFunc(t.untils, func(u *until) bool {
-		return u.source == in.Source && u.hold == 0 && !u.test.empty() && u.holds(in)
-	})
+func newCompiler(e *Engine, cfg Config, root config.Place) *compiler {
+	return &compiler{Engine: e, cfg: cfg, root: root,
+		names: make(map[string]formula.Type), kinds: make(map[string]string), wants: make(map[string]bool)}
 }
 
-// A condition is one test of the world, made ready.
-type condition struct {
-	source string // of a state condition
-	test   Test
-	time   Window
-	days   Days
-	any    []condition
-	all    []condition
-	not    *condition
+// declare gathers all names, so that everything can refer to what stands further
+// down.
+func (c *compiler) declare() {
+	name := func(kind, name string, t formula.Type, at config.Place) {
+		_, message := messageNames[name]
+		switch other, taken := c.kinds[name]; {
+		case taken && other == "an output" && kind == "an input": // the pins say so themselves
+		case taken:
+			at.Mistake("%s has this name already; inputs, outputs, devices, calcs, variables and machines share their names", other)
+		case message || name == "readings" || name == "members" || name == "item" || name == "rule":
+			at.Mistake("%s means something in expressions: want another name", name)
+		case formula.Reserved(name):
+			at.Mistake("%s is a word or a function of expressions: want another name", name)
+		}
+		c.kinds[name] = kind
+		c.names[name] = t
+	}
+	for _, n := range c.house.Outputs {
+		name("an output", n, formula.Boolean, c.root.Key("output").Key(n))
+	}
+	for _, n := range c.house.Inputs {
+		name("an input", n, formula.Boolean, c.root.Key("input").Key(n))
+	}
+	for _, d := range c.cfg.Device {
+		at := c.root.Key("device").Key(d.Name)
+		name("a device", d.Name, formula.Any, at)
+		c.devices[d.Name] = newDevice(d.Name, d.Value)
+		if d.Value.ID == "" {
+			c.devices[d.Name].id = d.Name
+		}
+	}
+	for _, x := range c.cfg.Calc {
+		name("a calc", x.Name, formula.Any, c.root.Key("calc").Key(x.Name))
+	}
+	for _, v := range c.cfg.Variable {
+		at := c.root.Key("variable").Key(v.Name)
+		name("a variable", v.Name, formula.Any, at)
+		c.variable(v.Name, v.Value, at)
+	}
+	for _, m := range c.cfg.Machine {
+		for _, entry := range m.Value.Entries {
+			name("a machine", machineName(m.Name, entry.Params), formula.Text, c.root.Key("machine").Key(m.Name))
+		}
+	}
+	for _, r := range c.cfg.Rule {
+		c.ruled = append(c.ruled, r.Name)
+	}
+}
+
+// finish is what can be said only of the whole.
+func (c *compiler) finish() {
+	for _, r := range c.rules {
+		r.watched = c.wants[baseName(r.name)]
+	}
+}
+
+// baseName is the name of a rule as it is written: "lamps" of "rule.lamps[kitchen]".
+func baseName(name string) string {
+	name = name[strings.IndexByte(name, '.')+1:]
+	name, _, _ = strings.Cut(name, "[")
+	return name
+}
+
+// source reads the text of a source and says it in its one form; "" after a
+// mistake.
+func (c *compiler) source(text string, at config.Place) string {
+	s, err := c.parseSource(text)
+	if err != nil {
+		at.Mistake("%v", err)
+		return ""
+	}
+	if doubt := devices.TopicDoubt(s.Filter); doubt != "" {
+		at.Warn("%s", doubt)
+	}
+	return c.use(s)
+}
+
+func (c *compiler) use(s devices.Source) string {
+	text := s.String()
+	c.sources[text] = s
+	return text
+}
+
+// parseSource reads the text of a source, in which a device's property becomes
+// the place where it is reported.
+func (c *compiler) parseSource(text string) (devices.Source, error) {
+	s, err := devices.ParseSource(text)
+	if err != nil || s.Name == "" {
+		return s, err
+	}
+	if s.Name == "rule" {
+		if !slices.Contains(c.ruled, s.Property) {
+			return s, errors.New(c.unknown("rule", s.Property, c.ruled, ""))
+		}
+		c.wants[s.Property] = true
+		return s, nil
+	}
+	if d := c.devices[s.Name]; d != nil {
+		return d.source(s.Property), nil
+	}
+	kind, ok := c.kinds[s.Name]
+	switch {
+	case !ok:
+		return s, errors.New(c.unknown("input, output, device, calc, variable or machine", s.Name, c.all(),
+			`; a topic of one level needs quotes inside, '"`+s.Name+`"'`))
+	case s.Property == "press" && kind == "an input":
+		if !slices.Contains(c.house.Presses, s.Name) {
+			return s, fmt.Errorf("%s makes no presses: give the input double or hold, such as double = \"400ms\"", s.Name)
+		}
+	case s.Property != "":
+		return s, fmt.Errorf("%s is %s and has no property %s", s.Name, kind, s.Property)
+	}
+	return s, nil
+}
+
+func (c *compiler) all() []string { return slices.Sorted(maps.Keys(c.kinds)) }
+
+func (c *compiler) unknown(kind, name string, known []string, hint string) string {
+	near, ok := config.Nearest(name, known)
+	switch {
+	case ok:
+		return fmt.Sprintf("no %s has this name, did you mean %q?", kind, near)
+	case len(known) == 0:
+		return fmt.Sprintf("no %s has this name, for none is declared%s", kind, hint)
+	}
+	return fmt.Sprintf("no %s has this name; there are %s%s", kind, strings.Join(known, ", "), hint)
+}
+
+// named is an output, variable or property of a device that can be told
+// something; else it says what is wrong.
+func (c *compiler) named(name string) (t target, wrong string) {
+	t.text = name
+	if strings.Contains(name, "/") {
+		return t, "want the name of an output, a device or a variable; to send to a topic use publish"
+	}
+	base, property, _ := strings.Cut(name, ".")
+	kind := c.kinds[base]
+	switch {
+	case kind == "an output" && property == "":
+		t.output = base
+	case kind == "a variable" && property == "":
+		t.variable = base
+	case kind == "a device":
+		t.device, t.property = c.devices[base], property
+		if property == "" {
+			t.property = t.device.main
+		}
+	case kind == "":
+		var can []string
+		for n, k := range c.kinds {
+			if k == "an output" || k == "a variable" || k == "a device" {
+				can = append(can, n)
+			}
+		}
+		slices.Sort(can)
+		return t, c.unknown("output, device or variable", name, can, "")
+	case property != "":
+		return t, fmt.Sprintf("%s is %s and has no property %s", base, kind, property)
+	default:
+		return t, fmt.Sprintf("%s is %s; want the name of an output, a device or a variable", base, kind)
+	}
+	return t, ""
+}
+
+// topic checks a topic that something is published to.
+func (c *compiler) topic(text string, at config.Place) {
+	if err := devices.CheckTopic(text); err != nil {
+		at.Mistake("%v", err)
+		return
+	}
+	if strings.HasPrefix(text, "hearth/") && !strings.HasSuffix(text, "/set") {
+		at.Mistake("%s is what the hub itself reports; to switch an output publish hearth/<name>/set, or use set", text)
+	}
+	if doubt := devices.TopicDoubt(text); doubt != "" {
+		at.Warn("%s", doubt)
+	}
+}
+
+func (c *compiler) ruleName(name string, at config.Place) string {
+	if !slices.Contains(c.ruled, name) {
+		at.Mistake("%s", c.unknown("rule", name, c.ruled, ""))
+	}
+	return name
+}
+
+// notifier is the [notify.x] of that name, or the only one.
+func (c *compiler) notifier(via string, at config.Place) (*Notify, bool) {
+	if via != "" {
+		n, ok := c.cfg.Notify.Get(via)
+		if !ok {
+			at.Key("via").Mistake("%s", c.unknown("[notify.x]", via, c.cfg.Notify.Names(), ""))
+			return nil, false
+		}
+		return n, n.Retain
+	}
+	switch len(c.cfg.Notify) {
+	case 0:
+		at.Key("notify").Mistake(`there is no way to tell anybody: declare one, such as [notify.phone] with topic = "notify/phone"`)
+		return nil, false
+	case 1:
+		return &c.cfg.Notify[0].Value, c.cfg.Notify[0].Value.Retain
+	}
+	at.Mistake("there are several ways to tell somebody: add via = one of %s", strings.Join(c.cfg.Notify.Names(), ", "))
+	return nil, false
+}
+
+// Check says what a notify lacks.
+func (n Notify) Check(at config.Place) {
+	switch {
+	case (n.Topic == "") == (n.URL == ""):
+		at.Mistake(`want one of topic = "notify/phone" and url = "https://..."`)
+	case n.Topic != "":
+		if err := devices.CheckTopic(n.Topic); err != nil {
+			at.Key("topic").Mistake("%v", err)
+		}
+	case !strings.HasPrefix(n.URL, "http://") && !strings.HasPrefix(n.URL, "https://"):
+		at.Key("url").Mistake(`want an address such as "https://ntfy.sh/my_house"`)
+	}
+}
+
+// scope is what the expressions of a rule may name.
+func (c *compiler) scope(captures []string, params map[string]any) formula.Scope {
+	names := maps.Clone(c.names)
+	maps.Copy(names, messageNames)
+	for _, n := range captures {
+		names[n] = formula.Text
+	}
+	s := formula.Scope{Names: names, Property: c.property, Source: c.formulaSource}
+	if c.house.Secret != nil {
+		s.Secret = func(name string) bool { _, ok := c.house.Secret(name); return ok }
+	}
+	return c.withParams(s, params)
+}
+
+func (c *compiler) withParams(s formula.Scope, params map[string]any) formula.Scope {
+	if len(params) > 0 {
+		s.Names = maps.Clone(s.Names)
+	}
+	for k, v := range params {
+		switch v.(type) {
+		case float64:
+			s.Names[k] = formula.Number
+		case bool:
+			s.Names[k] = formula.Boolean
+		default:
+			s.Names[k] = formula.Text
+		}
+	}
+	return s
+}
+
+// property is the type of device.property in an expression.
+func (c *compiler) property(name, property string) (formula.Type, bool) {
+	if d := c.devices[name]; d != nil {
+		c.use(d.source(property))
+		return formula.Any, true
+	}
+	return formula.Any, false
+}
+
+func (c *compiler) formulaSource(text string) (string, error) {
+	s, err := c.parseSource(text)
+	if err != nil {
+		return "", err
+	}
+	return c.use(s), nil
+}
+
+// wrong reports an error of a formula at its character.
+func (c *compiler) wrong(err error, text string, at config.Place) {
+	var e *formula.Error
+	if !errors.As(err, &e) {
+		at.Mistake("%v", err)
+		return
+	}
+	at.At(e.Offset).Mistake("%s", e.Text)
+}
+
+// refers makes sure that what a formula looks at is known of: the names of the
+// house come as readings of their own.
+func (c *compiler) refers(f interface{ Names() []string }) {
+	for _, n := range f.Names() {
+		if kind, ok := c.kinds[n]; ok {
+			if d := c.devices[n]; kind == "a device" && d != nil {
+				c.use(d.source(""))
+			} else {
+				c.use(devices.Source{Name: n})
+			}
+		}
+	}
 }
 
 func (c *compiler) link(name string, l Link, at config.Place) *rule {
-	r := &rule{name: "link." + name, hash: hash(l), enabled: l.Enabled == nil || *l.Enabled, mode: "single"}
+	r := &rule{name: "link." + name, enabled: l.Enabled == nil || *l.Enabled, mode: "parallel", max: MaxInstances}
 	kind := l.Type
 	if kind == "" {
 		kind = "boolean"
 	}
 	source := c.source(l.From, at.Key("from"))
-	output, topic := c.target(l.To, at.Key("to"))
-	if output != "" && kind != "boolean" {
+	r.captures = c.sources[source].Captures()
+	b := &builder{compiler: c, r: r, scope: c.scope(r.captures, nil)}
+	to := b.carryLink(l.To, at.Key("to"))
+	topic := to.plain != "" || to.topic != nil
+	if to.output != "" && kind != "boolean" {
 		at.Key("type").Mistake("an output takes only booleans: want \"boolean\", or a topic in to")
 	}
-	if output != "" && l.Retain {
+	if !topic && l.Retain {
 		at.Key("retain").Mistake("an output has no retained commands: retain is for a topic in to")
 	}
 	if l.Invert && kind != "boolean" && kind != "number" {
 		at.Key("invert").Mistake("only booleans and numbers can be inverted, not %s", kind)
 	}
-	if output != "" && output == source {
-		at.Key("to").Mistake("the link goes from %s to itself", output)
+	if to.output != "" && to.output == source {
+		at.Key("to").Mistake("the link goes from %s to itself", to.output)
 	}
-	r.triggers = []*trigger{{text: source, source: source, carries: kind, changed: l.Changed, implicit: true}}
-	r.actions = []action{{kind: carry, output: output, topic: topic, retain: l.Retain, invert: l.Invert, carries: kind}}
+	t := &trigger{text: source, source: source, carries: kind, changed: l.Changed, retained: l.Retained, implicit: true,
+		pathed: len(c.sources[source].Path) > 0}
+	t.level.source = source
+	r.triggers = []*trigger{t}
+	b.put(instr{op: opSend, off: -1, target: to, retain: l.Retain, on: value{kind: carry, invert: l.Invert}})
+	b.put(instr{op: opEnd})
+	r.hash = hash(version, l, source, c.deviceHash(to))
 	return r
 }
 
-func (c *compiler) rule(name string, cfg Rule, at config.Place) *rule {
-	r := &rule{name: "rule." + name, hash: hash(cfg), enabled: cfg.Enabled == nil || *cfg.Enabled, mode: cfg.Mode}
-	for i, a := range cfg.Action {
-		r.actions = append(r.actions, c.action(a, at.Key("action").Index(i))...)
-		r.hasOff = r.hasOff || a.Off != nil && a.Pulse == ""
+// deviceHash is what of a target is not in the rule's own text.
+func (c *compiler) deviceHash(t target) string {
+	if t.device == nil {
+		return ""
+	}
+	return fmt.Sprint(t.device.via, t.device.id, t.property)
+}
+
+// captures are the {names} in the sources of triggers.
+func (c *compiler) captures(triggers []*trigger) []string {
+	var names []string
+	for _, t := range triggers {
+		for _, n := range c.sources[t.source].Captures() {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+// version is of the shape of programs: what was kept by another is not taken up.
+const version = 1
+
+func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *rule {
+	cfg := entry.Body
+	r := &rule{name: "rule." + name + suffix(entry.Params), enabled: cfg.Enabled == nil || *cfg.Enabled, mode: cfg.Mode, max: cfg.Max,
+		params: entry.Params, times: cfg.Times, cooldown: time.Duration(cfg.Cooldown.For), daily: cfg.Cooldown.Day, catchUp: cfg.CatchUp}
+	if c.byName[r.name] != nil {
+		at.Key("each").Mistake("two items are the same, %s", suffix(entry.Params))
+	}
+	if r.max == 0 {
+		r.max = 10
+	} else if cfg.Mode != "queued" && cfg.Mode != "parallel" {
+		at.Key("max").Mistake(`max is for mode = "queued" and mode = "parallel"`)
+	}
+	if r.mode == "" {
+		r.mode = "single"
 	}
 	for i, t := range cfg.Trigger {
 		place := at.Key("trigger").Index(i)
 		compiled := c.trigger(t, place)
+		compiled.index = i
+		if compiled.id == "" {
+			compiled.id = fmt.Sprint(i + 1)
+		}
 		r.triggers = append(r.triggers, compiled)
-		if r.hasOff && len(compiled.untils) == 0 {
-			place.Mistake("this trigger has no end, so off would never be sent: give it an until")
+	}
+	if len(cfg.Trigger) == 0 && at.Key("trigger").Given() {
+		at.Key("trigger").Mistake(`want at least one trigger, such as { state = "pir", is = true }`)
+	}
+	if len(cfg.Trigger) > maxTriggers {
+		at.Key("trigger").Mistake("want at most %d triggers", maxTriggers)
+	}
+	r.captures = c.captures(r.triggers)
+	for n := range entry.Params {
+		if slices.Contains(r.captures, n) {
+			at.Key("each").Mistake("{%s} is also captured by a trigger's topic", n)
 		}
 	}
-	for i, t := range r.triggers {
-		if t.minOn > 0 && !r.ends() {
-			at.Key("trigger").Index(i).Key("min_on").Mistake("min_on delays an end, and this rule has none: give it an until, or off values")
-		}
+	b := &builder{compiler: c, r: r, scope: c.scope(r.captures, entry.Params), params: entry.Params}
+	r.conditions = b.conditionsIn(cfg.Condition, at.Key("condition"), b.scope)
+	action, choose := len(cfg.Action) > 0 || at.Key("action").Given(), len(cfg.Choose) > 0 || at.Key("choose").Given()
+	switch {
+	case action && choose:
+		at.Key("choose").Mistake("a rule has an action or a choose, not both; an action can be { choose = [...] }")
+	case action:
+		b.actions(cfg.Action, at.Key("action"))
+	case choose:
+		b.choose(cfg.Choose, at.Key("choose"))
+	default:
+		at.Mistake(`this rule does nothing: want action = { set = "porch_light", to = true }, or choose`)
 	}
-	if cfg.Condition != nil {
-		for i, cond := range cfg.Condition {
-			r.conditions = append(r.conditions, c.condition(cond, at.Key("condition").Index(i))...)
-		}
+	b.put(instr{op: opEnd})
+	if len(cfg.Done) > 0 {
+		b.done = true
+		r.done = b.here()
+		b.actions(cfg.Done, at.Key("done"))
+		b.put(instr{op: opEnd})
 	}
+	for _, gap := range cfg.Repeat {
+		r.repeat = append(r.repeat, time.Duration(gap.Duration))
+	}
+	if r.times > 0 && len(r.repeat) == 0 {
+		at.Key("times").Mistake(`times counts the runs of repeat: add repeat = "5m"`)
+	}
+	c.checkEnds(r, at)
+	var extra []string
+	for n := range c.devices {
+		extra = append(extra, c.devices[n].String())
+	}
+	slices.Sort(extra)
+	r.hash = hash(version, cfg, entry.Params, extra)
 	return r
+}
+
+const maxTriggers = 64
+
+// checkEnds looks whether what needs an end has one.
+func (c *compiler) checkEnds(r *rule, at config.Place) {
+	for i, t := range r.triggers {
+		place := at.Key("trigger").Index(i)
+		if t.minOn > 0 && !r.ends() {
+			place.Key("min_on").Mistake("min_on delays an end, and this rule has none: give it an until, or off values")
+		}
+		if len(t.untils) > 0 {
+			continue
+		}
+		switch {
+		case r.hasOff:
+			place.Mistake("this trigger has no end, so off would never be sent: give it an until")
+		case r.done > 0:
+			place.Mistake("this trigger has no end, so done would never run: give it an until")
+		case len(r.repeat) > 0:
+			place.Mistake("this trigger has no end, so repeat would go on for ever: give it an until")
+		}
+	}
+	if r.catchUp != "" && !slices.ContainsFunc(r.triggers, func(t *trigger) bool { return t.schedule != nil }) {
+		at.Key("catch_up").Mistake("catch_up is for triggers at times of day: time, every, cron and sun")
+	}
 }
 
 func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 	t := &trigger{
-		test:     cfg.Test,
 		changed:  cfg.Changed,
 		hold:     time.Duration(cfg.For),
 		minOn:    time.Duration(cfg.MinOn),
 		retained: cfg.Retained,
+		from:     cfg.From,
+		id:       cfg.ID,
+		random:   time.Duration(cfg.Random),
+		start:    cfg.Start,
 	}
-	switch {
-	case cfg.State != "" && cfg.Event != "":
-		at.Key("event").Mistake("a trigger has one source: state or event, not both")
-	case cfg.State != "":
-		t.source = c.source(cfg.State, at.Key("state"))
-		if strings.HasSuffix(t.source, "/set") {
+	t.test = cfg.Test
+	var kinds []string
+	for _, k := range []struct {
+		key   string
+		given bool
+	}{
+		{"state", cfg.State != ""}, {"event", cfg.Event != ""}, {"time", len(cfg.Time) > 0}, {"every", cfg.Every != 0}, {"cron", cfg.Cron != ""},
+		{"sun", cfg.Sun != nil}, {"webhook", cfg.Webhook != ""}, {"start", cfg.Start},
+	} {
+		if k.given || at.Key(k.key).Given() { // the second where the value was refused
+			kinds = append(kinds, k.key)
+		}
+	}
+	if len(kinds) != 1 {
+		at.Mistake(`a trigger has exactly one of state, event, time, every, cron, sun, webhook and start, and this has %s: want for example state = "topic:path"`,
+			[]string{"none", strings.Join(kinds, " and ")}[min(len(kinds), 1)])
+		return t
+	}
+	kind := kinds[0]
+	timed := kind == "time" || kind == "every" || kind == "cron" || kind == "sun"
+	for _, only := range []struct {
+		key, of string
+		ok      bool
+	}{
+		{"is", "state and event", kind == "state" || kind == "event" || kind == "webhook"},
+		{"above", "state and event", kind == "state" || kind == "event"},
+		{"below", "state and event", kind == "state" || kind == "event"},
+		{"at_least", "state and event", kind == "state" || kind == "event"},
+		{"at_most", "state and event", kind == "state" || kind == "event"},
+		{"silent", "state", kind == "state"},
+		{"from", "state", kind == "state"},
+		{"changed", "state", kind == "state"},
+		{"for", "state", kind == "state"},
+		{"retained", "state", kind == "state"},
+		{"distinct", "state and event", kind == "state" || kind == "event"},
+		{"days", "time, every, cron and sun", timed},
+		{"random", "time, every, cron and sun", timed},
+		{"elevation", "sun", kind == "sun"},
+	} {
+		if at.Key(only.key).Given() && !only.ok {
+			at.Key(only.key).Mistake("%s belongs to %s, not to %s", only.key, only.of, kind)
+		}
+	}
+	switch kind {
+	case "state":
+		t.level.source = c.source(cfg.State, at.Key("state"))
+		if strings.HasSuffix(t.level.source, "/set") {
 			at.Key("state").Warn("a /set topic carries commands; as a state the same command twice fires once: event is probably meant")
 		}
-	case cfg.Event != "":
-		t.event = true
-		t.source = c.source(cfg.Event, at.Key("event"))
-		t.anyMessage = t.test.empty() && c.wholeTopic(t.source)
-	default:
-		at.Mistake(`a trigger needs a source: state = "topic:path", or event = "topic"`)
-	}
-	if t.event {
-		for _, wrong := range []struct {
-			key string
-			set bool
-		}{{"above", cfg.Above != nil}, {"below", cfg.Below != nil}, {"at_least", cfg.AtLeast != nil}, {"at_most", cfg.AtMost != nil},
-			{"for", cfg.For != 0}, {"changed", cfg.Changed}, {"retained", cfg.Retained}} {
-			if wrong.set {
-				at.Key(wrong.key).Mistake("an event has no last value, so %s means nothing here; state has", wrong.key)
-			}
+		if strings.HasSuffix(t.level.source, ".press") && c.sources[t.level.source].Name != "" {
+			at.Key("state").Mistake("a press is over at once: want event")
 		}
+	case "event":
+		t.event = true
+		t.level.source = c.source(cfg.Event, at.Key("event"))
+		t.anyMessage = t.test.empty() && c.wholeTopic(t.level.source)
+	case "webhook":
+		t.event = true
+		if !strings.HasPrefix(cfg.Webhook, "/hook/") || len(cfg.Webhook) == len("/hook/") || strings.ContainsAny(cfg.Webhook, " ?#") {
+			at.Key("webhook").Mistake(`want a path that begins with /hook/, such as "/hook/doorbell"`)
+		}
+		t.level.source = hook(cfg.Webhook)
+		t.anyMessage = t.test.empty()
+	case "start":
+		t.event = true
+		if !cfg.Start {
+			at.Key("start").Mistake("want start = true")
+		}
+	default:
+		t.event = true
+		t.schedule = c.schedule(kind, cfg, at)
 	}
-	if t.test.empty() && cfg.For != 0 && !t.event {
-		at.Key("for").Mistake("for needs a test to hold so long, such as is = true")
+	t.source = t.level.source
+	t.text = t.source
+	switch {
+	case t.schedule != nil:
+		t.text = t.schedule.String()
+		if kind == "sun" || kind == "time" || kind == "cron" {
+			t.text = kind + " " + t.text
+		}
+	case kind == "start":
+		t.text = "start"
+	case kind == "webhook":
+		t.text = "webhook " + cfg.Webhook
 	}
-	if t.changed && !t.test.empty() {
-		at.Key("changed").Mistake("a trigger with a test fires when the test becomes true; changed is for one without")
+	if !t.test.empty() {
+		t.text += " " + t.test.String()
 	}
-	t.text = strings.TrimSpace(t.source + " " + t.test.String())
-	if cfg.ID != "" {
-		t.text = cfg.ID + " (" + t.text + ")"
+	if len(t.from) > 0 {
+		t.text += " from " + strings.TrimPrefix(Test{Is: t.from}.String(), "is ")
+	}
+	if t.test.empty() && kind == "state" {
+		if t.hold != 0 {
+			at.Key("for").Mistake("for says how long a test holds, and there is none: add is, above, below, at_least, at_most or silent")
+		}
+	} else if cfg.Changed && kind == "state" {
+		at.Key("changed").Mistake("a test fires only when it becomes true anyway: changed is for a trigger without one")
+	}
+	if t.random > 0 {
+		t.text += ", up to " + span(t.random) + " later"
+	}
+	if t.id != "" {
+		t.text = t.id + " (" + t.text + ")"
+	}
+	if cfg.Distinct != "" {
+		path, err := devices.ParsePath(cfg.Distinct)
+		if err != nil {
+			at.Key("distinct").Mistake("%v", err)
+		}
+		t.distinct = path
 	}
 	for j, u := range cfg.Until {
 		t.untils = append(t.untils, c.until(u, t, at.Key("until").Index(j)))
 	}
 	if len(cfg.Until) == 0 {
 		t.implicit = true
-		if !t.event && !t.test.empty() {
+		if !t.truthless() {
 			t.untils = []*until{{source: t.source, test: t.test, negate: true}}
 		}
 	}
+	c.checkTest(t.test, at)
 	return t
+}
+
+// checkTest finds tests that nothing can pass.
+func (c *compiler) checkTest(t Test, at config.Place) {
+	low, high := t.Above, t.Below
+	lowKey, highKey := "above", "below"
+	if t.AtLeast != nil {
+		low, lowKey = t.AtLeast, "at_least"
+	}
+	if t.AtMost != nil {
+		high, highKey = t.AtMost, "at_most"
+	}
+	if low == nil || high == nil {
+		return
+	}
+	if *low > *high || *low == *high && (lowKey == "above" || highKey == "below") {
+		at.Key(highKey).Mistake("no number is %s %v and %s %v: both must hold", strings.ReplaceAll(lowKey, "_", " "), *low, strings.ReplaceAll(highKey, "_", " "), *high)
+	}
+}
+
+func (c *compiler) schedule(kind string, cfg Trigger, at config.Place) calendar.Schedule {
+	switch kind {
+	case "time":
+		return calendar.Daily(cfg.Time, cfg.Days)
+	case "every":
+		s, err := calendar.Every(time.Duration(cfg.Every), cfg.Days)
+		if err != nil {
+			at.Key("every").Mistake("%v", err)
+			return nil
+		}
+		return s
+	case "cron":
+		s, err := calendar.Cron(cfg.Cron, cfg.Days)
+		if err != nil {
+			at.Key("cron").Mistake("%v", err)
+			return nil
+		}
+		return s
+	}
+	if !c.house.Place.Known {
+		at.Key("sun").Mistake("the hub does not know where it is: add latitude and longitude to [hub]")
+	}
+	if cfg.Sun == nil {
+		return nil
+	}
+	return calendar.Sun(*cfg.Sun, cfg.Elevation, c.house.Place, cfg.Days)
 }
 
 // wholeTopic reports whether each message of a topic, whatever is in it, is an
@@ -251,100 +718,32 @@ func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
 		u.source = c.source(cfg.State, at.Key("state"))
 	case cfg.Event != "":
 		u.source, u.event = c.source(cfg.Event, at.Key("event")), true
+	case t.source == "":
+		at.Mistake(`until needs a source here, such as { state = "pir", is = false }`)
 	case t.event && u.test.empty():
 		at.Mistake(`until needs a test or a source, such as { is = "OFF" } or { state = "pir", is = false }`)
 	}
 	if u.test.empty() && !u.event {
 		at.Mistake(`until needs a test such as { is = "OFF" }`)
 	}
+	for _, n := range c.sources[u.source].Captures() {
+		if !slices.Contains(c.sources[t.source].Captures(), n) {
+			at.Mistake("{%s} is not captured by the trigger: only what its topic captures can be named here", n)
+		}
+	}
 	u.anyMessage = u.event && c.wholeTopic(u.source)
 	if u.event && u.hold != 0 {
 		at.Key("for").Mistake("an event is over at once, so it can't hold for a time")
 	}
+	if u.event && u.test.Silent > 0 {
+		at.Key("silent").Mistake("silent is a test of a state")
+	}
+	c.checkTest(u.test, at)
 	return u
 }
 
-func (c *compiler) condition(cfg Condition, at config.Place) []condition {
-	var list []condition
-	sources := make([]string, 0, len(cfg.State))
-	for s := range cfg.State {
-		sources = append(sources, s)
-	}
-	slices.Sort(sources)
-	for _, s := range sources {
-		if source := c.source(s, at.Key("state").Key(s)); source != "" {
-			list = append(list, condition{source: source, test: cfg.State[s].Test})
-		}
-	}
-	if cfg.Time.set {
-		list = append(list, condition{time: cfg.Time})
-	}
-	if cfg.Days != 0 {
-		list = append(list, condition{days: cfg.Days})
-	}
-	if len(cfg.Any) > 0 {
-		var either condition
-		for i, one := range cfg.Any {
-			either.any = append(either.any, condition{all: c.condition(one, at.Key("any").Index(i))})
-		}
-		list = append(list, either)
-	}
-	if cfg.Not != nil {
-		list = append(list, condition{not: &condition{all: c.condition(*cfg.Not, at.Key("not"))}})
-	}
-	if len(cfg.State)+len(cfg.Any) == 0 && cfg.Not == nil && !at.Key("time").Given() && !at.Key("days").Given() {
-		at.Mistake(`the condition is empty: want a test such as { state = { "pir" = true } } or { time = "16:00-23:00" }`)
-	}
-	return list
-}
-
-// look evaluates a condition against the newest values and the time of day.
-func (c condition) look(now devices.Now, registry *devices.Registry) Check {
-	switch {
-	case c.source != "":
-		in, ok := registry.Last(c.source)
-		if !ok {
-			return Check{Text: c.source + " " + c.test.String(), Saw: "never seen"}
-		}
-		return Check{Text: c.source + " " + c.test.String(), Saw: short(in.Text), OK: c.test.holds(in)}
-	case c.time.set:
-		check := Check{Text: "time " + c.time.String(), Saw: "the clock is not known to be right"}
-		if now.Known {
-			check.Saw, check.OK = now.Wall.Format("15:04:05"), c.time.holds(now.Wall)
-		}
-		return check
-	case c.days != 0:
-		check := Check{Text: "days " + c.days.String(), Saw: "the clock is not known to be right"}
-		if now.Known {
-			check.Saw = dayNames[now.Wall.Weekday()]
-			check.OK = c.days.holds(now.Wall.Weekday())
-		}
-		return check
-	case c.not != nil:
-		inner := c.not.look(now, registry)
-		return Check{Text: "not (" + inner.Text + ")", Saw: inner.Saw, OK: !inner.OK}
-	case c.any != nil:
-		return several(c.any, " or ", true, now, registry)
-	}
-	return several(c.all, " and ", false, now, registry)
-}
-
-// several joins conditions: the first that equals enough decides.
-func several(list []condition, word string, enough bool, now devices.Now, registry *devices.Registry) Check {
-	var texts, saws []string
-	ok := !enough
-	for _, one := range list {
-		check := one.look(now, registry)
-		texts, saws = append(texts, check.Text), append(saws, check.Saw)
-		if check.OK == enough {
-			ok = enough
-		}
-	}
-	return Check{Text: strings.Join(texts, word), Saw: strings.Join(saws, ", "), OK: ok}
-}
-
 // hash names a definition: the same text after parsing has the same hash.
-func hash(definition any) string {
+func hash(definition ...any) string {
 	b, err := json.Marshal(definition)
 	if err != nil {
 		return "" // NaN can't come out of a config; an empty hash starts the rule anew

@@ -1,64 +1,118 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"hearth/config"
-	"hearth/devices"
+	"hearth/rules/calendar"
 )
 
-// Config is what the owner writes of links and rules. docs/rules.md is its
-// reference.
+// Config is what the owner writes of links, rules and what they compute and
+// remember. docs/rules.md is its reference.
 type Config struct {
-	Link config.Table[Link] `toml:"link"`
-	Rule config.Table[Rule] `toml:"rule"`
+	Link     config.Table[Link]     `toml:"link"`
+	Calc     config.Table[Calc]     `toml:"calc"`
+	Variable config.Table[Variable] `toml:"variable"`
+	Machine  config.Table[Machine]  `toml:"machine"`
+	Rule     config.Table[Rule]     `toml:"rule"`
+	Notify   config.Table[Notify]   `toml:"notify"`
+	Device   config.Table[Device]   `toml:"device"`
 }
 
 // A Link carries every live reading of one source to one target.
 type Link struct {
-	From    string `toml:"from,required" eg:"\"zigbee2mqtt/hall:occupancy\""`
-	To      string `toml:"to,required" eg:"\"porch_light\""`     // an output or a topic
-	Type    string `toml:"type" enum:"boolean,number,text,json"` // what is carried; others are dropped; default boolean
-	Invert  bool   `toml:"invert"`                               // booleans and numbers: the opposite
-	Changed bool   `toml:"changed"`                              // only when it differs from the last one carried
-	Retain  bool   `toml:"retain"`                               // to a topic: as a retained message
-	Enabled *bool  `toml:"enabled"`                              // default true
+	From     string `toml:"from,required" eg:"\"zigbee2mqtt/hall:occupancy\""`
+	To       string `toml:"to,required" eg:"\"porch_light\""`     // an output, a device's property, a variable or a topic
+	Type     string `toml:"type" enum:"boolean,number,text,json"` // what is carried; others are dropped; default boolean
+	Invert   bool   `toml:"invert"`                               // booleans and numbers: the opposite
+	Changed  bool   `toml:"changed"`                              // only when it differs from the last one carried
+	Retained bool   `toml:"retained"`                             // what is found at start is carried too
+	Retain   bool   `toml:"retain"`                               // to a topic: as a retained message
+	Enabled  *bool  `toml:"enabled"`                              // default true
 }
 
-// A Rule runs actions when a trigger fires and its conditions hold.
-type Rule struct {
+// A Rule is one or, with each, several of the same form with other parameters.
+type Rule struct{ Entries []Entry[RuleBody] }
+
+// DecodeTOML reads a rule once for each of its parameters.
+func (r *Rule) DecodeTOML(raw any, at config.Place) { r.Entries = entries[RuleBody](raw, at) }
+
+// A RuleBody runs actions when a trigger fires and its conditions hold.
+type RuleBody struct {
+	Each      Each                   `toml:"each"`
 	Trigger   config.List[Trigger]   `toml:"trigger,required" eg:"{ state = \"pir\", is = true }"`
 	Condition config.List[Condition] `toml:"condition"`
-	Action    config.List[Action]    `toml:"action,required" eg:"{ set = \"porch_light\", to = true }"`
-	Mode      string                 `toml:"mode" enum:"single,restart"` // a run is still going when the trigger fires: ignore it (single, the default) or begin anew
-	Enabled   *bool                  `toml:"enabled"`                    // default true
+	Action    Actions                `toml:"action" eg:"{ set = \"porch_light\", to = true }"`
+	Choose    config.List[Choice]    `toml:"choose"`
+	Done      Actions                `toml:"done"`                                       // at the end of an episode
+	Repeat    config.List[Interval]  `toml:"repeat"`                                     // the action again after these gaps, while the episode lasts
+	Times     int                    `toml:"times" min:"1" max:"1000000"`                // at most so many runs of the action an episode
+	Cooldown  Cooldown               `toml:"cooldown"`                                   // after a run has started triggers are ignored so long
+	Mode      string                 `toml:"mode" enum:"single,restart,queued,parallel"` // a run is still going when the trigger fires
+	Max       int                    `toml:"max" min:"1" max:"1000"`                     // of queued and parallel; default 10
+	CatchUp   string                 `toml:"catch_up" enum:"missed,restart,start"`       // what becomes of times of day that passed while the hub was down
+	Enabled   *bool                  `toml:"enabled"`                                    // default true
 }
 
-// A Trigger watches one source: as a state, whose test must become true, or as
-// an event, every message of which counts.
+// An Interval is a duration of at least a millisecond.
+type Interval struct{ config.Duration }
+
+// DecodeTOML takes a duration.
+func (i *Interval) DecodeTOML(raw any, at config.Place) {
+	config.Decode(raw, &i.Duration, at)
+	if i.Duration <= 0 && raw != nil {
+		at.Mistake(`want a time such as "30m"`)
+	}
+}
+
+// A Cooldown is a duration or the rest of the local day.
+type Cooldown struct {
+	For config.Duration
+	Day bool
+}
+
+// DecodeTOML takes a duration or "day".
+func (c *Cooldown) DecodeTOML(raw any, at config.Place) {
+	if raw == "day" {
+		c.Day = true
+		return
+	}
+	config.Decode(raw, &c.For, at)
+}
+
+// A Trigger says when: exactly one of its sources.
 type Trigger struct {
-	State string `toml:"state" eg:"\"pir\""`
-	Event string `toml:"event" eg:"\"button/set\""`
+	State   string             `toml:"state" eg:"\"pir\""`
+	Event   string             `toml:"event" eg:"\"button/set\""`
+	Time    calendar.Times     `toml:"time"`                            // times of day
+	Every   config.Duration    `toml:"every" min:"1s" max:"24h"`        // whole multiples since midnight
+	Cron    string             `toml:"cron" eg:"\"30 7 * * mon-fri\""`  // a crontab entry
+	Sun     *calendar.SunEvent `toml:"sun"`                             // sunrise, sunset...
+	Webhook string             `toml:"webhook" eg:"\"/hook/doorbell\""` // a POST to this path
+	Start   bool               `toml:"start"`                           // every start of the hub
 	Test
-	Changed  bool            `toml:"changed"`            // without a test: only readings that differ from the last
-	For      config.Duration `toml:"for" max:"1000d"`    // the test must hold so long without interruption
-	Until    Untils          `toml:"until"`              // what ends it; makes the rule an episode
-	MinOn    config.Duration `toml:"min_on" max:"1000d"` // no end before this
-	Retained bool            `toml:"retained"`           // a value found at start may fire too
-	ID       string          `toml:"id"`                 // its name in traces
+	From      Values          `toml:"from"`                         // what it was before
+	Changed   bool            `toml:"changed"`                      // without a test: only readings that differ from the last
+	Distinct  string          `toml:"distinct" eg:"\"seq\""`        // a message with the same value here is the same one again
+	For       config.Duration `toml:"for" max:"1000d"`              // the test must hold so long without interruption
+	Until     Untils          `toml:"until"`                        // what ends it; makes the rule an episode
+	MinOn     config.Duration `toml:"min_on" max:"1000d"`           // no end before this
+	Retained  bool            `toml:"retained"`                     // a value found at start may fire too
+	Days      calendar.Days   `toml:"days"`                         // of time, every, cron and sun
+	Random    config.Duration `toml:"random" max:"24h"`             // of these: some moment up to so much later
+	Elevation *float64        `toml:"elevation" min:"-90" max:"90"` // of sun, in degrees
+	ID        string          `toml:"id"`                           // its name in {trigger} and in traces
 }
 
 // A Test compares a value. Several keys in one table must all hold; an empty
 // Test holds for everything.
 type Test struct {
-	Is      Values   `toml:"is"`
-	Above   *float64 `toml:"above" eg:"19.5"`
-	Below   *float64 `toml:"below" eg:"19.5"`
-	AtLeast *float64 `toml:"at_least" eg:"19.5"`
-	AtMost  *float64 `toml:"at_most" eg:"19.5"`
+	Is      Values          `toml:"is"`
+	Above   *float64        `toml:"above" eg:"19.5"`
+	Below   *float64        `toml:"below" eg:"19.5"`
+	AtLeast *float64        `toml:"at_least" eg:"19.5"`
+	AtMost  *float64        `toml:"at_most" eg:"19.5"`
+	Silent  config.Duration `toml:"silent" max:"1000d"` // no valid reading for so long
 }
 
 // Values is one value or several, any of which will do. Each is a bool, a
@@ -127,245 +181,257 @@ func (u *Untils) DecodeTOML(raw any, at config.Place) {
 	}
 }
 
-// A Condition is looked at once, when a trigger fires. All its keys must hold.
+// A Condition is looked at once, when a trigger fires. All its keys must hold;
+// or it is an expression.
 type Condition struct {
-	State map[string]Want        `toml:"state"` // the newest values of these sources
-	Time  Window                 `toml:"time"`  // time of day, half open, may cross midnight
-	Days  Days                   `toml:"days"`
-	Any   config.List[Condition] `toml:"any"` // at least one of these
-	Not   *Condition             `toml:"not"`
+	Formula string // written as a text
+	conditionTable
+}
+
+type conditionTable struct {
+	State     map[string]Want        `toml:"state"` // the newest values of these sources
+	Time      calendar.Window        `toml:"time"`  // time of day, half open, may cross midnight
+	Days      calendar.Days          `toml:"days"`
+	Dates     calendar.Dates         `toml:"dates"`
+	Sun       string                 `toml:"sun" enum:"up,down"`
+	Elevation *float64               `toml:"elevation" min:"-90" max:"90"` // of sun; default the horizon
+	Trigger   config.List[string]    `toml:"trigger"`                      // the trigger that fired is one of these
+	Any       config.List[Condition] `toml:"any"`                          // at least one of these
+	Not       *Condition             `toml:"not"`
+	Test                             // of the trigger's value
+}
+
+// DecodeTOML takes an expression or a table.
+func (c *Condition) DecodeTOML(raw any, at config.Place) {
+	if text, ok := raw.(string); ok {
+		if c.Formula = text; text == "" {
+			at.Mistake(`the condition is empty: want an expression such as "level > 5", or a table`)
+		}
+		return
+	}
+	if _, ok := raw.(map[string]any); !ok {
+		at.Mistake(`want a table such as { state = { "pir" = true } }, or an expression such as "level > 5"`)
+		return
+	}
+	config.Decode(raw, &c.conditionTable, at)
 }
 
 // A Want is the test of a state condition: a value, a list of them, or a table
 // of tests.
-type Want struct{ Test }
+type Want struct{ wantTable }
+
+type wantTable struct {
+	Test
+	For    config.Duration `toml:"for" max:"1000d"`    // it has held so long
+	Within config.Duration `toml:"within" max:"1000d"` // it was reported no longer ago
+}
 
 // DecodeTOML takes a scalar, a list of scalars, or a table.
 func (w *Want) DecodeTOML(raw any, at config.Place) {
 	if _, ok := raw.(map[string]any); ok {
-		config.Decode(raw, &w.Test, at)
-		if w.empty() {
+		config.Decode(raw, &w.wantTable, at)
+		if w.empty() && w.Within == 0 {
 			at.Mistake(`want a test such as { below = 5 }`)
+		}
+		if w.For > 0 && w.empty() {
+			at.Key("for").Mistake("for says how long a test has held, and there is none")
 		}
 		return
 	}
 	w.Is.DecodeTOML(raw, at)
 }
 
-// An Action is one thing to do: exactly one of Set, Publish and Pulse.
-type Action struct {
-	Set     config.List[string] `toml:"set" eg:"\"porch_light\""` // outputs
-	Publish string              `toml:"publish" eg:"\"cmnd/lamp/POWER\""`
-	Pulse   string              `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
-
-	To      any             `toml:"to"`              // of set: true, false or "toggle"
-	On      any             `toml:"on"`              // sent when the episode begins
-	Off     any             `toml:"off"`             // sent when it ends
-	Payload any             `toml:"payload"`         // of publish: text, a number, true/false (ON/OFF), or a table (JSON)
-	Retain  bool            `toml:"retain"`          // of publish
-	For     config.Duration `toml:"for" max:"1000d"` // of pulse
-	Changed bool            `toml:"changed"`         // of set: not when the newest known level is the same
+// A Choice is one way of several: the first whose If holds is gone.
+type Choice struct {
+	If config.List[Condition] `toml:"if"`
+	Do Actions                `toml:"do,required" eg:"{ set = \"porch_light\", to = true }"`
 }
 
-// A Window is a span of local time of day.
-type Window struct {
-	From, To time.Duration // since midnight; To before From crosses it
-	set      bool
-}
+// Actions run in order. One with each stands there once for each of its items.
+type Actions []Entry[Action]
 
-// DecodeTOML takes "16:00-23:00".
-func (w *Window) DecodeTOML(raw any, at config.Place) {
-	text, _ := raw.(string)
-	from, to, ok := strings.Cut(text, "-")
-	var err1, err2 error
-	w.From, err1 = timeOfDay(from)
-	w.To, err2 = timeOfDay(to)
-	if !ok || err1 != nil || err2 != nil {
-		at.Mistake(`want a span of time of day such as "16:00-23:00"`)
-		return
-	}
-	if w.From == w.To {
-		at.Mistake("the span is empty: it begins when it ends")
-	}
-	w.set = true
-}
-
-// timeOfDay reads "7:30", "07:30" or "07:30:15", up to 24:00.
-func timeOfDay(text string) (time.Duration, error) {
-	parts := strings.Split(strings.TrimSpace(text), ":")
-	if len(parts) != 2 && len(parts) != 3 {
-		return 0, fmt.Errorf("no time of day")
-	}
-	limits := []int{24, 59, 59}
-	units := []time.Duration{time.Hour, time.Minute, time.Second}
-	var d time.Duration
-	for i, p := range parts {
-		n := 0
-		if len(p) == 0 || len(p) > 2 || i > 0 && len(p) != 2 {
-			return 0, fmt.Errorf("no time of day")
-		}
-		for _, c := range []byte(p) {
-			if c < '0' || c > '9' {
-				return 0, fmt.Errorf("no time of day")
-			}
-			n = n*10 + int(c-'0')
-		}
-		if n > limits[i] {
-			return 0, fmt.Errorf("no time of day")
-		}
-		d += time.Duration(n) * units[i]
-	}
-	if d > 24*time.Hour {
-		return 0, fmt.Errorf("no time of day")
-	}
-	return d, nil
-}
-
-func (w Window) holds(wall time.Time) bool {
-	h, m, s := wall.Clock()
-	d := time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second
-	if w.From < w.To {
-		return d >= w.From && d < w.To
-	}
-	return d >= w.From || d < w.To
-}
-
-func (w Window) String() string { return clock(w.From) + "-" + clock(w.To) }
-
-func clock(d time.Duration) string {
-	h, m, s := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60
-	if s != 0 {
-		return fmt.Sprintf("%02d:%02d:%02d", h, m, s)
-	}
-	return fmt.Sprintf("%02d:%02d", h, m)
-}
-
-// Days is a set of weekdays, bit 0 for Sunday; none set means every day.
-type Days byte
-
-var dayNames = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
-
-// DecodeTOML takes "mon-fri" or "sat,sun".
-func (d *Days) DecodeTOML(raw any, at config.Place) {
-	text, ok := raw.(string)
-	day := func(name string) int {
-		name = strings.ToLower(strings.TrimSpace(name))
-		for i, n := range dayNames {
-			if n == name {
-				return i
-			}
-		}
-		ok = false
-		return 0
-	}
-	for _, part := range strings.Split(text, ",") {
-		from, to, span := strings.Cut(part, "-")
-		i := day(from)
-		j := i
-		if span {
-			j = day(to)
-		}
-		for *d |= 1 << i; i != j; {
-			i = (i + 1) % 7
-			*d |= 1 << i
-		}
-	}
+// DecodeTOML reads one action or a list of them.
+func (as *Actions) DecodeTOML(raw any, at config.Place) {
+	list, ok := raw.([]any)
 	if !ok {
-		at.Mistake(`want weekdays such as "mon-fri" or "sat,sun"`)
+		list = []any{raw}
+	}
+	for i, one := range list {
+		if _, ok := one.(map[string]any); !ok {
+			at.Index(i).Mistake(`want an action such as { set = "porch_light", to = true }`)
+			continue
+		}
+		*as = append(*as, entries[Action](one, at.Index(i))...)
 	}
 }
 
-func (d Days) holds(w time.Weekday) bool { return d == 0 || d&(1<<w) != 0 }
+// An Action is one thing to do: exactly one of Set, Publish, Pulse, Notify,
+// HTTP, Delay, Wait, Do, Choose, Parallel, Stop, Enable and Disable.
+type Action struct {
+	If   config.List[Condition] `toml:"if"`
+	Each Each                   `toml:"each"`            // once for each of these
+	Gap  config.Duration        `toml:"gap" max:"1000d"` // between one and the next, of each, times and while
 
-func (d Days) String() string {
-	var names []string
-	for i := 1; i <= 7; i++ {
-		if d&(1<<(i%7)) != 0 {
-			names = append(names, dayNames[i%7])
+	Set     config.List[string] `toml:"set" eg:"\"porch_light\""` // outputs, properties of devices, variables
+	To      any                 `toml:"to"`                       // of set: a value, or "toggle"
+	Value   string              `toml:"value"`                    // of set and publish: an expression
+	On      any                 `toml:"on"`                       // sent when the episode begins; of a pulse to a topic its begin
+	Off     any                 `toml:"off"`                      // sent when it ends; "before" is what was there at the begin
+	Changed bool                `toml:"changed"`                  // not when the newest known is the same
+
+	Publish string `toml:"publish" eg:"\"cmnd/lamp/POWER\""`
+	Payload any    `toml:"payload"` // text with {holes}, a number, true/false (ON/OFF), or a table (JSON)
+	Retain  bool   `toml:"retain"`
+	QoS     int    `toml:"qos" min:"0" max:"2"`
+
+	Pulse string          `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
+	For   config.Duration `toml:"for" max:"1000d"`
+
+	Notify string `toml:"notify" eg:"\"The garage is open\""`
+	Via    string `toml:"via"` // which [notify.x], where there are several
+
+	HTTP   string                `toml:"http" eg:"\"http://192.168.1.5/ring\""`
+	Method string                `toml:"method" enum:"GET,POST,PUT,PATCH,DELETE"` // default POST
+	Body   any                   `toml:"body"`
+	Retry  config.List[Interval] `toml:"retry"` // again after these gaps, on 5xx or without a connection
+
+	Delay   config.Duration      `toml:"delay" max:"1000d"`
+	Wait    config.List[Trigger] `toml:"wait"` // until one of these fires
+	Timeout config.Duration      `toml:"timeout" max:"1000d"`
+
+	Do       Actions                `toml:"do"`                          // a group
+	While    config.List[Condition] `toml:"while"`                       // of do: again as long as this holds
+	Times    int                    `toml:"times" min:"1" max:"1000000"` // of do: so often
+	Choose   config.List[Choice]    `toml:"choose"`
+	Parallel []Actions              `toml:"parallel"`                    // each list by itself, at once; goes on when all are over
+	Stop     bool                   `toml:"stop"`                        // ends this run
+	Enable   string                 `toml:"enable" eg:"\"garage_open\""` // a rule
+	Disable  string                 `toml:"disable" eg:"\"garage_open\""`
+}
+
+// A Calc is a value computed from the readings of others.
+type Calc struct {
+	Of      config.List[string] `toml:"of,required" eg:"\"zigbee2mqtt/climate_{room}:temperature\""`
+	Value   string              `toml:"value,required" eg:"\"mean(readings)\""`
+	MaxAge  config.Duration     `toml:"max_age" max:"1000d"`             // older ones are left out
+	Window  Span                `toml:"window"`                          // the readings of so long, or so many
+	Batch   Span                `toml:"batch"`                           // computed once per so many, or so long
+	Default any                 `toml:"default"`                         // before the first
+	Type    string              `toml:"type" enum:"number,boolean,text"` // other readings are invalid
+}
+
+// A Span is a number of readings or a time.
+type Span struct {
+	Count int
+	For   config.Duration
+}
+
+// DecodeTOML takes a whole number or a duration.
+func (s *Span) DecodeTOML(raw any, at config.Place) {
+	n, ok := raw.(int64)
+	switch {
+	case ok && n > 0 && n <= maxReadings:
+		s.Count = int(n)
+	case ok:
+		at.Mistake("want at least 1 reading and at most %d", maxReadings)
+	default:
+		if _, ok := raw.(string); !ok {
+			at.Mistake(`want a time such as "5m", or a number of readings such as 10`)
+			return
+		}
+		if config.Decode(raw, &s.For, at); s.For < 0 || s.For == 0 && raw == "0s" {
+			at.Mistake(`want a time such as "5m"`)
 		}
 	}
-	return strings.Join(names, ",")
 }
 
-// House is the names that links and rules may use besides topics.
-type House struct {
-	Outputs []string
-	Inputs  []string
+// A Variable is a value that actions set.
+type Variable struct {
+	Initial any    `toml:"initial"`
+	Topic   string `toml:"topic"` // published there, retained, at each change
 }
 
-func (h House) names() []string { return append(append([]string{}, h.Inputs...), h.Outputs...) }
+// A Machine is in one state at a time; moves lead from one to another. With each
+// there is one for each of its items, called by its name and the item's.
+type Machine struct{ Entries []Entry[MachineBody] }
 
-// Sources of the whole configuration are found while it is compiled; a compiler
-// gathers them and reports every mistake at its place.
-type compiler struct {
-	house   House
-	sources map[string]devices.Source
+// DecodeTOML reads a machine once for each of its parameters.
+func (m *Machine) DecodeTOML(raw any, at config.Place) { m.Entries = entries[MachineBody](raw, at) }
+
+// A MachineBody is the table of a machine.
+type MachineBody struct {
+	Each    Each              `toml:"each"`
+	Initial string            `toml:"initial,required" eg:"\"disarmed\""`
+	Topic   string            `toml:"topic"` // the state is published there, retained, at each change
+	Moves   config.List[Move] `toml:"moves,required" eg:"[{ from = \"off\", on = { event = \"a/b\" }, to = \"on\" }]"`
 }
 
-func (c *compiler) source(text string, at config.Place) string {
-	s, err := devices.ParseSource(text)
-	if err != nil {
-		at.Mistake("%v", err)
-		return ""
-	}
-	if len(s.Captures()) > 0 || s.Property != "" {
-		at.Mistake("captures such as {name} and properties are not built yet: write one rule a topic, or use + for any")
-		return ""
-	}
-	if s.Name != "" && !slices.Contains(c.house.names(), s.Name) {
-		c.unknown("input or output", s.Name, c.house.names(), at, `; a topic of one level needs quotes inside, '"`+s.Name+`"'`)
-		return ""
-	}
-	if doubt := devices.TopicDoubt(s.Filter); doubt != "" {
-		at.Warn("%s", doubt)
-	}
-	c.sources[s.String()] = s
-	return s.String()
+// A Move leads from some states to one, on a trigger or after a time.
+type Move struct {
+	From  config.List[string]    `toml:"from,required" eg:"\"disarmed\""` // "*" is any but To
+	On    config.List[Trigger]   `toml:"on"`
+	After config.Duration        `toml:"after" max:"1000d"` // since the state was entered
+	If    config.List[Condition] `toml:"if"`
+	To    string                 `toml:"to,required" eg:"\"armed\""`
+	Do    Actions                `toml:"do"`
 }
 
-func (c *compiler) output(name string, at config.Place) {
-	if strings.Contains(name, "/") {
-		at.Mistake("want the name of an output; to send to a topic use publish")
+// A Notify is a way to tell a person: a topic or a URL, exactly one.
+type Notify struct {
+	Topic  string `toml:"topic" eg:"\"notify/phone\""`
+	URL    string `toml:"url" eg:"\"https://ntfy.sh/my_house\""` // gets the text by POST
+	Retain bool   `toml:"retain"`
+}
+
+// A Device gives a name to something that talks MQTT.
+type Device struct {
+	Via  string `toml:"via" enum:"zigbee2mqtt,tasmota"`
+	ID   string `toml:"id"`   // the name that it has there
+	Main string `toml:"main"` // the property that the name alone stands for; default state
+}
+
+// Each is the parameters of several rules or actions of the same form.
+type Each []map[string]any
+
+// DecodeTOML takes a list of tables, or of values, which are called item.
+func (e *Each) DecodeTOML(raw any, at config.Place) {
+	list, ok := raw.([]any)
+	if !ok || len(list) == 0 {
+		at.Mistake(`want a list such as ["kitchen", "bath"] or [{ room = "kitchen", limit = 60 }]`)
 		return
 	}
-	if slices.Contains(c.house.Inputs, name) {
-		at.Mistake("%s is an input; want the name of an output", name)
-	} else if !slices.Contains(c.house.Outputs, name) {
-		c.unknown("output", name, c.house.Outputs, at, "")
+	for i, one := range list {
+		if table, ok := one.(map[string]any); ok {
+			params := make(map[string]any, len(table))
+			for key, v := range table {
+				v, ok := scalar(v)
+				switch {
+				case !ok:
+					at.Index(i).Key(key).Mistake("want text, a number or true/false")
+				case !isParameter(key):
+					at.Index(i).Key(key).Mistake("want a name made of a-z, 0-9 and _")
+				default:
+					params[key] = v
+				}
+			}
+			*e = append(*e, params)
+		} else if v, ok := scalar(one); ok {
+			*e = append(*e, map[string]any{"item": v})
+		} else {
+			at.Index(i).Mistake(`want text, a number, or a table such as { room = "kitchen", limit = 60 }`)
+		}
+	}
+	for i, one := range (*e)[min(1, len(*e)):] {
+		for key := range (*e)[0] {
+			if _, ok := one[key]; !ok {
+				at.Index(i+1).Mistake("%s is missing, which the first one has", key)
+			}
+		}
 	}
 }
 
-func (c *compiler) unknown(kind, name string, known []string, at config.Place, hint string) {
-	near, ok := config.Nearest(name, known)
-	switch {
-	case ok:
-		at.Mistake("no %s has this name, did you mean %q?", kind, near)
-	case len(known) == 0:
-		at.Mistake("no %s has this name, for none is declared%s", kind, hint)
-	default:
-		at.Mistake("no %s has this name; there are %s%s", kind, strings.Join(known, ", "), hint)
-	}
-}
-
-// target tells an output from a topic and checks it.
-func (c *compiler) target(text string, at config.Place) (output, topic string) {
-	if !strings.Contains(text, "/") {
-		c.output(text, at)
-		return text, ""
-	}
-	c.topic(text, at)
-	return "", text
-}
-
-func (c *compiler) topic(text string, at config.Place) {
-	if err := devices.CheckTopic(text); err != nil {
-		at.Mistake("%v", err)
-		return
-	}
-	if strings.HasPrefix(text, "hearth/") && !strings.HasSuffix(text, "/set") {
-		at.Mistake("%s is what the hub itself reports; to switch an output publish hearth/<name>/set, or use set", text)
-	}
-	if doubt := devices.TopicDoubt(text); doubt != "" {
-		at.Warn("%s", doubt)
-	}
+func isParameter(key string) bool {
+	return key != "" && key[0] >= 'a' && key[0] <= 'z' && !slices.ContainsFunc([]byte(key), func(c byte) bool {
+		return !(c >= 'a' && c <= 'z' || c == '_' || c >= '0' && c <= '9')
+	})
 }

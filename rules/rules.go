@@ -4,6 +4,7 @@
 // tests and in the running hub alike.
 //
 //	Step(reading) []Decision   a source has reported
+//	Webhook, Answer, Enable    what else may happen
 //	Advance(now) []Decision    time has passed
 //	Next() (Mono, bool)        when Advance has work again
 //	Snapshot / Restore         plain values, to outlive a restart or a reload
@@ -16,19 +17,41 @@
 // Each trigger keeps a truth: a latch that a reading passing its test sets and
 // its until resets. The moment the truth rises at a live reading the trigger
 // fires, after its for if it has one; then the conditions are looked at, once;
-// then a run of the actions starts. A rule that names an end (until, or off
-// values) is an episode: when the truth falls, the rest of the run is cancelled
-// and the off values are sent. Without an end the run goes its own way.
+// then a run of the actions starts. A rule that names an end (until, done,
+// repeat or off values) is an episode: when the truth falls, the rest of the run
+// is cancelled, the off values are sent and done runs. Without an end the run
+// goes its own way.
+//
+// A rule with {name} in a trigger's topic has an [instance] for each value that
+// it has met, with truths, timers and runs of its own.
 //
 // What is found at the start (an initial reading) never begins anything unless
 // the trigger says retained; but it may end something.
 //
-// Order within one step: every rule and link in the order of the files; what
-// they publish comes back as a step of its own.
+// # One step
+//
+// A reading goes to the calcs that look at it, then it and what they computed
+// to the machines, then to the rules, each in the order of the files. What these
+// set, a variable or a machine's state, is a reading of its own that takes the
+// next step; what they publish comes back through the broker.
+//
+// # Where things are
+//
+//	config.go      what the owner writes; each.go puts parameters in
+//	compile.go     from there to triggers (trigger.go), conditions and programs (action.go)
+//	episode.go     readings and deadlines become begins and ends
+//	plan.go        times of day become deadlines
+//	run.go         a program runs, waits, is cancelled
+//	calc.go machine.go variable.go   what has a value of its own
+//	scene.go       what an expression sees
+//	snapshot.go    what outlives a restart
+//	explain.go     where a rule stands, and why it did not fire
 package rules
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -37,9 +60,20 @@ import (
 	"hearth/devices"
 )
 
-// MaxHops is how many rules may follow from one another before the chain is
-// taken for a loop and stopped.
-const MaxHops = 20
+const (
+	// MaxHops is how many rules may follow from one another before the chain is
+	// taken for a loop and stopped.
+	MaxHops = 20
+	// maxDerived is how many readings of variables and machines one message may
+	// cause.
+	maxDerived = 1000
+	// MaxInstances is how many values of its {name}s a rule tells apart.
+	MaxInstances = devices.MaxCaptured
+	// A rule that is set off from outside more often than a house can mean is
+	// stopped for a while: a loop through a device has no hops.
+	burst     = 1000 // firings at once
+	perSecond = 100  // and for ever
+)
 
 // An Outcome is what became of a trigger.
 type Outcome string
@@ -49,22 +83,25 @@ const (
 	Pending   Outcome = "pending"   // the test holds; waiting for its for
 	Cancelled Outcome = "cancelled" // the test no longer holds before its for was over
 	Blocked   Outcome = "blocked"   // a condition said no
-	Ignored   Outcome = "ignored"   // a run was still going, mode single
+	Ignored   Outcome = "ignored"   // a run was still going, or a cooldown
+	Queued    Outcome = "queued"    // behind a run that is still going
 	Ended     Outcome = "ended"     // the episode is over
 	Went      Outcome = "went on"   // a run went on after a wait, or an episode after a restart
-	Stopped   Outcome = "stopped"   // the hop limit: rules set each other off
+	Stopped   Outcome = "stopped"   // the hop limit or the rate limit: rules set each other off
 	Dropped   Outcome = "dropped"   // the definition changed while something was owed
 )
 
 // A Decision is what one rule concluded, why, and what is to be done.
 type Decision struct {
 	At       devices.Now
-	Rule     string           // "rule.heater", "link.hall_light"
+	Rule     string           // "rule.heater", "link.hall_light", "machine.alarm"
+	Instance string           // "[name=plug]"; "" without captures
 	Trigger  string           // "pir is true"
 	Cause    *devices.Reading // nil if time was the cause
 	Checks   []Check          // the conditions in the order they were looked at
 	Outcome  Outcome
 	Why      string
+	Sets     []string // what variables and machines became: "today = 5"
 	Commands []devices.Command
 }
 
@@ -78,7 +115,7 @@ type Check struct {
 // String tells the decision in one line.
 func (d Decision) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", d.Rule, d.Outcome)
+	fmt.Fprintf(&b, "%s%s %s", d.Rule, d.Instance, d.Outcome)
 	if d.Trigger != "" {
 		fmt.Fprintf(&b, ": %s", d.Trigger)
 	}
@@ -95,12 +132,14 @@ func (d Decision) String() string {
 	if d.Why != "" {
 		fmt.Fprintf(&b, "; %s", d.Why)
 	}
-	for i, c := range d.Commands {
-		sep := ", "
-		if i == 0 {
-			sep = " -> "
-		}
+	sep := " -> "
+	for _, s := range d.Sets {
+		b.WriteString(sep + short(s))
+		sep = ", "
+	}
+	for _, c := range d.Commands {
 		b.WriteString(sep + cut(c.String(), 200))
+		sep = ", "
 	}
 	return b.String()
 }
@@ -118,23 +157,60 @@ func cut(s string, n int) string {
 	return s[:n] + "…"
 }
 
-// An Engine holds the compiled links and rules and where each of them stands.
-// One goroutine owns it.
+// span prints a duration as the owner writes it.
+func span(d time.Duration) string { return config.Duration(d).String() }
+
+// An Engine holds the compiled links, rules, machines and calcs, and where each
+// of them stands. One goroutine owns it.
 type Engine struct {
-	rules    []*rule
-	watch    map[string][]watcher // by source text, in the order of the files
-	sources  map[string]devices.Source
-	registry *devices.Registry
-	timers   timers
-	known    bool // the wall clock was known at the last look
-	changed  map[*rule]bool
+	house     House
+	registry  *devices.Registry
+	rules     []*rule // links, machines and rules, in the order of one step
+	byName    map[string]*rule
+	calcs     []*calc
+	variables []*variable
+	holders   map[string]holder // of values: variables, machines, calcs
+	watch     map[string]*watchers
+	sources   map[string]devices.Source
+	devices   map[string]*device
+
+	mindful  map[string]bool // topics of actions with changed
+	sent     map[string]sent // what they got last
+	requests map[string]*request
+	asked    int // requests made
+
+	timers  timers
+	known   bool          // the wall clock was known at the last look
+	shift   time.Duration // by how much it was ahead of the monotonic one then
+	started bool          // times of day are planned
+	floor   time.Duration // what was due before this was missed, and is made up for at this moment
+	changed map[keeper]bool
+
+	now     devices.Now // of what is going on
+	decided []Decision  // so far
+	queue   []devices.Reading
+	waiting []queued
+	steps   uint64            // taken, to tell one from the next
+	booted  bool              // Start or Reload has been called
+	derived int               // readings queued since Step was called
+	batch   []devices.Reading // of one step: the reading and what calcs made of it
+}
+
+// watchers is who looks at a source.
+type watchers struct {
+	calcs    []*calc
+	machines []watcher
+	rules    []watcher
 }
 
 // A watcher is one place of one rule that looks at a source.
 type watcher struct {
 	rule    *rule
-	trigger *trigger
-	until   *until // nil: the trigger's own source
+	trigger *trigger // of which it is the own source or that of an until
+	own     bool     // the first
+	wait    *trigger // or it is the source of an action's wait
+	level   int      // or, with neither, that of a condition with for
+	at      []int    // for each capture of the source, its place among the rule's
 }
 
 // New compiles cfg. Mistakes go to at, the root of the configuration; if there
@@ -142,386 +218,293 @@ type watcher struct {
 // registry, to which the caller applies each reading before Step.
 func New(cfg Config, house House, registry *devices.Registry, at config.Place) *Engine {
 	e := &Engine{
-		watch:    make(map[string][]watcher),
-		sources:  make(map[string]devices.Source),
+		house:    house,
 		registry: registry,
-		changed:  make(map[*rule]bool),
+		byName:   make(map[string]*rule),
+		holders:  make(map[string]holder),
+		watch:    make(map[string]*watchers),
+		sources:  make(map[string]devices.Source),
+		devices:  make(map[string]*device),
+		changed:  make(map[keeper]bool),
+		mindful:  make(map[string]bool),
+		sent:     make(map[string]sent),
+		requests: make(map[string]*request),
 	}
-	c := &compiler{house: house, sources: e.sources}
+	c := newCompiler(e, cfg, at)
+	c.declare()
+	c.calcs()
+	c.machines()
 	for _, l := range cfg.Link {
 		e.add(c.link(l.Name, l.Value, at.Key("link").Key(l.Name)))
 	}
 	for _, r := range cfg.Rule {
-		e.add(c.rule(r.Name, r.Value, at.Key("rule").Key(r.Name)))
+		for _, entry := range r.Value.Entries {
+			e.add(c.rule(r.Name, entry, at.Key("rule").Key(r.Name)))
+		}
 	}
+	c.finish()
 	return e
 }
 
+func (e *Engine) watchersOf(source string) *watchers {
+	w := e.watch[source]
+	if w == nil {
+		w = new(watchers)
+		e.watch[source] = w
+	}
+	return w
+}
+
+// add takes a rule up. It is looked at where its sources report.
 func (e *Engine) add(r *rule) {
+	r.order = len(e.rules)
 	e.rules = append(e.rules, r)
+	e.byName[r.name] = r
+	r.only = r.instance(e, nil)
 	if !r.enabled {
 		return
 	}
+	put := func(source string, w watcher) {
+		if source == "" {
+			return
+		}
+		w.rule, w.at = r, r.places(e.sources[source])
+		ws := e.watchersOf(source)
+		if r.machine != nil {
+			ws.machines = append(ws.machines, w)
+		} else {
+			ws.rules = append(ws.rules, w)
+		}
+	}
 	for _, t := range r.triggers {
-		seen := map[string]bool{t.source: true}
-		e.watch[t.source] = append(e.watch[t.source], watcher{rule: r, trigger: t})
+		seen := []string{t.source}
+		put(t.source, watcher{trigger: t, own: true})
 		for _, u := range t.untils {
-			if u.source != t.source && !seen[u.source] {
-				seen[u.source] = true
-				e.watch[u.source] = append(e.watch[u.source], watcher{rule: r, trigger: t, until: u})
+			if !slices.Contains(seen, u.source) {
+				seen = append(seen, u.source)
+				put(u.source, watcher{trigger: t})
 			}
 		}
 	}
+	for _, t := range r.waits {
+		put(t.source, watcher{wait: t})
+	}
+	for i, l := range r.levels {
+		put(l.source, watcher{level: i})
+	}
 }
 
-// Sources is every source that a trigger, an until or a condition looks at.
+// Sources is every source that something of the configuration looks at.
 func (e *Engine) Sources() []devices.Source {
 	list := make([]devices.Source, 0, len(e.sources))
 	for _, s := range e.sources {
 		list = append(list, s)
 	}
+	slices.SortFunc(list, func(a, b devices.Source) int { return cmp.Compare(a.String(), b.String()) })
 	return list
 }
 
 // Coalesces reports whether of several numeric readings of a source that wait
 // to be stepped only the newest matters: nothing counts them or looks at each.
 func (e *Engine) Coalesces(source string) bool {
-	for _, w := range e.watch[source] {
-		if w.trigger.event || w.trigger.test.empty() || w.until != nil && w.until.event {
-			return false
-		}
+	w := e.watch[source]
+	if w == nil {
+		return true
 	}
-	return true
+	each := func(w watcher) bool {
+		return w.trigger == nil || w.trigger.truthless() ||
+			slices.ContainsFunc(w.trigger.untils, func(u *until) bool { return u.source == source && u.event })
+	}
+	return len(w.calcs) == 0 && !slices.ContainsFunc(w.machines, each) && !slices.ContainsFunc(w.rules, each)
 }
 
 // Step takes one reading, already applied to the registry, and returns what
 // follows from it. Deadlines that have passed by then come first; not so for an
 // initial reading, which may still cancel them.
 func (e *Engine) Step(r devices.Reading) []Decision {
-	if r.Initial {
-		return e.step(r, false)
+	e.now, e.derived = r.At, 0
+	if !r.Initial {
+		e.pass(r.At)
 	}
-	return append(e.Advance(r.At), e.step(r, false)...)
+	e.take(r, false)
+	return e.settle()
 }
 
-// Found is Step for what is known already when a new configuration comes into
-// force: it is found at their start by the rules that are new, and nothing at all
-// for those that Restore has taken over.
-func (e *Engine) Found(r devices.Reading) []Decision {
-	r.Initial = true
-	return e.step(r, true)
+// Webhook is a POST to a path, which a trigger's webhook may name. The body is
+// its message.
+func (e *Engine) Webhook(path string, body []byte, now devices.Now) []Decision {
+	m := devices.Message{Topic: path, Payload: body}
+	return e.Step(devices.Reading{Source: hook(path), Topic: path, Value: string(body), Text: string(body), At: now, Message: &m,
+		Origin: devices.Origin{By: "webhook " + path}})
 }
 
-func (e *Engine) step(r devices.Reading, newOnly bool) []Decision {
-	var ds []Decision
-	seen := make(map[*trigger]bool)
-	for _, w := range e.watch[r.Source] {
-		if seen[w.trigger] || newOnly && w.rule.kept {
-			continue
+// Hooks is the paths that webhook triggers name.
+func (e *Engine) Hooks() []string {
+	var paths []string
+	for source := range e.watch {
+		if path, ok := strings.CutPrefix(source, hook("")); ok {
+			paths = append(paths, path)
 		}
-		seen[w.trigger] = true
-		ds = append(ds, e.read(w.rule, w.trigger, r)...)
 	}
-	return ds
+	slices.Sort(paths)
+	return paths
 }
+
+// hook is a webhook as a source; no topic and no name has a space at that place.
+func hook(path string) string { return "POST " + path }
 
 // Advance lets time pass: what has become due by now happens, in the order of
 // its deadlines.
 func (e *Engine) Advance(now devices.Now) []Decision {
-	if now.Known && !e.known {
-		e.known = true
-		e.clockKnown(now)
-	}
-	var ds []Decision
-	for {
-		t := e.timers.due(now.Mono)
-		if t == nil {
-			return ds
-		}
-		ds = append(ds, e.fire(t, now)...)
-	}
+	e.now, e.derived = now, 0
+	e.pass(now)
+	return e.settle()
 }
-
-// Resume sends once more what the episodes hold on that were on when the hub
-// stopped, for the stop has put the outputs into their safe state. Call it after a
-// restart, when the initial values and the deadlines that passed are dealt with.
-func (e *Engine) Resume(now devices.Now) []Decision {
-	var ds []Decision
-	for _, r := range e.rules {
-		for _, t := range r.triggers {
-			if !t.again {
-				continue
-			}
-			t.again = false
-			d := Decision{At: now, Rule: r.name, Trigger: t.text, Outcome: Went, Why: "its episode was on when the hub stopped"}
-			steps := len(r.actions)
-			if run := t.run(r); run != nil {
-				steps = run.step
-			}
-			for _, a := range r.actions[:steps] {
-				if a.kind == send && a.on != nil && a.off != nil {
-					d.Commands = e.emit(d.Commands, a.command(a.on, devices.Origin{By: "time"}.Then(r.name)))
-				}
-			}
-			if len(d.Commands) > 0 {
-				ds = append(ds, d)
-			}
-		}
-	}
-	return ds
-}
-
-// Moved reports whether some rule's state has changed since Changes was last
-// asked, with or without a decision.
-func (e *Engine) Moved() bool { return len(e.changed) > 0 }
 
 // Next is the monotonic moment at which Advance has work; false if it has none.
 func (e *Engine) Next() (time.Duration, bool) { return e.timers.next() }
 
-// read is one reading seen by one trigger.
-func (e *Engine) read(r *rule, t *trigger, in devices.Reading) []Decision {
-	if t.event || t.test.empty() {
-		// Without a truth: an end comes first, and what ends does not begin.
-		began := t.began
-		ds := e.end(r, t, in)
-		if t.source != in.Source || began && !t.began || t.over(in) || !e.fires(r, t, in) {
-			return ds
+// settle lets what was derived take its own step, until nothing is left, and
+// hands out what was decided.
+func (e *Engine) settle() []Decision {
+	for len(e.queue) > 0 {
+		r := e.queue[0]
+		if e.queue = e.queue[1:]; len(e.queue) == 0 {
+			e.queue = nil
 		}
-		return append(ds, e.begin(r, t, in.At, &in)...)
+		e.now = r.At
+		e.take(r, false)
 	}
-	if in.Bad != "" {
-		return e.end(r, t, in) // the state stays as it was, but an event may end it
-	}
-	if t.source == in.Source {
-		pass, valid := t.test.check(in)
-		if !valid {
-			return nil
-		}
-		switch {
-		case pass && !t.truth && !t.ends(in):
-			return e.rise(r, t, in)
-		case !pass && t.pending != nil: // whatever its until: for wants no interruption
-			return e.fall(r, t, in.At, &in)
-		}
-		if !pass && !t.truth && !t.seen {
-			t.seen = true
-			e.changed[r] = true
-		}
-	}
-	return e.end(r, t, in)
+	ds := e.decided
+	e.decided = nil
+	return ds
 }
 
-// fires reports whether a reading of its own source fires a trigger that has no
-// truth: an event, or a state without a test.
-func (e *Engine) fires(r *rule, t *trigger, in devices.Reading) bool {
-	if t.event {
-		return !in.Initial && (t.test.empty() || t.test.holds(in)) && (in.Bad == "" || t.anyMessage)
-	}
-	value := any(in.Text)
-	if t.carries != "" {
-		var ok bool
-		if value, ok = carried(&in, t.carries); !ok {
-			return false // a link takes its own type only
+// decide hands out a decision. What waited for its end comes after it.
+func (e *Engine) decide(d Decision) {
+	if len(d.Sets) > 0 {
+		// What is counted is on disk before it is told, or a crash would make
+		// the same number twice.
+		for i := range d.Commands {
+			d.Commands[i].Journal = true
 		}
 	}
-	if in.Bad != "" {
-		return false
+	e.decided = append(e.decided, d)
+	for len(e.waiting) > 0 {
+		q := e.waiting[0]
+		e.waiting = e.waiting[1:]
+		e.dequeue(q)
 	}
-	if t.changed {
-		text := devices.Text(value)
-		if len(text) > 64 {
-			text = hash(text) // it is kept at each change
-		}
-		if t.last != nil && *t.last == text {
-			return false
-		}
-		t.last = &text
-		e.changed[r] = true
-	}
-	return !in.Initial || t.retained
 }
 
-// rise is the edge of a state trigger: its truth goes from false to true.
-func (e *Engine) rise(r *rule, t *trigger, in devices.Reading) []Decision {
-	if in.Initial && !t.retained {
-		// Found at start: not news. With nothing stored it sets the truth in
-		// silence, except where off values wait for a begin: a heater rule
-		// added on a cold day must heat at the next live reading.
-		if !t.seen && !r.hasOff {
-			t.truth, t.seen = true, true
-			e.changed[r] = true
+// derive queues the reading of a variable or a machine that has become v.
+func (e *Engine) derive(r devices.Reading) {
+	r.Text = valueText(r.Value)
+	e.registry.Apply(r)
+	if e.watch[r.Source] == nil {
+		return
+	}
+	if e.derived++; e.derived > maxDerived {
+		if e.derived == maxDerived+1 {
+			e.decide(Decision{At: e.now, Rule: r.Origin.Last(), Outcome: Stopped,
+				Why: fmt.Sprintf("one message has set variables and machines %d times", maxDerived)})
 		}
-		return nil
+		return
 	}
-	t.truth, t.seen = true, true
-	e.changed[r] = true
-	if t.hold == 0 {
-		return e.begin(r, t, in.At, &in)
-	}
-	e.timers.set(&t.pending, timer{rule: r, trigger: t, kind: holdOver}, in.At.Mono+t.hold)
-	return []Decision{{At: in.At, Rule: r.name, Trigger: t.text, Cause: &in, Outcome: Pending, Why: "for " + span(t.hold)}}
+	e.queue = append(e.queue, r)
 }
 
-// begin is a trigger that fires: the conditions, then the run.
-func (e *Engine) begin(r *rule, t *trigger, now devices.Now, in *devices.Reading) []Decision {
-	d := Decision{At: now, Rule: r.name, Trigger: t.text, Cause: in}
-	origin := devices.Origin{By: "time"}
-	if in != nil {
-		origin = in.Origin
+// take is one step: calcs, machines, rules. With newOnly it is for those whose
+// state was not taken over.
+func (e *Engine) take(r devices.Reading, newOnly bool) {
+	e.steps++
+	w := e.watch[watched(&r)]
+	if w == nil {
+		return
 	}
-	if origin.Hops() >= MaxHops {
-		d.Outcome = Stopped
-		d.Why = "these rules set each other off: " + strings.Join(loop(origin.Rules, r.name), " -> ")
-		return []Decision{d}
-	}
-	if t.began && r.ends() {
-		return nil // nothing fires between begin and end
-	}
-	for _, c := range r.conditions {
-		check := c.look(now, e.registry)
-		d.Checks = append(d.Checks, check)
-		if !check.OK {
-			d.Outcome = Blocked
-			return []Decision{d}
+	if len(w.calcs) == 0 && len(w.machines) == 0 {
+		e.batch = append(e.batch[:0], r)
+		for i := range w.rules {
+			e.look(&w.rules[i], &e.batch[0], newOnly)
 		}
+		return
 	}
-	var owed *devices.Command
-	var old *run
-	if old = t.run(r); old != nil {
-		if r.mode != "restart" {
-			d.Outcome, d.Why = Ignored, "its last run is still going (mode single)"
-			return []Decision{d}
-		}
-		owed = old.owed
-		e.drop(r, old)
-	}
-	if r.ends() {
-		t.began, t.again = true, false
-		if t.minOn > 0 {
-			e.timers.set(&t.earliest, timer{rule: r, trigger: t, kind: minOnOver}, now.Mono+t.minOn)
-		}
-		for _, u := range t.untils { // one that holds already counts from the begin
-			if last, ok := e.registry.Last(u.source); ok && u.hold > 0 && u.since == nil && u.holds(last) {
-				e.timers.set(&u.since, timer{rule: r, trigger: t, until: u, kind: untilOver}, now.Mono+u.hold)
+	batch := append([]devices.Reading(nil), r)
+	for i := 0; i < len(batch); i++ {
+		if w := e.watch[watched(&batch[i])]; w != nil {
+			for _, c := range w.calcs {
+				if newOnly && c.kept {
+					continue
+				}
+				if out, ok := e.compute(c, &batch[i]); ok {
+					batch = append(batch, out)
+				}
 			}
 		}
 	}
-	run := &run{trigger: t, origin: origin.Then(r.name), cause: in}
-	d.Outcome = Fired
-	d.Commands = e.proceed(r, run, now)
-	if owed != nil && (run.owed == nil || !sameTarget(*run.owed, *owed)) {
-		// The old run held a pulse that the new one did not take over.
-		d.Commands = append(e.emit(nil, *owed), d.Commands...)
+	type look struct {
+		w *watcher
+		r *devices.Reading
 	}
-	e.changed[r] = true
-	return []Decision{d}
-}
-
-// end looks whether in ends what t has begun or waits to begin.
-func (e *Engine) end(r *rule, t *trigger, in devices.Reading) []Decision {
-	if !t.truth && !t.began {
-		return nil
-	}
-	over := false
-	for _, u := range t.untils {
-		if u.source != in.Source {
-			continue
-		}
-		holds, valid := u.check(in)
-		switch {
-		case holds && u.hold == 0:
-			over = true
-		case holds && u.since == nil:
-			e.timers.set(&u.since, timer{rule: r, trigger: t, until: u, kind: untilOver}, in.At.Mono+u.hold)
-			e.changed[r] = true
-		case valid && !holds && u.since != nil:
-			e.timers.clear(&u.since)
-			e.changed[r] = true
+	var machines, rules []look
+	for i := range batch {
+		if w := e.watch[watched(&batch[i])]; w != nil {
+			for j := range w.machines {
+				machines = append(machines, look{&w.machines[j], &batch[i]})
+			}
+			for j := range w.rules {
+				rules = append(rules, look{&w.rules[j], &batch[i]})
+			}
 		}
 	}
-	if !over {
-		return nil
+	for _, list := range [][]look{machines, rules} {
+		if len(batch) > 1 {
+			slices.SortStableFunc(list, func(a, b look) int { return a.w.rule.order - b.w.rule.order })
+		}
+		for _, l := range list {
+			e.look(l.w, l.r, newOnly)
+		}
 	}
-	return e.fall(r, t, in.At, &in)
 }
 
-// fall is the end of a truth: a for that still waits is cancelled, an episode
-// ends unless its least time is not over.
-func (e *Engine) fall(r *rule, t *trigger, now devices.Now, in *devices.Reading) []Decision {
-	if t.earliest != nil {
-		return nil // min_on: looked at again when it is over
+// watched is the source by which watchers know a reading.
+func watched(r *devices.Reading) string {
+	if r.Captured != nil {
+		return r.Captured.Source
 	}
-	waited := t.pending != nil
-	began := t.began
-	e.timers.clear(&t.pending)
-	for _, u := range t.untils {
-		e.timers.clear(&u.since)
+	return r.Source
+}
+
+// look is one reading seen by one watcher, in each instance that it concerns.
+func (e *Engine) look(w *watcher, in *devices.Reading, newOnly bool) {
+	if w.rule.off {
+		return
 	}
-	t.truth, t.began, t.again, t.seen = false, false, false, true
-	e.changed[r] = true
-	d := Decision{At: now, Rule: r.name, Trigger: t.text, Cause: in}
+	if len(w.rule.captures) == 0 {
+		e.lookAs(w.rule.only, w, in, newOnly)
+		return
+	}
+	if w.own || len(w.at) == len(w.rule.captures) {
+		if inst := w.rule.find(e, w, in); inst != nil {
+			e.lookAs(inst, w, in, newOnly)
+		}
+		return
+	}
+	for _, inst := range w.rule.all() {
+		if inst.agrees(w, in) {
+			e.lookAs(inst, w, in, newOnly)
+		}
+	}
+}
+
+func (e *Engine) lookAs(inst *instance, w *watcher, in *devices.Reading, newOnly bool) {
 	switch {
-	case waited:
-		d.Outcome, d.Why = Cancelled, "before "+span(t.hold)+" were over"
-		return []Decision{d}
-	case !began || !r.ends():
-		return nil
+	case newOnly && inst.kept:
+	case w.trigger != nil:
+		e.read(inst, w.trigger, in)
+	case w.wait != nil:
+		e.readWait(inst, w.wait, in)
+	default:
+		e.readLevel(inst, w.level, in)
 	}
-	d.Outcome = Ended
-	origin := devices.Origin{By: "time"}
-	if in != nil {
-		origin = in.Origin
-	}
-	if run := t.run(r); run != nil {
-		if run.owed != nil {
-			d.Commands = e.emit(d.Commands, *run.owed)
-		}
-		e.drop(r, run)
-	}
-	for _, c := range r.offs(origin.Then(r.name)) {
-		d.Commands = e.emit(d.Commands, c)
-	}
-	return []Decision{d}
 }
-
-// fire is a deadline that has passed.
-func (e *Engine) fire(t *timer, now devices.Now) []Decision {
-	e.changed[t.rule] = true
-	switch t.kind {
-	case holdOver:
-		t.trigger.pending = nil
-		return e.begin(t.rule, t.trigger, now, nil)
-	case untilOver:
-		t.until.since = nil
-		return e.fall(t.rule, t.trigger, now, nil)
-	case minOnOver:
-		t.trigger.earliest = nil
-		for _, u := range t.trigger.untils {
-			// An until with a for of its own counts once that for was over.
-			if last, ok := e.registry.Last(u.source); ok && !u.event && u.since == nil && u.holds(last) {
-				return e.fall(t.rule, t.trigger, now, nil)
-			}
-		}
-		return nil
-	case waitOver:
-		run := t.run
-		run.due = nil
-		d := Decision{At: now, Rule: t.rule.name, Trigger: run.trigger.text, Outcome: Went, Why: "the wait is over"}
-		d.Commands = e.proceed(t.rule, run, now)
-		return []Decision{d}
-	}
-	panic("rules: a timer of no kind")
-}
-
-// loop is the part of the chain that repeats, for the message.
-func loop(chain []string, last string) []string {
-	for i := len(chain) - 1; i >= 0; i-- {
-		if chain[i] == last {
-			return append(append([]string{}, chain[i:]...), last)
-		}
-	}
-	return append(append([]string{}, chain...), last)
-}
-
-// span prints a duration as the owner writes it.
-func span(d time.Duration) string { return config.Duration(d).String() }

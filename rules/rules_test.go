@@ -730,10 +730,14 @@ func TestAStateOfAnotherShapeIsNotTaken(t *testing.T) {
 	for _, broken := range []func(s *State){
 		func(s *State) { s.Triggers = nil },
 		func(s *State) { s.Triggers[0].Untils = nil },
-		func(s *State) { s.Runs = []RunState{{Trigger: 7}} },
-		func(s *State) { s.Runs = []RunState{{Step: 9}} },
-		func(s *State) { s.Runs = []RunState{{Owed: nil}} },
-		func(s *State) { s.Runs = []RunState{{Owed: &devices.Command{Output: "fan", Value: nil}}} },
+		func(s *State) {
+			s.Runs = []RunState{{Context: ContextState{Trigger: 7}, Threads: []ThreadState{{Parent: -1}}}}
+		},
+		func(s *State) { s.Runs = []RunState{{Threads: []ThreadState{{Step: 9, Parent: -1}}}} },
+		func(s *State) { s.Runs = []RunState{{}} },
+		func(s *State) {
+			s.Runs = []RunState{{Threads: []ThreadState{{Parent: -1, Owed: &devices.Command{Output: "fan", Value: nil}}}}}
+		},
 	} {
 		s := sound
 		s.Triggers = slices.Clone(sound.Triggers)

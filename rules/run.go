@@ -1,367 +1,402 @@
 package rules
 
 import (
-	"encoding/json"
+	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"hearth/config"
 	"hearth/devices"
 )
 
-// An action is one thing to do, made ready.
-type action struct {
-	kind    actionKind
-	output  string // or
-	topic   string
-	on, off any // nil: nothing is sent; for an output a bool or Toggle, for a topic the payload
-	retain  bool
-	changed bool
-	wait    time.Duration // of a pulse
-	invert  bool          // of carry
-	carries string        // of carry
+// A context is what a run knows of how it began.
+type context struct {
+	trigger  *trigger
+	reading  *devices.Reading // nil if time was the cause
+	n        int              // which run of the episode, from 1
+	timedOut bool             // the last wait ended by its timeout
+	origin   devices.Origin
 }
 
-type actionKind byte
+// maxMessage is how large a message may be for a run to remember it.
+const maxMessage = 16 << 10
 
-const (
-	send  actionKind = iota // on now; off at the end of the episode
-	pulse                   // on, wait, off
-	carry                   // a link: the reading itself
-)
+func newContext(t *trigger, in *devices.Reading, origin devices.Origin) *context {
+	ctx := &context{trigger: t, origin: origin}
+	if in != nil {
+		r := *in
+		ctx.reading = &r
+	}
+	return ctx
+}
 
-// A run is one going-through of a rule's actions.
+// newest is a context of the newest reading of a trigger's source, for what
+// fires later than it came. was is of when it came.
+func (e *Engine) newest(inst *instance, t *trigger, was *context) *context {
+	ctx := newContext(t, nil, devices.Origin{By: "time"})
+	if last, ok := e.registry.Last(inst.source(e, t.source)); ok {
+		ctx.reading = &last
+		if last.Message == nil && was != nil && was.reading != nil {
+			last.Message = was.reading.Message
+		}
+	} else if was != nil {
+		ctx.reading = was.reading
+	}
+	return ctx
+}
+
+// A run is one going-through of a program.
 type run struct {
+	inst    *instance
 	trigger *trigger
-	origin  devices.Origin
-	cause   *devices.Reading
-	step    int
+	ctx     *context
+	threads []*thread
+	after   bool // it is of done: nothing cancels it, and it stands in nobody's way
+}
+
+// A thread is one place in a program. A run has one, and one more for each list
+// of a parallel while that lasts.
+type thread struct {
+	run     *run
+	parent  *thread
+	pc      int
 	due     *timer           // it waits
-	owed    *devices.Command // what must be sent whatever becomes of the run
+	timeout *timer           // the same, but no longer than this
+	owed    *devices.Command // what must be sent whatever becomes of it
+	waits   bool             // for the trigger of the instruction at pc
+	silent  *timer           // of that trigger
+	joins   int              // children that must be over before it goes on
+	forking bool             // they are being started
+	loops   []int            // how often each loop that it is in has gone round
 }
 
-// run is the one that a new firing of t meets: in a rule of episodes that of
-// the same trigger, else any.
-func (t *trigger) run(r *rule) *run {
-	for _, run := range r.runs {
-		if !r.ends() || run.trigger == t {
-			return run
-		}
-	}
-	return nil
-}
-
-// drop takes a run away; what it owes is the caller's to send.
-func (e *Engine) drop(r *rule, gone *run) {
-	e.timers.clear(&gone.due)
-	r.runs = slices.DeleteFunc(r.runs, func(x *run) bool { return x == gone })
-}
-
-// proceed goes on with a run until it waits or is over, and returns the
-// commands on the way.
-func (e *Engine) proceed(r *rule, run *run, now devices.Now) []devices.Command {
-	var out []devices.Command
-	if run.owed != nil {
-		out = e.emit(out, *run.owed)
-		run.owed = nil
-		run.step++
-	}
-	for ; run.step < len(r.actions); run.step++ {
-		a := r.actions[run.step]
-		switch a.kind {
-		case carry:
-			if c, ok := a.carry(run.cause); ok {
-				c.Origin = run.origin
-				out = e.emit(out, c)
-			}
-		case send:
-			if a.on != nil {
-				out = e.emitIf(out, a, a.command(a.on, run.origin))
-			}
-		case pulse:
-			on := a.command(a.on, run.origin)
-			on.Journal = true
-			out = e.emit(out, on)
-			off := a.command(a.off, run.origin)
-			off.Owed = true
-			run.owed = &off
-			e.timers.set(&run.due, timer{rule: r, kind: waitOver, run: run}, now.Mono+a.wait)
-			if !slices.Contains(r.runs, run) {
-				r.runs = append(r.runs, run)
-			}
-			return out
-		}
-	}
-	e.drop(r, run)
-	if t := run.trigger; t.began && !r.hasOff && (t.event || len(t.untils) == 0) {
-		// What has no truth has no other end: the episode is over with its run.
-		t.began = false
-		e.timers.clear(&t.earliest)
-		for _, u := range t.untils {
-			e.timers.clear(&u.since)
-		}
-	}
-	return out
-}
-
-// offs is what the end of an episode sends.
-func (r *rule) offs(origin devices.Origin) []devices.Command {
-	var list []devices.Command
-	for _, a := range r.actions {
-		if a.kind == send && a.off != nil {
-			c := a.command(a.off, origin)
-			c.Owed = true
-			list = append(list, c)
-		}
-	}
-	return list
-}
-
-func (a action) command(value any, origin devices.Origin) devices.Command {
-	if a.output != "" {
-		return devices.Command{Output: a.output, Value: value, Origin: origin}
-	}
-	return devices.Command{Topic: a.topic, Payload: value.(string), Retain: a.retain, Origin: origin}
-}
-
-// emit appends a command, with a toggle turned into the level it means, so
-// that a command repeated after a crash does no harm.
-func (e *Engine) emit(out []devices.Command, c devices.Command) []devices.Command {
-	if c.Output != "" {
-		if _, toggle := c.Value.(devices.Toggle); toggle {
-			on, _ := e.registry.Level(c.Output)
-			c.Value = !on
-		}
-		e.registry.Command(c.Output, c.Value.(bool))
-	}
-	return append(out, c)
-}
-
-// emitIf leaves out what changes nothing, if the action asks for that.
-func (e *Engine) emitIf(out []devices.Command, a action, c devices.Command) []devices.Command {
-	if a.changed && c.Output != "" {
-		if on, known := e.registry.Level(c.Output); known && c.Value == on {
-			return out
-		}
-	}
-	return e.emit(out, c)
-}
-
-// carry is the command of a link for one reading; false if the reading is of
-// another type.
-func (a action) carry(in *devices.Reading) (devices.Command, bool) {
-	c := devices.Command{Output: a.output, Topic: a.topic, Retain: a.retain}
-	v, ok := carried(in, a.carries)
-	if !ok {
-		return c, false
-	}
-	switch x := v.(type) {
-	case bool:
-		v = x != a.invert
-	case float64:
-		if a.invert {
-			v = 0 - x // not -0
-		}
-	}
-	if a.output != "" {
-		c.Value = v
-	} else {
-		c.Payload = devices.Text(v)
-	}
-	return c, true
-}
-
-// carried is a reading as the type that a link carries.
-func carried(in *devices.Reading, kind string) (any, bool) {
-	if in == nil || in.Bad != "" {
-		return nil, false
-	}
-	switch kind {
-	case "boolean":
-		on, ok := devices.Bool(in.Value)
-		return on, ok
-	case "number":
-		f, ok := in.Value.(float64)
-		return f, ok
-	case "text":
-		s, ok := in.Value.(string)
-		return s, ok
-	}
-	return in.Text, true // json: whatever it is, as it was sent
-}
-
-// action compiles one configured action into one or, for a list of outputs,
-// several.
-func (c *compiler) action(cfg Action, at config.Place) []action {
-	kinds := 0
-	for _, set := range []bool{len(cfg.Set) > 0, cfg.Publish != "", cfg.Pulse != ""} {
-		if set {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		at.Mistake("an action does exactly one thing: set, publish or pulse")
+// active is the runs that a new firing of t meets: in a rule of episodes those
+// of the same trigger, else all.
+func (inst *instance) active(t *trigger) []*run {
+	if len(inst.runs) == 0 {
 		return nil
 	}
-	only := func(key string, set bool, where string) {
-		if set {
-			at.Key(key).Mistake("%s belongs to %s", key, where)
+	ends := inst.rule.ends()
+	var list []*run
+	for _, run := range inst.runs {
+		if !run.after && (!ends || run.trigger == t) {
+			list = append(list, run)
 		}
-	}
-	only("to", cfg.To != nil && len(cfg.Set) == 0, "set")
-	only("changed", cfg.Changed && len(cfg.Set) == 0, "set")
-	only("payload", cfg.Payload != nil && cfg.Publish == "", "publish")
-	only("retain", cfg.Retain && cfg.Publish == "", "publish")
-	only("for", cfg.For != 0 && cfg.Pulse == "", "pulse")
-	switch {
-	case cfg.Publish != "":
-		return c.publish(cfg, at)
-	case cfg.Pulse != "":
-		return c.pulse(cfg, at)
-	}
-	return c.set(cfg, at)
-}
-
-func (c *compiler) set(cfg Action, at config.Place) []action {
-	a := action{kind: send, changed: cfg.Changed}
-	switch {
-	case cfg.To == nil && cfg.On == nil && cfg.Off == nil:
-		at.Mistake(`set needs a level: to = true, to = "toggle", or on and off for the begin and the end`)
-	case cfg.To != nil && (cfg.On != nil || cfg.Off != nil):
-		at.Key("to").Mistake("to is for a level without an end; with on and off leave it out")
-	case cfg.To != nil:
-		a.on = level(cfg.To, true, at.Key("to"))
-	default:
-		if cfg.On != nil {
-			a.on = level(cfg.On, false, at.Key("on"))
-		}
-		if cfg.Off != nil {
-			a.off = level(cfg.Off, false, at.Key("off"))
-		}
-	}
-	var list []action
-	for i, name := range cfg.Set {
-		c.output(name, at.Key("set").Index(i))
-		a.output = name
-		list = append(list, a)
 	}
 	return list
 }
 
-// level is a configured level: a boolean or an on/off word, or toggle.
-func level(raw any, toggle bool, at config.Place) any {
-	if s, ok := raw.(string); ok && toggle && strings.EqualFold(strings.TrimSpace(s), "toggle") {
-		return devices.Toggle{}
-	}
-	if v, ok := scalar(raw); ok {
-		if on, ok := devices.Bool(v); ok {
-			return on
-		}
-	}
-	if toggle {
-		at.Mistake(`want true, false or "toggle"`)
-	} else {
-		at.Mistake("want true or false")
-	}
-	return false
-}
-
-func (c *compiler) publish(cfg Action, at config.Place) []action {
-	a := action{kind: send, topic: cfg.Publish, retain: cfg.Retain}
-	c.topic(cfg.Publish, at.Key("publish"))
-	switch {
-	case cfg.Payload != nil && (cfg.On != nil || cfg.Off != nil):
-		at.Key("payload").Mistake("payload is for a message without an end; with on and off leave it out")
-	case cfg.Payload != nil:
-		a.on = payload(cfg.Payload, at.Key("payload"))
-	case cfg.On == nil && cfg.Off == nil:
-		at.Mistake(`publish needs a payload, or on and off for the begin and the end`)
-	default:
-		if cfg.On != nil {
-			a.on = payload(cfg.On, at.Key("on"))
-		}
-		if cfg.Off != nil {
-			a.off = payload(cfg.Off, at.Key("off"))
-		}
-	}
-	return []action{a}
-}
-
-func (c *compiler) pulse(cfg Action, at config.Place) []action {
-	a := action{kind: pulse, wait: time.Duration(cfg.For), on: true, off: false}
-	a.output, a.topic = c.target(cfg.Pulse, at.Key("pulse"))
-	if a.wait <= 0 && !at.Key("for").Given() {
-		at.Mistake(`pulse needs its length: for = "60s"`)
-	}
-	if a.output != "" {
-		for key, v := range map[string]any{"on": cfg.On, "off": cfg.Off} {
-			if v != nil {
-				at.Key(key).Mistake("a pulse of an output is on, then off; on and off are the payloads of a pulse to a topic")
-			}
-		}
-		return []action{a}
-	}
-	a.on, a.off = "ON", "OFF"
-	if cfg.On != nil {
-		a.on = payload(cfg.On, at.Key("on"))
-	}
-	if cfg.Off != nil {
-		a.off = payload(cfg.Off, at.Key("off"))
-	}
-	return []action{a}
-}
-
-// payload is the text that a configured payload is sent as.
-func payload(raw any, at config.Place) string {
-	text := plainText(raw, at)
-	if s, ok := text.(string); ok {
-		return s
-	}
-	if v, ok := scalar(text); ok {
-		return devices.Text(v)
-	}
-	b, err := json.Marshal(text)
-	if err != nil {
-		at.Mistake("can't be sent as JSON: %v", err)
-	}
-	return string(b)
-}
-
-// plainText takes the braces {{ of every string in raw for plain ones. A single
-// brace before a letter or ( would be a hole for an expression.
-func plainText(raw any, at config.Place) any {
-	switch raw := raw.(type) {
-	case string:
-		var b strings.Builder
-		for i := 0; i < len(raw); i++ {
-			b.WriteByte(raw[i])
-			if raw[i] != '{' || i+1 == len(raw) {
-				continue
-			}
-			switch next := raw[i+1]; {
-			case next == '{':
-				i++
-			case next == '(' || next >= 'a' && next <= 'z' || next >= 'A' && next <= 'Z':
-				at.Mistake("{%c opens an expression, which are not built yet; for a plain brace write {{", next)
-				return raw
-			}
-		}
-		return b.String()
-	case map[string]any:
-		m := make(map[string]any, len(raw))
-		for k, v := range raw {
-			m[k] = plainText(v, at.Key(k))
-		}
-		return m
-	case []any:
-		list := make([]any, len(raw))
-		for i, v := range raw {
-			list[i] = plainText(v, at.Index(i))
-		}
-		return list
-	}
-	return raw
+// holds reports whether the run owes an end to the same target as c.
+func (r *run) holds(c devices.Command) bool {
+	return slices.ContainsFunc(r.threads, func(t *thread) bool { return t.owed != nil && sameTarget(*t.owed, c) })
 }
 
 func sameTarget(a, b devices.Command) bool { return a.Output == b.Output && a.Topic == b.Topic }
+
+// drop takes a run away and returns what it owes.
+func (e *Engine) drop(gone *run) []devices.Command {
+	var owed []devices.Command
+	for _, t := range gone.threads {
+		if t.owed != nil {
+			owed = append(owed, *t.owed)
+		}
+		e.clear(t)
+	}
+	gone.threads = nil
+	inst := gone.inst
+	inst.runs = slices.DeleteFunc(inst.runs, func(x *run) bool { return x == gone })
+	e.moved(inst)
+	return owed
+}
+
+func (e *Engine) clear(t *thread) {
+	e.timers.clear(&t.due)
+	e.timers.clear(&t.timeout)
+	e.timers.clear(&t.silent)
+	t.waits = false
+}
+
+// start begins a run at a place of the program. What it does until it waits goes
+// into d.
+func (e *Engine) start(run *run, pc int, now devices.Now, d *Decision) {
+	inst := run.inst
+	inst.rule.ran++
+	inst.runs = append(inst.runs, run)
+	main := &thread{run: run, pc: pc}
+	run.threads = []*thread{main}
+	e.moved(inst)
+	e.proceed(main, now, d)
+}
+
+// maxSteps is how many actions a run may do without a pause.
+const maxSteps = 10_000
+
+// proceed goes on with a thread until it waits or is over.
+func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
+	run := t.run
+	inst := run.inst
+	r := inst.rule
+	if t.owed != nil {
+		d.Commands = e.emit(d.Commands, *t.owed)
+		t.owed = nil
+		t.pc++
+	}
+	for steps := 0; ; steps++ {
+		if steps > maxSteps {
+			e.failed(r, d, fmt.Sprintf("stopped after %d actions without a pause", maxSteps))
+			d.Commands = e.emitAll(d.Commands, e.drop(run))
+			e.over(run, now, d)
+			return
+		}
+		in := &r.program[t.pc]
+		switch in.op {
+		case opEnd:
+			e.finish(t, now, d)
+			return
+		case opStop:
+			d.Commands = e.emitAll(d.Commands, e.drop(run))
+			e.over(run, now, d)
+			return
+		case opJump:
+			t.pc = in.to
+			continue
+		case opIf:
+			if e.allow(in.conditions, inst, run.ctx, now, d) {
+				t.pc++
+			} else {
+				d.Checks[len(d.Checks)-1].Text = "if " + d.Checks[len(d.Checks)-1].Text
+				t.pc = in.to
+			}
+			continue
+		case opLoop: // begins one
+			t.loops = append(t.loops, 0)
+		case opRound: // once more, if times are left
+			n := &t.loops[len(t.loops)-1]
+			if *n++; in.times > 0 && *n >= in.times {
+				t.pc = in.to
+				continue
+			}
+		case opLeave:
+			t.loops = t.loops[:len(t.loops)-1]
+		case opSend:
+			if in.off >= 0 {
+				inst.latches[run.trigger.index].sent |= 1 << in.off
+			}
+			if in.on.kind != none {
+				e.carryOut(sending{in, in.on, false}, inst, run.ctx, now, d)
+			}
+		case opPulse:
+			on, ok1 := e.sends(sending{in, in.on, false}, inst, run.ctx, now, d)
+			off, ok2 := e.sends(sending{in, in.offValue, true}, inst, run.ctx, now, d)
+			if !ok1 || !ok2 {
+				break
+			}
+			on.Journal = true
+			d.Commands = e.emit(d.Commands, on)
+			t.owed = &off
+			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+in.wait)
+			e.moved(inst)
+			return
+		case opDelay:
+			t.pc++
+			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+in.wait)
+			e.moved(inst)
+			return
+		case opWait:
+			if e.await(t, in, now) {
+				run.ctx.timedOut = false
+				break
+			}
+			e.moved(inst)
+			return
+		case opFork:
+			t.pc++
+			t.joins, t.forking = len(in.ways), true
+			children := make([]*thread, len(in.ways))
+			for i, to := range in.ways {
+				children[i] = &thread{run: run, parent: t, pc: to}
+			}
+			run.threads = append(run.threads, children...)
+			for _, child := range children {
+				if e.proceed(child, now, d); run.threads == nil {
+					return // it has stopped the run
+				}
+			}
+			t.forking = false
+			continue
+		case opJoin:
+			if t.joins > 0 {
+				return
+			}
+		case opNotify, opHTTP:
+			e.request(in, inst, run.ctx, now, d)
+		case opEnable:
+			e.enable(in.name, in.enable, now, d)
+			if run.threads == nil {
+				return // it was itself
+			}
+		}
+		t.pc++
+	}
+}
+
+// finish is a thread that has come to its end.
+func (e *Engine) finish(t *thread, now devices.Now, d *Decision) {
+	run := t.run
+	run.threads = slices.DeleteFunc(run.threads, func(x *thread) bool { return x == t })
+	e.moved(run.inst)
+	if p := t.parent; p != nil {
+		if p.joins--; p.joins == 0 && !p.forking {
+			e.proceed(p, now, d)
+		}
+		return
+	}
+	e.drop(run)
+	e.over(run, now, d)
+}
+
+// over is what follows from the end of a run.
+func (e *Engine) over(run *run, now devices.Now, d *Decision) {
+	inst, t := run.inst, run.trigger
+	r := inst.rule
+	l := &inst.latches[t.index]
+	if !run.after && l.began && t.truthless() && !r.hasOff && r.done == 0 && len(r.repeat) == 0 {
+		// What has no truth has no other end: the episode is over with its run.
+		l.began, l.of = false, nil
+		e.timers.clear(&l.earliest)
+		for i := range l.untils {
+			e.timers.clear(&l.untils[i].since)
+		}
+	}
+	if !run.after && len(inst.queue) > 0 && len(inst.active(t)) == 0 {
+		e.waiting = append(e.waiting, queued{inst, inst.queue[0]})
+		inst.queue = inst.queue[1:]
+	}
+	e.tell(inst)
+}
+
+// queued is a firing whose turn has come.
+type queued struct {
+	inst *instance
+	ctx  *context
+}
+
+// dequeue starts a firing that had to wait.
+func (e *Engine) dequeue(q queued) {
+	d := q.inst.decision(e.now, q.ctx.trigger.text, q.ctx.reading, Fired)
+	d.Why = "it was queued"
+	q.ctx.n = 1
+	q.ctx.origin = q.ctx.origin.Then(q.inst.rule.name)
+	e.start(&run{inst: q.inst, trigger: q.ctx.trigger, ctx: q.ctx}, 0, e.now, &d)
+	e.decide(d)
+}
+
+// await begins to wait for the trigger of an instruction; true if what it wants
+// is so already.
+func (e *Engine) await(t *thread, in *instr, now devices.Now) bool {
+	inst, w := t.run.inst, in.trigger
+	if w.schedule == nil && !w.event && !w.test.empty() && w.test.Silent == 0 && w.holdsNow(e, inst, nil) {
+		if w.hold == 0 {
+			return true
+		}
+		e.timers.set(&t.due, timer{inst: inst, thread: t, kind: waitHeld}, now.Mono+w.hold)
+	}
+	t.waits = true
+	if in.wait > 0 {
+		e.timers.set(&t.timeout, timer{inst: inst, thread: t, kind: timeoutOver}, now.Mono+in.wait)
+	}
+	if w.test.Silent > 0 {
+		e.timers.set(&t.silent, timer{inst: inst, thread: t, kind: waitSilent}, now.Mono+time.Duration(w.test.Silent))
+	}
+	e.awaitTime(t, w, now)
+	return false
+}
+
+// awaitTime sets the deadline of a wait for a time of day.
+func (e *Engine) awaitTime(t *thread, w *trigger, now devices.Now) {
+	if w.schedule == nil || !now.Known {
+		return
+	}
+	if at, ok := w.schedule.Next(now.Wall.In(e.house.zone())); ok {
+		e.timers.set(&t.due, timer{inst: t.run.inst, thread: t, kind: waitHeld, at: at}, now.Mono+at.Sub(now.Wall))
+	}
+}
+
+// readWait is one reading seen by those that wait for it.
+func (e *Engine) readWait(inst *instance, w *trigger, in *devices.Reading) {
+	var on []*thread
+	for _, run := range inst.runs {
+		for _, t := range run.threads {
+			if !t.waits || inst.rule.program[t.pc].trigger != w || in.Initial && !w.retained && w.event {
+				continue
+			}
+			if in.Bad == "" && w.test.Silent > 0 {
+				e.timers.set(&t.silent, timer{inst: inst, thread: t, kind: waitSilent}, in.At.Mono+time.Duration(w.test.Silent))
+			}
+			holds, valid := w.check(in)
+			switch {
+			case holds && valid && (w.event || w.hold == 0):
+				on = append(on, t)
+			case holds && valid && t.due == nil:
+				e.timers.set(&t.due, timer{inst: inst, thread: t, kind: waitHeld}, in.At.Mono+w.hold)
+				e.moved(inst)
+			case valid && !holds && t.due != nil:
+				e.timers.clear(&t.due)
+				e.moved(inst)
+			}
+		}
+	}
+	for _, t := range on {
+		if t.run.threads != nil { // not stopped by the one before
+			t.run.ctx.reading = newContext(w, in, in.Origin).reading
+			e.goOn(t, in.At, in, w.text)
+		}
+	}
+}
+
+// wake is a deadline of a thread.
+func (e *Engine) wake(timer *timer, now devices.Now) {
+	t := timer.thread
+	switch timer.kind {
+	case waitOver:
+		t.due = nil
+		d := t.run.inst.decision(now, t.run.trigger.text, nil, Went)
+		d.Why = "the wait is over"
+		e.proceed(t, now, &d)
+		e.decide(d)
+	case waitHeld:
+		t.due = nil
+		e.goOn(t, now, nil, t.instr().trigger.text)
+	case waitSilent:
+		t.silent = nil
+		switch w := t.instr().trigger; {
+		case !w.holdsNow(e, t.run.inst, nil):
+		case w.hold == 0:
+			e.goOn(t, now, nil, w.text)
+		case t.due == nil:
+			e.timers.set(&t.due, timerOf(t, waitHeld), now.Mono+w.hold)
+		}
+	case timeoutOver:
+		t.timeout = nil
+		t.run.ctx.timedOut = true
+		e.resume(t, now, nil, "the wait for "+t.instr().trigger.text+" has timed out")
+	}
+}
+
+func timerOf(t *thread, kind timerKind) timer { return timer{inst: t.run.inst, thread: t, kind: kind} }
+
+func (t *thread) instr() *instr { return &t.run.inst.rule.program[t.pc] }
+
+// goOn is the end of a wait by what it waited for.
+func (e *Engine) goOn(t *thread, now devices.Now, in *devices.Reading, what string) {
+	t.run.ctx.timedOut = false
+	e.resume(t, now, in, "waited for "+what)
+}
+
+func (e *Engine) resume(t *thread, now devices.Now, in *devices.Reading, why string) {
+	e.clear(t)
+	t.pc++
+	d := t.run.inst.decision(now, t.run.trigger.text, in, Went)
+	d.Why = why
+	e.proceed(t, now, &d)
+	e.decide(d)
+}

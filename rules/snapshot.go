@@ -1,149 +1,420 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"hearth/devices"
 )
 
-// A State is where one rule stands, as plain values that JSON can carry.
+// A State is where one thing stands that outlives a restart, as plain values
+// that JSON can carry: an instance of a rule, a variable or a calc.
 type State struct {
-	Hash     string         `json:"hash"`
+	Hash     string         `json:"hash"` // "" says that there is nothing to keep
 	Boot     string         `json:"boot"` // which life of the machine Mono belongs to
 	At       devices.Now    `json:"at"`
+	Values   []string       `json:"values,omitempty"` // of the captures
 	Triggers []TriggerState `json:"triggers,omitempty"`
+	Levels   []LevelState   `json:"levels,omitempty"`
 	Runs     []RunState     `json:"runs,omitempty"`
+	Queue    []ContextState `json:"queue,omitempty"`
+	Requests []RequestState `json:"requests,omitempty"`
+	Cool     *Deadline      `json:"cool,omitempty"`
+	CoolDay  string         `json:"cool_day,omitempty"`
+	Off      bool           `json:"off,omitempty"` // disabled by an action or by hand
+
+	Machine *MachineState `json:"machine,omitempty"`
+	Value   any           `json:"value,omitempty"` // of a variable or calc
+	Known   bool          `json:"known,omitempty"` // Value is one
+	Calc    *CalcState    `json:"calc,omitempty"`
 }
 
 // A TriggerState is the state of one trigger.
 type TriggerState struct {
-	Seen     bool        `json:"seen,omitempty"`
-	Truth    bool        `json:"truth,omitempty"`
-	Began    bool        `json:"began,omitempty"`
-	Last     *string     `json:"last,omitempty"`
-	Pending  *Deadline   `json:"pending,omitempty"`  // of for
-	Earliest *Deadline   `json:"earliest,omitempty"` // of min_on
-	Untils   []*Deadline `json:"untils,omitempty"`   // of each until's for
+	Seen     bool          `json:"seen,omitempty"`
+	Truth    bool          `json:"truth,omitempty"`
+	Began    bool          `json:"began,omitempty"`
+	Last     *string       `json:"last,omitempty"`
+	Seq      *string       `json:"seq,omitempty"`
+	Pending  *Deadline     `json:"pending,omitempty"`  // of for
+	Silent   *Deadline     `json:"silent,omitempty"`   // of silent
+	Earliest *Deadline     `json:"earliest,omitempty"` // of min_on
+	Repeat   *Deadline     `json:"repeat,omitempty"`
+	Untils   []UntilState  `json:"untils,omitempty"`
+	Handled  time.Time     `json:"handled,omitzero"` // times of day up to this are dealt with
+	Of       *ContextState `json:"of,omitempty"`     // of the episode, or of what waits for for
+	N        int           `json:"n,omitempty"`
+	Sent     uint64        `json:"sent,omitempty"`
+	Befores  map[int]any   `json:"befores,omitempty"`
 
 	// Owed is what the episode's end sends, should the rule be gone by then.
 	Owed []devices.Command `json:"owed,omitempty"`
+}
+
+// An UntilState is the state of one until.
+type UntilState struct {
+	Since  *Deadline `json:"since,omitempty"`
+	Silent *Deadline `json:"silent,omitempty"`
+}
+
+// A LevelState is the state of a condition with for.
+type LevelState struct {
+	Since  *Deadline `json:"since,omitempty"` // it holds since; in the past
+	Silent *Deadline `json:"silent,omitempty"`
 }
 
 // A Deadline is kept as what remains of it and, where it is known, as the wall
 // clock's moment. The first serves while the clock is not known, the second takes
 // the downtime off.
 type Deadline struct {
-	Left time.Duration `json:"left"`
-	Wall time.Time     `json:"wall,omitzero"`
+	Left  time.Duration `json:"left"`
+	Wall  time.Time     `json:"wall,omitzero"`
+	Order uint64        `json:"order,omitempty"` // of those due at once, the smallest comes first
+}
+
+// A ContextState is what a run knows of how it began.
+type ContextState struct {
+	Trigger  int      `json:"trigger"`
+	Source   string   `json:"source,omitempty"`
+	Topic    string   `json:"topic,omitempty"`
+	Value    any      `json:"value,omitempty"`
+	Text     string   `json:"text,omitempty"`
+	Old      any      `json:"old,omitempty"`
+	Message  *string  `json:"message,omitempty"`
+	Reading  bool     `json:"reading,omitempty"` // there was one
+	N        int      `json:"n,omitempty"`
+	TimedOut bool     `json:"timed_out,omitempty"`
+	Rules    []string `json:"rules,omitempty"`
+	By       string   `json:"by,omitempty"`
 }
 
 // A RunState is one run that waits.
 type RunState struct {
-	Trigger int              `json:"trigger"`
+	Context ContextState  `json:"context"`
+	After   bool          `json:"after,omitempty"`
+	Threads []ThreadState `json:"threads"`
+}
+
+// A ThreadState is one place in a program.
+type ThreadState struct {
 	Step    int              `json:"step"`
-	Due     Deadline         `json:"due"`
+	Parent  int              `json:"parent"` // among the threads; -1 for the first
+	Joins   int              `json:"joins,omitempty"`
+	Loops   []int            `json:"loops,omitempty"`
+	Due     *Deadline        `json:"due,omitempty"`
+	At      time.Time        `json:"at,omitzero"` // a time of day that it waits for
+	Timeout *Deadline        `json:"timeout,omitempty"`
+	Silent  *Deadline        `json:"silent,omitempty"`
+	Waits   bool             `json:"waits,omitempty"`
 	Owed    *devices.Command `json:"owed,omitempty"`
 }
 
-// Snapshot is the state of every rule that is enabled, by its name. boot names
-// this life of the machine.
+// A RequestState is an HTTP call that is to be made once more.
+type RequestState struct {
+	HTTP   devices.Request `json:"http"`
+	Gaps   []time.Duration `json:"gaps,omitempty"`
+	Tries  int             `json:"tries"`
+	Notify bool            `json:"notify,omitempty"`
+	Secret bool            `json:"secret,omitempty"`
+	Due    Deadline        `json:"due"`
+}
+
+// A MachineState is the state of a machine.
+type MachineState struct {
+	State string      `json:"state"`
+	After []*Deadline `json:"after,omitempty"`
+}
+
+// A CalcState is what a calc remembers.
+type CalcState struct {
+	Members  map[string]SampleState `json:"members,omitempty"`
+	Readings []SampleState          `json:"readings,omitempty"`
+	Full     *Deadline              `json:"full,omitempty"`
+}
+
+// A SampleState is one reading of a member. Its deadline lies in the past.
+type SampleState struct {
+	Value any      `json:"value"`
+	At    Deadline `json:"at"`
+}
+
+// A keeper has a state to be kept, under its key.
+type keeper interface {
+	key() string
+	state(e *Engine, now devices.Now, boot string) (State, bool) // false: nothing to keep
+}
+
+// A holder has a value of its own.
+type holder any
+
+func (e *Engine) moved(inst *instance) { e.changed[inst] = true }
+
+func (e *Engine) movedBy(t *timer) {
+	if t.inst != nil {
+		e.changed[t.inst] = true
+	} else if t.calc != nil {
+		e.changed[t.calc] = true
+	}
+}
+
+// key is "rule.x", or "rule.x{plug}" with captures.
+func (inst *instance) key() string {
+	if inst.values == nil {
+		return inst.rule.name
+	}
+	return inst.rule.name + "{" + strings.Join(inst.values, "/") + "}"
+}
+
+func (v *variable) key() string { return "variable." + v.name }
+func (x *calc) key() string     { return "calc." + x.name }
+
+// Moved reports whether something's state has changed since Changes was last
+// asked, with or without a decision.
+func (e *Engine) Moved() bool { return len(e.changed) > 0 }
+
+// Snapshot is the state of all that is there, by its key, at rest or not. boot
+// names this life of the machine.
 func (e *Engine) Snapshot(now devices.Now, boot string) map[string]State {
 	states := make(map[string]State)
+	put := func(k keeper) {
+		states[k.key()], _ = k.state(e, now, boot)
+	}
 	for _, r := range e.rules {
 		if r.enabled {
-			states[r.name], _ = r.state(now, boot)
+			put(r.only)
+			for _, inst := range r.instances {
+				put(inst)
+			}
 		}
+	}
+	for _, v := range e.variables {
+		put(v)
+	}
+	for _, x := range e.calcs {
+		put(x)
 	}
 	return states
 }
 
-// Has reports whether there is a rule of that name.
-func (e *Engine) Has(name string) bool {
-	return slices.ContainsFunc(e.rules, func(r *rule) bool { return r.name == name })
+// Has reports whether there is something that a key belongs to.
+func (e *Engine) Has(key string) bool {
+	name := baseNameOf(key)
+	if e.byName[name] != nil {
+		return true
+	}
+	kind, name, _ := strings.Cut(name, ".")
+	switch e.holders[name].(type) {
+	case *variable:
+		return kind == "variable"
+	case *calc:
+		return kind == "calc"
+	}
+	return false
 }
 
-// Changes is the states of the rules that have moved since it was last asked;
-// one without hash has come to rest and needs no record.
+// Changes is the states of what has moved since it was last asked; one without
+// hash has come to rest and needs no record.
 func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 	if len(e.changed) == 0 {
 		return nil
 	}
 	states := make(map[string]State, len(e.changed))
-	for r := range e.changed {
-		s, ok := r.state(now, boot)
+	for k := range e.changed {
+		s, ok := k.state(e, now, boot)
 		if !ok {
 			s = State{}
 		}
-		states[r.name] = s
+		states[k.key()] = s
 	}
 	clear(e.changed)
 	return states
 }
 
-// state is where the rule stands; false if it is at rest.
-func (r *rule) state(now devices.Now, boot string) (State, bool) {
-	left := func(t *timer) *Deadline {
-		if t == nil {
-			return nil
-		}
-		d := &Deadline{Left: t.due - now.Mono, Wall: t.wall}
-		if now.Known {
-			d.Wall = now.Wall.Add(d.Left)
-		}
-		return d
+// keeping turns moments into deadlines.
+type keeping struct{ now devices.Now }
+
+func (k keeping) mono(m time.Duration, wall time.Time) Deadline {
+	d := Deadline{Left: m - k.now.Mono, Wall: wall}
+	if k.now.Known {
+		d.Wall = k.now.Wall.Add(d.Left)
 	}
-	s := State{Hash: r.hash, Boot: boot, At: now}
-	moved := len(r.runs) > 0
+	return d
+}
+
+func (k keeping) timer(t *timer) *Deadline {
+	if t == nil {
+		return nil
+	}
+	d := k.mono(t.due, t.wall)
+	d.Order = t.order
+	return &d
+}
+
+func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, bool) {
+	r := inst.rule
+	k := keeping{now}
+	s := State{Hash: r.hash, Boot: boot, At: now, Values: inst.values, CoolDay: inst.coolDay, Off: r.off && inst == r.only}
+	moved := len(inst.runs) > 0 || s.Off || inst.coolDay != ""
 	for _, t := range r.triggers {
-		ts := TriggerState{Seen: t.seen, Truth: t.truth, Began: t.began, Last: t.last, Pending: left(t.pending), Earliest: left(t.earliest)}
-		for _, u := range t.untils {
-			ts.Untils = append(ts.Untils, left(u.since))
+		l := &inst.latches[t.index]
+		ts := TriggerState{Seen: l.seen, Truth: l.truth, Began: l.began, Last: l.last, Seq: l.seq, Handled: l.handled,
+			N: l.n, Sent: l.sent, Befores: l.befores,
+			Pending: k.timer(l.pending), Silent: k.timer(l.silent), Earliest: k.timer(l.earliest), Repeat: k.timer(l.repeat)}
+		for i := range l.untils {
+			ts.Untils = append(ts.Untils, UntilState{k.timer(l.untils[i].since), k.timer(l.untils[i].silent)})
 		}
-		if t.began {
-			ts.Owed = r.offs(devices.Origin{By: "time"}.Then(r.name))
+		if l.of != nil && (l.began || l.pending != nil) {
+			c := l.of.state()
+			ts.Of = &c
 		}
-		moved = moved || t.seen || t.truth || t.began || t.last != nil
+		if l.began && r.hasOff {
+			ts.Owed = e.owedBy(inst, t, now)
+		}
+		moved = moved || l.seen || l.truth || l.began || l.last != nil || l.seq != nil || !l.handled.IsZero()
 		s.Triggers = append(s.Triggers, ts)
 	}
-	for _, run := range r.runs {
-		s.Runs = append(s.Runs, RunState{Trigger: slices.Index(r.triggers, run.trigger), Step: run.step, Due: *left(run.due), Owed: run.owed})
+	for i := range inst.levels {
+		l := &inst.levels[i]
+		ls := LevelState{Silent: k.timer(l.silent)}
+		if l.holds {
+			since := k.mono(l.mono, l.wall)
+			ls.Since = &since
+			moved = true
+		}
+		s.Levels = append(s.Levels, ls)
+	}
+	for _, run := range inst.runs {
+		s.Runs = append(s.Runs, run.state(k))
+	}
+	for _, c := range inst.queue {
+		s.Queue = append(s.Queue, c.state())
+	}
+	for _, q := range e.requests {
+		if q.inst == inst && q.due != nil {
+			s.Requests = append(s.Requests, RequestState{q.http, q.gaps, q.tries, q.notify, q.secret, *k.timer(q.due)})
+			moved = true
+		}
+	}
+	slices.SortFunc(s.Requests, func(a, b RequestState) int { return strings.Compare(a.HTTP.ID, b.HTTP.ID) })
+	if inst.cool > now.Mono {
+		d := k.mono(inst.cool, inst.coolWall)
+		s.Cool = &d
+		moved = true
+	}
+	if m := r.machine; m != nil && inst == r.only {
+		s.Machine = &MachineState{State: m.state}
+		for _, t := range m.after {
+			s.Machine.After = append(s.Machine.After, k.timer(t))
+		}
+		moved = true
 	}
 	return s, moved
 }
 
-// Restore takes up what states say. A rule whose definition is the same keeps
-// everything; of one that changed or is gone, what it owed is returned, to be
-// sent now: the ends of pulses and of episodes, or a heater would stay on because
-// its rule was edited. Call it once, before any Step.
-func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) []Decision {
-	e.known = now.Known
-	var ds []Decision
-	left := make(map[string]bool, len(states))
-	for name := range states {
-		left[name] = true
+// owedBy is what the end of an episode would send now.
+func (e *Engine) owedBy(inst *instance, t *trigger, now devices.Now) []devices.Command {
+	ctx := inst.latches[t.index].of
+	if ctx == nil {
+		return nil
 	}
-	for _, r := range e.rules {
-		s, ok := states[r.name]
-		if ok && s.Hash == r.hash && r.enabled && s.fits(r) {
-			delete(left, r.name)
-			e.restore(r, s, now, boot)
+	own := *ctx
+	own.origin = devices.Origin{By: "time"}.Then(inst.rule.name)
+	var d Decision
+	var owed []devices.Command
+	for _, s := range e.endings(inst, t, &own) {
+		if s.in.target.variable != "" {
+			continue
+		}
+		if c, ok := e.sends(s, inst, &own, now, &d); ok {
+			owed = append(owed, c)
 		}
 	}
-	gone := make([]string, 0, len(left))
-	for name := range left {
-		gone = append(gone, name)
+	return owed
+}
+
+func (c *context) state() ContextState {
+	s := ContextState{Trigger: c.trigger.index, N: c.n, TimedOut: c.timedOut, Rules: c.origin.Rules, By: c.origin.By}
+	if r := c.reading; r != nil {
+		s.Reading, s.Source, s.Topic, s.Value, s.Text, s.Old = true, r.Source, r.Topic, r.Value, r.Text, r.Old
+		if len(s.Text) > maxMessage {
+			s.Text, s.Value = "", nil
+		}
+		if m := r.Message; m != nil && len(m.Payload) <= maxMessage {
+			text := string(m.Payload)
+			s.Message = &text
+		}
 	}
-	slices.Sort(gone)
-	for _, name := range gone {
-		d := Decision{At: now, Rule: name, Outcome: Dropped, Why: "its definition changed or is gone; what it owed is sent"}
-		for _, run := range states[name].Runs {
-			if run.Owed != nil && sound(*run.Owed) {
-				d.Commands = e.emit(d.Commands, *run.Owed)
+	return s
+}
+
+func (s ContextState) context(r *rule) *context {
+	c := &context{trigger: r.triggers[s.Trigger], n: s.N, timedOut: s.TimedOut, origin: devices.Origin{Rules: s.Rules, By: s.By}}
+	if s.Reading {
+		c.reading = &devices.Reading{Source: s.Source, Topic: s.Topic, Value: s.Value, Text: s.Text, Old: s.Old, Restored: true}
+		if s.Message != nil {
+			c.reading.Message = &devices.Message{Topic: s.Topic, Payload: []byte(*s.Message)}
+		}
+	}
+	return c
+}
+
+func (run *run) state(k keeping) RunState {
+	s := RunState{Context: run.ctx.state(), After: run.after}
+	s.Context.Trigger = run.trigger.index
+	for _, t := range run.threads {
+		ts := ThreadState{Step: t.pc, Parent: slices.Index(run.threads, t.parent), Joins: t.joins, Loops: slices.Clone(t.loops), Waits: t.waits,
+			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Silent: k.timer(t.silent), Owed: t.owed}
+		if t.due != nil {
+			ts.At = t.due.at
+		}
+		s.Threads = append(s.Threads, ts)
+	}
+	return s
+}
+
+func (v *variable) state(e *Engine, now devices.Now, boot string) (State, bool) {
+	r, ok := e.registry.Last(v.name)
+	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok}, ok
+}
+
+func (x *calc) state(e *Engine, now devices.Now, boot string) (State, bool) {
+	r, ok := e.registry.Last(x.name)
+	k := keeping{now}
+	s := State{Hash: x.hash, Boot: boot, At: now, Value: r.Value, Known: ok, Calc: &CalcState{Members: make(map[string]SampleState), Full: k.timer(x.full)}}
+	for key, m := range x.members {
+		s.Calc.Members[key] = SampleState{m.value, k.mono(m.mono, m.wall)}
+	}
+	for _, r := range x.readings {
+		s.Calc.Readings = append(s.Calc.Readings, SampleState{r.value, k.mono(r.mono, r.wall)})
+	}
+	return s, ok || len(x.members) > 0
+}
+
+// Restore takes up what states say. What has the same definition keeps
+// everything; of what changed or is gone, what it owed is returned, to be sent
+// now: the ends of pulses and of episodes, or a heater would stay on because its
+// rule was edited. Call it once, before any Step, also with no states.
+func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) []Decision {
+	e.now, e.known, e.floor = now, now.Known, now.Mono
+	var gone []string
+	for _, key := range sortedKeys(states) {
+		s := states[key]
+		if !e.restore(key, s, now, boot) {
+			gone = append(gone, key)
+		}
+	}
+	for _, key := range gone {
+		s := states[key]
+		d := Decision{At: now, Rule: baseNameOf(key), Outcome: Dropped, Why: "its definition changed or is gone; what it owed is sent"}
+		for _, run := range s.Runs {
+			for _, t := range run.Threads {
+				if t.Owed != nil && sound(*t.Owed) {
+					d.Commands = e.emit(d.Commands, *t.Owed)
+				}
 			}
 		}
-		for _, t := range states[name].Triggers {
+		for _, t := range s.Triggers {
 			for _, c := range t.Owed {
 				if sound(c) {
 					d.Commands = e.emit(d.Commands, c)
@@ -151,29 +422,139 @@ func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) 
 			}
 		}
 		if len(d.Commands) > 0 {
-			ds = append(ds, d)
+			e.decide(d)
+		}
+		if !e.Has(key) {
+			if kind, name, _ := strings.Cut(key, "."); kind == "variable" || kind == "calc" || kind == "machine" {
+				if e.holders[name] == nil {
+					e.registry.Forget(name)
+				}
+			}
 		}
 	}
-	return ds
+	return e.settle()
+}
+
+func sortedKeys(states map[string]State) []string {
+	keys := make([]string, 0, len(states))
+	for k := range states {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// restore takes up one state; false if it is not that of anything here.
+func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool {
+	name := baseNameOf(key)
+	kind, short, _ := strings.Cut(name, ".")
+	switch h := e.holders[short].(type) {
+	case *variable:
+		if kind == "variable" {
+			if s.Known {
+				e.hold(h.name, s)
+			}
+			return true
+		}
+	case *calc:
+		if kind == "calc" {
+			if s.Hash != h.hash || s.Calc == nil {
+				return false
+			}
+			h.restore(e, s, now, boot)
+			return true
+		}
+	}
+	r := e.byName[name]
+	if r == nil || !r.enabled {
+		return false
+	}
+	if r.machine == nil && r.only.values == nil && s.Off {
+		r.off = true
+	}
+	if m := r.machine; m != nil && s.Machine != nil && slices.Contains(m.states, s.Machine.State) {
+		m.state = s.Machine.State
+		e.hold(m.name, State{Value: m.state, At: s.At})
+	}
+	if s.Hash != r.hash || !s.fits(r) {
+		return false
+	}
+	inst := r.only
+	if len(s.Values) > 0 {
+		inst = r.add(e, strings.Join(s.Values, "/"), s.Values)
+	}
+	e.restoreInstance(inst, s, now, boot)
+	return true
+}
+
+// hold puts a kept value into the registry.
+func (e *Engine) hold(name string, s State) {
+	e.registry.Apply(devices.Reading{Source: name, Value: s.Value, Text: valueText(s.Value), At: s.At, Initial: true, Restored: true})
 }
 
 // fits guards against a record that is sound but not of this shape.
 func (s State) fits(r *rule) bool {
-	if len(s.Triggers) != len(r.triggers) {
+	if len(s.Triggers) != len(r.triggers) || len(s.Levels) != len(r.levels) || len(s.Values) != 0 && len(s.Values) != len(r.captures) {
 		return false
 	}
+	trigger := func(c ContextState) bool { return c.Trigger >= 0 && c.Trigger < len(r.triggers) }
 	for i, ts := range s.Triggers {
-		if len(ts.Untils) != len(r.triggers[i].untils) {
+		if len(ts.Untils) != len(r.triggers[i].untils) || ts.Of != nil && !trigger(*ts.Of) {
+			return false
+		}
+		if ts.Began && len(r.repeat) > 0 && ts.Of == nil {
 			return false
 		}
 	}
-	for _, run := range s.Runs {
-		if run.Trigger < 0 || run.Trigger >= len(r.triggers) || run.Step < 0 || run.Step >= len(r.actions) ||
-			r.actions[run.Step].kind != pulse || run.Owed == nil || !sound(*run.Owed) {
+	for _, c := range s.Queue {
+		if !trigger(c) {
 			return false
+		}
+	}
+	if m := s.Machine; m != nil && (r.machine == nil || len(m.After) != len(r.machine.after)) {
+		return false
+	}
+	for _, run := range s.Runs {
+		if !trigger(run.Context) || len(run.Threads) == 0 {
+			return false
+		}
+		for i, t := range run.Threads {
+			if t.Step < 0 || t.Step >= len(r.program) || t.Parent < -1 || t.Parent >= i || (t.Parent == -1) != (i == 0) {
+				return false
+			}
+			op := r.program[t.Step].op
+			switch {
+			case t.Owed != nil && (op != opPulse || !sound(*t.Owed) || t.Due == nil):
+				return false
+			case op == opPulse && t.Due != nil && t.Owed == nil:
+				return false
+			case t.Waits && op != opWait, t.Joins > 0 && op != opJoin:
+				return false
+			case t.Due == nil && !t.Waits && t.Joins == 0:
+				return false // it would never go on
+			}
+			if len(t.Loops) != r.depth(t.Step) {
+				return false
+			}
 		}
 	}
 	return true
+}
+
+// depth is how many loops a place of the program is in, within its list.
+func (r *rule) depth(pc int) int {
+	n := 0
+	for i := pc - 1; i >= 0 && r.program[i].op != opEnd; i-- {
+		switch r.program[i].op {
+		case opLoop:
+			n++
+		case opLeave:
+			n--
+		case opFork:
+			return n
+		}
+	}
+	return n
 }
 
 // sound guards against a kept command that makes no sense.
@@ -182,79 +563,136 @@ func sound(c devices.Command) bool {
 	return level && c.Output != "" || c.Output == "" && c.Topic != ""
 }
 
-func (e *Engine) restore(r *rule, s State, now devices.Now, boot string) {
-	r.kept = true
-	set := func(slot **timer, t timer, d *Deadline) {
-		if d == nil {
-			return
-		}
-		due := now.Mono + d.Left
-		// In the same boot the monotonic clock has counted the downtime. But what
-		// was kept while the clock was not known may date from a boot before.
-		if s.Boot == boot {
-			due = s.At.Mono + d.Left
-		}
-		if s.Boot != boot || !s.At.Known {
-			if t.wall = d.Wall; now.Known && !d.Wall.IsZero() {
-				due = byWall(d.Wall, now, due)
-				t.wall = time.Time{}
-			}
-		}
-		e.timers.set(slot, t, due)
+// A restoring turns deadlines back into moments.
+type restoring struct {
+	e   *Engine
+	s   State
+	now devices.Now
+	// The monotonic clock has counted the downtime, if it is the same boot. But
+	// what was kept while the clock was not known may date from a boot before.
+	same bool
+}
+
+// mono is a deadline as a moment; wall is set where that must be corrected once
+// the clock is known.
+func (k restoring) mono(d Deadline) (mono time.Duration, wall time.Time) {
+	mono = k.now.Mono + d.Left
+	if k.same {
+		mono = k.s.At.Mono + d.Left
 	}
-	for i, ts := range s.Triggers {
-		t := r.triggers[i]
-		t.seen, t.truth, t.began, t.last = ts.Seen, ts.Truth, ts.Began, ts.Last
-		t.again = ts.Began && r.hasOff
-		set(&t.pending, timer{rule: r, trigger: t, kind: holdOver}, ts.Pending)
-		set(&t.earliest, timer{rule: r, trigger: t, kind: minOnOver}, ts.Earliest)
-		for j, u := range t.untils {
-			set(&u.since, timer{rule: r, trigger: t, until: u, kind: untilOver}, ts.Untils[j])
+	if !k.same || !k.s.At.Known {
+		if wall = d.Wall; k.now.Known && !d.Wall.IsZero() {
+			mono = byWall(d.Wall, k.now, mono)
+			wall = time.Time{}
 		}
+	}
+	return mono, wall
+}
+
+func (k restoring) timer(slot **timer, t timer, d *Deadline) {
+	if d == nil {
+		return
+	}
+	var due time.Duration
+	due, t.wall = k.mono(*d)
+	k.e.timers.put(slot, t, due, d.Order)
+}
+
+func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot string) {
+	r := inst.rule
+	inst.kept = true
+	k := restoring{e, s, now, s.Boot == boot}
+	for i, ts := range s.Triggers {
+		t, l := r.triggers[i], &inst.latches[i]
+		l.seen, l.truth, l.began, l.last, l.seq, l.handled = ts.Seen, ts.Truth, ts.Began, ts.Last, ts.Seq, ts.Handled
+		l.n, l.sent, l.befores = ts.N, ts.Sent, ts.Befores
+		l.again = ts.Began && r.hasOff
+		if ts.Of != nil {
+			l.of = ts.Of.context(r)
+		}
+		k.timer(&l.pending, timer{inst: inst, trigger: t, kind: holdOver}, ts.Pending)
+		k.timer(&l.silent, timer{inst: inst, trigger: t, kind: silenceOver, until: -1}, ts.Silent)
+		k.timer(&l.earliest, timer{inst: inst, trigger: t, kind: minOnOver}, ts.Earliest)
+		k.timer(&l.repeat, timer{inst: inst, trigger: t, kind: repeatDue}, ts.Repeat)
+		for j, u := range ts.Untils {
+			k.timer(&l.untils[j].since, timer{inst: inst, trigger: t, until: j, kind: untilOver}, u.Since)
+			k.timer(&l.untils[j].silent, timer{inst: inst, trigger: t, until: j, kind: silenceOver}, u.Silent)
+		}
+	}
+	for i, ls := range s.Levels {
+		l := &inst.levels[i]
+		if ls.Since != nil {
+			l.holds = true
+			l.mono, l.wall = k.mono(*ls.Since)
+		}
+		k.timer(&l.silent, timer{inst: inst, kind: levelSilent, until: i}, ls.Silent)
 	}
 	for _, rs := range s.Runs {
-		run := &run{trigger: r.triggers[rs.Trigger], step: rs.Step, owed: rs.Owed, origin: devices.Origin{By: "time", Rules: []string{r.name}}}
-		r.runs = append(r.runs, run)
-		set(&run.due, timer{rule: r, kind: waitOver, run: run}, &rs.Due)
+		run := &run{inst: inst, trigger: r.triggers[rs.Context.Trigger], ctx: rs.Context.context(r), after: rs.After}
+		for _, ts := range rs.Threads {
+			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, waits: ts.Waits, owed: ts.Owed}
+			if ts.Parent >= 0 {
+				t.parent = run.threads[ts.Parent]
+			}
+			due := timerOf(t, waitOver)
+			if ts.Waits {
+				due.kind = waitHeld
+			}
+			due.at = ts.At
+			k.timer(&t.due, due, ts.Due)
+			k.timer(&t.timeout, timerOf(t, timeoutOver), ts.Timeout)
+			k.timer(&t.silent, timerOf(t, waitSilent), ts.Silent)
+			run.threads = append(run.threads, t)
+		}
+		inst.runs = append(inst.runs, run)
 	}
-	e.changed[r] = true
+	for _, cs := range s.Queue {
+		inst.queue = append(inst.queue, cs.context(r))
+	}
+	for _, rs := range s.Requests {
+		q := &request{inst: inst, http: rs.HTTP, gaps: rs.Gaps, tries: rs.Tries, notify: rs.Notify, secret: rs.Secret}
+		e.asked++
+		q.http.ID = boot + "/" + q.http.ID
+		e.requests[q.http.ID] = q
+		k.timer(&q.due, timer{inst: inst, request: q, kind: retryDue}, &rs.Due)
+	}
+	inst.coolDay = s.CoolDay
+	if s.Cool != nil {
+		inst.cool, inst.coolWall = k.mono(*s.Cool)
+	}
+	if m := r.machine; m != nil && s.Machine != nil {
+		for i, d := range s.Machine.After {
+			k.timer(&m.after[i], timer{inst: inst, kind: afterDue, until: i}, d)
+		}
+	}
+	e.moved(inst)
+}
+
+func (x *calc) restore(e *Engine, s State, now devices.Now, boot string) {
+	x.kept = true
+	k := restoring{e, s, now, s.Boot == boot}
+	sample := func(ss SampleState) sample {
+		mono, wall := k.mono(ss.At)
+		return sample{ss.Value, mono, wall}
+	}
+	for key, ss := range s.Calc.Members {
+		x.members[key] = sample(ss)
+	}
+	for _, ss := range s.Calc.Readings {
+		x.readings = append(x.readings, sample(ss))
+	}
+	k.timer(&x.full, timer{calc: x, kind: batchDue}, s.Calc.Full)
+	if x.full == nil {
+		x.arm(e, now.Mono)
+	}
+	if s.Known {
+		e.hold(x.name, s)
+	}
+	e.changed[x] = true
 }
 
 // byWall is the monotonic moment of a wall deadline, but never later than
 // latest: a clock that went backwards must not make a wait longer.
 func byWall(wall time.Time, now devices.Now, latest time.Duration) time.Duration {
 	return min(latest, now.Mono+wall.Sub(now.Wall))
-}
-
-// clockKnown takes the downtime off the deadlines that were restored while the
-// clock was not known, and lets all states be kept again with the wall clock's
-// moments in them.
-func (e *Engine) clockKnown(now devices.Now) {
-	waiting := slices.Clone(e.timers.heap)
-	for _, t := range waiting {
-		e.changed[t.rule] = true
-		if !t.wall.IsZero() {
-			e.timers.move(t, byWall(t.wall, now, t.due))
-			t.wall = time.Time{}
-		}
-	}
-}
-
-// Explain lists where each rule stands, one line a rule, for a person.
-func (e *Engine) Explain(now devices.Now) []string {
-	var lines []string
-	for _, r := range e.rules {
-		for _, t := range r.triggers {
-			switch {
-			case t.pending != nil:
-				lines = append(lines, fmt.Sprintf("%s: %s, %s to go", r.name, t.text, span((t.pending.due-now.Mono).Round(time.Second))))
-			case t.began:
-				lines = append(lines, fmt.Sprintf("%s: on since %s", r.name, t.text))
-			}
-		}
-		for _, run := range r.runs {
-			lines = append(lines, fmt.Sprintf("%s: waits %s", r.name, span((run.due.due-now.Mono).Round(time.Second))))
-		}
-	}
-	return lines
 }

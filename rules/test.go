@@ -8,7 +8,10 @@ import (
 	"hearth/devices"
 )
 
-func (t Test) empty() bool {
+func (t Test) empty() bool { return t.valueless() && t.Silent == 0 }
+
+// valueless reports whether the test asks nothing of a value.
+func (t Test) valueless() bool {
 	return len(t.Is) == 0 && t.Above == nil && t.Below == nil && t.AtLeast == nil && t.AtMost == nil
 }
 
@@ -78,7 +81,7 @@ func nano(f float64) float64 {
 // mirror is the test that ends what t began, at the limit n: below 20 ends
 // above n, at_most 20 at or above n. False if t has not exactly one limit.
 func (t Test) mirror(n float64) (Test, bool) {
-	if len(t.Is) > 0 {
+	if len(t.Is) > 0 || t.Silent > 0 {
 		return Test{}, false
 	}
 	var m Test
@@ -116,6 +119,9 @@ func (t Test) String() string {
 		if l.limit != nil {
 			parts = append(parts, l.word+" "+devices.Text(*l.limit))
 		}
+	}
+	if t.Silent > 0 {
+		parts = append(parts, "silent for "+t.Silent.String())
 	}
 	return strings.Join(parts, " and ")
 }

@@ -9,23 +9,40 @@ import (
 type timerKind byte
 
 const (
-	holdOver  timerKind = iota // a trigger's for
-	untilOver                  // an until's for
-	minOnOver                  // a trigger's min_on
-	waitOver                   // a run's wait
+	holdOver    timerKind = iota // a trigger's for
+	silenceOver                  // of a trigger, or of its until
+	untilOver                    // an until's for
+	minOnOver                    // a trigger's min_on
+	repeatDue                    // an episode's next run
+	planDue                      // a time of day
+	waitOver                     // a thread's delay or pulse
+	waitHeld                     // what a thread waits for has held, or is due
+	waitSilent                   // its source has been silent
+	timeoutOver                  // a thread has waited long enough
+	retryDue                     // a request is made once more
+	levelSilent                  // the source of a condition has been silent
+	afterDue                     // a machine has been in its state for so long
+	batchDue                     // a calc's batch
 )
 
 // A timer is one deadline. Its slot, the field that holds it, is nil while
 // nothing is waited for.
 type timer struct {
-	due     time.Duration // monotonic
-	order   uint64        // of those due at once, the one set first comes first
-	index   int           // in the heap
-	kind    timerKind
-	rule    *rule
+	due   time.Duration // monotonic
+	order uint64        // of those due at once, the one set first comes first
+	index int           // in the heap
+	kind  timerKind
+	until int // of a trigger: which; -1 for its own; also a level or a move
+
+	inst    *instance
 	trigger *trigger
-	until   *until
-	run     *run
+	thread  *thread
+	request *request
+	calc    *calc
+
+	// A deadline that is a moment of the wall clock, and follows it where it is
+	// set anew.
+	at time.Time
 
 	// After a reboot whose clock is not known yet, wall is the deadline by the
 	// clock of the last life; what is due is corrected once the clock is known.
@@ -42,7 +59,13 @@ type timers struct {
 func (ts *timers) set(slot **timer, t timer, due time.Duration) {
 	ts.clear(slot)
 	ts.count++
-	t.due, t.order = due, ts.count
+	ts.put(slot, t, due, ts.count)
+}
+
+// put is set with the order that the timer had in another life.
+func (ts *timers) put(slot **timer, t timer, due time.Duration, order uint64) {
+	ts.count = max(ts.count, order)
+	t.due, t.order = due, order
 	*slot = &t
 	heap.Push(&ts.heap, &t)
 }

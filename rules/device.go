@@ -1,0 +1,65 @@
+package rules
+
+import (
+	"encoding/json"
+
+	"hearth/devices"
+)
+
+// A device is something that talks MQTT, known by a name.
+type device struct {
+	name, via, id, main string
+}
+
+func newDevice(name string, d Device) *device {
+	dev := &device{name: name, via: d.Via, id: d.ID, main: d.Main}
+	if dev.main == "" {
+		dev.main = "state"
+	}
+	return dev
+}
+
+func (d *device) String() string { return d.name + "=" + d.via + ":" + d.id + "." + d.main }
+
+// source is where a property is reported; "" is the main one.
+func (d *device) source(property string) devices.Source {
+	if property == "" {
+		property = d.main
+	}
+	switch {
+	case d.via == "tasmota" && property == "state":
+		return devices.Source{Filter: "stat/" + d.id + "/POWER"}
+	case d.via == "tasmota" && property == "availability":
+		return devices.Source{Filter: "tele/" + d.id + "/LWT"}
+	case d.via == "tasmota":
+		path, err := devices.ParsePath(property)
+		if err != nil {
+			path = devices.Path{property}
+		}
+		return devices.Source{Filter: "tele/" + d.id + "/SENSOR", Path: path}
+	case property == "availability":
+		return devices.Source{Filter: "zigbee2mqtt/" + d.id + "/availability"}
+	}
+	return devices.Source{Filter: "zigbee2mqtt/" + d.id, Path: devices.Path{property}}
+}
+
+// command is how a property is set: topic and payload.
+func (d *device) command(property string, v any) (topic, payload string) {
+	if on, ok := v.(bool); ok && property == "state" {
+		v = "OFF"
+		if on {
+			v = "ON"
+		}
+	}
+	if d.via == "tasmota" {
+		if property == "state" {
+			property = "POWER"
+		}
+		return "cmnd/" + d.id + "/" + property, devices.Text(v)
+	}
+	b, err := json.Marshal(map[string]any{property: v})
+	if err != nil {
+		return "", ""
+	}
+	return "zigbee2mqtt/" + d.id + "/set", string(b)
+}

@@ -1,0 +1,270 @@
+package rules
+
+import (
+	"slices"
+	"time"
+
+	"hearth/devices"
+)
+
+// Start is the start of the hub: call it once, after Restore and after what was
+// found (retained messages, pin levels) has been stepped. Deadlines that passed
+// while the hub was down happen now, once each; then what catch_up asks for;
+// then the start triggers.
+func (e *Engine) Start(now devices.Now) []Decision {
+	e.now, e.derived, e.floor, e.known = now, 0, now.Mono, now.Known
+	for _, r := range e.rules {
+		for _, inst := range r.all() {
+			for _, t := range r.triggers {
+				e.listen(inst, t) // silence counts from now
+			}
+		}
+	}
+	e.begun(now, false)
+	if now.Known {
+		e.clockKnown(now)
+	}
+	e.pass(now)
+	e.booted = true
+	if now.Known {
+		e.planStart(now)
+	}
+	for _, r := range e.rules {
+		for _, t := range r.triggers {
+			if t.start && r.enabled && !r.off {
+				e.begin(r.only, t, now, nil)
+			}
+		}
+	}
+	return e.settle()
+}
+
+// Reload takes the place of Start where the hub has been running: call it after
+// Restore. What is known already is found at their start by the rules that are
+// new; nothing of it concerns those that Restore has taken over.
+func (e *Engine) Reload(now devices.Now) []Decision {
+	e.now, e.derived, e.floor, e.known = now, 0, now.Mono, now.Known
+	for _, r := range e.rules {
+		if r.only.kept {
+			continue
+		}
+		for _, t := range r.triggers {
+			e.listen(r.only, t)
+		}
+	}
+	for _, found := range e.registry.All() {
+		found.At, found.Origin, found.Initial = now, devices.Origin{}, true
+		if !e.isHolder(found.Source) {
+			e.take(found, true)
+		}
+	}
+	e.begun(now, true)
+	e.pass(now)
+	e.booted = true
+	if now.Known {
+		e.planStart(now)
+	}
+	return e.settle()
+}
+
+func (e *Engine) isHolder(name string) bool { return e.holders[name] != nil }
+
+// begun lets what has a value of its own be found, and its deadlines begin.
+func (e *Engine) begun(now devices.Now, newOnly bool) {
+	for _, x := range e.calcs {
+		if !x.kept {
+			x.arm(e, now.Mono)
+		}
+	}
+	for _, r := range e.rules {
+		if m := r.machine; m != nil && !r.only.kept {
+			e.armAfter(m, now)
+		}
+	}
+	names := make([]string, 0, len(e.holders))
+	for name := range e.holders {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if _, ok := e.holders[name].(*calc); ok && !newOnly {
+			continue // computed from what was found, if it is new
+		}
+		if r, ok := e.registry.Last(name); ok {
+			r.At, r.Origin, r.Initial = now, devices.Origin{}, true
+			e.take(r, newOnly)
+		}
+	}
+}
+
+// Resume sends once more what the episodes hold on that were on when the hub
+// stopped, for the stop has put the outputs into their safe state. Call it after
+// Start.
+func (e *Engine) Resume(now devices.Now) []Decision {
+	e.now = now
+	for _, r := range e.rules {
+		for _, inst := range r.all() {
+			for _, t := range r.triggers {
+				l := &inst.latches[t.index]
+				if !l.again {
+					continue
+				}
+				l.again = false
+				d := inst.decision(now, t.text, nil, Went)
+				d.Why = "its episode was on when the hub stopped"
+				ctx := l.of
+				if ctx == nil {
+					ctx = newContext(t, nil, devices.Origin{})
+				}
+				ctx.origin = devices.Origin{By: "time"}.Then(r.name)
+				for _, s := range e.endings(inst, t, ctx) {
+					if s.in.target.output != "" && s.in.on.kind != none && l.sent&(1<<s.in.off) != 0 {
+						e.carryOut(sending{s.in, s.in.on, false}, inst, ctx, now, &d)
+					}
+				}
+				if len(d.Commands) > 0 {
+					e.decide(d)
+				}
+			}
+		}
+	}
+	return e.settle()
+}
+
+// clockKnown takes the downtime off the deadlines that were restored while the
+// clock was not known, and lets all states be kept again with the wall clock's
+// moments in them.
+func (e *Engine) clockKnown(now devices.Now) {
+	e.known, e.floor = true, now.Mono
+	for _, t := range slices.Clone(e.timers.heap) {
+		e.movedBy(t)
+		if !t.wall.IsZero() {
+			e.timers.move(t, byWall(t.wall, now, t.due))
+			t.wall = time.Time{}
+		}
+	}
+	for _, r := range e.rules {
+		for _, inst := range r.all() {
+			inst.knowClock(e, now)
+		}
+	}
+	for _, x := range e.calcs {
+		x.knowClock(now)
+	}
+	if e.booted && !e.started {
+		e.planStart(now)
+	}
+}
+
+func (x *calc) knowClock(now devices.Now) {
+	correct := func(s sample) sample {
+		if !s.wall.IsZero() {
+			s.mono, s.wall = byWall(s.wall, now, s.mono), time.Time{}
+		}
+		return s
+	}
+	for key, m := range x.members {
+		x.members[key] = correct(m)
+	}
+	for i, r := range x.readings {
+		x.readings[i] = correct(r)
+	}
+}
+
+// knowClock is clockKnown for what is no timer.
+func (inst *instance) knowClock(e *Engine, now devices.Now) {
+	if !inst.coolWall.IsZero() {
+		inst.cool, inst.coolWall = byWall(inst.coolWall, now, inst.cool), time.Time{}
+	}
+	for i := range inst.levels {
+		if l := &inst.levels[i]; !l.wall.IsZero() {
+			l.mono, l.wall = byWall(l.wall, now, l.mono), time.Time{}
+		}
+	}
+	for _, run := range inst.runs {
+		for _, t := range run.threads {
+			if t.waits && t.due == nil {
+				e.awaitTime(t, t.instr().trigger, now)
+			}
+		}
+	}
+}
+
+// Enable lets a rule run, or no longer: then its runs are cancelled and what
+// they owe is sent. It reports false if there is no such rule.
+func (e *Engine) Enable(name string, on bool, now devices.Now) ([]Decision, bool) {
+	e.now, e.derived = now, 0
+	e.pass(now)
+	found := slices.ContainsFunc(e.rules, func(r *rule) bool { return r.named(name) })
+	var d Decision
+	e.enable(name, on, now, &d)
+	if len(d.Commands) > 0 || d.Why != "" {
+		d.At, d.Rule, d.Outcome = now, "rule."+name, Ended
+		e.decide(d)
+	}
+	return e.settle(), found
+}
+
+func (r *rule) named(name string) bool {
+	return r.machine == nil && len(r.name) > 5 && r.name[:5] == "rule." && baseName(r.name) == name
+}
+
+// enable is Enable within a step; what follows goes into d.
+func (e *Engine) enable(name string, on bool, now devices.Now, d *Decision) {
+	for _, r := range e.rules {
+		if !r.named(name) || r.off == !on {
+			continue
+		}
+		r.off = !on
+		word := "enabled"
+		if !on {
+			word = "disabled"
+		}
+		d.Sets = append(d.Sets, r.name+" "+word)
+		e.moved(r.only)
+		if on {
+			for _, t := range r.triggers {
+				e.listen(r.only, t)
+				if t.schedule != nil && e.started {
+					r.only.latches[t.index].handled = now.Wall
+				}
+			}
+			if e.started {
+				for _, t := range r.triggers {
+					if t.schedule != nil {
+						e.planNext(r, t, now)
+					}
+				}
+			}
+			continue
+		}
+		for _, inst := range r.all() {
+			d.Commands = append(d.Commands, e.abandon(inst, now)...)
+		}
+	}
+}
+
+// abandon ends all that an instance does, and returns what it owes.
+func (e *Engine) abandon(inst *instance, now devices.Now) []devices.Command {
+	var sum Decision
+	for _, t := range inst.rule.triggers {
+		l := &inst.latches[t.index]
+		if l.began && inst.rule.ends() {
+			e.close(inst, t, now, devices.Origin{By: "disabled"}.Then(inst.rule.name), false, &sum)
+		}
+		for _, slot := range []**timer{&l.pending, &l.silent, &l.earliest, &l.repeat, &l.plan} {
+			e.timers.clear(slot)
+		}
+		for i := range l.untils {
+			e.timers.clear(&l.untils[i].since)
+			e.timers.clear(&l.untils[i].silent)
+		}
+		*l = latch{untils: l.untils, handled: l.handled, seen: l.seen, truth: l.truth, last: l.last, seq: l.seq}
+	}
+	for len(inst.runs) > 0 {
+		sum.Commands = e.emitAll(sum.Commands, e.drop(inst.runs[0]))
+	}
+	inst.queue = nil
+	e.moved(inst)
+	return sum.Commands
+}

@@ -1,0 +1,85 @@
+package rules
+
+import (
+	"strings"
+
+	"hearth/config"
+	"hearth/devices"
+)
+
+// A variable is a value that actions set. The value itself is in the registry.
+type variable struct {
+	name    string
+	topic   string
+	initial any
+}
+
+func (c *compiler) variable(name string, cfg Variable, at config.Place) {
+	v := &variable{name: name, topic: cfg.Topic}
+	if cfg.Topic != "" {
+		c.topic(cfg.Topic, at.Key("topic"))
+	}
+	if cfg.Initial != nil {
+		v.initial = plainValue(cfg.Initial, at.Key("initial"))
+	}
+	c.variables = append(c.variables, v)
+	c.holders[name] = v
+	if _, ok := c.registry.Last(name); !ok && v.initial != nil {
+		c.registry.Apply(devices.Reading{Source: name, Value: v.initial, Text: valueText(v.initial), Initial: true})
+	}
+}
+
+// plainValue is a configured value in the types that readings have.
+func plainValue(raw any, at config.Place) any {
+	if v, ok := scalar(raw); ok {
+		return v
+	}
+	switch raw := raw.(type) {
+	case map[string]any:
+		m := make(map[string]any, len(raw))
+		for k, e := range raw {
+			m[k] = plainValue(e, at.Key(k))
+		}
+		return m
+	case []any:
+		list := make([]any, len(raw))
+		for i, e := range raw {
+			list[i] = plainValue(e, at.Index(i))
+		}
+		return list
+	}
+	at.Mistake("want text, a number, true/false, a list or a table, not a date")
+	return ""
+}
+
+func (e *Engine) isVariable(name string) bool {
+	_, ok := e.holders[name].(*variable)
+	return ok
+}
+
+// set gives a variable a value; the next action sees it.
+func (e *Engine) set(name string, v any, changed bool, origin devices.Origin, now devices.Now, d *Decision) {
+	x := e.holders[name].(*variable)
+	old, known := e.registry.Last(name)
+	if _, toggle := v.(devices.Toggle); toggle {
+		on, _ := devices.Bool(old.Value)
+		v = !on
+	}
+	text := valueText(v)
+	same := known && old.Text == text
+	if same && changed {
+		return
+	}
+	d.Sets = append(d.Sets, name+" = "+text)
+	e.changed[x] = true
+	if x.topic != "" && !same {
+		d.Commands = e.emit(d.Commands, devices.Command{Topic: x.topic, Payload: text, Retain: true, Origin: origin})
+	}
+	e.derive(devices.Reading{Source: name, Value: v, At: now, Origin: origin})
+}
+
+// baseNameOf strips the instance: "rule.x" of "rule.x{plug}".
+func baseNameOf(key string) string {
+	name, _, _ := strings.Cut(key, "{")
+	return name
+}
