@@ -25,6 +25,7 @@ type Config struct {
 	Pins                 // [output.x] and [input.x]
 	Logic                // [link.x], [rule.x] and what else decides
 
+	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 
 	path string
@@ -96,6 +97,13 @@ func (c *Config) house() rules.House {
 	if lat, long := c.Hub.Latitude, c.Hub.Longitude; lat != nil && long != nil {
 		house.Place = calendar.Place{Latitude: *lat, Longitude: *long, Known: true}
 	}
+	return house
+}
+
+// house is what rules need to know of the house that runs.
+func (h *Hub) house(cfg *Config) rules.House {
+	house := cfg.house()
+	house.Seed = h.seed
 	return house
 }
 

@@ -38,7 +38,7 @@ func topic(name, what string) string { return "hearth/" + name + "/" + what }
 // withholds the acknowledgement.
 func (h *Hub) receive(ctx context.Context, m broker.Message) {
 	known := h.known.Load()
-	if !isSet(m.Topic) && !known.index.Takes(m.Topic) {
+	if !isControl(m.Topic) && !known.index.Takes(m.Topic) {
 		return
 	}
 	it := h.item(known, m, false)
@@ -66,7 +66,7 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
 	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now())}
-	if isSet(m.Topic) || m.QoS > 0 || len(it.readings) == 0 {
+	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 {
 		return it
 	}
 	merge := m.Topic
@@ -87,7 +87,13 @@ func (h *Hub) feed(r devices.Reading) {
 
 // mayPublish keeps clients from saying what only the hub can know.
 func (h *Hub) mayPublish(topic string) bool {
-	return !strings.HasPrefix(topic, "hearth/") || isSet(topic)
+	return !strings.HasPrefix(topic, "hearth/") || isControl(topic)
+}
+
+// isControl reports whether topic commands the hub: an output or a rule.
+func isControl(topic string) bool {
+	_, _, rule := ruleTopic(topic)
+	return rule || isSet(topic)
 }
 
 // isSet reports whether topic commands an output, whether or not there is one.

@@ -60,6 +60,7 @@ type Options struct {
 	Version   string
 	Alive     func()   // called by the loop about every second while it turns
 	FS        store.FS // nil: the real one
+	Seed      uint64   // of what is random in rules; 0: drawn at the first start, and kept
 	Offline   bool     // bind no listener: all connections come through Attach
 
 	publish func(broker.Message) error // of tests: in place of the broker's
@@ -80,6 +81,7 @@ type Hub struct {
 	ended  chan struct{} // closed when the loop has stopped turning
 	reload sync.Mutex
 	mqtt   *outbox[broker.Message]
+	http   *caller               // requests of rules
 	lines  *outbox[func()]       // of the log
 	known  atomic.Pointer[names] // what the edges need to know
 
@@ -97,8 +99,14 @@ type Hub struct {
 	published map[string]string          // by topic: what the hub said of itself last
 	refused   int64                      // commands that no sink took
 
-	keepRules *time.Timer // when to keep what changed in the rules
-	keeping   bool        // it runs
+	seed   uint64             // of what is random in rules, the same for the life of the house
+	traces map[string][]trace // by rule: its last decisions
+
+	keepRules *time.Timer             // when to keep what changed in the rules
+	keeping   bool                    // it runs
+	lastKept  time.Duration           // monotonic
+	due       map[string]*due         // by record: how often it may still be written
+	later     map[string]store.Record // what is not to be written at once
 
 	watchers      map[chan web.Event]bool
 	decisions     []web.Decision // the newest last
@@ -132,6 +140,9 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		awaited:   make(map[string]devices.Command),
 		published: make(map[string]string),
 		watchers:  make(map[chan web.Event]bool),
+		traces:    make(map[string][]trace),
+		due:       make(map[string]*due),
+		later:     make(map[string]store.Record),
 		began:     opt.Clock.Mono(),
 		started:   opt.Clock.Wall().In(cfg.zone()),
 	}
@@ -148,9 +159,12 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	for _, d := range h.store.Damage() {
 		h.log.Warn("a record was found damaged; the older value counts, if there is one", "record", d)
 	}
-	h.engine = rules.New(cfg.Logic, cfg.house(), h.registry, config.Place{})
+	h.seed = h.lifeSeed()
+	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.lookAtClock()
+	h.http = newCaller(h.answered)
+	h.http.permit(cfg.HTTP)
 	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Log: opt.Log}); err != nil {
 		return nil, err
 	}
@@ -225,7 +239,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.keepRules.C:
 			h.keepEngine(nil)
 		case <-lazily.C:
-			h.keepReadings()
+			h.keepLater()
 		case <-beat.C:
 			h.lookAtClock()
 			h.advance()
@@ -266,6 +280,7 @@ func (h *Hub) handle(it *item) {
 		return
 	case it.message != nil:
 		h.set(*it.message)
+		h.askRule(*it.message)
 	}
 	for _, r := range it.readings {
 		h.read(r)
@@ -280,6 +295,9 @@ func (h *Hub) read(r devices.Reading) {
 		r.Origin = h.told[r.Source]
 	}
 	h.registry.Apply(r)
+	if r.Topic != "" {
+		h.keepSoon()
+	}
 	switch {
 	case r.Topic == "":
 		h.sayPin(r)
@@ -297,6 +315,9 @@ func (h *Hub) obey(ds []rules.Decision) {
 	}
 	var journal *gate
 	for _, d := range ds {
+		for _, s := range d.Switched {
+			h.sayEnabled(s.Rule, s.On)
+		}
 		for _, c := range d.Commands {
 			if c.Journal && journal == nil {
 				journal = new(gate)
@@ -322,6 +343,7 @@ func (h *Hub) note(d rules.Decision) {
 	if len(h.decisions) >= 2*decisionsKept { // cut seldom, for it moves all the others
 		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept:]...)
 	}
+	h.keepTrace(d)
 	told := webDecision(d) // of a message that may be large it keeps a line
 	h.decisions = append(h.decisions, told)
 	h.logDecision(d, told.Text)
@@ -344,6 +366,9 @@ type held struct {
 // to the same target wait behind it, so that the order is kept.
 func (h *Hub) command(c devices.Command, g *gate) {
 	target := c.Output + c.Topic // a topic has a slash, an output has none
+	if c.HTTP != nil {
+		target = c.HTTP.ID
+	}
 	if g == nil && len(h.held[target]) == 0 {
 		h.send(c)
 		return
@@ -394,6 +419,10 @@ func (h *Hub) send(c devices.Command) {
 		if err = h.pins.Set(c.Output, on); err != nil {
 			h.registry.Reported(c.Output) // it will not
 		}
+	case c.HTTP != nil:
+		if full := h.http.put(*c.HTTP); full != nil {
+			h.answered(c.HTTP.ID, 0, full.Error())
+		}
 	case c.Owed && h.alone(c.Topic):
 		// Its run is over and will not remember it.
 		h.awaited[c.Topic] = c
@@ -403,7 +432,7 @@ func (h *Hub) send(c devices.Command) {
 			delete(h.awaited, c.Topic)
 			h.store.Put(store.Record{Kind: store.Owed, Key: c.Topic}, 0, nil)
 		}
-		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})
+		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, QoS: c.QoS, Origin: c.Origin})
 	}
 	if err != nil {
 		h.refused++
@@ -429,4 +458,9 @@ func (h *Hub) sendAwaited() {
 			h.send(c)
 		}
 	}
+}
+
+// answered is called when a request of a rule has its answer, from any goroutine.
+func (h *Hub) answered(id string, status int, problem string) {
+	h.inbox.always(&item{control: func() { h.obey(h.engine.Answer(id, status, problem, h.now())) }})
 }

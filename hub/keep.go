@@ -3,7 +3,10 @@ package hub
 import (
 	"encoding/json"
 	"maps"
+	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,11 +16,12 @@ import (
 	"hearth/store"
 )
 
-// keepSoon lets what changed in the rules be kept before long.
+// keepSoon lets what changed be kept: at once, or half a second after the last
+// time, so that what changes together costs one write.
 func (h *Hub) keepSoon() {
 	if !h.keeping {
 		h.keeping = true
-		h.keepRules.Reset(keepRulesAfter)
+		h.keepRules.Reset(max(0, h.lastKept+keepRulesAfter-h.clock.Mono()))
 	}
 }
 
@@ -25,24 +29,70 @@ func (h *Hub) keepSoon() {
 // is called once they are on disk.
 func (h *Hub) keepEngine(done func(error)) {
 	h.keeping = false
+	h.lastKept = h.clock.Mono()
 	h.keepRules.Stop()
+	h.keepNews()
 	states := h.engine.Changes(h.now(), h.clock.Boot)
-	for i, name := range slices.Sorted(maps.Keys(states)) {
+	var put []store.Record
+	for _, name := range slices.Sorted(maps.Keys(states)) {
 		r := store.Record{Kind: store.Engine, Key: name}
 		if states[name].Hash != "" {
 			r.Value = encode(states[name])
 		}
-		// The store commits in order, so the last one speaks for all.
-		if i == len(states)-1 {
+		if states[name].Lazy && !h.mayKeep(r, burstKept, lazyKept) {
+			h.later[recordName(r)] = r
+			continue
+		}
+		put = append(put, r)
+	}
+	// The store commits in order, so the last one speaks for all.
+	for i, r := range put {
+		delete(h.later, recordName(r))
+		if i == len(put)-1 {
 			h.store.Put(r, 0, done)
 		} else {
 			h.store.Put(r, 0, nil)
 		}
 	}
-	if len(states) == 0 && done != nil {
+	if len(put) == 0 && done != nil {
 		done(nil)
 	}
 }
+
+// A card lives for years if what changes often is written seldom. Of what is no
+// decision a record may be written a few times at once, and then only so often;
+// the newest is written with the others every keepReadingsAfter, and at the stop.
+const (
+	burstKept   = 10
+	lazyKept    = time.Minute      // of a calc, or what "changed" compares with
+	wordsKept   = 30 * time.Second // of a reading that is no number and another than before
+	numbersKept = keepReadingsAfter
+)
+
+// due says how often a record may still be written.
+type due struct {
+	tokens float64
+	at     time.Duration // monotonic
+}
+
+// mayKeep takes one of burst writes, of which one comes back after each every.
+func (h *Hub) mayKeep(r store.Record, burst float64, every time.Duration) bool {
+	now, name := h.clock.Mono(), recordName(r)
+	d := h.due[name]
+	if d == nil {
+		d = &due{burst, now}
+		h.due[name] = d
+	}
+	d.tokens = min(burst, d.tokens+float64(now-d.at)/float64(every))
+	d.at = now
+	if d.tokens < 1 {
+		return false
+	}
+	d.tokens--
+	return true
+}
+
+func recordName(r store.Record) string { return r.Kind.String() + " " + r.Key }
 
 // A kept reading is the last value of a source, for conditions after a restart.
 type kept struct {
@@ -53,16 +103,57 @@ type kept struct {
 	Known bool      `json:"known"` // the clock was known to be right
 }
 
-// keepReadings hands the store the last values that are new. Pins are left out:
-// they are read at every start.
-func (h *Hub) keepReadings() {
+// keepNews hands the store the readings that are new and may be written now. Pins
+// are left out: they are read at every start.
+func (h *Hub) keepNews() {
 	for _, r := range h.registry.Changes() {
 		if r.Topic == "" {
 			continue
 		}
 		k := kept{Topic: r.Topic, Value: r.Value, Text: r.Text, Wall: r.At.Wall, Known: r.At.Known}
-		h.store.Put(store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}, 0, nil)
+		rec := store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}
+		soon := false
+		if _, number := r.Value.(float64); number {
+			soon = h.mayKeep(rec, 1, numbersKept)
+		} else if !reflect.DeepEqual(r.Old, r.Value) {
+			soon = h.mayKeep(rec, burstKept, wordsKept)
+		}
+		if !soon {
+			h.later[recordName(rec)] = rec
+			continue
+		}
+		delete(h.later, recordName(rec))
+		h.store.Put(rec, 0, nil)
 	}
+}
+
+// keepLater hands the store what was not to be written at once.
+func (h *Hub) keepLater() {
+	h.keepNews()
+	for _, name := range slices.Sorted(maps.Keys(h.later)) {
+		h.store.Put(h.later[name], 0, nil)
+	}
+	clear(h.later)
+}
+
+// seedKey is the record of the seed, among those of the rules, none of which is
+// called so.
+const seedKey = "seed"
+
+// lifeSeed is the seed of what is random in rules: drawn once, so that a moment
+// that was drawn is the same after a restart.
+func (h *Hub) lifeSeed() uint64 {
+	if h.opt.Seed != 0 {
+		return h.opt.Seed
+	}
+	for name, value := range h.store.Each(store.Engine) {
+		if seed, err := strconv.ParseUint(string(value), 10, 64); name == seedKey && err == nil {
+			return seed
+		}
+	}
+	seed := rand.Uint64()
+	h.store.Put(store.Record{Kind: store.Engine, Key: seedKey, Value: strconv.AppendUint(nil, seed, 10)}, 0, nil)
+	return seed
 }
 
 // encode never fails on what Hearth keeps: plain values without NaN.
@@ -91,6 +182,9 @@ func (h *Hub) restore() {
 	h.registry.Changes() // these are kept already
 	states := make(map[string]rules.State)
 	for name, value := range h.store.Each(store.Engine) {
+		if name == seedKey {
+			continue
+		}
 		var s rules.State
 		if err := json.Unmarshal(value, &s); err != nil {
 			h.log.Error("where a rule stood can't be read; it starts anew", "rule", name, "err", err)
@@ -109,7 +203,7 @@ func (h *Hub) restore() {
 	h.adopt(states, now)
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
-		if isSet(m.Topic) || known.index.Takes(m.Topic) {
+		if isControl(m.Topic) || known.index.Takes(m.Topic) {
 			h.inbox.always(h.item(known, m, true))
 		}
 	}
@@ -204,7 +298,7 @@ func (h *Hub) stop() error {
 	}
 	h.say("hearth/status", "offline")
 	h.keepEngine(nil)
-	h.keepReadings()
+	h.keepLater()
 	h.close()
 	return err
 }
@@ -212,6 +306,9 @@ func (h *Hub) stop() error {
 // close ends all that New started and has not ended yet.
 func (h *Hub) close() {
 	h.inbox.close()
+	if h.http != nil {
+		h.http.finish()
+	}
 	if h.mqtt != nil {
 		h.mqtt.finish()
 	}

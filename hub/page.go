@@ -123,6 +123,16 @@ func (p page) Drive(ctx context.Context, input string, on bool) error {
 	})
 }
 
+func (p page) Hook(ctx context.Context, path string, body []byte) (known bool, err error) {
+	return ask(ctx, p.Hub, func() bool {
+		if !slices.Contains(p.engine.Hooks(), path) {
+			return false
+		}
+		p.obey(p.engine.Webhook(path, body, p.now()))
+		return true
+	})
+}
+
 func (p page) try(ctx context.Context, f func() error) error {
 	wrong, err := ask(ctx, p.Hub, f)
 	if err != nil {

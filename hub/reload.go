@@ -78,7 +78,8 @@ func (h *Hub) swap(cfg *Config) {
 	gone := append(h.cfg.Output.Names(), h.cfg.Input.Names()...)
 	states := h.engine.Snapshot(h.now(), h.clock.Boot)
 	h.cfg = cfg
-	h.engine = rules.New(cfg.Logic, cfg.house(), h.registry, config.Place{})
+	h.http.permit(cfg.HTTP)
+	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	now := h.now()
 	h.adopt(states, now)

@@ -169,7 +169,7 @@ func (e *Engine) compute(x *calc, in *devices.Reading) (devices.Reading, bool) {
 	}
 	now := sample{value: v, mono: in.At.Mono}
 	x.members[key] = now
-	e.changed[x] = true
+	e.noted(x)
 	switch {
 	case x.batch != Span{}:
 		if in.Initial {
@@ -286,7 +286,7 @@ func (x *calc) expire(e *Engine, now devices.Now) {
 	due := now.Mono
 	x.full = nil
 	x.arm(e, due)
-	e.changed[x] = true
+	e.noted(x)
 	if len(x.readings) == 0 {
 		return
 	}

@@ -65,7 +65,7 @@ func (t *trigger) news(e *Engine, inst *instance, l *latch, in *devices.Reading)
 		return false
 	}
 	l.seq = &seq
-	e.moved(inst)
+	e.noted(inst)
 	return true
 }
 
@@ -100,7 +100,7 @@ func (e *Engine) fires(inst *instance, t *trigger, in *devices.Reading) bool {
 			return false
 		}
 		l.last = &text
-		e.moved(inst)
+		e.noted(inst)
 	}
 	return (!in.Initial || t.retained) && t.came(in)
 }

@@ -88,6 +88,7 @@ const (
 	Ended     Outcome = "ended"     // the episode is over
 	Went      Outcome = "went on"   // a run went on after a wait, or an episode after a restart
 	Stopped   Outcome = "stopped"   // the hop limit or the rate limit: rules set each other off
+	Switched  Outcome = "switched"  // somebody enabled or disabled it
 	Dropped   Outcome = "dropped"   // the definition changed while something was owed
 )
 
@@ -102,7 +103,14 @@ type Decision struct {
 	Outcome  Outcome
 	Why      string
 	Sets     []string // what variables and machines became: "today = 5"
+	Switched []Switch // rules that were enabled or disabled
 	Commands []devices.Command
+}
+
+// A Switch is a rule that was enabled or disabled.
+type Switch struct {
+	Rule string // without the "rule." before it
+	On   bool
 }
 
 // A Check is one condition and the value it saw.
@@ -180,11 +188,11 @@ type Engine struct {
 	asked    int // requests made
 
 	timers  timers
-	known   bool          // the wall clock was known at the last look
-	shift   time.Duration // by how much it was ahead of the monotonic one then
-	started bool          // times of day are planned
-	floor   time.Duration // what was due before this was missed, and is made up for at this moment
-	changed map[keeper]bool
+	known   bool            // the wall clock was known at the last look
+	shift   time.Duration   // by how much it was ahead of the monotonic one then
+	started bool            // times of day are planned
+	floor   time.Duration   // what was due before this was missed, and is made up for at this moment
+	changed map[keeper]bool // true: to be kept soon
 
 	now     devices.Now // of what is going on
 	decided []Decision  // so far

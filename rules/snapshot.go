@@ -28,6 +28,10 @@ type State struct {
 	Value   any           `json:"value,omitempty"` // of a variable or calc
 	Known   bool          `json:"known,omitempty"` // Value is one
 	Calc    *CalcState    `json:"calc,omitempty"`
+
+	// Lazy says of one of Changes that it may be kept later: it is no deadline
+	// and no decision, and changes with every reading.
+	Lazy bool `json:"-"`
 }
 
 // A TriggerState is the state of one trigger.
@@ -148,7 +152,15 @@ type keeper interface {
 // A holder has a value of its own.
 type holder any
 
+// moved says that something has to be kept soon; noted, that it may be kept
+// later if it changes often.
 func (e *Engine) moved(inst *instance) { e.changed[inst] = true }
+
+func (e *Engine) noted(k keeper) {
+	if !e.changed[k] {
+		e.changed[k] = false
+	}
+}
 
 func (e *Engine) movedBy(t *timer) {
 	if t.inst != nil {
@@ -220,11 +232,12 @@ func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 		return nil
 	}
 	states := make(map[string]State, len(e.changed))
-	for k := range e.changed {
+	for k, soon := range e.changed {
 		s, ok := k.state(e, now, boot)
 		if !ok {
 			s = State{}
 		}
+		s.Lazy = !soon
 		states[k.key()] = s
 	}
 	clear(e.changed)

@@ -196,10 +196,9 @@ func (e *Engine) Enable(name string, on bool, now devices.Now) ([]Decision, bool
 	e.now, e.derived = now, 0
 	e.pass(now)
 	found := slices.ContainsFunc(e.rules, func(r *rule) bool { return r.named(name) })
-	var d Decision
-	e.enable(name, on, now, &d)
-	if len(d.Commands) > 0 || d.Why != "" {
-		d.At, d.Rule, d.Outcome = now, "rule."+name, Ended
+	if found {
+		d := Decision{At: now, Rule: "rule." + name, Outcome: Switched}
+		e.enable(name, on, now, &d)
 		e.decide(d)
 	}
 	return e.settle(), found
@@ -211,6 +210,7 @@ func (r *rule) named(name string) bool {
 
 // enable is Enable within a step; what follows goes into d.
 func (e *Engine) enable(name string, on bool, now devices.Now, d *Decision) {
+	d.Switched = append(d.Switched, Switch{name, on})
 	for _, r := range e.rules {
 		if !r.named(name) || r.off == !on {
 			continue

@@ -122,6 +122,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/house", s.serveHouse},
 		{"GET", "/api/events", s.serveEvents},
 		{"POST", "/api/output/{name}", s.serveSwitch(s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"POST", "/hook/{name...}", s.serveHook},
 		{"POST", "/api/input/{name}", s.serveSwitch(s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	} {
 		mux.HandleFunc(r.path, only(r.method, r.handle))
@@ -262,6 +263,32 @@ func (s *Server) serveSwitch(set func(context.Context, string, bool) error, pins
 			refuse(w, s.why(ctx, name, pins), err.Error())
 			return
 		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// maxHook is how large the body of a webhook may be, in bytes.
+const maxHook = 16 << 10
+
+// serveHook hands the house what was posted to one of its hooks. Who knows the
+// path may use it: it is as good as a password as it is hard to guess.
+func (s *Server) serveHook(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHook))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("want at most %d bytes", maxHook))
+		return
+	} else if err != nil {
+		refuse(w, http.StatusBadRequest, "the request broke off: "+err.Error())
+		return
+	}
+	ctx, done := context.WithTimeout(r.Context(), patience)
+	defer done()
+	switch known, err := s.house.Hook(ctx, r.URL.Path, body); {
+	case err != nil:
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+	case !known:
+		refuse(w, http.StatusNotFound, "no rule has this webhook")
+	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

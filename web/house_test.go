@@ -15,6 +15,7 @@ import (
 // A smallHouse is a House in memory that works: what is switched turns, and
 // those who watch hear of it.
 type smallHouse struct {
+	hooked   []string // bodies of the webhook
 	mu       sync.Mutex
 	view     View
 	watchers map[chan Event]bool
@@ -141,6 +142,16 @@ func (h *smallHouse) Switch(_ context.Context, name string, on bool) error {
 		return nil
 	}
 	return fmt.Errorf(`no output is named %q, did you mean "porch_light"?`, name)
+}
+
+func (h *smallHouse) Hook(_ context.Context, path string, body []byte) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if path != "/hook/doorbell" {
+		return false, nil
+	}
+	h.hooked = append(h.hooked, string(body))
+	return true, nil
 }
 
 func (h *smallHouse) Drive(_ context.Context, name string, on bool) error {

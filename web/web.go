@@ -29,6 +29,7 @@
 //	GET  /api/events          server-sent events, see below
 //	POST /api/output/{name}   {"on":true} -> 204
 //	POST /api/input/{name}    {"on":true} -> 204; simulated inputs only
+//	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //
 // Anything refused has a fitting status and {"error":"..."}. The stream begins
@@ -119,6 +120,9 @@ type House interface {
 	// Switch tells an output its level, Drive a simulated input.
 	Switch(ctx context.Context, output string, on bool) error
 	Drive(ctx context.Context, input string, on bool) error
+
+	// Hook is a POST to a path below /hook/; false if no rule names it.
+	Hook(ctx context.Context, path string, body []byte) (known bool, err error)
 }
 
 // A View is the whole house at one moment.
