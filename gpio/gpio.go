@@ -61,7 +61,9 @@
 //
 // Such an output is like one on a pin, with all its limits, but what it reports
 // is only what it was told. Its first state is sent at start and its safe one at
-// stop, not retained; with safe = "hold" neither.
+// stop, not retained; with safe = "hold" neither. The same word twice within a
+// second is sent once: else a device whose report is linked back to its output
+// would be told for ever.
 //
 // # Presses
 //

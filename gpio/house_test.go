@@ -96,10 +96,11 @@ func (h *house) options() Options {
 			defer h.mu.Unlock()
 			h.heard = append(h.heard, r)
 		},
-		Publish: func(m devices.Message) {
+		Publish: func(m devices.Message) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.sent = append(h.sent, fmt.Sprintf("%v %s %s", time.Since(h.began).Seconds(), m.Topic, m.Payload))
+			return nil
 		},
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"hearth/store"
@@ -94,9 +96,10 @@ func forget(st *store.Store, name string) {
 // any configuration: after a crash, or when there is none that can be read. It
 // lets the pins go again; that a released pin keeps its level is up to the
 // kernel (those of Raspberry Pi OS do). Outputs with safe = "hold" are left
-// alone, and those on a topic, which only a hub can reach. The error names each output that could not be made safe, within a
-// second at most, and why; one that another process holds, such as a hub that
-// still runs, is among them.
+// alone, and those on a topic, which only a hub can reach (see [Unreached]). The
+// error names each output that could not be made safe, within a second at most,
+// and why; one that another process holds, such as a hub that still runs, is
+// among them.
 func Safe(bank Bank, st *store.Store) error {
 	outputs, wrong := keptOutputs(st)
 	var tasks []task
@@ -104,9 +107,34 @@ func Safe(bank Bank, st *store.Store) error {
 		if k.Topic != "" {
 			continue
 		}
-		tasks = append(tasks, task{what(name, k.Pin), func() error { return makeSafe(bank, k) }})
+		tasks = append(tasks, task{what(name, k.Pin), func() error {
+			if err := makeSafe(bank, k); err != nil {
+				return err
+			}
+			// It was switched just now, by nobody knows which clock: min_off counts
+			// from the next start.
+			if on, hold := safe(k.output()); !hold && on != k.On {
+				k.On, k.Since = on, 0
+				keep(st, name, k)
+			}
+			return nil
+		}})
 	}
 	return errors.Join(wrong, together(acquireLimit, tasks))
+}
+
+// Unreached names the outputs on a topic that were last told something else than
+// their safe state: what Safe can't do anything about.
+func Unreached(st *store.Store) []string {
+	outputs, _ := keptOutputs(st) // Safe has reported what is wrong
+	var left []string
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		k := outputs[name]
+		if on, hold := safe(k.output()); k.Topic != "" && !hold && on != k.On {
+			left = append(left, fmt.Sprintf("%s, told %s", what(name, k.Topic), k.output().word(k.On)))
+		}
+	}
+	return left
 }
 
 // makeSafe drives an output that nobody holds to its safe level.

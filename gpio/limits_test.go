@@ -410,9 +410,82 @@ func TestAnOutputOnATopic(t *testing.T) {
 		}
 		h.sends()
 	})
+	t.Run("what was said a moment ago is not said again", func(t *testing.T) {
+		inHouse(t, func(h *house) {
+			h.open("[output.plug]\ntopic = \"cmnd/plug/POWER\"")
+			time.Sleep(2 * time.Second)
+			for _, on := range []bool{true, true, false, true, true} {
+				h.set("plug", on)
+				time.Sleep(100 * time.Millisecond)
+			}
+			h.sends("0 cmnd/plug/POWER OFF", "2 cmnd/plug/POWER ON", "2.2 cmnd/plug/POWER OFF", "2.3 cmnd/plug/POWER ON")
+			h.hears("0 plug OFF initial", "2 plug ON", "2.1 plug ON", "2.2 plug OFF", "2.3 plug ON", "2.4 plug ON")
+			time.Sleep(time.Second)
+			h.set("plug", true) // somebody insists
+			h.sends("3.5 cmnd/plug/POWER ON")
+			h.reload("[output.plug]\ntopic = \"cmnd/plug/POWER\"\non = \"1\"")
+			h.sends("3.5 cmnd/plug/POWER 1")
+			if err := h.pins.Close(); err != nil {
+				t.Error(err)
+			}
+			h.sends("3.5 cmnd/plug/POWER OFF")
+		})
+	})
+	t.Run("a word that was not taken is no switch", func(t *testing.T) {
+		inHouse(t, func(h *house) {
+			refuse := false
+			options := h.options()
+			publish := options.Publish
+			options.Publish = func(m devices.Message) error {
+				if refuse {
+					return errors.New("nobody takes it")
+				}
+				return publish(m)
+			}
+			pins, err := Open(configured(t, "[output.plug]\ntopic = \"cmnd/plug/POWER\""), options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := pins.Set("plug", true); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			refuse = true
+			if err := pins.Set("plug", false); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if o := pins.Outputs()[0]; !o.On || o.Fault != "nobody takes it" {
+				t.Errorf("%+v", o)
+			}
+			wantError(t, pins.Close(), "plug on cmnd/plug/POWER", "nobody takes it")
+		})
+	})
 	t.Run("without anybody to publish", func(t *testing.T) {
 		_, err := Open(configured(t, boiler), Options{Bank: NewSim(), Now: func() devices.Now { return devices.Now{} }, Feed: func(devices.Reading) {}})
 		wantError(t, err, "boiler on cmnd/boiler/POWER: there is nothing to publish with")
+	})
+}
+
+// After a crash hearth safe switches an output off. The next hub must not take it for
+// one that has been on all the time.
+func TestMinOffAfterSafe(t *testing.T) {
+	const fridge = "[output.fridge]\npin = \"GPIO1\"\ninitial = \"on\"\nmin_off = \"5m\""
+	inHouse(t, func(h *house) {
+		h.open(fridge)
+		time.Sleep(10 * time.Minute)
+		h.wantSwitched("GPIO1", "300 H") // nobody knew how long it had been off
+		h.crash()
+		if err := Safe(h.sim, h.st); err != nil {
+			t.Fatal(err)
+		}
+		h.heard = nil
+		h.open(fridge)
+		time.Sleep(10 * time.Minute)
+		h.wantSwitched("GPIO1", "902 H")
+		if left := Unreached(h.st); left != nil {
+			t.Errorf("out of reach: %v", left)
+		}
 	})
 }
 

@@ -42,9 +42,11 @@ type Options struct {
 
 	// Publish sends a message for an output on a topic. It is called by that
 	// output's own goroutine, maybe already before Open returns, and must work
-	// until Close has returned; so it can't wait for whoever calls those. Where it
-	// is nil no output can be on a topic.
-	Publish func(devices.Message)
+	// until Close has returned; so it can't wait for whoever calls those. It
+	// returns when the message has gone out, for only then does the output count
+	// as switched; an error says that it has not. Where Publish is nil no output
+	// can be on a topic.
+	Publish func(devices.Message) error
 
 	Log *slog.Logger // nil: silent
 }
@@ -206,6 +208,10 @@ func (p *Pins) from(d Drive) devices.Origin {
 func (p *Pins) drive(d Drive, from devices.Origin) {
 	l := find(p.outputs, d.Output)
 	l.push(job{name: d.Output, out: *l.out, on: d.On, look: d.Same, change: d.change, from: from, owner: l.owner})
+	l.why = ""
+	if !d.On {
+		l.why = d.Why
+	}
 	if !d.Same {
 		p.keep(d.Output, *l.out, d.On)
 	}
@@ -331,6 +337,7 @@ type Info struct {
 	Fault string // what is wrong with the line now, "" if nothing is
 	Lost  uint64 // edges of an input that came too fast to be told apart
 	Waits string // the command that waits and for what, "" if none does
+	Why   string // what of its declaration keeps it off, "" if it is on or a plain command did that
 }
 
 // Outputs are all outputs in the order of the configuration.
@@ -461,6 +468,7 @@ type line struct {
 	level     gpio.Level
 	known     bool
 	fault     string
+	why       string    // of its newest drive, if that was to be off
 	busy      time.Time // when the pin was asked for something that it has not answered
 	lost      uint64
 }
@@ -517,7 +525,7 @@ func (l *line) what() string {
 }
 
 func (l *line) info() Info {
-	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.lost}
+	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.lost, Why: l.why}
 	if l.out != nil {
 		i.Pin, i.On = l.out.where(), l.known && l.out.state(l.level)
 	} else {
@@ -692,7 +700,7 @@ func (l *line) sent() {
 // do makes a switch, and gives what came of it.
 func (l *line) do(j job) devices.Reading {
 	l.asked()
-	if j.look {
+	if j.look || !j.initial && l.echoed(j) {
 		return l.look(j, nil)
 	}
 	return l.look(j, l.put(j.out, j.on, j.from))

@@ -19,9 +19,25 @@ type topicPin struct {
 
 	mu    sync.Mutex
 	level gpio.Level
+	sent  time.Time // when; zero if nothing was
 }
 
-// told notes what was sent, or what has to be taken for it.
+// A device that was told a word says so, and where that leads back to its output
+// it is told the same again: for ever, unless what was just said is not repeated.
+const echoLimit = time.Second
+
+// echoed reports whether a job asks for the word that was sent a moment ago.
+func (l *line) echoed(j job) bool {
+	pin, ok := l.pin.(*topicPin)
+	if !ok {
+		return false
+	}
+	pin.mu.Lock()
+	defer pin.mu.Unlock()
+	return pin.level == gpio.Level(j.on) && !pin.sent.IsZero() && time.Since(pin.sent) < echoLimit
+}
+
+// told notes what has to be taken for what was sent.
 func (p *topicPin) told(l gpio.Level) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +86,11 @@ func (l *line) put(o Output, on bool, from devices.Origin) error {
 	if !ok {
 		return l.pin.Out(o.level(on))
 	}
-	l.p.opt.Publish(devices.Message{Topic: o.Topic, Payload: []byte(o.word(on)), Origin: from})
-	pin.told(gpio.Level(on))
+	if err := l.p.opt.Publish(devices.Message{Topic: o.Topic, Payload: []byte(o.word(on)), Origin: from}); err != nil {
+		return err
+	}
+	pin.mu.Lock()
+	defer pin.mu.Unlock()
+	pin.level, pin.sent = gpio.Level(on), time.Now()
 	return nil
 }

@@ -22,7 +22,7 @@ type Config struct {
 	Hub    Settings      `toml:"hub"`
 	Broker broker.Config `toml:"broker"`
 	Web    web.Config    `toml:"web"`
-	Pins                 // [output.x] and [input.x]
+	Pins                 // [output.x], [input.x] and [interlock.x]
 	Logic                // [link.x], [rule.x] and what else decides
 
 	HTTP   HTTP              `toml:"http"`
@@ -86,13 +86,9 @@ func (c *Config) house() rules.House {
 	house := rules.House{
 		Outputs: c.Output.Names(),
 		Inputs:  c.Input.Names(),
+		Presses: c.presses(),
 		Zone:    c.zone(),
 		Secret:  func(name string) (string, bool) { s, ok := c.Secret[name]; return s, ok },
-	}
-	for _, in := range c.Input {
-		if in.Value.Gestures() != nil {
-			house.Presses = append(house.Presses, in.Name)
-		}
 	}
 	if lat, long := c.Hub.Latitude, c.Hub.Longitude; lat != nil && long != nil {
 		house.Place = calendar.Place{Latitude: *lat, Longitude: *long, Known: true}
@@ -105,6 +101,17 @@ func (h *Hub) house(cfg *Config) rules.House {
 	house := cfg.house()
 	house.Seed = h.seed
 	return house
+}
+
+// presses is the inputs that tell gestures.
+func (c *Config) presses() []string {
+	var names []string
+	for _, i := range c.Input {
+		if i.Value.Gestures() != nil {
+			names = append(names, i.Name)
+		}
+	}
+	return names
 }
 
 // DataDir is the folder of all that is kept: as configured, relative to the

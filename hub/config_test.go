@@ -15,7 +15,7 @@ func TestTheSampleIsSound(t *testing.T) {
 	for _, w := range doc.Warnings() {
 		t.Errorf("the sample warns: %v", w)
 	}
-	if len(cfg.Output) == 0 || len(cfg.Input) == 0 || len(cfg.Link) == 0 || len(cfg.Rule) == 0 {
+	if len(cfg.Output) == 0 || len(cfg.Input) == 0 || len(cfg.Interlock) == 0 || len(cfg.presses()) == 0 || len(cfg.Link) == 0 || len(cfg.Rule) == 0 {
 		t.Error("the sample lacks a section")
 	}
 }
@@ -24,7 +24,7 @@ func TestTheSampleIsSound(t *testing.T) {
 func TestTheSampleIsComplete(t *testing.T) {
 	sample := string(read(t, "../config.toml"))
 	for _, key := range []string{"name", "data", "timezone", "clock", "listen", "pin", "active_low", "initial", "safe",
-		"retained_set", "pull", "debounce", "from", "to", "trigger", "condition", "action", "mode", "include"} {
+		"retained_set", "min_on", "min_off", "max_on", "topic", "on", "off", "outputs", "gap", "pull", "debounce", "double", "hold", "presses", "from", "to", "trigger", "condition", "action", "mode", "include"} {
 		if !strings.Contains(sample, key+" = ") {
 			t.Errorf("the sample does not mention %s", key)
 		}

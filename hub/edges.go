@@ -42,6 +42,12 @@ func (h *Hub) receive(ctx context.Context, m broker.Message) {
 		return
 	}
 	it := h.item(known, m, false)
+	if _, ok := m.Origin.(word); ok {
+		// An output on a topic waits for nobody: its limits hold while the loop
+		// is stalled. They are few, for each follows from a command or a limit.
+		h.inbox.always(it)
+		return
+	}
 	if m.QoS == 0 && m.Origin == nil {
 		h.inbox.try(it)
 		return
@@ -62,6 +68,8 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	switch from := m.Origin.(type) {
 	case devices.Origin:
 		msg.Origin = from
+	case word:
+		msg.Origin = from.Origin
 	case said:
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}

@@ -7,10 +7,13 @@
 // one for each thing that may be slow; the loop itself never waits for the
 // broker, a pin, the disk or a network.
 //
-//	broker ─┐                      ┌─ pins (one queue a line, in gpio)
+//	broker ─┐                      ┌─ pins (one queue a line, in gpio) ─> words ─> broker
 //	pins   ─┼─> inbox ─> Run ──────┼─ outbox ─> broker
 //	page   ─┘     registry, engine ├─ store (queues by itself)
 //	timers ─────────────┘          └─ watchers of the page
+//
+// An output on a topic is a pin to all of this: what its device is told comes
+// from gpio and goes past the loop, so its limits hold while the loop is stalled.
 //
 // When the inbox is full, senders of QoS 1 and 2 wait for their
 // acknowledgement, QoS 0 is dropped and counted, and of numeric readings that
@@ -82,6 +85,7 @@ type Hub struct {
 	reload sync.Mutex
 	mqtt   *outbox[broker.Message]
 	http   *caller               // requests of rules
+	words  *words                // what outputs on topics tell their devices
 	lines  *outbox[func()]       // of the log
 	known  atomic.Pointer[names] // what the edges need to know
 
@@ -95,7 +99,6 @@ type Hub struct {
 
 	held      map[string][]held          // by target: commands that wait for the disk, or behind one
 	awaited   map[string]devices.Command // by topic: ends that wait for somebody to hear them
-	told      map[string]devices.Origin  // by output: where its last command came from
 	published map[string]string          // by topic: what the hub said of itself last
 	refused   int64                      // commands that no sink took
 
@@ -109,8 +112,9 @@ type Hub struct {
 	later     map[string]store.Record // what is not to be written at once
 
 	watchers      map[chan web.Event]bool
-	decisions     []web.Decision // the newest last
-	reloadTrouble string         // why the configuration on disk is not in force
+	waited        map[string]bool // by output: the pages were told that a command waits
+	decisions     []web.Decision  // the newest last
+	reloadTrouble string          // why the configuration on disk is not in force
 	started       time.Time
 	began         time.Duration // the same by the monotonic clock
 	logMinute     time.Duration // the minute that logged counts
@@ -136,13 +140,13 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		ended:     make(chan struct{}),
 		registry:  new(devices.Registry),
 		held:      make(map[string][]held),
-		told:      make(map[string]devices.Origin),
 		awaited:   make(map[string]devices.Command),
 		published: make(map[string]string),
 		watchers:  make(map[chan web.Event]bool),
 		traces:    make(map[string][]trace),
 		due:       make(map[string]*due),
 		later:     make(map[string]store.Record),
+		waited:    make(map[string]bool),
 		began:     opt.Clock.Mono(),
 		started:   opt.Clock.Wall().In(cfg.zone()),
 	}
@@ -165,9 +169,8 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.lookAtClock()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
-	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Log: opt.Log}); err != nil {
-		return nil, err
-	}
+	// The broker before the pins, for an output on a topic speaks at once. Nobody
+	// can reach it yet.
 	if h.broker, err = broker.Open(broker.Options{Store: h.store, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
 		return nil, err
 	}
@@ -175,11 +178,17 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	if opt.publish != nil {
 		publish = opt.publish
 	}
+	h.words = newWords(publish, h.broker.Heard)
 	h.mqtt = newOutbox(func(m broker.Message) {
 		if err := publish(m); err != nil {
 			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
 		}
 	})
+	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{
+		Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Publish: h.words.say, Log: opt.Log,
+	}); err != nil {
+		return nil, err
+	}
 	h.restore()
 	h.announce()
 	h.web = web.New(page{h}, opt.Log)
@@ -194,13 +203,20 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 // Safe gives the outputs that the last hub on cfg's data folder drove their safe
 // level. It is for a machine without a hub: after a crash, or when the
 // configuration is broken, of which then only the folder counts. While a hub
-// runs there the store is in use, and that is the error.
+// runs there the store is in use, and that is the error. Devices on topics can't
+// be reached without a hub: the log names those that may not be safe.
 func Safe(cfg *Config, bank gpio.Bank, log *slog.Logger) (err error) {
 	st, err := store.Open(cfg.DataDir(), store.Options{Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	for _, output := range gpio.Unreached(st) {
+		log.Warn("an output on a topic is out of reach until a hub runs again: it may not be safe", "output", output)
+	}
 	return gpio.Safe(bank, st)
 }
 
@@ -248,6 +264,8 @@ func (h *Hub) Run(ctx context.Context) error {
 				h.obey(h.engine.Resume(h.now()))
 			}
 			h.sendAwaited()
+			h.words.again()
+			h.tellWaiting()
 			if h.opt.Alive != nil {
 				h.opt.Alive()
 			}
@@ -289,10 +307,9 @@ func (h *Hub) handle(it *item) {
 
 // read is one reading, end to end.
 func (h *Hub) read(r devices.Reading) {
-	if r.Topic == "" && !r.Initial {
-		// The level that an output reports follows from what it was told: so
-		// rules that set each other off through a pin are known as a loop.
-		r.Origin = h.told[r.Source]
+	if isPress(r) { // an event: there is no last value of it to be found later
+		h.obey(h.engine.Step(r))
+		return
 	}
 	h.registry.Apply(r)
 	if r.Topic != "" {
@@ -301,11 +318,31 @@ func (h *Hub) read(r devices.Reading) {
 	switch {
 	case r.Topic == "":
 		h.sayPin(r)
+		h.noteLimit(r)
 		h.tellPin(r.Source)
 	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: webReading(r)})
 	}
 	h.obey(h.engine.Step(r))
+}
+
+// isPress reports whether r is a gesture of an input, "button.press", and not
+// the level of one.
+func isPress(r devices.Reading) bool { return r.Topic == "" && strings.Contains(r.Source, ".") }
+
+// noteLimit is the trace of what no rule decided: an output was switched by
+// what is declared of it. Pins say so in the origin of what they then report.
+func (h *Hub) noteLimit(r devices.Reading) {
+	name := "output." + r.Source
+	why, ok := strings.CutPrefix(r.Origin.By, name+": ")
+	if !ok || len(r.Origin.Rules) > 0 { // a rule that followed from it has its own trace
+		return
+	}
+	if on, known := r.Value.(bool); on || !known {
+		why += ", but it may still be on"
+	}
+	h.note(rules.Decision{At: r.At, Rule: name, Outcome: rules.Fired, Why: why,
+		Commands: []devices.Command{{Output: r.Source, Value: false, Origin: r.Origin}}}) // limits only switch off
 }
 
 // obey carries out what the engine decided and keeps what it must not forget.
@@ -414,11 +451,10 @@ func (h *Hub) send(c devices.Command) {
 	var err error
 	switch {
 	case c.Output != "":
-		on, _ := c.Value.(bool)
-		h.told[c.Output] = c.Origin
-		if err = h.pins.Set(c.Output, on); err != nil {
+		if err = h.pins.Command(c); err != nil {
 			h.registry.Reported(c.Output) // it will not
 		}
+		h.tellWait(c.Output)
 	case c.HTTP != nil:
 		if full := h.http.put(*c.HTTP); full != nil {
 			h.answered(c.HTTP.ID, 0, full.Error())

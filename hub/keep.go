@@ -289,8 +289,10 @@ func (h *Hub) stop() error {
 	close(h.ended)
 	err := h.pins.Close()
 	for it := h.inbox.take(); it != nil; it = h.inbox.take() {
-		for _, r := range it.readings { // of the pins: they are safe now
-			h.sayPin(r)
+		for _, r := range it.readings {
+			if r.Topic == "" && !isPress(r) { // of the pins: they are safe now
+				h.sayPin(r)
+			}
 		}
 	}
 	for _, name := range append(h.cfg.Output.Names(), h.cfg.Input.Names()...) {
@@ -309,6 +311,14 @@ func (h *Hub) close() {
 	if h.http != nil {
 		h.http.finish()
 	}
+	if h.pins != nil { // before what its outputs speak through
+		if err := h.pins.Close(); err != nil {
+			h.log.Error("not every output is safe", "err", err)
+		}
+	}
+	if h.words != nil {
+		h.words.finish()
+	}
 	if h.mqtt != nil {
 		h.mqtt.finish()
 	}
@@ -317,9 +327,6 @@ func (h *Hub) close() {
 	}
 	if h.broker != nil {
 		h.broker.Close()
-	}
-	if h.pins != nil {
-		h.pins.Close()
 	}
 	if h.store != nil {
 		if err := h.store.Close(); err != nil {

@@ -210,11 +210,51 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 	view := func(infos []gpio.Info) []web.Pin {
 		pins := make([]web.Pin, 0, len(infos))
 		for _, i := range infos {
-			pins = append(pins, web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Simulated: h.opt.Simulated})
+			pins = append(pins, h.webPin(i))
 		}
 		return pins
 	}
 	return view(h.pins.Outputs()), view(h.pins.Inputs())
+}
+
+func (h *Hub) webPin(i gpio.Info) web.Pin {
+	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Simulated: h.opt.Simulated}
+	if p.Note == "" && !i.On { // what should be off and is not has a fault
+		p.Note = i.Why
+	}
+	return p
+}
+
+// tellWait tells the pages that a command for an output waits, if one does: no
+// reading tells them.
+func (h *Hub) tellWait(output string) {
+	if len(h.watchers) == 0 {
+		return
+	}
+	for _, i := range h.pins.Outputs() {
+		if i.Name == output && i.Waits != "" {
+			p := h.webPin(i)
+			h.waited[output] = true
+			h.tell(web.Event{Output: &p})
+		}
+	}
+}
+
+// tellWaiting keeps the pages up to date about commands that wait: for how long
+// still, and that one waits no more.
+func (h *Hub) tellWaiting() {
+	if len(h.watchers) == 0 {
+		clear(h.waited)
+		return
+	}
+	for _, i := range h.pins.Outputs() {
+		if i.Waits == "" && !h.waited[i.Name] {
+			continue
+		}
+		p := h.webPin(i)
+		h.tell(web.Event{Output: &p})
+		h.waited[i.Name] = i.Waits != ""
+	}
 }
 
 // tellAll makes every page fetch everything anew.

@@ -39,6 +39,7 @@ var update = flag.Bool("update", false, "rewrite what the stories expect; read t
 //	reload FILE               FILE of the archive becomes config.toml: SIGHUP
 //	restart DURATION          orderly stop, start again after DURATION
 //	powercut DURATION         what is not on disk is lost; a new boot
+//	device TOPIC ANSWER       from now on a device listens to TOPIC and repeats on ANSWER what it hears there
 //	late TOPIC                a client that subscribes only now, and what it gets
 //	clock unknown|known       whether NTP has set the clock
 //	wait                      nothing, so that the story goes on until then
@@ -109,6 +110,7 @@ type story struct {
 	hub    *Hub
 	stop   func() error
 	client *paho.Client
+	ends   []func() // of the devices
 
 	mu    sync.Mutex
 	lines []line
@@ -228,6 +230,8 @@ func (s *story) step(what string) {
 		time.Sleep(time.Until(again))
 		s.happened(-1, "the power is back")
 		s.powerUp()
+	case "device":
+		s.device(first, second)
 	case "late":
 		var got []string
 		late, end := connect(s.t, s.hub, "late", func(p *paho.Publish) { got = append(got, fmt.Sprintf("late: %s %s%s", p.Topic, p.Payload, flagged(p))) })
@@ -320,6 +324,7 @@ func (s *story) live() {
 	}
 	// Everybody is connected when the loop begins to turn, so that the story sees
 	// the first thing it does.
+	s.ends = nil
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	if slices.ContainsFunc(s.files, func(f txtar.File) bool { return f.Name == "why" }) {
@@ -340,8 +345,33 @@ func (s *story) live() {
 		err := <-ended
 		synctest.Wait()
 		disconnect()
+		for _, end := range s.ends {
+			end()
+		}
 		return err
 	}
+}
+
+// device is one that does what it is told and says so.
+func (s *story) device(topic, answer string) {
+	var client *paho.Client
+	heard := make(chan []byte, 100)
+	client, end := connect(s.t, s.hub, "device "+topic, func(p *paho.Publish) { heard <- p.Payload })
+	if _, err := client.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: topic, QoS: 1}}}); err != nil {
+		s.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { // not on the goroutine that reads the connection
+		defer close(done)
+		for payload := range heard {
+			client.Publish(context.Background(), &paho.Publish{Topic: answer, Payload: payload})
+		}
+	}()
+	s.ends = append(s.ends, func() {
+		end()
+		close(heard)
+		<-done
+	})
 }
 
 // connect is an MQTT client on a pipe; end disconnects it.

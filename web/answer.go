@@ -385,7 +385,7 @@ func (v View) status() View {
 }
 
 func (p Pin) clean() Pin {
-	p.Name, p.Pin, p.Fault = mended(p.Name, mostName), mended(p.Pin, mostName), sentence(p.Fault)
+	p.Name, p.Pin, p.Fault, p.Note = mended(p.Name, mostName), mended(p.Pin, mostName), sentence(p.Fault), mended(p.Note, mostName)
 	return p
 }
 

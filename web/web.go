@@ -150,8 +150,9 @@ type Pin struct {
 	Name      string `json:"name"`
 	Pin       string `json:"pin"` // "GPIO17"
 	On        bool   `json:"on"`
-	Known     bool   `json:"known"` // On has been read from the line or accepted by it
-	Fault     string `json:"fault"` // "" is none
+	Known     bool   `json:"known"`          // On has been read from the line or accepted by it
+	Fault     string `json:"fault"`          // "" is none
+	Note      string `json:"note,omitempty"` // what it waits for, or why it is as it is
 	Simulated bool   `json:"simulated"`
 }
 
