@@ -92,21 +92,25 @@ func TestFirstState(t *testing.T) {
 	for _, tt := range []struct {
 		initial, safe string
 		last          *kept
-		want          bool
+		held, want    bool
 	}{
-		{"", "", nil, false},
-		{"", "", on, false}, // a crash while it was on
-		{"", "on", nil, true},
-		{"on", "", nil, true},
-		{"off", "on", nil, false},
-		{"", "hold", nil, false},
-		{"on", "hold", nil, true},
-		{"off", "hold", on, true},
-		{"on", "hold", &kept{Pin: "GPIO1"}, false},
-		{"on", "hold", &kept{Pin: "GPIO2"}, true}, // that was another wire
+		{"", "", nil, false, false},
+		{"", "", on, false, false},                           // a crash while it was on
+		{"", "", on, true, true},                             // and a rule that holds it on
+		{"", "", &kept{Pin: "GPIO1"}, true, false},           // made safe since
+		{"", "", &kept{Pin: "GPIO2", On: true}, true, false}, // another wire
+		{"", "", nil, true, false},
+		{"", "on", nil, false, true},
+		{"on", "", nil, false, true},
+		{"off", "on", nil, false, false},
+		{"", "hold", nil, false, false},
+		{"on", "hold", nil, false, true},
+		{"off", "hold", on, false, true},
+		{"on", "hold", &kept{Pin: "GPIO1"}, false, false},
+		{"on", "hold", &kept{Pin: "GPIO2"}, false, true}, // that was another wire
 	} {
-		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last); got != tt.want {
-			t.Errorf("initial %q, safe %q, last %+v: starts %v", tt.initial, tt.safe, tt.last, got)
+		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last, tt.held); got != tt.want {
+			t.Errorf("initial %q, safe %q, last %+v, held %v: starts %v", tt.initial, tt.safe, tt.last, tt.held, got)
 		}
 	}
 }

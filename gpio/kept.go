@@ -39,10 +39,10 @@ func (k kept) output() Output {
 func (k kept) of(o Output) bool { return k.Pin == o.Pin && k.Topic == o.Topic }
 
 // first is the state in which an output starts. last is what is kept of it from
-// earlier, nil if nothing is; with safe = "hold" it counts if it was the same
-// pin or topic.
-func first(o Output, last *kept) bool {
-	if o.Safe == "hold" && last != nil && last.of(o) {
+// earlier, nil if nothing is; with safe = "hold", or if somebody holds it on, it
+// counts if it was the same pin or topic.
+func first(o Output, last *kept, held bool) bool {
+	if (o.Safe == "hold" || held && last != nil && last.On) && last != nil && last.of(o) {
 		return last.On
 	}
 	return o.Starts()

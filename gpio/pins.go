@@ -29,6 +29,11 @@ type Options struct {
 	Store *store.Store // where the accepted outputs are kept; nil: nowhere
 	Now   func() devices.Now
 
+	// Held names outputs that are to go on as they were: after a crash of the
+	// hub, not of the machine, an output that a rule holds on need not go off and
+	// on again. It counts for those that were on when they were last switched.
+	Held []string
+
 	// Feed takes each reading: the level of an output read back after each
 	// switch, the level of an input at each change, and both when they are taken
 	// (Initial). It is called by one goroutine, without a lock, and may block:
@@ -115,6 +120,7 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 	}
 	p.dropUnconfigured(change)
 	change.Commit()
+	p.opt.Held = nil // it was about this start
 	return p, nil
 }
 

@@ -135,7 +135,7 @@ func (c *Change) begin() {
 		last, known := c.p.kept[o.Name]
 		on := o.Value.Starts()
 		if known {
-			on = first(o.Value, &last)
+			on = first(o.Value, &last, slices.Contains(c.p.opt.Held, o.Name))
 		}
 		partners := others.byName[o.Name].partners
 		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || len(partners) > 0) {

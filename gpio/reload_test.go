@@ -371,7 +371,7 @@ func TestNoSequenceOfReloadsMakesAPulse(t *testing.T) {
 						if now, ok := next.Output.Get(o.Name); !ok || now.Pin != o.Value.Pin {
 							delete(on, o.Name) // gone, or something new by that name
 						} else if _, told := on[o.Name]; !told {
-							on[o.Name] = first(o.Value, nil) // stays as it began, whatever is declared now
+							on[o.Name] = first(o.Value, nil, false) // stays as it began, whatever is declared now
 						}
 					}
 					c.Commit()
@@ -384,7 +384,7 @@ func TestNoSequenceOfReloadsMakesAPulse(t *testing.T) {
 					held[o.Value.Pin] = true
 					want, told := on[o.Name]
 					if !told {
-						want = first(o.Value, nil)
+						want = first(o.Value, nil, false)
 					}
 					if got := h.sim.Level(o.Value.Pin); got != o.Value.level(want) {
 						t.Errorf("%s with %+v is %v, want on = %v", o.Name, o.Value, got, want)

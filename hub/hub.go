@@ -184,12 +184,14 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
 		}
 	})
+	owed := h.takeUp()
 	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{
-		Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Publish: h.words.say, Log: opt.Log,
+		Held: h.engine.Held(), Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Publish: h.words.say, Log: opt.Log,
 	}); err != nil {
 		return nil, err
 	}
-	h.restore()
+	h.obey(owed)
+	h.find()
 	h.announce()
 	h.web = web.New(page{h}, opt.Log)
 	listeners, err := h.listen(cfg)

@@ -97,6 +97,8 @@ func recordName(r store.Record) string { return r.Kind.String() + " " + r.Key }
 // A kept reading is the last value of a source, for conditions after a restart.
 type kept struct {
 	Topic string    `json:"topic"`
+	Of    string    `json:"of,omitempty"`    // the source with captures that it came by
+	Parts []string  `json:"parts,omitempty"` // what they stood for
 	Value any       `json:"value"`
 	Text  string    `json:"text"`
 	Wall  time.Time `json:"wall"`
@@ -111,6 +113,9 @@ func (h *Hub) keepNews() {
 			continue
 		}
 		k := kept{Topic: r.Topic, Value: r.Value, Text: r.Text, Wall: r.At.Wall, Known: r.At.Known}
+		if c := r.Captured; c != nil {
+			k.Of, k.Parts = c.Source, c.Values
+		}
 		rec := store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}
 		soon := false
 		if _, number := r.Value.(float64); number {
@@ -165,19 +170,25 @@ func encode(v any) []byte {
 	return b
 }
 
-// restore takes up what the last life left: last values, where the rules stood,
-// and then, as what is found at start, the retained messages.
-func (h *Hub) restore() {
+// takeUp is what the last life left: last values, and where the rules stood. What
+// is to be done at once for those that are gone is returned, for there are no
+// pins yet: how they start depends on this.
+func (h *Hub) takeUp() []rules.Decision {
 	now := h.now()
 	named := h.named()
 	for source, value := range h.store.Each(store.Reading) {
 		var k kept
-		if !named[source] || json.Unmarshal(value, &k) != nil || k.Value == nil {
+		sound := json.Unmarshal(value, &k) == nil && k.Value != nil
+		if !sound || !named[source] && !named[k.Of] {
 			h.store.Put(store.Record{Kind: store.Reading, Key: source}, keepReadingsAfter, nil)
 			continue
 		}
-		h.registry.Apply(devices.Reading{Source: source, Topic: k.Topic, Value: k.Value, Text: k.Text, Initial: true, Restored: true,
-			At: devices.Now{Wall: k.Wall, Known: k.Known}})
+		r := devices.Reading{Source: source, Topic: k.Topic, Value: k.Value, Text: k.Text, Initial: true, Restored: true,
+			At: devices.Now{Wall: k.Wall, Known: k.Known}}
+		if k.Of != "" {
+			r.Captured = &devices.Capture{Source: k.Of, Values: k.Parts}
+		}
+		h.registry.Apply(r)
 	}
 	h.registry.Changes() // these are kept already
 	states := make(map[string]rules.State)
@@ -200,14 +211,18 @@ func (h *Hub) restore() {
 			h.store.Put(store.Record{Kind: store.Owed, Key: topic}, 0, nil)
 		}
 	}
-	h.adopt(states, now)
+	return h.adopt(states, now)
+}
+
+// find puts what is found at start into the inbox: the retained messages, behind
+// the levels of the pins; and behind all of that the start of the rules.
+func (h *Hub) find() {
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
 		if isControl(m.Topic) || known.index.Takes(m.Topic) {
 			h.inbox.always(h.item(known, m, true))
 		}
 	}
-	// Behind all that is found, pins included.
 	h.inbox.always(&item{control: func() { h.obey(h.engine.Start(h.now())) }})
 }
 
@@ -221,15 +236,16 @@ func (h *Hub) named() map[string]bool {
 }
 
 // adopt gives the engine the states of its rules and forgets those of rules
-// that are gone.
-func (h *Hub) adopt(states map[string]rules.State, now devices.Now) {
-	h.obey(h.engine.Restore(states, now, h.clock.Boot))
+// that are gone. What these owe is returned.
+func (h *Hub) adopt(states map[string]rules.State, now devices.Now) []rules.Decision {
+	ds := h.engine.Restore(states, now, h.clock.Boot)
 	for name := range states {
 		if !h.engine.Has(name) {
 			h.store.Put(store.Record{Kind: store.Engine, Key: name}, 0, nil)
 		}
 	}
 	h.keepSoon()
+	return ds
 }
 
 // announce says that the hub and its pins are there, and takes back what an

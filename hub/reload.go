@@ -82,7 +82,7 @@ func (h *Hub) swap(cfg *Config) {
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	now := h.now()
-	h.adopt(states, now)
+	h.obey(h.adopt(states, now))
 	for _, name := range gone {
 		_, out := cfg.Output.Get(name)
 		_, in := cfg.Input.Get(name)
@@ -95,7 +95,7 @@ func (h *Hub) swap(cfg *Config) {
 	// A value that nobody listened to is not the newest when it is named again.
 	named := h.named()
 	for _, r := range h.registry.All() {
-		if r.Topic != "" && !named[r.Source] {
+		if r.Topic != "" && !named[r.Source] && (r.Captured == nil || !named[r.Captured.Source]) {
 			h.registry.Forget(r.Source)
 		}
 	}

@@ -194,6 +194,7 @@ type Engine struct {
 	floor   time.Duration   // what was due before this was missed, and is made up for at this moment
 	changed map[keeper]bool // true: to be kept soon
 
+	held    []string    // outputs that were on for what Restore found going on
 	now     devices.Now // of what is going on
 	decided []Decision  // so far
 	queue   []devices.Reading

@@ -611,6 +611,34 @@ func (k restoring) timer(slot **timer, t timer, d *Deadline) {
 	k.e.timers.put(slot, t, due, d.Order)
 }
 
+// heldFor is how long a pulse has to be for a restart of the hub to go on with
+// it. A shorter one is the press of a button, which a relay must not do twice.
+const heldFor = 10 * time.Second
+
+// Held is the outputs that were on for an episode or a pulse that Restore found
+// still going on: only the hub was gone, the machine was not.
+func (e *Engine) Held() []string { return e.held }
+
+// heldBy notes those of one instance.
+func (e *Engine) heldBy(inst *instance) {
+	for _, t := range inst.rule.triggers {
+		if l := &inst.latches[t.index]; l.began {
+			for _, s := range e.endings(inst, t, noContext) {
+				if in := s.in; in.target.output != "" && l.sent&(1<<in.off) != 0 && in.on.constant == true {
+					e.held = append(e.held, in.target.output)
+				}
+			}
+		}
+	}
+	for _, run := range inst.runs {
+		for _, t := range run.threads {
+			if c := t.owed; c != nil && c.Output != "" && c.Value == false && t.instr().wait >= heldFor && t.due.due > e.now.Mono {
+				e.held = append(e.held, c.Output)
+			}
+		}
+	}
+}
+
 func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot string) {
 	r := inst.rule
 	inst.kept = true
@@ -677,6 +705,9 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 		for i, d := range s.Machine.After {
 			k.timer(&m.after[i], timer{inst: inst, kind: afterDue, until: i}, d)
 		}
+	}
+	if k.same {
+		e.heldBy(inst)
 	}
 	e.moved(inst)
 }
