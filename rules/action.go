@@ -566,13 +566,22 @@ func (b *builder) payload(raw any, at config.Place) value {
 	return value{}
 }
 
+// sees notes what a formula or text reaches for.
+func (b *builder) sees(f interface {
+	Names() []string
+	Secrets() []string
+}) {
+	b.refers(f)
+	b.r.secret = b.r.secret || len(f.Secrets()) > 0
+}
+
 func (b *builder) template(s string, at config.Place) value {
 	t, err := formula.CompileText(s, b.scope)
 	if err != nil {
 		b.wrong(err, s, at)
 		return value{}
 	}
-	b.refers(t)
+	b.sees(t)
 	if plain, ok := t.Plain(); ok {
 		return value{kind: constant, constant: plain}
 	}
@@ -585,7 +594,7 @@ func (b *builder) computed(s string, want formula.Type, at config.Place) value {
 		b.wrong(err, s, at)
 		return value{}
 	}
-	b.refers(f)
+	b.sees(f)
 	return value{kind: computed, formula: f, secret: len(f.Secrets()) > 0}
 }
 
@@ -596,7 +605,7 @@ func (b *builder) topicTarget(s string, at config.Place) target {
 		b.wrong(err, s, at)
 		return target{}
 	}
-	b.refers(t)
+	b.sees(t)
 	plain, ok := t.Plain()
 	if !ok {
 		return target{topic: t, text: s}

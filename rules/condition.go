@@ -51,7 +51,7 @@ func (b *builder) condition(cfg Condition, at config.Place, scope formula.Scope)
 			b.wrong(err, cfg.Formula, at)
 			return nil
 		}
-		b.refers(f)
+		b.sees(f)
 		return []condition{{text: short(cfg.Formula), formula: f}}
 	}
 	var list []condition

@@ -382,6 +382,9 @@ func (e *Engine) heard(inst *instance, t *trigger, source string) {
 // listen starts the time of silence of all levels of a trigger, at the hub's
 // start or the instance's.
 func (e *Engine) listen(inst *instance, t *trigger) {
+	if !inst.rule.enabled || inst.rule.off {
+		return
+	}
 	e.heard(inst, t, t.source)
 	for _, u := range t.untils {
 		if u.source != t.source {

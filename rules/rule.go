@@ -29,6 +29,7 @@ type rule struct {
 	done       int     // where in the program done begins; 0 if there is none
 	offs       []int   // where in it sends with an off value are
 	hasOff     bool
+	secret     bool // it compares with a secret: what set it off is not told
 	watched    bool // something looks at rule.x
 
 	repeat   []time.Duration

@@ -120,6 +120,21 @@ type Check struct {
 	OK   bool
 }
 
+// mask hides what may be a secret: the message, for it may be what is compared
+// with one.
+func (d *Decision) mask() {
+	if d.Cause != nil {
+		c := *d.Cause
+		c.Value, c.Old, c.Text, c.Message = "***", nil, "***", nil
+		d.Cause = &c
+	}
+	for i := range d.Checks {
+		if strings.HasPrefix(d.Checks[i].Text, "value ") {
+			d.Checks[i].Saw = "***"
+		}
+	}
+}
+
 // String tells the decision in one line.
 func (d Decision) String() string {
 	var b strings.Builder
@@ -397,6 +412,9 @@ func (e *Engine) decide(d Decision) {
 		for i := range d.Commands {
 			d.Commands[i].Journal = true
 		}
+	}
+	if r := e.byName[d.Rule]; r != nil && r.secret {
+		d.mask()
 	}
 	e.decided = append(e.decided, d)
 	for len(e.waiting) > 0 {

@@ -209,11 +209,11 @@ func (e *Engine) Snapshot(now devices.Now, boot string) map[string]State {
 	return states
 }
 
-// Has reports whether there is something that a key belongs to.
+// Has reports whether there is something whose state has that key.
 func (e *Engine) Has(key string) bool {
-	name := baseNameOf(key)
-	if e.byName[name] != nil {
-		return true
+	name, values, captured := strings.Cut(strings.TrimSuffix(key, "}"), "{")
+	if r := e.byName[name]; r != nil {
+		return !captured || r.instances[values] != nil
 	}
 	kind, name, _ := strings.Cut(name, ".")
 	switch e.holders[name].(type) {
@@ -490,6 +490,7 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 		e.hold(m.name, State{Value: m.state, At: s.At})
 	}
 	if s.Hash != r.hash || !s.fits(r) {
+		e.moved(r.only) // another record takes the place of this one
 		return false
 	}
 	inst := r.only
