@@ -166,6 +166,9 @@ func (e *Engine) whySource(inst *instance, t *trigger, l *latch) []string {
 	var why []string
 	source := inst.source(e, t.source)
 	last, ok := e.registry.Last(source)
+	if inst.rule.secret {
+		last.Text = "***"
+	}
 	switch {
 	case !ok:
 		why = append(why, "nothing valid has come from it")

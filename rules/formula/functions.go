@@ -185,7 +185,7 @@ func (c *compiler) special(n ast.Node, name string, args []ast.Node) piece {
 		}
 		note(&c.refs.secrets, arg.Value)
 		gone := c.gone(n, "secret(%q) is missing", arg.Value)
-		return piece{t: Text, name: "secret(...)", run: func(f *frame) val {
+		return piece{t: Text, name: "secret(...)", word: true, run: func(f *frame) val {
 			if s, ok := f.env.Secret(arg.Value); ok {
 				return str(s)
 			}
