@@ -449,6 +449,9 @@ func (e *Engine) take(r devices.Reading, newOnly bool) {
 	if w == nil {
 		return
 	}
+	if last, ok := e.registry.Last(r.Source); ok && r.Bad == "" && r.Old == nil {
+		r.Old = last.Old
+	}
 	if len(w.calcs) == 0 && len(w.machines) == 0 {
 		e.batch = append(e.batch[:0], r)
 		for i := range w.rules {

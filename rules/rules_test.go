@@ -173,6 +173,16 @@ func TestStories(t *testing.T) {
 			2s door/open OFF`, `
 			12:00:00 link.door fired: door/open (now ON) -> door/closed OFF
 			12:00:02 link.door fired: door/open (now OFF) -> door/closed ON`},
+		{"a machine that went from running to idle", `
+			[rule.done]
+			trigger = { state = "washer/state", from = "running", is = "idle" }
+			action = { publish = "say/it", payload = "was {old}, is {value}" }`, `
+			0s washer/state idle
+			1s washer/state running
+			2s washer/state idle
+			3s washer/state off
+			4s washer/state idle`, `
+			12:00:02 rule.done fired: washer/state is idle from running (now idle) -> say/it was running, is idle`},
 		{"what is found at start goes over no link", `
 			[link.hall]
 			from = "z/hall:occupancy"
