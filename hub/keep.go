@@ -63,10 +63,9 @@ func (h *Hub) keepEngine(done func(error)) {
 // decision a record may be written a few times at once, and then only so often;
 // the newest is written with the others every keepReadingsAfter, and at the stop.
 const (
-	burstKept   = 10
-	lazyKept    = time.Minute      // of a calc, or what "changed" compares with
-	wordsKept   = 30 * time.Second // of a reading that is no number and another than before
-	numbersKept = keepReadingsAfter
+	burstKept = 10
+	lazyKept  = time.Minute      // of a calc, or what "changed" compares with
+	wordsKept = 30 * time.Second // of a reading that is no number and another than before
 )
 
 // due says how often a record may still be written.
@@ -90,6 +89,21 @@ func (h *Hub) mayKeep(r store.Record, burst float64, every time.Duration) bool {
 	}
 	d.tokens--
 	return true
+}
+
+// wasQuiet reports whether a record has not been asked for during
+// keepReadingsAfter: the number of a sensor that speaks seldom is written at
+// once, that of one that speaks often only with the others.
+func (h *Hub) wasQuiet(r store.Record) bool {
+	now, name := h.clock.Mono(), recordName(r)
+	d := h.due[name]
+	if d == nil {
+		d = &due{at: now - keepReadingsAfter}
+		h.due[name] = d
+	}
+	quiet := now-d.at >= keepReadingsAfter
+	d.at = now
+	return quiet
 }
 
 func recordName(r store.Record) string { return r.Kind.String() + " " + r.Key }
@@ -119,7 +133,7 @@ func (h *Hub) keepNews() {
 		rec := store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}
 		soon := false
 		if _, number := r.Value.(float64); number {
-			soon = h.mayKeep(rec, 1, numbersKept)
+			soon = h.wasQuiet(rec)
 		} else if !reflect.DeepEqual(r.Old, r.Value) {
 			soon = h.mayKeep(rec, burstKept, wordsKept)
 		}
