@@ -13,6 +13,7 @@ import (
 	"hearth/gpio"
 	"hearth/rules"
 	"hearth/rules/calendar"
+	"hearth/trial"
 	"hearth/web"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Web    web.Config    `toml:"web"`
 	Pins                 // [output.x], [input.x] and [interlock.x]
 	Logic                // [link.x], [rule.x] and what else decides
+	Tests                // [[test]]
 
 	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
@@ -31,11 +33,12 @@ type Config struct {
 	path string
 }
 
-// Pins and Logic are other packages' parts under names of their own, because
-// both lie at the top of the file.
+// Pins, Logic and Tests are other packages' parts under names of their own,
+// because all lie at the top of the file.
 type (
 	Pins  = gpio.Config
 	Logic = rules.Config
+	Tests = trial.Config
 )
 
 // Settings are the hub's own.
@@ -58,9 +61,14 @@ func (s Settings) Check(at config.Place) {
 // Load reads a house from path and its includes and checks it as a whole. The
 // configuration is to be used only if doc.Err() is nil; the names in it are
 // then sound, the topics and rules compile.
-func Load(path string) (*Config, *config.Doc) {
+func Load(path string) (*Config, *config.Doc) { return LoadWith(path, func(*Config) {}) }
+
+// LoadWith is Load with a change made before the whole is checked, such as of the
+// place where the house is said to stand.
+func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	cfg := &Config{path: path}
 	doc := config.Load(path, cfg)
+	change(cfg)
 	cfg.check(doc)
 	return cfg, doc
 }
@@ -80,6 +88,12 @@ func (c *Config) check(doc *config.Doc) {
 		return
 	}
 	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
+	trial.Check(c.Test, c.Trial(), doc.Root())
+}
+
+// Trial is the house for tests on a virtual clock.
+func (c *Config) Trial() trial.House {
+	return trial.House{Pins: c.Pins, Logic: c.Logic, Rules: c.house(), Zone: c.zone()}
 }
 
 func (c *Config) house() rules.House {

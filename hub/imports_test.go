@@ -19,10 +19,11 @@ var arrows = map[string][]string{
 	"hearth/rules/formula":  {"hearth/config"},
 	"hearth/gpio":           {"hearth/config", "hearth/devices", "hearth/store"},
 	"hearth/web":            {"hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/hub":            {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/web"},
+	"hearth/hub":            {"hearth/broker", "hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web"},
+	"hearth/trial":          {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
 	"hearth/bench":          {}, // of tests alone, as is the next
 	"hearth/test":           {},
-	"hearth/cmd/hearth":     {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub"},
+	"hearth/cmd/hearth":     {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/hub", "hearth/trial"},
 }
 
 // A library that a folder hides is imported by that folder alone.

@@ -3,6 +3,7 @@
 //
 //	hearth serve      runs the house that config.toml describes
 //	hearth check      says what is wrong with a config.toml
+//	hearth test       runs its tests on a virtual clock
 //	hearth pub, sub   a small MQTT client, to try it with
 //	hearth safe       outputs to their safe state, after a crash
 //	hearth version
@@ -33,6 +34,7 @@ var version string
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the house."`
 	Check   checkCommand   `cmd:"" help:"Say what is wrong with a configuration."`
+	Test    testCommand    `cmd:"" help:"Run the tests of a configuration on a virtual clock."`
 	Pub     pubCommand     `cmd:"" help:"Publish one MQTT message."`
 	Sub     subCommand     `cmd:"" help:"Print MQTT messages as they come."`
 	Safe    safeCommand    `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
@@ -55,7 +57,7 @@ func main() {
 		kong.Description("The hub of a home: MQTT broker, rules and pins in one program."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
-	args := os.Args[1:]
+	args := longFlags(os.Args[1:])
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}

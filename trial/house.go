@@ -1,0 +1,672 @@
+package trial
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth/devices"
+	"hearth/gpio"
+	"hearth/rules"
+)
+
+const (
+	// The machine had been up for so long when the hub started.
+	uptime = time.Hour
+	boot   = "trial"
+
+	// A house that does more than this without time passing never comes to rest.
+	restless = 50_000
+)
+
+// An Event is something that the house did: a message sent, an output switched
+// (or both, of an output on a topic), a request made.
+type Event struct {
+	At time.Duration // since the start
+
+	Topic   string
+	Payload string
+	Retain  bool
+
+	Output  string
+	On      bool
+	Changed bool // its level is another than before
+
+	HTTP   *devices.Request
+	Notify string // what it tells a person
+
+	// Free is outside strictness: the hub's own topics, and what an output on a
+	// topic is told again at a start or stop of the hub.
+	Free bool
+
+	decision *rules.Decision // that led to it; nil where only time or a start or stop did
+	why      string          // and what the owner declared
+}
+
+// A step is a line of the story: one of these.
+type step struct {
+	at       time.Duration
+	sent     string // what happened to the house
+	decision *rules.Decision
+	event    *Event
+}
+
+// A Story is what happened in a house.
+type Story struct {
+	Events  []*Event
+	Trouble string // why it could not be told to its end; "" if it could
+	steps   []step
+}
+
+// play is a house in which a test is going on.
+type play struct {
+	house House
+	test  *Test
+	start time.Time
+	story Story
+
+	at    time.Duration // the clock, since the start
+	known bool          // a time service has set the wall clock
+	stood int           // what was done since time moved
+
+	registry *devices.Registry
+	engine   *rules.Engine
+	index    *devices.Index
+	guard    *gpio.Guard
+	presses  *gpio.Presses
+	contacts map[string]bool            // how the contact of each input is
+	filters  map[string]*gpio.Debounce  // and what of it counts
+	levels   map[string]bool            // how each output is
+	told     map[string]told            // where its newest command came from
+	said     map[string]string          // what the hub told of itself last, by topic
+	retained map[string]devices.Message // what the broker keeps
+	mocks    []Send                     // answers that wait for a request
+	queue    []func()                   // what is to be done in this moment
+
+	up   bool
+	back time.Duration // when a hub that is down starts again
+	disk memory        // and what it takes up then
+}
+
+// told is a command on its way to an output.
+type told struct {
+	origin   devices.Origin
+	decision *rules.Decision
+}
+
+// Play runs a test in a house, from its start to its end.
+func Play(house House, test Test) Story {
+	p := begun(house, test)
+	p.run(test.end())
+	return p.story
+}
+
+// begun is the house before its hub starts.
+func begun(house House, test Test) *play {
+	p := &play{
+		house:    house,
+		test:     &test,
+		start:    test.Start.in(house.zone()),
+		known:    true,
+		contacts: make(map[string]bool),
+		levels:   make(map[string]bool),
+		retained: make(map[string]devices.Message),
+	}
+	if test.physical {
+		for _, i := range house.Pins.Input {
+			p.contacts[i.Name] = (i.Value.Pull == "up") != i.Value.ActiveLow
+		}
+		for _, o := range house.Pins.Output {
+			p.levels[o.Name] = o.Value.ActiveLow
+		}
+	}
+	return p
+}
+
+// run plays until the house's clock is at end.
+func (p *play) run(end time.Duration) {
+	sends := slices.Clone(p.test.Send)
+	slices.SortStableFunc(sends, func(a, b Send) int { return cmp.Compare(a.At, b.At) })
+	for len(sends) > 0 && sends[0].At < 0 {
+		p.at = time.Duration(sends[0].At)
+		p.found(sends[0])
+		sends = sends[1:]
+	}
+	p.at = 0
+	p.begin(memory{}, nil)
+	for p.story.Trouble == "" {
+		next := p.next()
+		if len(sends) > 0 {
+			next = min(next, time.Duration(sends[0].At))
+		}
+		if next > end {
+			return
+		}
+		if next > p.at {
+			p.at, p.stood = next, 0
+		}
+		if !p.up && p.back <= p.at {
+			p.note(step{sent: "the hub starts again"})
+			p.begin(p.disk, p.guard)
+		}
+		for len(sends) > 0 && time.Duration(sends[0].At) <= p.at {
+			p.send(sends[0])
+			p.settle()
+			sends = sends[1:]
+		}
+		p.advance()
+	}
+}
+
+// now is the clock as the hub reads it.
+func (p *play) now() devices.Now {
+	n := devices.Now{Mono: uptime + p.at, Wall: p.start.Add(p.at), Known: p.known}
+	if !p.known {
+		n.Wall = time.Unix(0, 0).In(p.house.zone()).Add(n.Mono)
+	}
+	return n
+}
+
+// next is when something happens by itself.
+func (p *play) next() time.Duration {
+	if !p.up {
+		return p.back
+	}
+	next := time.Duration(math.MaxInt64)
+	look := func(due time.Duration, ok bool) {
+		if ok {
+			next = min(next, max(p.at, due-uptime))
+		}
+	}
+	look(p.engine.Next())
+	look(p.guard.Next())
+	look(p.presses.Next())
+	for _, f := range p.filters {
+		look(f.Next())
+	}
+	return next
+}
+
+// advance does what is due by now: first what pins see and what limits end, then
+// what rules wait for.
+func (p *play) advance() {
+	if !p.up {
+		return
+	}
+	mono := p.now().Mono
+	for _, i := range p.house.Pins.Input {
+		if f := p.filters[i.Name]; f != nil {
+			if settled, at := f.Advance(mono); settled {
+				p.level(i.Name, f.On, at)
+			}
+		}
+	}
+	p.gestures(p.presses.Advance(mono))
+	p.settle()
+	p.driveAll(p.guard.Advance(mono), nil)
+	p.settle()
+	p.obey(p.engine.Advance(p.now()))
+	p.settle()
+	if p.stood++; p.stood > restless {
+		p.trouble()
+	}
+}
+
+// later does something in this moment, after all that is to be done before.
+func (p *play) later(do func()) { p.queue = append(p.queue, do) }
+
+// settle lets the house come to rest in this moment.
+func (p *play) settle() {
+	for len(p.queue) > 0 && p.story.Trouble == "" {
+		do := p.queue[0]
+		p.queue = p.queue[1:]
+		do()
+		if p.stood++; p.stood > restless {
+			p.trouble()
+		}
+	}
+}
+
+func (p *play) trouble() {
+	p.story.Trouble = fmt.Sprintf("at %v the house does not come to rest: more than %d things happened without time passing", Offset(p.at), restless)
+}
+
+// note puts a line into the story.
+func (p *play) note(s step) {
+	s.at = p.at
+	p.story.steps = append(p.story.steps, s)
+}
+
+func (p *play) event(e Event) {
+	e.At = p.at
+	e.Free = e.Free || strings.HasPrefix(e.Topic, "hearth/")
+	p.story.Events = append(p.story.Events, &e)
+	p.note(step{event: &e})
+}
+
+// The life of the hub.
+
+// begin starts the hub with what is on disk. Of the last life old knows how the
+// outputs were; the first time it is nil.
+func (p *play) begin(disk memory, old *gpio.Guard) {
+	p.registry = new(devices.Registry)
+	p.engine = p.house.engine(p.test.Seed, p.registry)
+	p.index = devices.NewIndex(p.engine.Sources())
+	p.said, p.told = make(map[string]string), make(map[string]told)
+	p.filters = make(map[string]*gpio.Debounce)
+	p.presses = gpio.NewPresses(p.house.Pins)
+	p.up = true
+	p.say("hearth/status", "online", devices.Origin{}, false)
+	wishes := p.beginOutputs(old)
+	for _, i := range p.house.Pins.Input {
+		on := p.contacts[i.Name]
+		p.filters[i.Name] = &gpio.Debounce{Stable: time.Duration(i.Value.Debounce), On: on}
+		p.presses.Found(i.Name, on)
+		p.report(i.Name, on, devices.Origin{}, true)
+	}
+	for _, k := range disk.Values {
+		p.registry.Apply(restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
+			At: devices.Now{Wall: k.At, Known: k.Known}, Captured: k.Captured}))
+	}
+	p.obey(p.engine.Restore(disk.States, p.now(), boot))
+	for _, topic := range slices.Sorted(maps.Keys(p.retained)) {
+		m := p.retained[topic]
+		m.Initial, m.Origin = true, devices.Origin{}
+		p.later(func() { p.receive(m) })
+	}
+	p.settle()
+	p.obey(begin(p.engine, p.now()))
+	p.settle()
+	p.obey(p.engine.Resume(p.now()))
+	for _, name := range wishes {
+		p.command(devices.Command{Output: name, Value: true, Origin: devices.Origin{By: "output." + name}}, nil)
+	}
+	p.settle()
+}
+
+// beginOutputs gives each output its first level, as package gpio does: what is
+// interlocked or has a min_off goes on only as a wish. Before the first start all
+// have been off for ever; in a recipe those that are on stay so over a restart.
+func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
+	p.guard = gpio.NewGuard(p.house.Pins)
+	before := maps.Clone(p.levels)
+	for _, o := range p.house.Pins.Output {
+		was, careful := before[o.Name], o.Value.MinOff > 0
+		alone := true
+		for _, l := range p.house.Pins.Interlock {
+			if slices.Contains(l.Value.Outputs, o.Name) {
+				careful = true
+				for _, other := range l.Value.Outputs {
+					alone = alone && (other == o.Name || !before[other])
+				}
+			}
+		}
+		on := o.Value.Starts()
+		switch {
+		case old != nil && (p.test.physical || o.Value.Safe == "hold"):
+			on = was
+		case on && careful && o.Value.Safe != "on":
+			if on = old != nil && was && alone; !on {
+				wishes = append(wishes, o.Name)
+			}
+		}
+		since := uptime + p.at
+		if old != nil {
+			_, since = old.State(o.Name)
+			if on != was {
+				since = uptime + p.at
+			}
+		}
+		if on || old != nil {
+			p.guard.Started(o.Name, on, since)
+		}
+		if old == nil && !p.test.physical {
+			p.levels[o.Name] = on // nobody has seen it before
+		}
+		sends := o.Value.Topic != "" && (o.Value.Safe != "hold" || old == nil && o.Value.Initial != "") && (old == nil || !p.test.physical)
+		p.put(o.Name, on, sends, "the hub starts", nil)
+		p.report(o.Name, on, devices.Origin{}, true)
+	}
+	return wishes
+}
+
+// stop stops the hub for a while. What it keeps goes through JSON, as on disk.
+func (p *play) stop(down time.Duration) {
+	p.up, p.back, p.disk = false, p.at+down, p.remember()
+	if p.test.physical {
+		return
+	}
+	for _, o := range p.house.Pins.Output {
+		if o.Value.Safe == "hold" {
+			continue
+		}
+		on := o.Value.Safe == "on"
+		if p.levels[o.Name] != on {
+			p.guard.Started(o.Name, on, uptime+p.at)
+		}
+		p.put(o.Name, on, o.Value.Topic != "", "the hub stops, and this is its safe level", nil)
+		p.say(topic(o.Name, "state"), devices.Text(on), devices.Origin{}, false)
+	}
+	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names()) {
+		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
+	}
+	p.say("hearth/status", "offline", devices.Origin{}, false)
+}
+
+// A kept reading is the last value of a source, for conditions after a restart.
+type kept struct {
+	Source, Topic, Text string
+	Value               any
+	At                  time.Time
+	Known               bool
+	Captured            *devices.Capture
+}
+
+// memory is what is on disk of an earlier life.
+type memory struct {
+	States map[string]rules.State
+	Values []kept
+}
+
+// remember gathers what the hub keeps over a restart.
+func (p *play) remember() memory {
+	m := memory{States: p.engine.Snapshot(p.now(), boot)}
+	for _, r := range p.registry.All() {
+		if r.Topic != "" { // pins are read at every start
+			m.Values = append(m.Values, kept{r.Source, r.Topic, r.Text, r.Value, r.At.Wall, r.At.Known, r.Captured})
+		}
+	}
+	return recall(m)
+}
+
+// recall is v as it comes back from a disk.
+func recall[T any](v T) (back T) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(b, &back)
+	}
+	if err != nil {
+		panic("trial: " + err.Error()) // plain values always encode
+	}
+	return back
+}
+
+// What happens to the house.
+
+// found is what was there before the hub started.
+func (p *play) found(s Send) {
+	p.note(step{sent: s.String()})
+	p.outside(s)
+}
+
+// outside is what changes the world whether or not the hub is there to see it.
+func (p *play) outside(s Send) {
+	switch {
+	case s.Topic != "":
+		// Before the start all that is found has been kept, or it would not be found.
+		if s.Retain || s.At < 0 && !p.test.physical {
+			p.keep(devices.Message{Topic: s.Topic, Payload: s.payload(), Retain: true})
+		}
+	case s.Input != "":
+		p.contacts[s.Input] = s.To != nil && bool(*s.To)
+	case s.HTTP != "":
+		p.mocks = append(p.mocks, s)
+	case s.Clock != "":
+		p.known = s.Clock == "known"
+	}
+}
+
+func (p *play) send(s Send) {
+	p.note(step{sent: s.String()})
+	p.outside(s)
+	switch now := p.now(); {
+	case !p.up:
+	case s.Topic != "":
+		p.receive(devices.Message{Topic: s.Topic, Payload: s.payload(), Retain: s.Retain})
+	case s.Input != "":
+		if f := p.filters[s.Input]; f != nil {
+			if settled, at := f.Level(p.contacts[s.Input], now.Mono); settled {
+				p.level(s.Input, f.On, at)
+			}
+		}
+	case s.Webhook != "":
+		p.obey(webhook(p.engine, s.Webhook, s.Body, now))
+	case s.Restart > 0:
+		p.stop(time.Duration(s.Restart))
+	}
+}
+
+func (s Send) payload() []byte {
+	if s.Payload == nil {
+		return nil
+	}
+	return []byte(*s.Payload)
+}
+
+// level is an input whose level has settled: the gestures that were over before,
+// the level, and those that it makes.
+func (p *play) level(input string, on bool, at time.Duration) {
+	made := p.presses.Level(input, on, at)
+	n := 0
+	for n < len(made) && made[n].At < at {
+		n++
+	}
+	p.gestures(made[:n])
+	p.report(input, on, devices.Origin{}, false)
+	p.gestures(made[n:])
+}
+
+func (p *play) gestures(made []gpio.Press) {
+	for _, m := range made {
+		r := devices.Reading{Source: m.Input + ".press", Value: m.Kind, Text: m.Kind, At: p.now()}
+		p.later(func() { p.read(r) })
+	}
+}
+
+// report is what a pin is seen to be.
+func (p *play) report(name string, on bool, from devices.Origin, initial bool) {
+	r := devices.Reading{Source: name, Value: on, Text: devices.Text(on), At: p.now(), Initial: initial, Origin: from}
+	p.later(func() {
+		p.registry.Apply(r)
+		p.say(topic(name, "availability"), "online", from, initial)
+		p.say(topic(name, "state"), r.Text, from, initial)
+		p.obey(p.engine.Step(r))
+	})
+}
+
+func (p *play) read(r devices.Reading) {
+	p.registry.Apply(r)
+	p.obey(p.engine.Step(r))
+}
+
+// keep is the broker's part in a retained message.
+func (p *play) keep(m devices.Message) {
+	if len(m.Payload) == 0 {
+		delete(p.retained, m.Topic)
+		return
+	}
+	p.retained[m.Topic] = m
+}
+
+// publish sends a message that the house hears itself.
+func (p *play) publish(m devices.Message) {
+	if m.Retain {
+		p.keep(m)
+	}
+	if p.up {
+		p.later(func() { p.receive(m) })
+	}
+}
+
+// receive is a message that the hub hears.
+func (p *play) receive(m devices.Message) {
+	p.set(m)
+	for _, r := range p.index.Normalize(m, p.now()) {
+		p.read(r)
+	}
+}
+
+// topic is one of the hub's own: hearth/porch_light/state.
+func topic(name, what string) string { return "hearth/" + name + "/" + what }
+
+// isSet reports whether topic commands an output.
+func isSet(topic string) bool {
+	return strings.HasPrefix(topic, "hearth/") && strings.HasSuffix(topic, "/set") && strings.Count(topic, "/") == 2
+}
+
+// set obeys hearth/<output>/set, as the hub does.
+func (p *play) set(m devices.Message) {
+	if !isSet(m.Topic) || m.Initial && len(m.Payload) == 0 {
+		return
+	}
+	name := strings.Split(m.Topic, "/")[1]
+	output, ok := p.house.Pins.Output.Get(name)
+	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
+	word := strings.TrimSpace(string(m.Payload))
+	on, isLevel := devices.OnOff(word)
+	switch {
+	case !ok:
+		d.Outcome, d.Why = rules.Blocked, "there is no such output"
+	case (m.Retain || m.Initial) && !output.RetainedSet:
+		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
+	case strings.EqualFold(word, "toggle"):
+		now, _ := p.registry.Level(name)
+		on = !now
+	case !isLevel:
+		d.Outcome, d.Why = rules.Blocked, "want ON, OFF or TOGGLE"
+	}
+	if d.Outcome == rules.Fired {
+		origin := m.Origin
+		if origin.By == "" {
+			origin.By = m.Topic
+		}
+		p.registry.Command(name, on)
+		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+	}
+	p.obey([]rules.Decision{d})
+}
+
+// say publishes what the hub tells of itself, if it is news.
+func (p *play) say(topic, payload string, from devices.Origin, initial bool) {
+	if p.said[topic] == payload {
+		return
+	}
+	p.said[topic] = payload
+	p.event(Event{Topic: topic, Payload: payload, Retain: true})
+	p.publish(devices.Message{Topic: topic, Payload: []byte(payload), Retain: true, Initial: initial, Origin: from})
+}
+
+// What the house does.
+
+func (p *play) obey(ds []rules.Decision) {
+	for i := range ds {
+		p.note(step{decision: &ds[i]})
+		for _, c := range ds[i].Commands {
+			p.command(c, &ds[i])
+		}
+	}
+}
+
+func (p *play) command(c devices.Command, d *rules.Decision) {
+	switch {
+	case c.Output != "":
+		on, _ := c.Value.(bool)
+		before := p.told[c.Output]
+		p.told[c.Output] = told{c.Origin, d}
+		drives, err := p.guard.Command(c.Output, on, p.now().Mono)
+		if err != nil {
+			p.note(step{sent: "not carried out: " + err.Error()})
+			p.registry.Reported(c.Output)
+			return
+		}
+		p.driveAll(drives, &before)
+	case c.HTTP != nil:
+		e := Event{HTTP: c.HTTP, decision: d}
+		if c.Notify {
+			e.Notify = c.HTTP.Body
+		}
+		p.event(e)
+		status := p.mocked(c.HTTP.URL)
+		problem := ""
+		if status == 0 {
+			problem = "no connection"
+		}
+		p.later(func() { p.obey(answer(p.engine, c.HTTP.ID, status, problem, p.now())) })
+	default:
+		e := Event{Topic: c.Topic, Payload: c.Payload, Retain: c.Retain, decision: d}
+		if c.Notify {
+			e.Notify = c.Payload
+		}
+		p.event(e)
+		p.publish(devices.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})
+	}
+}
+
+// mocked is the answer to a request: the oldest that waits for it.
+func (p *play) mocked(url string) (status int) {
+	for i, m := range p.mocks {
+		if m.HTTP == "*" || m.HTTP == url {
+			p.mocks = slices.Delete(p.mocks, i, i+1)
+			return m.Status
+		}
+	}
+	return 200
+}
+
+// driveAll makes switches that the guard has decided. before is where the last
+// command but one came from, of the output that this one is for.
+func (p *play) driveAll(drives []gpio.Drive, before *told) {
+	for _, d := range drives {
+		from := told{origin: devices.Origin{By: "output." + d.Output + ": " + d.Why}}
+		switch {
+		case before != nil && d.Same && d.Output == d.Cause:
+			from = *before // it answers the command that came to nothing
+		case d.Cause != "":
+			from = p.told[d.Cause]
+		}
+		if !d.Same {
+			why := d.Why
+			if why != "" {
+				why = "output." + d.Output + ": " + why
+			}
+			p.put(d.Output, d.On, true, why, &from)
+		}
+		p.report(d.Output, d.On, from.origin, false)
+	}
+}
+
+// put makes an output be on or off, and send its word if it is on a topic.
+// Without from the hub itself does that, at its start or stop.
+func (p *play) put(name string, on, sends bool, why string, from *told) {
+	o, _ := p.house.Pins.Output.Get(name)
+	e := Event{Output: name, On: on, Changed: p.levels[name] != on, why: why}
+	p.levels[name] = on
+	m := devices.Message{}
+	if from != nil {
+		e.decision, m.Origin = from.decision, from.origin
+	}
+	if sends && o.Topic != "" {
+		m.Topic, m.Payload = o.Topic, []byte(word(*o, on))
+		e.Topic, e.Payload = m.Topic, string(m.Payload)
+		e.Free = from == nil && !e.Changed && !p.test.physical
+	}
+	if e.Changed || e.Topic != "" {
+		p.event(e)
+	}
+	if e.Topic != "" {
+		p.publish(m)
+	}
+}
+
+// word is what an output on a topic is told.
+func word(o gpio.Output, on bool) string {
+	if on {
+		return cmp.Or(o.OnWord, "ON")
+	}
+	return cmp.Or(o.OffWord, "OFF")
+}
