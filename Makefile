@@ -34,14 +34,11 @@ race:
 	@grep -ahE '^ *--- SKIP' -B1 $(TESTLOG) || true
 	@echo "$$(grep -acE '^ *--- PASS' $(TESTLOG)) passed, 0 failed, $$(grep -acE '^ *--- SKIP' $(TESTLOG)) skipped"
 
-# Every fuzz target for FUZZTIME.
+# Every fuzz target for FUZZTIME, two at a time.
 FUZZTIME ?= 60s
 fuzz:
 	@grep -rnoE '^func Fuzz\w+' --include=*_test.go . | sed -E 's|^\./(.*)/[^/]*:[0-9]+:func |\1 |' | sort | \
-	while read -r dir name; do \
-		echo "== $$dir $$name"; \
-		go test ./$$dir -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; \
-	done
+	xargs -L 1 -P 2 tools/fuzz.sh $(FUZZTIME)
 
 # The pins against a real kernel: gpio-sim in an emulated machine.
 vm:
