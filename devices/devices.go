@@ -98,8 +98,9 @@ type Command struct {
 	Output  string
 	Topic   string
 	HTTP    *Request
-	Value   any    // for Output: bool, or Toggle
+	Value   any    // for Output: bool, or Toggle; for a device's property: what it is told
 	Payload string // for Topic
+	Source  string // of a device's property: where it will report
 	Retain  bool
 	QoS     byte
 	Notify  bool // it tells a person: never twice

@@ -21,7 +21,8 @@ type instr struct {
 	ways       []int       // of opFork
 	times      int         // of opRound: 0 for as often as while allows
 	wait       time.Duration
-	trigger    *trigger // of opWait
+	random     time.Duration // of opDelay
+	triggers   []*trigger    // of opWait
 
 	target   target
 	on       value
@@ -31,6 +32,10 @@ type instr struct {
 	changed  bool
 	retain   bool
 	qos      int
+
+	limits [2]*float64   // of a step: the least and the most
+	extend bool          // of a variable's time
+	gap    time.Duration // of opRamp: between two values
 
 	name   string // of opEnable
 	enable bool
@@ -44,6 +49,7 @@ const (
 	opEnd    opcode = iota
 	opSend          // on now; off at the end of the episode
 	opPulse         // on, wait, off
+	opRamp          // from a level to another
 	opDelay         //
 	opWait          // for a trigger
 	opIf            // go on, or to
@@ -99,6 +105,7 @@ const (
 	table    // JSON, the strings of which may have holes
 	before   // what was there when the episode began
 	carry    // of a link: the reading itself
+	step     // constant more than what is known
 )
 
 // A builder appends instructions.
@@ -157,12 +164,13 @@ var actionKinds = []struct {
 	key  string
 	with []string
 }{
-	{"set", []string{"to", "value", "on", "off", "changed"}},
+	{"set", []string{"to", "value", "on", "off", "changed", "step", "min", "max", "for", "extend"}},
 	{"publish", []string{"payload", "value", "on", "off", "changed", "retain", "qos"}},
 	{"pulse", []string{"for", "on", "off", "retain", "qos"}},
+	{"ramp", []string{"from", "to", "value", "over", "every"}},
 	{"notify", []string{"via"}},
 	{"http", []string{"method", "body", "retry"}},
-	{"delay", nil},
+	{"delay", []string{"random"}},
 	{"wait", []string{"timeout"}},
 	{"do", []string{"while", "times", "gap"}},
 	{"choose", nil},
@@ -189,6 +197,8 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 		b.publish(a, at)
 	case "pulse":
 		b.pulse(a, at)
+	case "ramp":
+		b.ramp(a, at)
 	case "notify":
 		b.notify(a, at)
 	case "http":
@@ -197,7 +207,7 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 		if a.Delay < 0 {
 			at.Key("delay").Mistake(`want a time such as "5s"`)
 		}
-		b.put(instr{op: opDelay, wait: time.Duration(a.Delay)})
+		b.put(instr{op: opDelay, wait: time.Duration(a.Delay), random: time.Duration(a.Random)})
 	case "wait":
 		b.wait(a, at)
 	case "do":
@@ -225,7 +235,7 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 // kind finds what the action at a place does, and complains about keys that do
 // not belong to that.
 func (b *builder) kind(a Action, each bool, at config.Place) string {
-	given := map[string]bool{"set": len(a.Set) > 0, "publish": a.Publish != "", "pulse": a.Pulse != "", "notify": a.Notify != "",
+	given := map[string]bool{"set": len(a.Set) > 0, "publish": a.Publish != "", "pulse": a.Pulse != "", "ramp": a.Ramp != "", "notify": a.Notify != "",
 		"http": a.HTTP != "", "delay": a.Delay != 0, "wait": len(a.Wait) > 0, "do": len(a.Do) > 0, "choose": len(a.Choose) > 0,
 		"parallel": len(a.Parallel) > 0, "stop": a.Stop, "enable": a.Enable != "", "disable": a.Disable != ""}
 	var kinds, all []string
@@ -264,20 +274,37 @@ func (b *builder) kind(a Action, each bool, at config.Place) string {
 
 func (b *builder) set(a Action, at config.Place) {
 	given := 0
-	for _, set := range []bool{a.To != nil, a.Value != "", a.On != nil || a.Off != nil} {
+	for _, set := range []bool{a.To != nil, a.Value != "", a.On != nil || a.Off != nil, a.Step != nil} {
 		if set {
 			given++
 		}
 	}
 	if given != 1 {
-		at.Mistake(`set needs one of: to = true (or "toggle"), value = "an expression", or on and off for the begin and the end`)
+		at.Mistake(`set needs one of: to = true (or "toggle"), value = "an expression", step = 10, or on and off for the begin and the end`)
 		return
+	}
+	if a.Step == nil {
+		for _, key := range []string{"min", "max"} {
+			if at.Key(key).Given() {
+				at.Key(key).Mistake("%s is the limit of a step, and there is none", key)
+			}
+		}
+	}
+	if a.Min != nil && a.Max != nil && *a.Min > *a.Max {
+		at.Key("max").Mistake("want at least min, which is %v", *a.Min)
 	}
 	for i, name := range a.Set {
 		place := at.Key("set").Index(i)
 		in := instr{op: opSend, off: -1, changed: a.Changed, target: b.target(name, place)}
 		boolean := in.target.output != ""
+		b.lasting(&in, a, at)
 		switch {
+		case a.Step != nil:
+			if boolean {
+				at.Key("step").Mistake("%s is on or off, and has no level: want a variable or a device's property", name)
+			}
+			in.on = value{kind: step, constant: *a.Step}
+			in.limits = [2]*float64{a.Min, a.Max}
 		case a.To != nil:
 			in.on = b.level(a.To, boolean, true, at.Key("to"))
 		case a.Value != "":
@@ -296,6 +323,67 @@ func (b *builder) set(a Action, at config.Place) {
 		}
 		b.put(in)
 	}
+}
+
+// lasting is a variable that is set for a time.
+func (b *builder) lasting(in *instr, a Action, at config.Place) {
+	switch {
+	case a.Extend && a.For == 0:
+		at.Key("extend").Mistake(`extend makes the time of a variable longer: by how much? Add for = "5m"`)
+	case a.For == 0 && !at.Key("for").Given():
+	case in.target.variable == "":
+		at.Key("for").Mistake(`only a variable is set for a time; an output is on for a time by pulse = %q, for = %q`, in.target.text, a.For)
+	case a.For <= 0:
+		at.Key("for").Mistake(`want a time such as "5m"`)
+	case a.On != nil || a.Off != nil:
+		at.Key("for").Mistake("with on and off the variable is set back at the end of the episode; for belongs to to and value")
+	case b.holders[in.target.variable].(*variable).initial == nil:
+		at.Key("for").Mistake("after this time %s becomes its initial again, and has none: add initial to [variable.%[1]s]", in.target.variable)
+	default:
+		in.wait, in.extend = time.Duration(a.For), a.Extend
+	}
+}
+
+// ramp compiles a level that goes evenly from one value to another.
+func (b *builder) ramp(a Action, at config.Place) {
+	in := instr{op: opRamp, off: -1, wait: time.Duration(a.Over), gap: time.Duration(a.Every)}
+	if strings.Contains(a.Ramp, "/") {
+		in.target = b.topicTarget(a.Ramp, at.Key("ramp"))
+		switch {
+		case a.From != nil:
+		case in.target.plain == "":
+			at.Mistake("from which level? What was sent last is known of a topic without holes: add from = 0")
+		default:
+			b.mindful[in.target.plain] = true
+			b.use(devices.Source{Filter: in.target.plain})
+		}
+	} else {
+		in.target = b.target(a.Ramp, at.Key("ramp"))
+		if in.target.output != "" {
+			at.Key("ramp").Mistake("%s is on or off, and has no level: want a variable, a device's property or a topic", a.Ramp)
+		}
+	}
+	if a.Over <= 0 {
+		at.Mistake(`ramp needs its length: over = "10m"`)
+	}
+	if in.gap == 0 {
+		in.gap = max(time.Second, in.wait/100)
+	}
+	if a.From != nil {
+		in.offValue = value{kind: constant, constant: *a.From}
+	}
+	switch to, number := scalar(a.To); {
+	case (a.To == nil) == (a.Value == ""):
+		at.Mistake(`ramp needs one of to = 100 and value = "an expression"`)
+	case a.Value != "":
+		in.on = b.computed(a.Value, formula.Number, at.Key("value"))
+	default:
+		if _, number = to.(float64); !number {
+			at.Key("to").Mistake("want a number such as 100")
+		}
+		in.on = value{kind: constant, constant: to}
+	}
+	b.put(in)
 }
 
 // off gives a send its end.
@@ -451,23 +539,26 @@ func (b *builder) http(a Action, at config.Place) {
 }
 
 func (b *builder) wait(a Action, at config.Place) {
-	if len(a.Wait) != 1 {
-		at.Key("wait").Mistake("want one trigger to wait for; several are a calc or a rule of their own")
-		return
+	if len(a.Wait) == 0 {
+		at.Key("wait").Mistake(`want a trigger to wait for, such as { state = "pir", is = false }`)
 	}
-	place := at.Key("wait").Index(0)
-	t := b.trigger(a.Wait[0], place)
-	for _, key := range []string{"until", "min_on", "distinct", "random", "id", "from", "changed"} {
-		if place.Key(key).Given() {
-			place.Key(key).Mistake("%s has no meaning in a wait", key)
+	in := instr{op: opWait, wait: time.Duration(a.Timeout)}
+	for i, one := range a.Wait {
+		place := at.Key("wait").Index(i)
+		t := b.trigger(one, place)
+		for _, key := range []string{"until", "min_on", "distinct", "random", "id", "from", "changed"} {
+			if place.Key(key).Given() {
+				place.Key(key).Mistake("%s has no meaning in a wait", key)
+			}
 		}
+		if t.start {
+			place.Mistake("the start of the hub can't be waited for")
+		}
+		t.index = i
+		in.triggers = append(in.triggers, t)
 	}
-	if t.start {
-		place.Mistake("the start of the hub can't be waited for")
-	}
-	t.index = -1
-	b.r.waits = append(b.r.waits, t)
-	b.put(instr{op: opWait, trigger: t, wait: time.Duration(a.Timeout)})
+	b.r.waits = append(b.r.waits, in.triggers...)
+	b.put(in)
 }
 
 func (b *builder) group(a Action, at config.Place) {
@@ -621,11 +712,17 @@ func (b *builder) target(name string, at config.Place) target {
 		if err != nil {
 			b.wrong(err, name, at)
 		}
+		for _, d := range b.devices { // any of them may be meant
+			b.use(d.source(""))
+		}
 		return target{name: t, text: name}
 	}
 	t, err := b.named(name)
 	if err != "" {
 		at.Mistake("%s", err)
+	}
+	if t.device != nil { // what it reports is known, for toggle, step and changed
+		b.use(t.device.source(t.property))
 	}
 	return t
 }

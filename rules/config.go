@@ -265,7 +265,7 @@ func (as *Actions) DecodeTOML(raw any, at config.Place) {
 	}
 }
 
-// An Action is one thing to do: exactly one of Set, Publish, Pulse, Notify,
+// An Action is one thing to do: exactly one of Set, Publish, Pulse, Ramp, Notify,
 // HTTP, Delay, Wait, Do, Choose, Parallel, Stop, Enable and Disable.
 type Action struct {
 	If   config.List[Condition] `toml:"if"`
@@ -273,8 +273,8 @@ type Action struct {
 	Gap  config.Duration        `toml:"gap" max:"1000d"` // between one and the next, of each, times and while
 
 	Set     config.List[string] `toml:"set" eg:"\"porch_light\""` // outputs, properties of devices, variables
-	To      any                 `toml:"to"`                       // of set: a value, or "toggle"
-	Value   string              `toml:"value"`                    // of set and publish: an expression
+	To      any                 `toml:"to"`                       // of set: a value, or "toggle"; of ramp: a number
+	Value   string              `toml:"value"`                    // of set, publish and ramp: an expression
 	On      any                 `toml:"on"`                       // sent when the episode begins; of a pulse to a topic its begin
 	Off     any                 `toml:"off"`                      // sent when it ends; "before" is what was there at the begin
 	Changed bool                `toml:"changed"`                  // not when the newest known is the same
@@ -284,8 +284,18 @@ type Action struct {
 	Retain  bool   `toml:"retain"`
 	QoS     int    `toml:"qos" min:"0" max:"2"`
 
-	Pulse string          `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
-	For   config.Duration `toml:"for" max:"1000d"`
+	Step *float64 `toml:"step"` // of set: by so much more than it is, or less
+	Min  *float64 `toml:"min"`  // but not below this
+	Max  *float64 `toml:"max"`  // nor above
+
+	Pulse  string          `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
+	For    config.Duration `toml:"for" max:"1000d"`            // of pulse; of set: a variable goes back to its initial after this
+	Extend bool            `toml:"extend"`                     // of that: so much longer than is left
+
+	Ramp  string          `toml:"ramp" eg:"\"bedroom.brightness\""` // a level, evenly from what it is to another
+	From  *float64        `toml:"from"`                             // or from this
+	Over  config.Duration `toml:"over" max:"1000d"`                 // in this time
+	Every config.Duration `toml:"every" min:"100ms" max:"24h"`      // a value so often; default each second, or a hundred in all
 
 	Notify string `toml:"notify" eg:"\"The garage is open\""`
 	Via    string `toml:"via"` // which [notify.x], where there are several
@@ -296,7 +306,8 @@ type Action struct {
 	Retry  config.List[Interval] `toml:"retry"` // again after these gaps, on 5xx or without a connection
 
 	Delay   config.Duration      `toml:"delay" max:"1000d"`
-	Wait    config.List[Trigger] `toml:"wait"` // until one of these fires
+	Random  config.Duration      `toml:"random" max:"24h"` // of delay: up to so much longer
+	Wait    config.List[Trigger] `toml:"wait"`             // until one of these fires
 	Timeout config.Duration      `toml:"timeout" max:"1000d"`
 
 	Do       Actions                `toml:"do"`                          // a group

@@ -454,8 +454,12 @@ func (e *Engine) pass(now devices.Now) {
 
 // expire is a deadline that has passed.
 func (e *Engine) expire(t *timer, now devices.Now) {
-	if t.inst == nil {
+	switch {
+	case t.calc != nil:
 		t.calc.expire(e, now)
+		return
+	case t.variable != nil:
+		t.variable.expire(e, now)
 		return
 	}
 	inst := t.inst
@@ -480,7 +484,7 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 	switch t.kind {
 	case holdOver:
 		l.pending = nil
-		e.fire(inst, t.trigger, now, e.newest(inst, t.trigger, l.of), nil)
+		e.fire(inst, t.trigger, now, e.lastly(inst, t.trigger, l.of), nil)
 	case untilOver:
 		l.untils[t.until].since = nil
 		e.fall(inst, t.trigger, now, nil)
@@ -535,7 +539,7 @@ func (e *Engine) cooling(inst *instance, now devices.Now) string {
 	switch {
 	case r.cooldown > 0 && now.Mono < inst.cool:
 		return "cooldown of " + span(r.cooldown) + ", " + span((inst.cool - now.Mono).Round(time.Second)) + " to go"
-	case r.daily && inst.coolDay != "" && now.Known && inst.coolDay == now.Wall.Format(time.DateOnly):
+	case r.daily && inst.coolDay != "" && now.Known && inst.coolDay == e.today(now):
 		return "it has run today, and its cooldown is a day"
 	}
 	return ""
@@ -547,9 +551,14 @@ func (e *Engine) cool(inst *instance, now devices.Now) {
 		inst.cool, inst.coolWall = now.Mono+inst.rule.cooldown, time.Time{}
 	}
 	if inst.rule.daily && now.Known {
-		inst.coolDay = now.Wall.Format(time.DateOnly)
+		inst.coolDay = e.today(now)
 	}
 	e.moved(inst)
+}
+
+// today is the local date.
+func (e *Engine) today(now devices.Now) string {
+	return now.Wall.In(e.house.zone()).Format(time.DateOnly)
 }
 
 // tell reports whether the rule runs, where something looks at rule.x.

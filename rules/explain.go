@@ -85,8 +85,8 @@ func (inst *instance) explain(now devices.Now) []string {
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
 			switch {
-			case t.waits:
-				lines = append(lines, fmt.Sprintf("%s: waits for %s", name, t.instr().trigger.text))
+			case t.waits != nil:
+				lines = append(lines, fmt.Sprintf("%s: waits for %s", name, t.instr().awaited()))
 			case t.due != nil:
 				lines = append(lines, fmt.Sprintf("%s: waits %s", name, left(t.due, now)))
 			}

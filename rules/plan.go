@@ -22,21 +22,26 @@ const (
 // draw is the random part of a moment: the same one for the same seed, rule and
 // moment, so that it need not be kept.
 func (e *Engine) draw(r *rule, t *trigger, at time.Time) time.Duration {
-	if t.random <= 0 {
+	return draw(t.random, e.house.Seed, r.name, int64(t.index), at.Unix())
+}
+
+// draw is a time from 0 to most, the same one for the same arguments.
+func draw(most time.Duration, seed uint64, name string, numbers ...int64) time.Duration {
+	if most <= 0 {
 		return 0
 	}
 	h := fnv.New64a()
-	var b [24]byte
-	binary.LittleEndian.PutUint64(b[:], e.house.Seed)
-	binary.LittleEndian.PutUint64(b[8:], uint64(t.index))
-	binary.LittleEndian.PutUint64(b[16:], uint64(at.Unix()))
-	h.Write(b[:])
-	h.Write([]byte(r.name))
+	b := binary.LittleEndian.AppendUint64(nil, seed)
+	for _, n := range numbers {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	}
+	h.Write(b)
+	h.Write([]byte(name))
 	x := h.Sum64()
 	x ^= x >> 31 // the last bytes of a name alone hardly reach the upper bits
 	x *= 0x9e3779b97f4a7c15
 	x ^= x >> 29
-	return (time.Duration(float64(x>>11) / (1 << 53) * float64(t.random))).Round(time.Millisecond)
+	return (time.Duration(float64(x>>11) / (1 << 53) * float64(most))).Round(time.Millisecond)
 }
 
 // planStart deals with the times of day that passed while the hub was down, and

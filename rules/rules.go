@@ -199,6 +199,7 @@ type Engine struct {
 
 	mindful  map[string]bool // topics of actions with changed
 	sent     map[string]sent // what they got last
+	told     map[string]told // what properties of devices were told, by where they report
 	requests map[string]*request
 	asked    int // requests made
 
@@ -252,6 +253,7 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 		changed:  make(map[keeper]bool),
 		mindful:  make(map[string]bool),
 		sent:     make(map[string]sent),
+		told:     make(map[string]told),
 		requests: make(map[string]*request),
 	}
 	c := newCompiler(e, cfg, at)

@@ -1,11 +1,15 @@
 package rules
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"hearth/devices"
+	"hearth/rules/formula"
 )
 
 // A context is what a run knows of how it began.
@@ -29,9 +33,9 @@ func newContext(t *trigger, in *devices.Reading, origin devices.Origin) *context
 	return ctx
 }
 
-// newest is a context of the newest reading of a trigger's source, for what
+// lastly is a context of the newest reading of a trigger's source, for what
 // fires later than it came. was is of when it came.
-func (e *Engine) newest(inst *instance, t *trigger, was *context) *context {
+func (e *Engine) lastly(inst *instance, t *trigger, was *context) *context {
 	ctx := newContext(t, nil, devices.Origin{By: "time"})
 	if last, ok := e.registry.Last(inst.source(e, t.source)); ok {
 		ctx.reading = &last
@@ -62,11 +66,105 @@ type thread struct {
 	due     *timer           // it waits
 	timeout *timer           // the same, but no longer than this
 	owed    *devices.Command // what must be sent whatever becomes of it
-	waits   bool             // for the trigger of the instruction at pc
-	silent  *timer           // of that trigger
+	ramp    *ramp            // the instruction at pc is one, and on its way
+	waits   []untilState     // for one of the triggers of the instruction at pc
 	joins   int              // children that must be over before it goes on
 	forking bool             // they are being started
 	loops   []int            // how often each loop that it is in has gone round
+}
+
+// A ramp is a level on its way.
+type ramp struct {
+	from, to float64
+	round    int           // values that have been sent, or would have been
+	last     time.Duration // monotonic, when the last of them was due
+}
+
+// rounds is how many values the ramp of an instruction has.
+func (in *instr) rounds() int { return max(1, int((in.wait+in.gap-1)/in.gap)) }
+
+// at is the value of one round. Between whole numbers it is a whole number.
+func (r *ramp) at(round, of int) float64 {
+	if round >= of {
+		return r.to
+	}
+	v := r.from + (r.to-r.from)*float64(round)/float64(of)
+	if r.from == math.Trunc(r.from) && r.to == math.Trunc(r.to) {
+		return math.Round(v)
+	}
+	return nano(v)
+}
+
+// climb begins a ramp or goes on with it; false if it has arrived.
+func (e *Engine) climb(t *thread, in *instr, now devices.Now, d *Decision) bool {
+	inst, n := t.run.inst, in.rounds()
+	send := func(v float64) {
+		e.carryOut(sending{in, value{kind: constant, constant: v}, false}, inst, t.run.ctx, now, d)
+	}
+	r := t.ramp
+	if r == nil {
+		to, ok := e.eval(in.on, in, inst, t.run.ctx, now, d)
+		if !ok {
+			return false
+		}
+		r = &ramp{to: to.(float64), last: now.Mono}
+		if in.offValue.kind != none {
+			r.from = in.offValue.constant.(float64)
+			send(r.from)
+		} else if r.from, ok = e.standing(in, inst, t.run.ctx, now, d); !ok {
+			d.because("where " + in.target.text + " stands is not known, so it goes to " + formula.Print(r.to) + " at once")
+			send(r.to)
+			return false
+		}
+		if r.from == r.to {
+			return false
+		}
+		t.ramp = r
+	} else {
+		// What passed while the hub was down is left out.
+		was := r.at(r.round, n)
+		r.round = min(n, r.round+1+int((now.Mono-r.last)/in.gap))
+		if v := r.at(r.round, n); v != was {
+			send(v)
+		}
+		if r.round == n {
+			t.ramp = nil
+			return false
+		}
+		r.last += (now.Mono - r.last) / in.gap * in.gap
+	}
+	e.timers.set(&t.due, t.timer(waitOver, 0), r.last+min(in.gap, in.wait-time.Duration(r.round)*in.gap))
+	e.moved(inst)
+	return true
+}
+
+// standing is the newest number known of what an instruction tells.
+func (e *Engine) standing(in *instr, inst *instance, ctx *context, now devices.Now, d *Decision) (float64, bool) {
+	t, ok := e.aim(in, inst, ctx, now, d)
+	if !ok {
+		return 0, false
+	}
+	var v any
+	switch {
+	case t.variable != "":
+		v, _ = e.value(t.variable)
+	case t.device != nil:
+		v, _ = e.newest(t.device.source(t.property).String())
+	case t.plain != "":
+		last, reported := e.registry.Last(t.plain)
+		v = last.Value
+		if was, ok := e.sent[t.plain]; ok && (!reported || last.Restored || last.At.Mono <= was.at) {
+			v = json.Number(was.payload)
+		}
+	}
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case json.Number:
+		f, err := v.Float64()
+		return f, err == nil
+	}
+	return 0, false
 }
 
 // active is the runs that a new firing of t meets: in a rule of episodes those
@@ -111,8 +209,11 @@ func (e *Engine) drop(gone *run) []devices.Command {
 func (e *Engine) clear(t *thread) {
 	e.timers.clear(&t.due)
 	e.timers.clear(&t.timeout)
-	e.timers.clear(&t.silent)
-	t.waits = false
+	for i := range t.waits {
+		e.timers.clear(&t.waits[i].since)
+		e.timers.clear(&t.waits[i].silent)
+	}
+	t.waits = nil
 }
 
 // start begins a run at a place of the program. What it does until it waits goes
@@ -197,10 +298,15 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 			e.moved(inst)
 			return
 		case opDelay:
+			wait := in.wait + draw(in.random, e.house.Seed, inst.key(), int64(t.pc), int64(r.ran), int64(now.Mono))
 			t.pc++
-			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+in.wait)
+			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+wait)
 			e.moved(inst)
 			return
+		case opRamp:
+			if e.climb(t, in, now, d) {
+				return
+			}
 		case opWait:
 			if e.await(t, in, now) {
 				run.ctx.timedOut = false
@@ -290,34 +396,45 @@ func (e *Engine) dequeue(q queued) {
 	e.decide(d)
 }
 
-// await begins to wait for the trigger of an instruction; true if what it wants
-// is so already.
+// await begins to wait for one of the triggers of an instruction; true if what
+// one wants is so already.
 func (e *Engine) await(t *thread, in *instr, now devices.Now) bool {
-	inst, w := t.run.inst, in.trigger
-	if w.schedule == nil && !w.event && !w.test.empty() && w.test.Silent == 0 && w.holdsNow(e, inst, nil) {
-		if w.hold == 0 {
-			return true
+	inst := t.run.inst
+	t.waits = make([]untilState, len(in.triggers))
+	for i, w := range in.triggers {
+		s := &t.waits[i]
+		if w.schedule == nil && !w.event && !w.test.empty() && w.test.Silent == 0 && w.holdsNow(e, inst, nil) {
+			if w.hold == 0 {
+				e.clear(t)
+				return true
+			}
+			e.timers.set(&s.since, t.timer(waitHeld, i), now.Mono+w.hold)
 		}
-		e.timers.set(&t.due, timer{inst: inst, thread: t, kind: waitHeld}, now.Mono+w.hold)
+		if w.test.Silent > 0 {
+			e.timers.set(&s.silent, t.timer(waitSilent, i), now.Mono+time.Duration(w.test.Silent))
+		}
 	}
-	t.waits = true
 	if in.wait > 0 {
-		e.timers.set(&t.timeout, timer{inst: inst, thread: t, kind: timeoutOver}, now.Mono+in.wait)
+		e.timers.set(&t.timeout, t.timer(timeoutOver, 0), now.Mono+in.wait)
 	}
-	if w.test.Silent > 0 {
-		e.timers.set(&t.silent, timer{inst: inst, thread: t, kind: waitSilent}, now.Mono+time.Duration(w.test.Silent))
-	}
-	e.awaitTime(t, w, now)
+	e.awaitTimes(t, now)
 	return false
 }
 
-// awaitTime sets the deadline of a wait for a time of day.
-func (e *Engine) awaitTime(t *thread, w *trigger, now devices.Now) {
-	if w.schedule == nil || !now.Known {
+// awaitTimes sets the deadlines of a wait for times of day.
+func (e *Engine) awaitTimes(t *thread, now devices.Now) {
+	if !now.Known {
 		return
 	}
-	if at, ok := w.schedule.Next(now.Wall.In(e.house.zone())); ok {
-		e.timers.set(&t.due, timer{inst: t.run.inst, thread: t, kind: waitHeld, at: at}, now.Mono+at.Sub(now.Wall))
+	for i, w := range t.instr().triggers {
+		if w.schedule == nil || t.waits[i].since != nil {
+			continue
+		}
+		if at, ok := w.schedule.Next(now.Wall.In(e.house.zone())); ok {
+			due := t.timer(waitHeld, i)
+			due.at = at
+			e.timers.set(&t.waits[i].since, due, now.Mono+at.Sub(now.Wall))
+		}
 	}
 }
 
@@ -326,21 +443,22 @@ func (e *Engine) readWait(inst *instance, w *trigger, in *devices.Reading) {
 	var on []*thread
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
-			if !t.waits || inst.rule.program[t.pc].trigger != w || in.Initial && !w.retained && w.event {
+			if t.waits == nil || w.index >= len(t.waits) || t.instr().triggers[w.index] != w || in.Initial && !w.retained && w.event {
 				continue
 			}
+			s := &t.waits[w.index]
 			if in.Bad == "" && w.test.Silent > 0 {
-				e.timers.set(&t.silent, timer{inst: inst, thread: t, kind: waitSilent}, in.At.Mono+time.Duration(w.test.Silent))
+				e.timers.set(&s.silent, t.timer(waitSilent, w.index), in.At.Mono+time.Duration(w.test.Silent))
 			}
 			holds, valid := w.check(in)
 			switch {
 			case holds && valid && (w.event || w.hold == 0):
 				on = append(on, t)
-			case holds && valid && t.due == nil:
-				e.timers.set(&t.due, timer{inst: inst, thread: t, kind: waitHeld}, in.At.Mono+w.hold)
+			case holds && valid && s.since == nil:
+				e.timers.set(&s.since, t.timer(waitHeld, w.index), in.At.Mono+w.hold)
 				e.moved(inst)
-			case valid && !holds && t.due != nil:
-				e.timers.clear(&t.due)
+			case valid && !holds && s.since != nil:
+				e.timers.clear(&s.since)
 				e.moved(inst)
 			}
 		}
@@ -359,30 +477,48 @@ func (e *Engine) wake(timer *timer, now devices.Now) {
 	switch timer.kind {
 	case waitOver:
 		t.due = nil
+		if t.ramp != nil {
+			t.ramp.last = timer.due
+		}
 		d := t.run.inst.decision(now, t.run.trigger.text, nil, Went)
 		d.Why = "the wait is over"
 		e.proceed(t, now, &d)
-		e.decide(d)
+		if t.ramp == nil || len(d.Commands)+len(d.Sets) > 0 { // of a ramp each value, but not each step
+			e.decide(d)
+		}
 	case waitHeld:
-		t.due = nil
-		e.goOn(t, now, nil, t.instr().trigger.text)
+		t.waits[timer.until].since = nil
+		e.goOn(t, now, nil, t.instr().triggers[timer.until].text)
 	case waitSilent:
-		t.silent = nil
-		switch w := t.instr().trigger; {
+		s := &t.waits[timer.until]
+		s.silent = nil
+		switch w := t.instr().triggers[timer.until]; {
 		case !w.holdsNow(e, t.run.inst, nil):
 		case w.hold == 0:
 			e.goOn(t, now, nil, w.text)
-		case t.due == nil:
-			e.timers.set(&t.due, timerOf(t, waitHeld), now.Mono+w.hold)
+		case s.since == nil:
+			e.timers.set(&s.since, t.timer(waitHeld, timer.until), now.Mono+w.hold)
 		}
 	case timeoutOver:
 		t.timeout = nil
 		t.run.ctx.timedOut = true
-		e.resume(t, now, nil, "the wait for "+t.instr().trigger.text+" has timed out")
+		e.resume(t, now, nil, "the wait for "+t.instr().awaited()+" has timed out")
 	}
 }
 
-func timerOf(t *thread, kind timerKind) timer { return timer{inst: t.run.inst, thread: t, kind: kind} }
+// timer is one of the thread's; i is which of the triggers that it waits for.
+func (t *thread) timer(kind timerKind, i int) timer {
+	return timer{inst: t.run.inst, thread: t, kind: kind, until: i}
+}
+
+// awaited is what an instruction waits for, in words.
+func (in *instr) awaited() string {
+	var texts []string
+	for _, w := range in.triggers {
+		texts = append(texts, w.text)
+	}
+	return strings.Join(texts, " or ")
+}
 
 func (t *thread) instr() *instr { return &t.run.inst.rule.program[t.pc] }
 

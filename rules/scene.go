@@ -159,6 +159,8 @@ func (e *Engine) eval(v value, in *instr, inst *instance, ctx *context, now devi
 			}
 		}
 		return out, ok
+	case step:
+		return e.step(v, in, inst, ctx, now, d)
 	default:
 		return nil, false
 	}
@@ -168,6 +170,23 @@ func (e *Engine) eval(v value, in *instr, inst *instance, ctx *context, now devi
 		return nil, false
 	}
 	return out, true
+}
+
+// step is the level that is so much more than the newest known, within the limits.
+func (e *Engine) step(v value, in *instr, inst *instance, ctx *context, now devices.Now, d *Decision) (any, bool) {
+	stands, ok := e.standing(in, inst, ctx, now, d)
+	if !ok {
+		d.because("where " + in.target.text + " stands is not known, so it can't be stepped")
+		return nil, false
+	}
+	to := nano(stands + v.constant.(float64))
+	if least := in.limits[0]; least != nil {
+		to = max(to, *least)
+	}
+	if most := in.limits[1]; most != nil {
+		to = min(to, *most)
+	}
+	return to, true
 }
 
 func (in *instr) where() string {
@@ -265,7 +284,11 @@ func (e *Engine) carryOut(s sending, inst *instance, ctx *context, now devices.N
 	}
 	if t, ok := e.aim(s.in, inst, ctx, now, d); ok && t.variable != "" {
 		if v, ok := e.eval(s.v, s.in, inst, ctx, now, d); ok {
-			e.set(t.variable, v, s.in.changed, ctx.origin, now, d)
+			in := s.in
+			if in.op != opSend { // a ramp's time is not the variable's
+				in = &noWish
+			}
+			e.set(t.variable, v, in, ctx.origin, now, d)
 		}
 		return
 	}
@@ -291,9 +314,7 @@ func (e *Engine) remember(in *instr, inst *instance, ctx *context) {
 	case t.variable != "":
 		v, ok = e.value(t.variable)
 	case t.device != nil:
-		var r devices.Reading
-		r, ok = e.registry.Last(t.device.source(t.property).String())
-		v = r.Value
+		v, ok = e.newest(t.device.source(t.property).String())
 	}
 	if ok {
 		if l.befores == nil {
@@ -367,11 +388,13 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 		}
 		c.Value = on
 	case t.device != nil:
+		c.Source = t.device.source(t.property).String()
 		if _, toggle := v.(devices.Toggle); toggle {
-			r, _ := e.registry.Last(t.device.source(t.property).String())
-			on, _ := devices.Bool(r.Value)
+			known, _ := e.newest(c.Source)
+			on, _ := devices.Bool(known)
 			v, c.Journal = !on, true
 		}
+		c.Value = v
 		c.Topic, c.Payload = t.device.command(t.property, v)
 	default:
 		c.Topic = t.plain
@@ -398,12 +421,12 @@ func (e *Engine) same(in *instr, c devices.Command) bool {
 		on, known := e.registry.Level(c.Output)
 		return known && c.Value == on
 	}
-	if d := in.target.device; d != nil { // its reports lag behind; nothing newer is known
-		last, ok := e.registry.Last(d.source(in.target.property).String())
+	if d := in.target.device; d != nil {
+		known, ok := e.newest(c.Source)
 		if !ok {
 			return false
 		}
-		_, payload := d.command(in.target.property, last.Value)
+		_, payload := d.command(in.target.property, known)
 		return payload == c.Payload
 	}
 	sent, was := e.sent[c.Topic]
@@ -419,6 +442,22 @@ type sent struct {
 	at      time.Duration // monotonic
 }
 
+// told is what a property of a device was told last.
+type told struct {
+	value any
+	at    time.Duration // monotonic
+}
+
+// newest is the newer of what a property of a device reported and what it was
+// told.
+func (e *Engine) newest(source string) (any, bool) {
+	last, reported := e.registry.Last(source)
+	if t, ok := e.told[source]; ok && (!reported || last.Restored || last.At.Mono <= t.at) {
+		return t.value, true
+	}
+	return last.Value, reported
+}
+
 // emit appends a command, with a toggle turned into the level it means, so
 // that a command repeated after a crash does no harm.
 func (e *Engine) emit(out []devices.Command, c devices.Command) []devices.Command {
@@ -429,6 +468,8 @@ func (e *Engine) emit(out []devices.Command, c devices.Command) []devices.Comman
 			c.Value = !on
 		}
 		e.registry.Command(c.Output, c.Value.(bool))
+	case c.Source != "":
+		e.told[c.Source] = told{c.Value, e.now.Mono}
 	case c.Topic != "" && e.mindful[c.Topic]:
 		e.sent[c.Topic] = sent{c.Payload, e.now.Mono}
 	}

@@ -26,6 +26,7 @@ type State struct {
 
 	Machine *MachineState `json:"machine,omitempty"`
 	Value   any           `json:"value,omitempty"` // of a variable or calc
+	Back    *Deadline     `json:"back,omitempty"`  // when a variable is its initial again
 	Known   bool          `json:"known,omitempty"` // Value is one
 	Calc    *CalcState    `json:"calc,omitempty"`
 
@@ -107,11 +108,23 @@ type ThreadState struct {
 	Joins   int              `json:"joins,omitempty"`
 	Loops   []int            `json:"loops,omitempty"`
 	Due     *Deadline        `json:"due,omitempty"`
-	At      time.Time        `json:"at,omitzero"` // a time of day that it waits for
 	Timeout *Deadline        `json:"timeout,omitempty"`
-	Silent  *Deadline        `json:"silent,omitempty"`
-	Waits   bool             `json:"waits,omitempty"`
+	Waits   []WaitState      `json:"waits,omitempty"` // for these triggers
 	Owed    *devices.Command `json:"owed,omitempty"`
+	Ramp    *RampState       `json:"ramp,omitempty"`
+}
+
+// A WaitState is how far one of the triggers is that a thread waits for.
+type WaitState struct {
+	UntilState
+	At time.Time `json:"at,omitzero"` // a time of day
+}
+
+// A RampState is a level on its way.
+type RampState struct {
+	From  float64 `json:"from"`
+	To    float64 `json:"to"`
+	Round int     `json:"round"`
 }
 
 // A RequestState is an HTTP call that is to be made once more.
@@ -167,6 +180,8 @@ func (e *Engine) movedBy(t *timer) {
 		e.changed[t.inst] = true
 	} else if t.calc != nil {
 		e.changed[t.calc] = true
+	} else {
+		e.changed[t.variable] = true
 	}
 }
 
@@ -376,10 +391,17 @@ func (run *run) state(k keeping) RunState {
 	s := RunState{Context: run.ctx.state(), After: run.after}
 	s.Context.Trigger = run.trigger.index
 	for _, t := range run.threads {
-		ts := ThreadState{Step: t.pc, Parent: slices.Index(run.threads, t.parent), Joins: t.joins, Loops: slices.Clone(t.loops), Waits: t.waits,
-			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Silent: k.timer(t.silent), Owed: t.owed}
-		if t.due != nil {
-			ts.At = t.due.at
+		ts := ThreadState{Step: t.pc, Parent: slices.Index(run.threads, t.parent), Joins: t.joins, Loops: slices.Clone(t.loops),
+			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Owed: t.owed}
+		for _, w := range t.waits {
+			ws := WaitState{UntilState: UntilState{k.timer(w.since), k.timer(w.silent)}}
+			if w.since != nil {
+				ws.At = w.since.at
+			}
+			ts.Waits = append(ts.Waits, ws)
+		}
+		if r := t.ramp; r != nil {
+			ts.Ramp = &RampState{r.from, r.to, r.round}
 		}
 		s.Threads = append(s.Threads, ts)
 	}
@@ -388,7 +410,7 @@ func (run *run) state(k keeping) RunState {
 
 func (v *variable) state(e *Engine, now devices.Now, boot string) (State, bool) {
 	r, ok := e.registry.Last(v.name)
-	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok}, ok
+	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Back: keeping{now}.timer(v.back)}, ok
 }
 
 func (x *calc) state(e *Engine, now devices.Now, boot string) (State, bool) {
@@ -467,6 +489,10 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 			if s.Known {
 				e.hold(h.name, s)
 			}
+			if h.initial != nil {
+				restoring{e, s, now, s.Boot == boot}.timer(&h.back, timer{variable: h, kind: backDue}, s.Back)
+			}
+			e.changed[h] = true
 			return true
 		}
 	case *calc:
@@ -542,9 +568,13 @@ func (s State) fits(r *rule) bool {
 				return false
 			case op == opPulse && t.Due != nil && t.Owed == nil:
 				return false
-			case t.Waits && op != opWait, t.Joins > 0 && op != opJoin:
+			case t.Ramp != nil && (op != opRamp || t.Due == nil):
 				return false
-			case t.Due == nil && !t.Waits && t.Joins == 0:
+			case op == opWait && len(t.Waits) > 0 && len(t.Waits) != len(r.program[t.Step].triggers):
+				return false
+			case len(t.Waits) > 0 && op != opWait, t.Joins > 0 && op != opJoin:
+				return false
+			case t.Due == nil && len(t.Waits) == 0 && t.Joins == 0:
 				return false // it would never go on
 			}
 			if len(t.Loops) != r.depth(t.Step) {
@@ -672,18 +702,24 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 	for _, rs := range s.Runs {
 		run := &run{inst: inst, trigger: r.triggers[rs.Context.Trigger], ctx: rs.Context.context(r), after: rs.After}
 		for _, ts := range rs.Threads {
-			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, waits: ts.Waits, owed: ts.Owed}
+			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed}
 			if ts.Parent >= 0 {
 				t.parent = run.threads[ts.Parent]
 			}
-			due := timerOf(t, waitOver)
-			if ts.Waits {
-				due.kind = waitHeld
+			k.timer(&t.due, t.timer(waitOver, 0), ts.Due)
+			k.timer(&t.timeout, t.timer(timeoutOver, 0), ts.Timeout)
+			if len(ts.Waits) > 0 {
+				t.waits = make([]untilState, len(ts.Waits))
 			}
-			due.at = ts.At
-			k.timer(&t.due, due, ts.Due)
-			k.timer(&t.timeout, timerOf(t, timeoutOver), ts.Timeout)
-			k.timer(&t.silent, timerOf(t, waitSilent), ts.Silent)
+			for i, ws := range ts.Waits {
+				held := t.timer(waitHeld, i)
+				held.at = ws.At
+				k.timer(&t.waits[i].since, held, ws.Since)
+				k.timer(&t.waits[i].silent, t.timer(waitSilent, i), ws.Silent)
+			}
+			if ts.Ramp != nil {
+				t.ramp = &ramp{from: ts.Ramp.From, to: ts.Ramp.To, round: ts.Ramp.Round}
+			}
 			run.threads = append(run.threads, t)
 		}
 		inst.runs = append(inst.runs, run)

@@ -183,8 +183,8 @@ func (inst *instance) knowClock(e *Engine, now devices.Now) {
 	}
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
-			if t.waits && t.due == nil {
-				e.awaitTime(t, t.instr().trigger, now)
+			if t.waits != nil {
+				e.awaitTimes(t, now)
 			}
 		}
 	}

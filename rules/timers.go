@@ -23,6 +23,7 @@ const (
 	levelSilent                  // the source of a condition has been silent
 	afterDue                     // a machine has been in its state for so long
 	batchDue                     // a calc's batch
+	backDue                      // a variable is its initial again
 )
 
 // A timer is one deadline. Its slot, the field that holds it, is nil while
@@ -34,11 +35,12 @@ type timer struct {
 	kind  timerKind
 	until int // of a trigger: which; -1 for its own; also a level or a move
 
-	inst    *instance
-	trigger *trigger
-	thread  *thread
-	request *request
-	calc    *calc
+	inst     *instance
+	trigger  *trigger
+	thread   *thread
+	request  *request
+	calc     *calc
+	variable *variable
 
 	// A deadline that is a moment of the wall clock, and follows it where it is
 	// set anew.

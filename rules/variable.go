@@ -12,6 +12,7 @@ type variable struct {
 	name    string
 	topic   string
 	initial any
+	back    *timer // when it is its initial again
 }
 
 func (c *compiler) variable(name string, cfg Variable, at config.Place) {
@@ -57,9 +58,17 @@ func (e *Engine) isVariable(name string) bool {
 	return ok
 }
 
-// set gives a variable a value; the next action sees it.
-func (e *Engine) set(name string, v any, changed bool, origin devices.Origin, now devices.Now, d *Decision) {
+// set gives a variable a value, for a time if the action says so; the next action
+// sees it.
+func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now devices.Now, d *Decision) {
 	x := e.holders[name].(*variable)
+	until := now.Mono + in.wait
+	if in.extend && x.back != nil {
+		until = x.back.due + in.wait
+	}
+	if e.timers.clear(&x.back); in.wait > 0 {
+		e.timers.set(&x.back, timer{variable: x, kind: backDue}, until)
+	}
 	old, known := e.registry.Last(name)
 	if _, toggle := v.(devices.Toggle); toggle {
 		on, _ := devices.Bool(old.Value)
@@ -67,15 +76,30 @@ func (e *Engine) set(name string, v any, changed bool, origin devices.Origin, no
 	}
 	text := valueText(v)
 	same := known && old.Text == text
-	if same && changed {
+	e.changed[x] = true
+	if same && in.changed {
 		return
 	}
-	d.Sets = append(d.Sets, name+" = "+text)
-	e.changed[x] = true
+	lasts := ""
+	if in.wait > 0 {
+		lasts = " for " + span(until-now.Mono)
+	}
+	d.Sets = append(d.Sets, name+" = "+text+lasts)
 	if x.topic != "" && !same {
 		d.Commands = e.emit(d.Commands, devices.Command{Topic: x.topic, Payload: text, Retain: true, Origin: origin})
 	}
 	e.derive(devices.Reading{Source: name, Value: v, At: now, Origin: origin})
+}
+
+// noWish is an instruction that asks for nothing special.
+var noWish instr
+
+// expire is a variable that has been set for long enough.
+func (x *variable) expire(e *Engine, now devices.Now) {
+	x.back = nil
+	d := Decision{At: now, Rule: "variable." + x.name, Trigger: "its time is over", Outcome: Fired}
+	e.set(x.name, x.initial, &noWish, devices.Origin{By: "time"}, now, &d)
+	e.decide(d)
 }
 
 // baseNameOf strips the instance: "rule.x" of "rule.x{plug}".

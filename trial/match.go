@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"math"
@@ -208,6 +209,12 @@ func senders(house House, e Expect) (names []string) {
 			targets[o.Name] = true
 		}
 	}
+	for _, d := range house.Logic.Device {
+		id := cmp.Or(d.Value.ID, d.Name)
+		if e.Topic == "zigbee2mqtt/"+id+"/set" || strings.HasPrefix(e.Topic, "cmnd/"+id+"/") {
+			targets[d.Name] = true
+		}
+	}
 	targets[notification] = e.Notify != ""
 	for _, n := range named(kinds["Notify"]) {
 		targets[notification] = targets[notification] || e.Topic != "" && n.value["Topic"] == e.Topic
@@ -266,8 +273,9 @@ func aims(v any, key string, targets map[string]bool) bool {
 		switch key {
 		case "Notify":
 			return v != "" && targets[notification]
-		case "Set", "Publish", "Pulse", "To", "Topic", "HTTP":
-			if targets[v] {
+		case "Set", "Publish", "Pulse", "Ramp", "To", "Topic", "HTTP":
+			base, _, _ := strings.Cut(v, ".") // of a device's property
+			if targets[v] || targets[base] && !strings.Contains(base, "/") {
 				return true
 			}
 			// "{room}/lamp/set" may be any room's.
