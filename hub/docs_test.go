@@ -1,0 +1,143 @@
+package hub
+
+import (
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"hearth/rules"
+	"hearth/trial"
+)
+
+// sections says which keys each section of docs/rules.md has to name: all of a
+// struct, but for those that another section of it is about.
+var sections = []struct {
+	heading string
+	of      any
+	but     any
+}{
+	{"Tests", rules.Test{}, nil},
+	{"Links", rules.Link{}, nil},
+	{"Triggers", rules.Trigger{}, rules.Test{}},
+	{"Episodes", rules.Until{}, rules.Test{}},
+	{"Conditions", rules.Condition{}, rules.Test{}},
+	{"Rules", rules.RuleBody{}, nil},
+	{"Actions", rules.Action{}, nil},
+	{"Calcs", rules.Calc{}, nil},
+	{"Variables", rules.Variable{}, nil},
+	{"Machines", rules.MachineBody{}, nil},
+	{"Machines", rules.Move{}, nil},
+	{"Devices", rules.Device{}, nil},
+	{"Notifications", rules.Notify{}, nil},
+	{"Testing a house", trial.Test{}, nil},
+	{"Testing a house", trial.Send{}, nil},
+	{"Testing a house", trial.Expect{}, nil},
+}
+
+// The reference names every key that the code takes, and no other.
+func TestTheReferenceIsComplete(t *testing.T) {
+	text, err := os.ReadFile("../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string]map[string]bool)
+	for _, s := range sections {
+		if want[s.heading] == nil {
+			want[s.heading] = make(map[string]bool)
+		}
+		other := keysOf(reflect.TypeOf(s.but))
+		for key := range keysOf(reflect.TypeOf(s.of)) {
+			if !other[key] {
+				want[s.heading][key] = true
+			}
+		}
+	}
+	documented := documentedKeys(string(text))
+	for heading, keys := range want {
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			if !documented[heading][key] {
+				t.Errorf("docs/rules.md: the tables of %q do not tell of the key %s", heading, key)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(documented[heading])) {
+			if !keys[key] {
+				t.Errorf("docs/rules.md: %q tells of a key %s, which is none", heading, key)
+			}
+		}
+	}
+}
+
+// keysOf is the keys of a table's struct, embedded ones included.
+func keysOf(t reflect.Type) map[string]bool {
+	keys := make(map[string]bool)
+	if t == nil {
+		return keys
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			maps.Copy(keys, keysOf(f.Type))
+		}
+		if key, _, _ := strings.Cut(f.Tag.Get("toml"), ","); key != "" {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
+// documentedKeys is by heading what stands in the first column of the tables
+// that begin with "key".
+func documentedKeys(text string) map[string]map[string]bool {
+	all := make(map[string]map[string]bool)
+	heading, inKeys := "", false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "## "):
+			heading = line[3:]
+			all[heading] = make(map[string]bool)
+		case strings.HasPrefix(line, "| key "):
+			inKeys = true
+		case !strings.HasPrefix(line, "|"):
+			inKeys = false
+		case inKeys && heading != "":
+			first, _, _ := strings.Cut(line[1:], " | ")
+			for _, key := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(first, -1) {
+				all[heading][key[1]] = true
+			}
+		}
+	}
+	return all
+}
+
+// What the guides show is a house that is in order.
+func TestTheExamplesAreSound(t *testing.T) {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../README.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			if _, doc := Parse(file, []byte(dedent(block[1])+pinsOf(block[1]))); doc.Err() != nil {
+				t.Errorf("%s:\n%s\n%v", file, block[1], doc.Err())
+			}
+		}
+	}
+}
+
+func dedent(block string) string { return strings.ReplaceAll(block, "\n  [", "\n[") }
+
+// pinsOf gives a block the outputs that an earlier one has declared.
+func pinsOf(block string) string {
+	var more string
+	for _, name := range []string{"shutter_up", "shutter_down", "boiler"} {
+		if strings.Contains(block, `"`+name+`"`) && !strings.Contains(block, "[output."+name+"]") {
+			more += "\n[output." + name + "]\ntopic = \"cmnd/" + name + "/POWER\"\n"
+		}
+	}
+	return more
+}
