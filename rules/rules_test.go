@@ -21,7 +21,16 @@ type house struct {
 	index    *devices.Index
 	now      devices.Now
 	boot     string
+	where    House
 	trace    []string
+	sent     []string // what was published since noon, below x/: "3s end 9"
+	all      []dispatch
+}
+
+// A dispatch is a command and its moment.
+type dispatch struct {
+	at      time.Time
+	command devices.Command
 }
 
 var names = House{Outputs: []string{"lamp", "heater", "fan"}, Inputs: []string{"pir", "button"}}
@@ -31,19 +40,25 @@ var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 
 func build(t *testing.T, text string) *house {
 	t.Helper()
-	h := &house{t: t, registry: new(devices.Registry), boot: "first", now: devices.Now{Mono: time.Hour, Wall: noon, Known: true}}
-	h.engine = compileText(t, text, h.registry)
+	return buildIn(t, text, names, noon)
+}
+
+// buildIn is build somewhere else, at another time.
+func buildIn(t *testing.T, text string, where House, start time.Time) *house {
+	t.Helper()
+	h := &house{t: t, where: where, registry: new(devices.Registry), boot: "first", now: devices.Now{Mono: time.Hour, Wall: start, Known: true}}
+	h.engine = h.compile(text)
 	h.index = devices.NewIndex(h.engine.Sources())
 	return h
 }
 
-func compileText(t *testing.T, text string, registry *devices.Registry) *Engine {
-	t.Helper()
+func (h *house) compile(text string) *Engine {
+	h.t.Helper()
 	var cfg Config
 	doc := config.Parse("config.toml", []byte(text), &cfg)
-	engine := New(cfg, names, registry, doc.Root())
+	engine := New(cfg, h.where, h.registry, doc.Root())
 	if err := doc.Err(); err != nil {
-		t.Fatalf("the configuration has mistakes:\n%v", err)
+		h.t.Fatalf("the configuration has mistakes:\n%v", err)
 	}
 	return engine
 }
@@ -99,7 +114,7 @@ func (h *house) take(text string, kept []byte) {
 	if err := json.Unmarshal(kept, &states); err != nil {
 		h.t.Fatal(err)
 	}
-	h.engine = compileText(h.t, text, h.registry)
+	h.engine = h.compile(text)
 	h.index = devices.NewIndex(h.engine.Sources())
 	h.note(h.engine.Restore(states, h.now, h.boot))
 }
@@ -107,6 +122,10 @@ func (h *house) take(text string, kept []byte) {
 func (h *house) note(ds []Decision) {
 	for _, d := range ds {
 		h.trace = append(h.trace, fmt.Sprintf("%s %s", h.now.Wall.Format("15:04:05"), d))
+		for _, c := range d.Commands {
+			h.all = append(h.all, dispatch{h.now.Wall, c})
+			h.sent = append(h.sent, strings.TrimSpace(fmt.Sprintf("%s %s %s", h.now.Wall.Sub(noon), strings.TrimPrefix(c.Topic, "x/"), c.Payload)))
+		}
 	}
 }
 
@@ -753,7 +772,7 @@ func TestAStateOfAnotherShapeIsNotTaken(t *testing.T) {
 		s.Triggers = slices.Clone(sound.Triggers)
 		broken(&s)
 		states["rule.garage"] = s
-		e := compileText(t, garage, h.registry)
+		e := h.compile(garage)
 		e.Restore(states, h.now, h.boot)
 		if _, ok := e.Next(); ok {
 			t.Errorf("%+v set a timer", s)
