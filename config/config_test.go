@@ -248,9 +248,9 @@ a.toml:5:1: output.a.pn = 3: unknown key, did you mean "pin"?
 		{"the same name twice", files{
 			"config.toml": "include = [\"a.toml\"]\nhub.name = \"a\"\n[output.a]\npin = \"1\"\n[broker]\n",
 			"a.toml":      "broker = 1\n[output.a]\npin = \"2\"\n[hub]\nname = \"b\"\nport = 1\n",
-		}, `a.toml:1:1: broker = 1: given twice, first at config.toml:5:2
-a.toml:2:9: output.a = {…}: given twice, first at config.toml:3:9
-a.toml:5:1: hub.name = "b": given twice, first at config.toml:2:5
+		}, `a.toml:1:1: broker = 1: given twice, first at config.toml:5:2: want it only once
+a.toml:2:9: output.a = {…}: given twice, first at config.toml:3:9: want it only once
+a.toml:5:1: hub.name = "b": given twice, first at config.toml:2:5: want it only once
 `, "a"},
 		{"a circle", files{
 			"config.toml": "include = [\"a.toml\"]\n",
@@ -281,9 +281,9 @@ b.toml:2:7: output.b.pin = 17: want text such as "GPIO17"
 			"config.toml": "include = \"a.toml\"\nextra = [1]\ntest = []\n[hub]\n",
 			"a.toml":      "extra = [2]\ntest = 1\n[[hub]]\n",
 		}, `config.toml:2:1: extra = […]: unknown key, known here: hub, broker, output, rule, interlock, test
-a.toml:1:1: extra = […]: given twice, first at config.toml:2:1
-a.toml:2:1: test = 1: given twice, first at config.toml:3:1
-a.toml:3:3: hub = […]: given twice, first at config.toml:4:2
+a.toml:1:1: extra = […]: given twice, first at config.toml:2:1: want it only once
+a.toml:2:1: test = 1: given twice, first at config.toml:3:1: want it only once
+a.toml:3:3: hub = […]: given twice, first at config.toml:4:2: want it only once
 `, ""},
 		{"no main file", files{}, "config.toml:1:1: cannot read config.toml: no such file or directory\n", ""},
 	} {

@@ -422,6 +422,9 @@ func (p Place) decodeStruct(v any, rv reflect.Value) {
 		if !ok {
 			if near, ok := Nearest(key, fs.names); ok {
 				sub.wrongKey("unknown key, did you mean %q?", near)
+				if _, table := m[key].(map[string]any); table && p.path == "" && p.doc != nil {
+					p.doc.broken = true // what is in it is missing, and would be missed everywhere
+				}
 			} else {
 				sub.wrongKey("unknown key, known here: %s", strings.Join(fs.names, ", "))
 			}

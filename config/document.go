@@ -363,7 +363,7 @@ func (p Place) twice(first Place) {
 	if p.node != nil {
 		at = p.node.key
 	}
-	p.report(at, false, "given twice, first at %s", was)
+	p.report(at, false, "given twice, first at %s: want it only once", was)
 }
 
 func allTables(elems []any) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -40,6 +41,11 @@ func (d *Doc) read(name string, src []byte) (value map[string]any, root *node, o
 	value, err := parse(src)
 	if err != nil {
 		m := explain(err, name, src)
+		if m.at.Line > 0 {
+			d.broken = true
+			d.add(Mistake{Position: m.at, Key: printable(m.key), Text: printable(m.text)})
+			return nil, nil, false
+		}
 		refuse(m.offset, m.key, m.found, "%s", m.text)
 		return nil, nil, false
 	}
@@ -263,7 +269,7 @@ type walker struct {
 }
 
 func (w *walker) givenTwice(at, first Position) {
-	w.twice = append(w.twice, Mistake{Position: at, Key: strings.Join(w.path, "."), Text: "given twice, first at " + first.String()})
+	w.twice = append(w.twice, Mistake{Position: at, Key: strings.Join(w.path, "."), Text: "given twice, first at " + first.String() + ": want it only once"})
 }
 
 // walk finds the places of all keys and values in src, as far as it gets.
@@ -418,6 +424,7 @@ func (w *walker) next(i int) int {
 // An explained is a syntax error in the owner's words.
 type explained struct {
 	offset           int
+	at               Position // in place of it, where that is known
 	key, found, text string
 }
 
@@ -446,20 +453,37 @@ func explain(err error, file string, src []byte) explained {
 		} else {
 			x.text = strings.TrimSuffix(what, ", first")
 		}
+		if strings.HasPrefix(x.text, "given twice") {
+			x.text += ": want it only once"
+		}
+		// Of trigger = {...} given twice the parser sees what is in it first.
+		for _, m := range walk(file, src).twice {
+			if strings.HasPrefix(key, m.Key+".") {
+				x.at, x.key, x.text = m.Position, m.Key, m.Text
+				break
+			}
+		}
 	case has("expected value but found"), has("expected a top-level item to end"), has("expected a digit but got"),
 		has("expected a comma"), has("cannot use sign with"), has("floats must start with a digit"):
 		x.explainValue(src, msg)
 	case has("strings cannot contain newlines"):
-		x.text = "the text has no closing quote on its line"
+		x.text = `the text has no closing quote on its line: want " or ' at its end`
 	case has("unexpected EOF; expected "):
 		x.text = "the file ends here, want " + strings.Replace(msg[len("unexpected EOF; expected "):], "key separator '='", "= and a value", 1)
 	case has("to end table name"), has("end of table array name"):
-		x.key, x.text = "", "want ] at the end of the table's name"
+		x.offset = len(bytes.TrimRight(src[:x.offset], " \t"))
+		line := src[bytes.LastIndexByte(src[:x.offset], '\n')+1 : x.offset]
+		x.key, x.text = cut(strings.Trim(string(line), "[ \t\r")), "want ] at the end of the table's name"
 		if has("array") {
 			x.text = "want ]] at the end of the table's name"
 		}
 	case has("expected '.' or '='"):
-		x.key, x.text = "", "want = and a value after a key"
+		x.key, x.text = tableAt(src[:x.offset]), "want = and a value after a key"
+		if m := decimalComma.FindSubmatchIndex(src[:x.offset]); m != nil {
+			x.offset, x.text = m[2], fmt.Sprintf("a number is written with a point: want %s.%s", src[m[2]:m[3]], src[m[4]:m[5]])
+		} else if m := bareHole.FindIndex(src[:x.offset]); m != nil && x.offset < len(src) && src[x.offset] == '}' {
+			x.offset, x.text = m[1]-len(bytes.TrimLeft(src[m[0]:m[1]], "= ")), "text stands in quotes, also with a {name} in it: want \""+string(bytes.TrimLeft(src[m[0]:m[1]], "= "))+"}\""
+		}
 	case has("key name appears blank"), has("keys cannot start with"):
 		x.key, x.text = "", "want a key here"
 	case has("unexpected comma"):
@@ -508,6 +532,8 @@ func (x *explained) explainValue(src []byte, msg string) {
 		found = "" // the number is right, what follows it is not
 	}
 	switch afterEnd := strings.Contains(msg, "expected a top-level item to end"); {
+	case (found == "-" || found == "+") && start+1 < len(src) && src[start+1] == ' ':
+		x.offset, x.text = start, "no space between a sign and its number: want for example -5"
 	case found != "" && (start < x.offset || !afterEnd && !strings.Contains(msg, "expected a comma")):
 		x.offset, x.found = start, found
 		if b := strings.ToLower(found); b == "true" || b == "false" {
@@ -518,11 +544,13 @@ func (x *explained) explainValue(src []byte, msg string) {
 	case afterEnd:
 		x.text = "want the end of the line here"
 	case strings.Contains(msg, "array terminator"):
-		x.text = "want a comma or ] here"
+		x.offset, x.text = lineBefore(src[:x.offset]), "want a comma or ] here"
 	case strings.Contains(msg, "table terminator"):
-		x.text = "want a comma or } here"
+		x.offset, x.text = lineBefore(src[:x.offset]), "want a comma or } here"
 	case x.offset >= len(src) || src[x.offset] == '\n' || src[x.offset] == '\r' || src[x.offset] == '#':
 		x.text = "want a value after ="
+	case found == "" && bytes.IndexByte([]byte("\"'[]{}=,"), src[x.offset]) < 0:
+		x.text = "want a value here; text stands in quotes: write " + strconv.Quote(string(bytes.FieldsFunc(src[x.offset:], func(r rune) bool { return strings.ContainsRune(" \t\r\n,]}", r) })[0]))
 	default:
 		x.text = "want a value here"
 	}
@@ -552,6 +580,37 @@ func keyOfLine(table string, src []byte) string {
 
 func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80 || strings.IndexByte("_-+.:/%", c) >= 0
+}
+
+var (
+	decimalComma = regexp.MustCompile(`= *(-?[0-9]+),([0-9]+)$`)
+	bareHole     = regexp.MustCompile(`= *\{[A-Za-z0-9_]+$`)
+	headers      = regexp.MustCompile(`(?m)^[ \t]*\[+([^\]\n]*)\]`)
+)
+
+// lineBefore is the end of src, or where only line breaks and comments are between
+// them the end of the line before that: there a bracket or a comma was forgotten.
+func lineBefore(src []byte) int {
+	if len(bytes.TrimRight(src, " \t")) == len(bytes.TrimRight(src, " \t\r\n")) {
+		return len(src)
+	}
+	for {
+		src = bytes.TrimRight(src, " \t\r\n")
+		line := bytes.LastIndexByte(src, '\n') + 1
+		if !bytes.HasPrefix(bytes.TrimLeft(src[line:], " \t"), []byte("#")) {
+			return len(src)
+		}
+		src = src[:line]
+	}
+}
+
+// tableAt is the name of the table in which src ends, as it is written.
+func tableAt(src []byte) string {
+	all := headers.FindAllSubmatch(src, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	return cut(string(all[len(all)-1][1]))
 }
 
 // word is what stands at i up to a blank or a bracket, shortened.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,6 +98,15 @@ func (p Place) Index(i int) Place {
 		}
 	}
 	return sub
+}
+
+// OfKey is p at its key rather than at its value: for what is wrong with a name
+// that the owner chose.
+func (p Place) OfKey() Place {
+	if p.node != nil && p.node.key.Line > 0 {
+		p.near = &node{key: p.node.key, val: p.node.key}
+	}
+	return p
 }
 
 // String is the path as the owner would write it.
@@ -200,6 +210,12 @@ func (p Place) Warn(format string, args ...any) {
 		return
 	}
 	p.report(p.Position(), true, format, args...)
+}
+
+// Sound says that nothing of the document is a mistake so far, so that what is
+// missing from it is missing.
+func (p Place) Sound() bool {
+	return p.doc != nil && !p.doc.broken && !slices.ContainsFunc(p.doc.mistakes, func(m Mistake) bool { return !m.Warning })
 }
 
 // wrong is Mistake for the decoder itself; it silences what follows from it.

@@ -3,8 +3,6 @@ package devices
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -25,7 +23,7 @@ type named struct {
 
 // takes reports whether the source listens to topic, and what its captures then
 // stand for.
-func (n named) takes(topic string) ([]string, bool) {
+func (n *named) takes(topic string) ([]string, bool) {
 	if len(n.captures) == 0 {
 		return nil, MatchTopic(n.Filter, topic)
 	}
@@ -57,8 +55,8 @@ func (x *Index) Takes(topic string) bool {
 	if len(x.exact[topic]) > 0 {
 		return true
 	}
-	for _, n := range x.wild {
-		if _, ok := n.takes(topic); ok {
+	for i := range x.wild {
+		if _, ok := x.wild[i].takes(topic); ok {
 			return true
 		}
 	}
@@ -69,16 +67,17 @@ func (x *Index) Takes(topic string) bool {
 // it. A source whose path leads nowhere gives no reading, because partial
 // updates are normal; a payload that can't be a value gives one that is Bad.
 func (x *Index) Normalize(m Message, now Now) []Reading {
-	sources := x.exact[m.Topic]
-	if len(sources) == 0 && len(x.wild) == 0 {
+	var few [8]listener
+	listeners := x.listeners(m.Topic, few[:0])
+	if len(listeners) == 0 {
 		return nil
 	}
-	var readings []Reading
+	readings := make([]Reading, 0, len(listeners))
 	var doc any
 	var docErr error
 	parsed := false
 	whole := m // the parameter itself would be on the heap for every message
-	read := func(s named) (Reading, bool) {
+	read := func(s *named) (Reading, bool) {
 		r := Reading{Source: s.text, Topic: m.Topic, At: now, Initial: m.Initial, Origin: m.Origin, Message: &whole}
 		if len(s.Path) == 0 {
 			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
@@ -101,27 +100,57 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 		}
 		return r, ok
 	}
-	for _, s := range sources {
-		if r, ok := read(s); ok {
-			readings = append(readings, r)
-		}
-	}
-	for _, s := range x.wild {
-		values, ok := s.takes(m.Topic)
+	for _, l := range listeners {
+		r, ok := read(l.named)
 		if !ok {
 			continue
 		}
-		r, ok := read(s)
-		if !ok {
-			continue
+		if len(l.captures) > 0 {
+			r.Source = l.With(l.captures, l.values).String()
+			r.Captured = &Capture{Source: l.text, Values: l.values}
 		}
-		if len(s.captures) > 0 {
-			r.Source = s.With(s.captures, values).String()
-			r.Captured = &Capture{Source: s.text, Values: values}
-		}
-		readings = append(readings, r)
+		readings = append(readings, l.fit(r))
 	}
 	return readings
+}
+
+// A listener is a source that takes a topic, and what its captures then stand for.
+type listener struct {
+	*named
+	values []string
+}
+
+// listeners appends those of a topic to list.
+func (x *Index) listeners(topic string, list []listener) []listener {
+	exact := x.exact[topic]
+	for i := range exact {
+		list = append(list, listener{named: &exact[i]})
+	}
+	for i := range x.wild {
+		if values, ok := x.wild[i].takes(topic); ok {
+			list = append(list, listener{&x.wild[i], values})
+		}
+	}
+	return list
+}
+
+// fit makes a reading bad that is not of the kind that its source needs.
+func (s Source) fit(r Reading) Reading {
+	ok := r.Bad != ""
+	switch s.Kind {
+	case "number":
+		_, number := r.Value.(float64)
+		ok = ok || number
+	case "boolean":
+		_, boolean := Bool(r.Value)
+		ok = ok || boolean
+	default:
+		ok = true
+	}
+	if !ok {
+		r.Value, r.Bad = nil, "no "+s.Kind
+	}
+	return r
 }
 
 // JSON is the message's payload as a value: its document, or the text if it is
@@ -210,18 +239,6 @@ func plainNumbers(v any) any {
 		return a
 	}
 	return v
-}
-
-func decodeJSON(payload []byte) (v any, err error) {
-	d := json.NewDecoder(bytes.NewReader(payload))
-	d.UseNumber()
-	if err := d.Decode(&v); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("more than one JSON value")
-	}
-	return v, nil
 }
 
 // Text prints a value as Hearth publishes it: booleans as ON and OFF, numbers

@@ -43,6 +43,11 @@ func (g *Registry) Apply(r Reading) {
 		g.last, g.changed = make(map[string]Reading), make(map[string]bool)
 	}
 	if last, ok := g.last[r.Source]; ok {
+		if r.Initial && last.Restored && last.Text == r.Text {
+			// Found again as it was kept: it is as old as it was, for a sensor that
+			// died must not seem to have spoken at each start.
+			r.At, r.Restored = last.At, true
+		}
 		r.Old = last.Value
 	}
 	g.last[r.Source] = r
@@ -142,7 +147,7 @@ func (g *Registry) Changes() []Reading {
 	for k := range g.changed {
 		all = append(all, g.last[k])
 	}
-	clear(g.changed)
+	g.changed = make(map[string]bool) // cleared it would stay as large as it ever was
 	return all
 }
 

@@ -23,6 +23,10 @@ type Source struct {
 	Property string // of the thing Name; "" for the thing itself
 	Filter   string // the MQTT topic filter, captures as written; "" for a name
 	Path     Path
+
+	// Kind is "number" or "boolean" where all who look at the source need that: then
+	// anything else is not valid, and the value stays as it was.
+	Kind string
 }
 
 // A Path leads to a place in a JSON document. Each step is a string (a key of
@@ -91,7 +95,7 @@ func ParsePath(text string) (Path, error) {
 		case text[i] == '[':
 			end := strings.IndexByte(text[i:], ']')
 			if end < 0 {
-				return nil, errors.New("a [ in the path is never closed")
+				return nil, errors.New("a [ in the path is never closed: want one such as [0]")
 			}
 			n, err := strconv.Atoi(text[i+1 : i+end])
 			if err != nil || n < 0 {
@@ -105,7 +109,7 @@ func ParsePath(text string) (Path, error) {
 		default:
 			if len(p) > 0 {
 				if text[i] != '.' {
-					return nil, fmt.Errorf("want a . or [ in the path, not %q", text[i])
+					return nil, fmt.Errorf("want a . or [ in the path, such as key[0], not %q", text[i])
 				}
 				i++
 			}
@@ -134,6 +138,8 @@ func pathKey(text string) (key string, n int, err error) {
 	switch {
 	case n == 0 && text == "":
 		return "", 0, errors.New("the path ends with a dot")
+	case n == 0 && text[0] == '.':
+		return "", 0, errors.New("two dots in the path: want a key between them")
 	case n == 0:
 		r, _ := utf8.DecodeRuneInString(text)
 		return "", 0, fmt.Errorf("%q in the path needs quotes round its key, such as \\\"switch:0\\\"", r)

@@ -3,6 +3,7 @@ package hub
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // a Pi's image may lack the zones
@@ -101,6 +102,7 @@ func (c *Config) house() rules.House {
 		Outputs: c.Output.Names(),
 		Inputs:  c.Input.Names(),
 		Presses: c.presses(),
+		Bounded: c.bounded(),
 		Zone:    c.zone(),
 		Secret:  func(name string) (string, bool) { s, ok := c.Secret[name]; return s, ok },
 	}
@@ -117,12 +119,24 @@ func (h *Hub) house(cfg *Config) rules.House {
 	return house
 }
 
-// presses is the inputs that tell gestures.
-func (c *Config) presses() []string {
-	var names []string
+// presses is the gestures of the inputs that tell any.
+func (c *Config) presses() map[string][]string {
+	kinds := make(map[string][]string)
 	for _, i := range c.Input {
-		if i.Value.Gestures() != nil {
-			names = append(names, i.Name)
+		if k := i.Value.Gestures(); k != nil {
+			kinds[i.Name] = k
+		}
+	}
+	return kinds
+}
+
+// bounded is the outputs that go off without being told to, and those that are
+// meant to be on.
+func (c *Config) bounded() []string {
+	var names []string
+	for _, o := range c.Output {
+		if o.Value.MaxOn > 0 || o.Value.Starts() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool { return slices.Contains(i.Value.Outputs, o.Name) }) {
+			names = append(names, o.Name)
 		}
 	}
 	return names

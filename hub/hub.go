@@ -110,6 +110,7 @@ type Hub struct {
 	lastKept  time.Duration           // monotonic
 	due       map[string]*due         // by record: how often it may still be written
 	later     map[string]store.Record // what is not to be written at once
+	turned    map[string]bool         // sources whose newest value must be, for a rule would take the one before for another
 
 	watchers      map[chan web.Event]bool
 	waited        map[string]bool // by output: the pages were told that a command waits
@@ -146,6 +147,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		traces:    make(map[string][]trace),
 		due:       make(map[string]*due),
 		later:     make(map[string]store.Record),
+		turned:    make(map[string]bool),
 		waited:    make(map[string]bool),
 		began:     opt.Clock.Mono(),
 		started:   opt.Clock.Wall().In(cfg.zone()),
@@ -315,6 +317,9 @@ func (h *Hub) read(r devices.Reading) {
 	}
 	h.registry.Apply(r)
 	if r.Topic != "" {
+		if last, ok := h.registry.Last(r.Source); ok && r.Bad == "" && h.engine.Turns(last) {
+			h.turned[r.Source] = true
+		}
 		h.keepSoon()
 	}
 	switch {

@@ -131,11 +131,11 @@ func (h *Hub) keepNews() {
 			k.Of, k.Parts = c.Source, c.Values
 		}
 		rec := store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}
-		soon := false
+		soon := h.turned[r.Source]
 		if _, number := r.Value.(float64); number {
-			soon = h.wasQuiet(rec)
+			soon = h.wasQuiet(rec) || soon
 		} else if !reflect.DeepEqual(r.Old, r.Value) {
-			soon = h.mayKeep(rec, burstKept, wordsKept)
+			soon = h.mayKeep(rec, burstKept, wordsKept) || soon
 		}
 		if !soon {
 			h.later[recordName(rec)] = rec
@@ -144,6 +144,7 @@ func (h *Hub) keepNews() {
 		delete(h.later, recordName(rec))
 		h.store.Put(rec, 0, nil)
 	}
+	clear(h.turned)
 }
 
 // keepLater hands the store what was not to be written at once.

@@ -15,14 +15,9 @@ import (
 // An instr is one step of a program. Actions are compiled to a flat list of
 // them, so that where a run stands is a number, and can be kept.
 type instr struct {
-	op         opcode
-	conditions []condition // of opIf
-	to         int         // where opIf goes if they do not hold; of opJump, opRound
-	ways       []int       // of opFork
-	times      int         // of opRound: 0 for as often as while allows
-	wait       time.Duration
-	random     time.Duration // of opDelay
-	triggers   []*trigger    // of opWait
+	op   opcode
+	to   int // where opIf goes if its conditions do not hold; of opJump, opRound
+	wait time.Duration
 
 	target   target
 	on       value
@@ -31,7 +26,19 @@ type instr struct {
 	always   bool // its off is sent whether or not the run came here
 	changed  bool
 	retain   bool
-	qos      int
+	qos      byte
+
+	*moreOfInstr
+}
+
+// moreOfInstr is what few instructions have. The others share one that is empty:
+// a house may have very many.
+type moreOfInstr struct {
+	conditions []condition   // of opIf
+	ways       []int         // of opFork
+	times      int           // of opRound: 0 for as often as while allows
+	random     time.Duration // of opDelay
+	triggers   []*trigger    // of opWait
 
 	limits [2]*float64   // of a step: the least and the most
 	extend bool          // of a variable's time
@@ -42,6 +49,9 @@ type instr struct {
 	http   *httpCall
 	params map[string]any // of each
 }
+
+// The ends of all lists are one.
+var theEnd = &instr{op: opEnd, moreOfInstr: new(moreOfInstr)}
 
 type opcode byte
 
@@ -120,9 +130,16 @@ type builder struct {
 }
 
 func (b *builder) put(in instr) int {
+	if in.moreOfInstr == nil {
+		in.moreOfInstr = new(moreOfInstr)
+	}
 	in.params = b.params
-	b.r.program = append(b.r.program, in)
+	b.r.program = append(b.r.program, &in)
 	return len(b.r.program) - 1
+}
+
+func (b *builder) end() {
+	b.r.program = append(b.r.program, theEnd)
 }
 
 func (b *builder) here() int { return len(b.r.program) }
@@ -187,7 +204,7 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 	}
 	skip := -1
 	if len(a.If) > 0 {
-		skip = b.put(instr{op: opIf, conditions: b.conditionsIn(a.If, at.Key("if"), b.scope)})
+		skip = b.put(instr{op: opIf, moreOfInstr: &moreOfInstr{conditions: b.conditionsIn(a.If, at.Key("if"), b.scope)}})
 		b.cond++
 	}
 	switch kind {
@@ -207,7 +224,7 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 		if a.Delay < 0 {
 			at.Key("delay").Mistake(`want a time such as "5s"`)
 		}
-		b.put(instr{op: opDelay, wait: time.Duration(a.Delay), random: time.Duration(a.Random)})
+		b.put(instr{op: opDelay, wait: time.Duration(a.Delay), moreOfInstr: &moreOfInstr{random: time.Duration(a.Random)}})
 	case "wait":
 		b.wait(a, at)
 	case "do":
@@ -222,9 +239,9 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 		}
 		b.put(instr{op: opStop})
 	case "enable":
-		b.put(instr{op: opEnable, name: b.ruleName(a.Enable, at.Key("enable")), enable: true})
+		b.put(instr{op: opEnable, moreOfInstr: &moreOfInstr{name: b.ruleName(a.Enable, at.Key("enable")), enable: true}})
 	case "disable":
-		b.put(instr{op: opEnable, name: b.ruleName(a.Disable, at.Key("disable"))})
+		b.put(instr{op: opEnable, moreOfInstr: &moreOfInstr{name: b.ruleName(a.Disable, at.Key("disable"))}})
 	}
 	if skip >= 0 {
 		b.cond--
@@ -295,7 +312,7 @@ func (b *builder) set(a Action, at config.Place) {
 	}
 	for i, name := range a.Set {
 		place := at.Key("set").Index(i)
-		in := instr{op: opSend, off: -1, changed: a.Changed, target: b.target(name, place)}
+		in := instr{op: opSend, off: -1, changed: a.Changed, target: b.target(name, place), moreOfInstr: new(moreOfInstr)}
 		boolean := in.target.output != ""
 		b.lasting(&in, a, at)
 		switch {
@@ -346,7 +363,7 @@ func (b *builder) lasting(in *instr, a Action, at config.Place) {
 
 // ramp compiles a level that goes evenly from one value to another.
 func (b *builder) ramp(a Action, at config.Place) {
-	in := instr{op: opRamp, off: -1, wait: time.Duration(a.Over), gap: time.Duration(a.Every)}
+	in := instr{op: opRamp, off: -1, wait: time.Duration(a.Over), moreOfInstr: &moreOfInstr{gap: time.Duration(a.Every)}}
 	if strings.Contains(a.Ramp, "/") {
 		in.target = b.topicTarget(a.Ramp, at.Key("ramp"))
 		switch {
@@ -438,7 +455,7 @@ func (b *builder) level(raw any, boolean, toggle bool, at config.Place) value {
 }
 
 func (b *builder) publish(a Action, at config.Place) {
-	in := instr{op: opSend, off: -1, changed: a.Changed, retain: a.Retain, qos: a.QoS, target: b.topicTarget(a.Publish, at.Key("publish"))}
+	in := instr{op: opSend, off: -1, changed: a.Changed, retain: a.Retain, qos: byte(a.QoS), target: b.topicTarget(a.Publish, at.Key("publish"))}
 	given := 0
 	for _, set := range []bool{a.Payload != nil, a.Value != "", a.On != nil || a.Off != nil} {
 		if set {
@@ -474,7 +491,7 @@ func (b *builder) publish(a Action, at config.Place) {
 }
 
 func (b *builder) pulse(a Action, at config.Place) {
-	in := instr{op: opPulse, off: -1, retain: a.Retain, qos: a.QoS, wait: time.Duration(a.For)}
+	in := instr{op: opPulse, off: -1, retain: a.Retain, qos: byte(a.QoS), wait: time.Duration(a.For)}
 	if strings.Contains(a.Pulse, "/") {
 		in.target = b.topicTarget(a.Pulse, at.Key("pulse"))
 	} else {
@@ -510,7 +527,7 @@ func (b *builder) notify(a Action, at config.Place) {
 	if n == nil {
 		return
 	}
-	in := instr{op: opNotify, off: -1, on: b.template(a.Notify, at.Key("notify")), retain: retain}
+	in := instr{op: opNotify, off: -1, on: b.template(a.Notify, at.Key("notify")), retain: retain, moreOfInstr: new(moreOfInstr)}
 	if n.Topic != "" {
 		in.target = target{plain: n.Topic, text: n.Topic}
 	} else {
@@ -535,14 +552,14 @@ func (b *builder) http(a Action, at config.Place) {
 	for _, gap := range a.Retry {
 		call.retry = append(call.retry, time.Duration(gap.Duration))
 	}
-	b.put(instr{op: opHTTP, off: -1, http: call})
+	b.put(instr{op: opHTTP, off: -1, moreOfInstr: &moreOfInstr{http: call}})
 }
 
 func (b *builder) wait(a Action, at config.Place) {
 	if len(a.Wait) == 0 {
 		at.Key("wait").Mistake(`want a trigger to wait for, such as { state = "pir", is = false }`)
 	}
-	in := instr{op: opWait, wait: time.Duration(a.Timeout)}
+	in := instr{op: opWait, wait: time.Duration(a.Timeout), moreOfInstr: new(moreOfInstr)}
 	for i, one := range a.Wait {
 		place := at.Key("wait").Index(i)
 		t := b.trigger(one, place)
@@ -574,12 +591,12 @@ func (b *builder) group(a Action, at config.Place) {
 	top := b.here()
 	leave := -1
 	if len(a.While) > 0 {
-		leave = b.put(instr{op: opIf, conditions: b.conditionsIn(a.While, at.Key("while"), b.scope)})
+		leave = b.put(instr{op: opIf, moreOfInstr: &moreOfInstr{conditions: b.conditionsIn(a.While, at.Key("while"), b.scope)}})
 	}
 	b.cond++
 	b.actions(a.Do, at.Key("do"))
 	b.cond--
-	round := b.put(instr{op: opRound, times: a.Times})
+	round := b.put(instr{op: opRound, moreOfInstr: &moreOfInstr{times: a.Times}})
 	if a.Gap > 0 {
 		b.put(instr{op: opDelay, wait: time.Duration(a.Gap)})
 	}
@@ -597,7 +614,7 @@ func (b *builder) choose(list config.List[Choice], at config.Place) {
 		place := at.Index(i)
 		next := -1
 		if len(c.If) > 0 {
-			next = b.put(instr{op: opIf, conditions: b.conditionsIn(c.If, place.Key("if"), b.scope)})
+			next = b.put(instr{op: opIf, moreOfInstr: &moreOfInstr{conditions: b.conditionsIn(c.If, place.Key("if"), b.scope)}})
 		} else if i < len(list)-1 {
 			place.Mistake("this way is always gone, so what follows never is: give it an if, or put it last")
 		}
@@ -621,7 +638,7 @@ func (b *builder) parallel(a Action, at config.Place) {
 	for i, list := range a.Parallel {
 		b.r.program[fork].ways = append(b.r.program[fork].ways, b.here())
 		b.actions(list, at.Key("parallel").Index(i))
-		b.put(instr{op: opEnd})
+		b.end()
 	}
 	b.r.program[jump].to = b.here()
 }

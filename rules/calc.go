@@ -115,7 +115,7 @@ func (c *compiler) cycles() {
 		case 2:
 			return
 		case 1:
-			c.root.Key("calc").Key(x.name).Key("of").Mistake("this calc is computed from itself: %s", strings.Join(append(path, x.name), " -> "))
+			c.root.Key("calc").Key(x.name).Key("of").Mistake("this calc is computed from itself, want other sources: %s", strings.Join(append(path, x.name), " -> "))
 			return
 		}
 		state[x] = 1
@@ -168,6 +168,9 @@ func (e *Engine) compute(x *calc, in *devices.Reading) (devices.Reading, bool) {
 		return devices.Reading{}, false
 	}
 	now := sample{value: v, mono: in.At.Mono}
+	if m, known := x.members[key]; known && in.Restored && valueText(m.value) == valueText(v) {
+		now = m // found again, and as old as it was
+	}
 	x.members[key] = now
 	e.noted(x)
 	switch {
@@ -245,15 +248,20 @@ func (e *Engine) result(x *calc, out devices.Reading) (devices.Reading, bool) {
 		return out, false
 	}
 	out.Value, out.Text = v, valueText(v)
+	at := out.At
 	e.registry.Apply(out)
 	out, _ = e.registry.Last(x.name)
+	out.At = at // found again it is as old as it was there, but this happens now
+	if e.Turns(out) {
+		e.changed[x] = true // not only noted
+	}
 	return out, true
 }
 
 // noInstance and noContext are what a calc has in place of a rule's.
 var (
-	noInstance = &instance{rule: &rule{}}
-	noContext  = &context{trigger: &trigger{}}
+	noInstance = &instance{rule: noRule, moreOfInstance: new(moreOfInstance)}
+	noContext  = &context{trigger: noTrigger}
 )
 
 // A calcScene is what the expression of a calc sees.

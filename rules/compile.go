@@ -20,8 +20,9 @@ import (
 type House struct {
 	Outputs []string
 	Inputs  []string
-	Presses []string       // the inputs that make gestures: "button.press"
-	Zone    *time.Location // nil is UTC
+	Presses map[string][]string // of the inputs that make gestures, which: "single", "hold"
+	Bounded []string            // the outputs that nobody need switch off: max_on or an interlock does, or they start on
+	Zone    *time.Location      // nil is UTC
 	Place   calendar.Place
 	Seed    uint64                           // of what is random
 	Secret  func(name string) (string, bool) // nil: there are none
@@ -111,6 +112,7 @@ func (c *compiler) finish() {
 	for _, r := range c.rules {
 		r.watched = c.wants[baseName(r.name)]
 	}
+	c.doubts()
 }
 
 // baseName is the name of a rule as it is written: "lamps" of "rule.lamps[kitchen]".
@@ -163,7 +165,7 @@ func (c *compiler) parseSource(text string) (devices.Source, error) {
 		return s, errors.New(c.unknown("input, output, device, calc, variable or machine", s.Name, c.all(),
 			`; a topic of one level needs quotes inside, '"`+s.Name+`"'`))
 	case s.Property == "press" && kind == "an input":
-		if !slices.Contains(c.house.Presses, s.Name) {
+		if c.house.Presses[s.Name] == nil {
 			return s, fmt.Errorf("%s makes no presses: give the input double or hold, such as double = \"400ms\"", s.Name)
 		}
 	case s.Property != "":
@@ -350,7 +352,7 @@ func (c *compiler) refers(f interface{ Names() []string }) {
 }
 
 func (c *compiler) link(name string, l Link, at config.Place) *rule {
-	r := &rule{name: "link." + name, enabled: l.Enabled == nil || *l.Enabled, mode: "parallel", max: MaxInstances}
+	r := &rule{name: "link." + name, enabled: l.Enabled == nil || *l.Enabled, mode: "parallel", max: MaxInstances, moreOfRule: new(moreOfRule)}
 	kind := l.Type
 	if kind == "" {
 		kind = "boolean"
@@ -372,12 +374,12 @@ func (c *compiler) link(name string, l Link, at config.Place) *rule {
 	if to.output != "" && to.output == source {
 		at.Key("to").Mistake("the link goes from %s to itself", to.output)
 	}
-	t := &trigger{text: source, source: source, carries: kind, changed: l.Changed, retained: l.Retained, implicit: true,
-		pathed: len(c.sources[source].Path) > 0}
+	t := &trigger{text: source, retained: l.Retained, implicit: true,
+		moreOfTrigger: &moreOfTrigger{carries: kind, changed: l.Changed, pathed: len(c.sources[source].Path) > 0}}
 	t.level.source = source
 	r.triggers = []*trigger{t}
 	b.put(instr{op: opSend, off: -1, target: to, retain: l.Retain, on: value{kind: carry, invert: l.Invert}})
-	b.put(instr{op: opEnd})
+	b.end()
 	r.hash = hash(version, l, source, c.deviceHash(to))
 	return r
 }
@@ -409,7 +411,7 @@ const version = 1
 func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *rule {
 	cfg := entry.Body
 	r := &rule{name: "rule." + name + suffix(entry.Params), enabled: cfg.Enabled == nil || *cfg.Enabled, mode: cfg.Mode, max: cfg.Max,
-		params: entry.Params, times: cfg.Times, cooldown: time.Duration(cfg.Cooldown.For), daily: cfg.Cooldown.Day, catchUp: cfg.CatchUp}
+		moreOfRule: &moreOfRule{params: entry.Params, times: cfg.Times, cooldown: time.Duration(cfg.Cooldown.For), daily: cfg.Cooldown.Day, catchUp: cfg.CatchUp}}
 	if c.byName[r.name] != nil {
 		at.Key("each").Mistake("two items are the same, %s", suffix(entry.Params))
 	}
@@ -455,18 +457,18 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 	default:
 		at.Mistake(`this rule does nothing: want action = { set = "porch_light", to = true }, or choose`)
 	}
-	b.put(instr{op: opEnd})
+	b.end()
 	if len(cfg.Done) > 0 {
 		b.done = true
 		r.done = b.here()
 		b.actions(cfg.Done, at.Key("done"))
-		b.put(instr{op: opEnd})
+		b.end()
 	}
 	for _, gap := range cfg.Repeat {
 		r.repeat = append(r.repeat, time.Duration(gap.Duration))
 	}
 	if r.times > 0 && len(r.repeat) == 0 {
-		at.Key("times").Mistake(`times counts the runs of repeat: add repeat = "5m"`)
+		at.Key("times").Warn(`without repeat the action runs once an episode anyway: repeat = "5m" is probably missing`)
 	}
 	c.checkEnds(r, at)
 	var extra []string
@@ -484,6 +486,9 @@ const maxTriggers = 64
 func (c *compiler) checkEnds(r *rule, at config.Place) {
 	for i, t := range r.triggers {
 		place := at.Key("trigger").Index(i)
+		if t.text == "" {
+			continue // a mistake has been told
+		}
 		if t.minOn > 0 && !r.ends() {
 			place.Key("min_on").Mistake("min_on delays an end, and this rule has none: give it an until, or off values")
 		}
@@ -506,16 +511,18 @@ func (c *compiler) checkEnds(r *rule, at config.Place) {
 
 func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 	t := &trigger{
-		changed:  cfg.Changed,
 		hold:     time.Duration(cfg.For),
-		minOn:    time.Duration(cfg.MinOn),
 		retained: cfg.Retained,
-		from:     cfg.From,
 		id:       cfg.ID,
-		random:   time.Duration(cfg.Random),
-		start:    cfg.Start,
+		moreOfTrigger: &moreOfTrigger{
+			changed: cfg.Changed,
+			minOn:   time.Duration(cfg.MinOn),
+			from:    cfg.From,
+			random:  time.Duration(cfg.Random),
+			start:   cfg.Start,
+		},
 	}
-	t.test = cfg.Test
+	t.test = cfg.Test.ready()
 	var kinds []string
 	for _, k := range []struct {
 		key   string
@@ -587,7 +594,6 @@ func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 		t.event = true
 		t.schedule = c.schedule(kind, cfg, at)
 	}
-	t.source = t.level.source
 	t.text = t.source
 	switch {
 	case t.schedule != nil:
@@ -635,6 +641,7 @@ func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 			t.untils = []*until{{source: t.source, test: t.test, negate: true}}
 		}
 	}
+	t.listens = t.test.Silent > 0 || slices.ContainsFunc(t.untils, func(u *until) bool { return u.test.Silent > 0 })
 	c.checkTest(t.test, at)
 	return t
 }
@@ -693,7 +700,7 @@ func (c *compiler) wholeTopic(source string) bool {
 }
 
 func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
-	u := &until{source: t.source, test: cfg.Test, hold: time.Duration(cfg.For)}
+	u := &until{source: t.source, test: cfg.Test.ready(), hold: time.Duration(cfg.For)}
 	if cfg.Mirror != nil {
 		var ok bool
 		if u.test, ok = t.test.mirror(*cfg.Mirror); !ok {
@@ -718,7 +725,7 @@ func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
 		u.source = c.source(cfg.State, at.Key("state"))
 	case cfg.Event != "":
 		u.source, u.event = c.source(cfg.Event, at.Key("event")), true
-	case t.source == "":
+	case t.source == "" && (t.schedule != nil || t.start):
 		at.Mistake(`until needs a source here, such as { state = "pir", is = false }`)
 	case t.event && u.test.empty():
 		at.Mistake(`until needs a test or a source, such as { is = "OFF" } or { state = "pir", is = false }`)

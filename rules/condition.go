@@ -30,6 +30,7 @@ type condition struct {
 	height  *float64
 	trigger []string
 	formula *formula.Formula
+	params  map[string]any // of an action's each, which it sees
 	any     []condition
 	all     []condition
 	not     *condition
@@ -52,12 +53,12 @@ func (b *builder) condition(cfg Condition, at config.Place, scope formula.Scope)
 			return nil
 		}
 		b.sees(f)
-		return []condition{{text: short(cfg.Formula), formula: f}}
+		return []condition{{text: short(cfg.Formula), formula: f, params: b.params}}
 	}
 	var list []condition
 	for _, s := range slices.Sorted(maps.Keys(cfg.State)) {
 		place := at.Key("state").Key(s)
-		source := b.source(s, place)
+		source := b.source(s, place.OfKey())
 		if source == "" {
 			continue
 		}
@@ -67,19 +68,20 @@ func (b *builder) condition(cfg Condition, at config.Place, scope formula.Scope)
 			}
 		}
 		want := cfg.State[s]
-		c := condition{source: source, test: want.Test, within: time.Duration(want.Within), text: strings.TrimSpace(source + " " + want.Test.String())}
+		c := condition{source: source, test: want.Test.ready(), within: time.Duration(want.Within), text: strings.TrimSpace(source + " " + want.Test.String())}
 		if want.Within > 0 {
 			c.text += " within " + want.Within.String()
 		}
 		if want.For > 0 {
-			b.r.levels = append(b.r.levels, &level{source: source, test: want.Test, hold: time.Duration(want.For)})
+			b.r.levels = append(b.r.levels, &level{source: source, test: want.Test.ready(), hold: time.Duration(want.For)})
 			c.level = len(b.r.levels)
 			c.text += " for " + want.For.String()
 		} else if want.Silent > 0 {
-			b.r.levels = append(b.r.levels, &level{source: source, test: want.Test})
+			b.r.levels = append(b.r.levels, &level{source: source, test: want.Test.ready()})
 			c.level = len(b.r.levels)
 		}
 		b.checkTest(want.Test, place)
+		b.wanted[source] = append(b.wanted[source], want.Test)
 		list = append(list, c)
 	}
 	if cfg.Time.Set() {
@@ -131,7 +133,7 @@ func (b *builder) condition(cfg Condition, at config.Place, scope formula.Scope)
 			at.Key("silent").Mistake(`silent needs a source: { state = { "a/b" = { silent = "10m" } } }`)
 		}
 		b.checkTest(cfg.Test, at)
-		list = append(list, condition{value: true, test: cfg.Test, text: "value " + cfg.Test.String()})
+		list = append(list, condition{value: true, test: cfg.Test.ready(), text: "value " + cfg.Test.String()})
 	}
 	if len(list) == 0 && !at.Key("time").Given() && !at.Key("days").Given() && !at.Key("state").Given() && !at.Key("dates").Given() && !at.Key("sun").Given() {
 		at.Mistake(`the condition is empty: want a test such as { state = { "pir" = true } } or { time = "16:00-23:00" }`)
@@ -169,7 +171,7 @@ func (e *Engine) see(c *condition, inst *instance, ctx *context, now devices.Now
 	case c.value:
 		check.Saw = "no value"
 		if ctx.reading != nil && ctx.reading.Bad == "" {
-			check.Saw, check.OK = short(ctx.reading.Text), c.test.holds(*ctx.reading)
+			check.Saw, check.OK = short(ctx.reading.Text), c.test.of(inst).holds(*ctx.reading)
 		}
 		return check
 	case c.time.Set():
@@ -185,7 +187,7 @@ func (e *Engine) see(c *condition, inst *instance, ctx *context, now devices.Now
 		check.Saw, check.OK = ctx.trigger.id, slices.Contains(c.trigger, ctx.trigger.id)
 		return check
 	case c.formula != nil:
-		v, err := c.formula.Eval(&scene{e: e, inst: inst, ctx: ctx, now: now})
+		v, err := c.formula.Eval(&scene{e: e, inst: inst, ctx: ctx, params: c.params, now: now})
 		on, _ := v.(bool)
 		check.Saw, check.OK = fmt.Sprint(on), err == nil && on
 		if err != nil {
@@ -218,7 +220,7 @@ func (e *Engine) seeState(c *condition, check Check, inst *instance, now devices
 			check.Saw += ", for " + span((now.Mono - s.mono).Round(time.Second))
 			return check
 		}
-	} else if !ok || !c.test.holds(in) {
+	} else if !ok || !c.test.of(inst).holds(in) {
 		return check
 	}
 	check.OK = true
@@ -258,7 +260,7 @@ func (e *Engine) readLevel(inst *instance, i int, in *devices.Reading) {
 	if l.test.Silent > 0 {
 		e.timers.set(&s.silent, timer{inst: inst, kind: levelSilent, until: i}, in.At.Mono+time.Duration(l.test.Silent))
 	}
-	if holds, valid := l.check(in); valid && holds != s.holds {
+	if holds, valid := l.check(inst, in); valid && holds != s.holds {
 		*s = since{holds: holds, silent: s.silent, mono: in.At.Mono}
 		e.moved(inst)
 	}

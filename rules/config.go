@@ -113,6 +113,8 @@ type Test struct {
 	AtLeast *float64        `toml:"at_least" eg:"19.5"`
 	AtMost  *float64        `toml:"at_most" eg:"19.5"`
 	Silent  config.Duration `toml:"silent" max:"1000d"` // no valid reading for so long
+
+	holes bool // a text of Is names a capture, for whose value it stands
 }
 
 // Values is one value or several, any of which will do. Each is a bool, a

@@ -16,14 +16,14 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 	if own && t.distinct != nil && !t.news(e, inst, l, in) {
 		return
 	}
-	if in.Bad == "" {
+	if in.Bad == "" && !in.Restored {
 		e.heard(inst, t, watched(in))
 	}
 	if t.truthless() {
 		// Without a truth: an end comes first, and what ends does not begin.
 		began := l.began
 		e.end(inst, t, in)
-		if own && (!began || l.began) && !t.over(in) && e.fires(inst, t, in) {
+		if own && (!began || l.began) && !t.over(inst, in) && e.fires(inst, t, in) {
 			e.begin(inst, t, in.At, in)
 		}
 		return
@@ -33,12 +33,12 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 		return
 	}
 	if own {
-		pass, valid := t.check(in)
+		pass, valid := t.check(inst, in)
 		if !valid {
 			return
 		}
 		switch {
-		case pass && !l.truth && !t.ends(in):
+		case pass && !l.truth && !t.ends(inst, in) && !e.overElsewhere(inst, t):
 			e.rise(inst, t, in)
 		case !pass && l.pending != nil: // whatever its until: for wants no interruption
 			e.fall(inst, t, in.At, in)
@@ -49,6 +49,20 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 		}
 	}
 	e.end(inst, t, in)
+}
+
+// overElsewhere reports whether an end that another source gives is true already,
+// so that nothing begins. One with a for of its own counts from the begin.
+func (e *Engine) overElsewhere(inst *instance, t *trigger) bool {
+	for i, u := range t.untils {
+		if u.test.Silent > 0 && !e.booted {
+			continue // silence counts from the start
+		}
+		if u.source != t.source && !u.event && u.hold == 0 && u.holdsNow(e, inst, inst.latches[t.index].untils[i].silent) {
+			return true
+		}
+	}
+	return false
 }
 
 // news reports whether a message is not the last one announced again.
@@ -81,9 +95,9 @@ func bounded(text string) string {
 // truth: an event, or a state without a test.
 func (e *Engine) fires(inst *instance, t *trigger, in *devices.Reading) bool {
 	if t.event {
-		return !in.Initial && (t.test.empty() || t.test.holds(*in)) && (in.Bad == "" || t.anyMessage)
+		return !in.Initial && (t.test.empty() || t.test.of(inst).holds(*in)) && (in.Bad == "" || t.anyMessage)
 	}
-	value := any(in.Text)
+	value := in.Value
 	if t.carries != "" {
 		var ok bool
 		if value, ok = carried(in, t.carries, t.pathed); !ok {
@@ -95,18 +109,18 @@ func (e *Engine) fires(inst *instance, t *trigger, in *devices.Reading) bool {
 	}
 	if t.changed {
 		l := &inst.latches[t.index]
-		text := bounded(devices.Text(value))
+		text := bounded(valueText(value))
 		if l.last != nil && *l.last == text {
 			return false
 		}
 		l.last = &text
 		e.noted(inst)
 	}
-	return (!in.Initial || t.retained) && t.came(in)
+	return (!in.Initial || t.retained) && t.came(inst, in)
 }
 
 // came reports whether the value before this one is what from asks for.
-func (t *trigger) came(in *devices.Reading) bool {
+func (t *trigger) came(inst *instance, in *devices.Reading) bool {
 	if len(t.from) == 0 {
 		return true
 	}
@@ -114,7 +128,8 @@ func (t *trigger) came(in *devices.Reading) bool {
 		return false
 	}
 	before := devices.Reading{Value: in.Old, Text: valueText(in.Old)}
-	return Test{Is: t.from}.holds(before)
+	from := Test{Is: t.from, holes: withHoles(t.from)}
+	return from.of(inst).holds(before)
 }
 
 // rise is the edge of a state trigger: its truth goes from false to true.
@@ -132,7 +147,7 @@ func (e *Engine) rise(inst *instance, t *trigger, in *devices.Reading) {
 	}
 	l.truth, l.seen = true, true
 	e.moved(inst)
-	if !t.came(in) {
+	if !t.came(inst, in) {
 		return
 	}
 	if t.hold == 0 {
@@ -168,7 +183,10 @@ func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context,
 		e.move(r.machine, inst, t, now, ctx, in)
 		return
 	}
-	d := inst.decision(now, t.text, in, Fired)
+	d := inst.decision(now, t.text, nil, Fired)
+	if in != nil {
+		d.Cause = ctx.reading // the same, and nobody writes to it
+	}
 	if why := e.cooling(inst, now); why != "" {
 		d.Outcome, d.Why = Ignored, why
 		e.decide(d)
@@ -258,11 +276,14 @@ func (e *Engine) mayFire(inst *instance, t *trigger, now devices.Now, ctx *conte
 // open begins an episode.
 func (e *Engine) open(inst *instance, t *trigger, now devices.Now, ctx *context) {
 	l := &inst.latches[t.index]
-	l.began, l.again, l.n, l.sent, l.befores, l.of = true, false, 0, 0, nil, ctx
+	l.began, l.again, l.n, l.gaps, l.sent, l.befores, l.of = true, false, 0, 0, 0, nil, ctx
 	if t.minOn > 0 {
 		e.timers.set(&l.earliest, timer{inst: inst, trigger: t, kind: minOnOver}, now.Mono+t.minOn)
 	}
 	for i, u := range t.untils { // one that holds already counts from the begin
+		if s := &l.untils[i]; u.test.Silent > 0 && s.silent == nil {
+			e.timers.set(&s.silent, timer{inst: inst, trigger: t, kind: silenceOver, until: i}, now.Mono+time.Duration(u.test.Silent))
+		}
 		if s := &l.untils[i]; u.hold > 0 && s.since == nil && u.holdsNow(e, inst, s.silent) {
 			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, now.Mono+u.hold)
 		}
@@ -274,8 +295,9 @@ func (e *Engine) open(inst *instance, t *trigger, now devices.Now, ctx *context)
 // moment of the last one.
 func (e *Engine) again(inst *instance, t *trigger, last time.Duration) {
 	r, l := inst.rule, &inst.latches[t.index]
-	if n := max(l.n, 1); len(r.repeat) > 0 && (r.times == 0 || n < r.times) {
-		gap := r.repeat[min(n, len(r.repeat))-1]
+	if len(r.repeat) > 0 && (r.times == 0 || max(l.n, 1) < r.times) {
+		gap := r.repeat[min(l.gaps, len(r.repeat)-1)]
+		l.gaps++
 		e.timers.set(&l.repeat, timer{inst: inst, trigger: t, kind: repeatDue}, last+gap)
 	}
 }
@@ -293,11 +315,11 @@ func (e *Engine) end(inst *instance, t *trigger, in *devices.Reading) {
 			continue
 		}
 		s := &l.untils[i]
-		holds, valid := u.check(in)
+		holds, valid := u.check(inst, in)
 		switch {
 		case holds && valid && u.hold == 0:
 			over = true
-		case holds && valid && s.since == nil:
+		case holds && valid && s.since == nil && l.pending == nil: // it counts from the begin
 			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, in.At.Mono+u.hold)
 			e.moved(inst)
 		case valid && !holds && s.since != nil:
@@ -355,7 +377,7 @@ func (e *Engine) close(inst *instance, t *trigger, now devices.Now, origin devic
 	if ctx == nil {
 		ctx = newContext(t, nil, origin)
 	}
-	ctx.origin = origin
+	ctx.origin, ctx.n = origin, l.n
 	for _, c := range e.endings(inst, t, ctx) {
 		e.carryOut(c, inst, ctx, now, d)
 	}
@@ -369,6 +391,9 @@ func (e *Engine) close(inst *instance, t *trigger, now devices.Now, origin devic
 // heard starts the time of silence of all levels of a trigger on a source anew.
 func (e *Engine) heard(inst *instance, t *trigger, source string) {
 	l := &inst.latches[t.index]
+	if !t.listens || inst.values == nil && len(e.sources[source].Captures()) > 0 {
+		return // nobody is silent of whom nothing was ever heard
+	}
 	if t.test.Silent > 0 && t.source == source {
 		e.timers.set(&l.silent, timer{inst: inst, trigger: t, kind: silenceOver, until: -1}, e.now.Mono+time.Duration(t.test.Silent))
 	}
@@ -389,6 +414,21 @@ func (e *Engine) listen(inst *instance, t *trigger) {
 	for _, u := range t.untils {
 		if u.source != t.source {
 			e.heard(inst, t, u.source)
+		}
+	}
+}
+
+// listenAll is listen for all triggers of an instance, and for its conditions.
+func (e *Engine) listenAll(inst *instance) {
+	for _, t := range inst.rule.triggers {
+		e.listen(inst, t)
+	}
+	if !inst.rule.enabled || inst.rule.off {
+		return
+	}
+	for i, l := range inst.rule.levels {
+		if l.test.Silent > 0 && (inst.values != nil || len(e.sources[l.source].Captures()) == 0) {
+			e.timers.set(&inst.levels[i].silent, timer{inst: inst, kind: levelSilent, until: i}, e.now.Mono+time.Duration(l.test.Silent))
 		}
 	}
 }
@@ -486,7 +526,12 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 		l.pending = nil
 		e.fire(inst, t.trigger, now, e.lastly(inst, t.trigger, l.of), nil)
 	case untilOver:
-		l.untils[t.until].since = nil
+		s := &l.untils[t.until]
+		if s.since = nil; l.earliest != nil { // then, if it holds until then
+			e.timers.set(&s.since, timer{inst: inst, trigger: t.trigger, until: t.until, kind: untilOver}, l.earliest.due)
+			e.moved(inst)
+			return
+		}
 		e.fall(inst, t.trigger, now, nil)
 	case silenceOver:
 		e.silence(inst, t.trigger, t.until, now)
@@ -511,21 +556,25 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 func (e *Engine) repeat(inst *instance, t *timer, now devices.Now) {
 	r, l := inst.rule, &inst.latches[t.trigger.index]
 	l.repeat = nil
+	d := inst.decision(now, t.trigger.text, nil, Fired)
+	if len(inst.active(t.trigger)) > 0 {
+		e.again(inst, t.trigger, t.due)
+		d.Outcome, d.Why = Ignored, "its last run is still going"
+		e.decide(d)
+		return
+	}
 	l.n++
 	last := t.due
 	e.again(inst, t.trigger, last)
 	for l.repeat != nil && l.repeat.due <= e.floor { // missed too
 		last = l.repeat.due
-		l.n++
+		if gap := inst.rule.repeat[len(inst.rule.repeat)-1]; l.gaps >= len(inst.rule.repeat) { // all others are like this
+			last += (e.floor - last) / gap * gap
+		}
+		e.timers.clear(&l.repeat)
 		e.again(inst, t.trigger, last)
 	}
-	d := inst.decision(now, t.trigger.text, nil, Fired)
 	d.Why = fmt.Sprintf("repeated, run %d", l.n)
-	if len(inst.active(t.trigger)) > 0 {
-		d.Outcome, d.Why = Ignored, "its last run is still going"
-		e.decide(d)
-		return
-	}
 	ctx := *l.of
 	ctx.n = l.n
 	ctx.origin = devices.Origin{By: "time"}.Then(r.name)

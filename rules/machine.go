@@ -60,7 +60,7 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 	if entry.Params != nil && !isParameter(name) {
 		at.Key("each").Mistake("the machine would be called %s: want items made of a-z, 0-9 and _", name)
 	}
-	r := &rule{name: "machine." + name, enabled: true, mode: "parallel", max: MaxInstances, params: entry.Params, machine: m}
+	r := &rule{name: "machine." + name, enabled: true, mode: "parallel", max: MaxInstances, moreOfRule: &moreOfRule{params: entry.Params, machine: m}}
 	m.rule = r
 	if cfg.Topic != "" {
 		c.topic(cfg.Topic, at.Key("topic"))
@@ -89,6 +89,10 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 			}
 			r.triggers = append(r.triggers, compiled)
 		}
+		for j, from := range mv.From {
+			plainState(from, place.Key("from").Index(j))
+		}
+		plainState(mv.To, place.Key("to"))
 		add(mv.From...)
 		add(mv.To)
 		switch on := len(mv.On) > 0; {
@@ -97,12 +101,12 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 		}
 	}
 	// A run needs a trigger to be of: that of the moves by time.
-	timed := &trigger{index: len(r.triggers), id: "after", text: "after", implicit: true, move: -1}
+	timed := &trigger{index: len(r.triggers), id: "after", text: "after", implicit: true, moreOfTrigger: &moreOfTrigger{move: -1}}
 	timed.event = true
 	r.triggers = append(r.triggers, timed)
 	r.captures = c.captures(r.triggers)
 	b := &builder{compiler: c, r: r, scope: c.scope(r.captures, entry.Params), params: entry.Params, machine: true}
-	b.put(instr{op: opEnd})
+	b.end()
 	for i, mv := range cfg.Moves {
 		place := at.Key("moves").Index(i)
 		to := move{to: mv.To, after: time.Duration(mv.After), text: fmt.Sprintf("%s -> %s", strings.Join(mv.From, ", "), mv.To)}
@@ -115,7 +119,7 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 		if len(mv.Do) > 0 {
 			to.do = b.here()
 			b.actions(mv.Do, place.Key("do"))
-			b.put(instr{op: opEnd})
+			b.end()
 		}
 		m.moves = append(m.moves, to)
 	}
@@ -127,6 +131,13 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 		c.registry.Apply(devices.Reading{Source: name, Value: m.initial, Text: m.initial, Initial: true})
 	}
 	c.add(r)
+}
+
+// plainState refuses what looks as if it were computed.
+func plainState(name string, at config.Place) {
+	if strings.ContainsAny(name, "{}") {
+		at.Mistake("a state is a plain name, written out in each move; { stands here only for what each gives")
+	}
 }
 
 // reachable warns of states that no move leads to.

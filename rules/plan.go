@@ -11,7 +11,7 @@ import (
 const (
 	// grace is by how much a time of day may be late and still count as kept: a
 	// hub that is restarted at seven must not miss what is to happen at seven.
-	grace = time.Minute
+	grace = 10 * time.Second
 	// lookBack is how far catch_up looks for the newest moment.
 	lookBack = 400 * 24 * time.Hour
 	// aDay is how far a clock may be wrong before what was done is no longer

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -10,33 +11,21 @@ import (
 
 // A rule is a link, a rule or the moves of a machine, made ready to run.
 type rule struct {
-	name     string // "rule.heater", "rule.lamps[kitchen]"
-	hash     string // of its definition: the same text keeps its timers
-	order    int    // among all
-	enabled  bool   // by the configuration
-	off      bool   // by an action or by hand
-	mode     string
-	max      int
-	captures []string // the {names} in its triggers' topics
-	params   map[string]any
-	machine  *machine // whose moves they are
+	name    string // "rule.heater", "rule.lamps[kitchen]"
+	hash    string // of its definition: the same text keeps its timers
+	order   int    // among all
+	enabled bool   // by the configuration
+	off     bool   // by an action or by hand
+	hasOff  bool
+	secret  bool // it compares with a secret: what set it off is not told
+	watched bool // something looks at rule.x
+	mode    string
+	max     int
 
 	triggers   []*trigger
 	conditions []condition
-	levels     []*level // of conditions with for
-	waits      []*trigger
-	program    []instr // of action from 0
-	done       int     // where in the program done begins; 0 if there is none
-	offs       []int   // where in it sends with an off value are
-	hasOff     bool
-	secret     bool // it compares with a secret: what set it off is not told
-	watched    bool // something looks at rule.x
-
-	repeat   []time.Duration
-	times    int
-	cooldown time.Duration
-	daily    bool // the cooldown is until midnight
-	catchUp  string
+	program    []*instr // of action from 0
+	*moreOfRule
 
 	only      *instance            // the one without captured values
 	instances map[string]*instance // the others, by their values
@@ -46,6 +35,46 @@ type rule struct {
 	errors int // expressions that failed
 	err    string
 }
+
+// moreOfRule is what few rules have; the others share one that is empty.
+type moreOfRule struct {
+	captures []string // the {names} in its triggers' topics
+	params   map[string]any
+	machine  *machine // whose moves they are
+	levels   []*level // of conditions with for
+	waits    []*trigger
+	done     int   // where in the program done begins; 0 if there is none
+	offs     []int // where in it sends with an off value are
+
+	repeat   []time.Duration
+	times    int
+	cooldown time.Duration
+	daily    bool // the cooldown is until midnight
+	catchUp  string
+}
+
+// slim lets go of what is empty in a rule that is compiled.
+func (r *rule) slim() {
+	if reflect.ValueOf(r.moreOfRule).Elem().IsZero() {
+		r.moreOfRule = noRule.moreOfRule
+	}
+	for _, in := range r.program {
+		if in != theEnd && reflect.ValueOf(in.moreOfInstr).Elem().IsZero() { // theEnd is everybody's
+			in.moreOfInstr = theEnd.moreOfInstr
+		}
+	}
+	for _, t := range r.triggers {
+		if reflect.ValueOf(t.moreOfTrigger).Elem().IsZero() {
+			t.moreOfTrigger = noTrigger.moreOfTrigger
+		}
+	}
+}
+
+var (
+	noRule    = &rule{moreOfRule: new(moreOfRule)}
+	noTrigger = &trigger{moreOfTrigger: new(moreOfTrigger)}
+	noLatch   = &latch{moreOfLatch: new(moreOfLatch)}
+)
 
 // ends reports whether the rule's firing is an episode.
 func (r *rule) ends() bool {
@@ -64,34 +93,51 @@ func (r *rule) places(s devices.Source) []int {
 
 // An instance is where one rule stands, for one value of its captures.
 type instance struct {
-	rule   *rule
-	values []string // "" for those that its trigger does not name
-
+	rule    *rule
 	latches []latch // one for each trigger
-	levels  []since // one for each condition with for
 	runs    []*run
-	queue   []*context // mode queued: firings that wait for a run
-
-	kept     bool          // its state was taken over by Restore
-	cool     time.Duration // monotonic end of the cooldown
-	coolDay  string        // local date of the last run, where the cooldown is a day
-	coolWall time.Time     // as of a timer
+	kept    bool // its state was taken over by Restore
 
 	// Of the rate limit: what is left of the burst, and when that was so.
 	tokens float64
 	filled time.Duration
+
+	*moreOfInstance
+}
+
+// moreOfInstance is what few instances have; the others share one that is empty.
+type moreOfInstance struct {
+	values   []string      // "" for those that its trigger does not name
+	levels   []since       // one for each condition with for
+	queue    []*context    // mode queued: firings that wait for a run
+	cool     time.Duration // monotonic end of the cooldown
+	coolDay  string        // local date of the last run, where the cooldown is a day
+	coolWall time.Time     // as of a timer
 }
 
 // instance makes one. It starts the clock of what counts silence.
 func (r *rule) instance(e *Engine, values []string) *instance {
-	inst := &instance{rule: r, values: values, latches: make([]latch, len(r.triggers)), tokens: burst}
+	// Nearly all have one trigger. Then its latch lies beside the instance.
+	both := new(struct {
+		instance
+		one [1]latch
+	})
+	inst := &both.instance
+	inst.rule, inst.tokens, inst.latches, inst.moreOfInstance = r, burst, both.one[:], noInstance.moreOfInstance
+	if len(r.triggers) != 1 {
+		inst.latches = make([]latch, len(r.triggers))
+	}
 	for i, t := range r.triggers {
+		l := &inst.latches[i]
 		if n := len(t.untils); n > 0 {
-			inst.latches[i].untils = make([]untilState, n)
+			l.untils = make([]untilState, n)
+		}
+		if l.moreOfLatch = noLatch.moreOfLatch; t.schedule != nil || t.changed || t.distinct != nil {
+			l.moreOfLatch = new(moreOfLatch)
 		}
 	}
-	if n := len(r.levels); n > 0 {
-		inst.levels = make([]since, n)
+	if values != nil || len(r.levels) > 0 || r.mode == "queued" || r.cooldown > 0 || r.daily {
+		inst.moreOfInstance = &moreOfInstance{values: values, levels: make([]since, len(r.levels))}
 	}
 	return inst
 }
@@ -118,15 +164,13 @@ func (r *rule) find(e *Engine, w *watcher, in *devices.Reading) *instance {
 		key = strings.Join(values, "/") // none has a slash in it
 	}
 	inst := r.instances[key]
-	if inst == nil && w.own {
+	if inst == nil && (w.own || w.trigger == nil && w.wait == nil) { // or it is a condition, which has a for
 		if len(r.instances) >= MaxInstances {
 			r.full++
 			return nil
 		}
 		inst = r.add(e, key, slices.Clone(values))
-		for _, t := range r.triggers {
-			e.listen(inst, t)
-		}
+		e.listenAll(inst)
 	}
 	return inst
 }
@@ -199,7 +243,7 @@ func (inst *instance) source(e *Engine, text string) string {
 
 // decision is the beginning of one of this instance.
 func (inst *instance) decision(now devices.Now, trigger string, in *devices.Reading, o Outcome) Decision {
-	d := Decision{At: now, Rule: inst.rule.name, Instance: inst.suffix(), Trigger: trigger, Outcome: o}
+	d := Decision{At: now, Rule: inst.rule.name, Instance: inst.suffix(), Trigger: trigger, Outcome: o, secret: inst.rule.secret}
 	if in != nil {
 		cause := *in
 		d.Cause = &cause
@@ -218,18 +262,25 @@ type latch struct {
 	silent   *timer // runs until the source has been silent for so long
 	earliest *timer // min_on is not over
 	repeat   *timer // the next run of the action
-	plan     *timer // of a time of day
 	untils   []untilState
 
+	of      *context // what began the episode
+	n       int      // runs of the action in it
+	gaps    int      // of repeat that have been taken
+	sent    uint64   // its sends with an off value that have been made
+	befores map[int]any
+
+	*moreOfLatch
+}
+
+// moreOfLatch is of triggers at times of day, and with changed or distinct; the
+// others share one that is empty.
+type moreOfLatch struct {
+	plan    *timer    // of a time of day
 	planned time.Time // the moment that plan stands for, before its random part
 	handled time.Time // moments up to this have been dealt with
 	last    *string   // where changed asks for it, the last reading
 	seq     *string   // where distinct does, its value there
-
-	of      *context // what began the episode
-	n       int      // runs of the action in it
-	sent    uint64   // its sends with an off value that have been made
-	befores map[int]any
 }
 
 // An untilState is the state of one until.

@@ -46,11 +46,12 @@
 //	scene.go       what an expression sees
 //	snapshot.go    what outlives a restart
 //	explain.go     where a rule stands, and why it did not fire
+//	doubts.go      what can be run and is hardly meant
 package rules
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -105,6 +106,8 @@ type Decision struct {
 	Sets     []string // what variables and machines became: "today = 5"
 	Switched []Switch // rules that were enabled or disabled
 	Commands []devices.Command
+
+	secret bool // the rule compares with a secret
 }
 
 // A Switch is a rule that was enabled or disabled.
@@ -195,6 +198,7 @@ type Engine struct {
 	holders   map[string]holder // of values: variables, machines, calcs
 	watch     map[string]*watchers
 	sources   map[string]devices.Source
+	wanted    map[string][]Test // by source, what conditions ask of it
 	devices   map[string]*device
 
 	mindful  map[string]bool // topics of actions with changed
@@ -249,6 +253,7 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 		holders:  make(map[string]holder),
 		watch:    make(map[string]*watchers),
 		sources:  make(map[string]devices.Source),
+		wanted:   make(map[string][]Test),
 		devices:  make(map[string]*device),
 		changed:  make(map[keeper]bool),
 		mindful:  make(map[string]bool),
@@ -283,6 +288,7 @@ func (e *Engine) watchersOf(source string) *watchers {
 
 // add takes a rule up. It is looked at where its sources report.
 func (e *Engine) add(r *rule) {
+	r.slim()
 	r.order = len(e.rules)
 	e.rules = append(e.rules, r)
 	e.byName[r.name] = r
@@ -323,10 +329,11 @@ func (e *Engine) add(r *rule) {
 // Sources is every source that something of the configuration looks at.
 func (e *Engine) Sources() []devices.Source {
 	list := make([]devices.Source, 0, len(e.sources))
-	for _, s := range e.sources {
+	for _, text := range slices.Sorted(maps.Keys(e.sources)) {
+		s := e.sources[text]
+		s.Kind = e.kind(text)
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b devices.Source) int { return cmp.Compare(a.String(), b.String()) })
 	return list
 }
 
@@ -360,7 +367,7 @@ func (e *Engine) Step(r devices.Reading) []Decision {
 // its message.
 func (e *Engine) Webhook(path string, body []byte, now devices.Now) []Decision {
 	m := devices.Message{Topic: path, Payload: body}
-	return e.Step(devices.Reading{Source: hook(path), Topic: path, Value: string(body), Text: string(body), At: now, Message: &m,
+	return e.Step(devices.Reading{Source: hook(path), Topic: path, Value: m.JSON(), Text: string(body), At: now, Message: &m,
 		Origin: devices.Origin{By: "webhook " + path}})
 }
 
@@ -415,7 +422,7 @@ func (e *Engine) decide(d Decision) {
 			d.Commands[i].Journal = true
 		}
 	}
-	if r := e.byName[d.Rule]; r != nil && r.secret {
+	if d.secret {
 		d.mask()
 	}
 	e.decided = append(e.decided, d)
@@ -451,8 +458,11 @@ func (e *Engine) take(r devices.Reading, newOnly bool) {
 	if w == nil {
 		return
 	}
-	if last, ok := e.registry.Last(r.Source); ok && r.Bad == "" && r.Old == nil {
-		r.Old = last.Old
+	if last, ok := e.registry.Last(r.Source); ok && r.Bad == "" {
+		if r.Old == nil {
+			r.Old = last.Old
+		}
+		r.Restored = r.Restored || r.Initial && last.Restored
 	}
 	if len(w.calcs) == 0 && len(w.machines) == 0 {
 		e.batch = append(e.batch[:0], r)

@@ -286,7 +286,7 @@ func TestStories(t *testing.T) {
 			5m bath {"h":50}`, `
 			12:00:00 rule.fan fired: bath:h above 70 (now 75) -> fan ON
 			12:01:00 rule.fan ended: bath:h above 70 (now ON) -> fan OFF
-			12:02:00 rule.fan fired: bath:h above 70 (now 76) -> fan ON
+			12:04:00 rule.fan fired: bath:h above 70 (now 77) -> fan ON
 			12:05:00 rule.fan ended: bath:h above 70 (now 50) -> fan OFF`},
 		{"min_on keeps it on, then the latest value decides", `
 			[rule.heater]

@@ -37,12 +37,16 @@ func newContext(t *trigger, in *devices.Reading, origin devices.Origin) *context
 // fires later than it came. was is of when it came.
 func (e *Engine) lastly(inst *instance, t *trigger, was *context) *context {
 	ctx := newContext(t, nil, devices.Origin{By: "time"})
-	if last, ok := e.registry.Last(inst.source(e, t.source)); ok {
+	last, ok := e.registry.Last(inst.source(e, t.source))
+	switch {
+	case ok && was != nil && was.reading != nil && !last.Restored && last.At.Mono >= e.now.Mono && last.At != was.reading.At:
+		ctx.reading = was.reading // what came after the deadline has not been stepped yet
+	case ok:
 		ctx.reading = &last
 		if last.Message == nil && was != nil && was.reading != nil {
 			last.Message = was.reading.Message
 		}
-	} else if was != nil {
+	case was != nil:
 		ctx.reading = was.reading
 	}
 	return ctx
@@ -68,6 +72,7 @@ type thread struct {
 	owed    *devices.Command // what must be sent whatever becomes of it
 	ramp    *ramp            // the instruction at pc is one, and on its way
 	waits   []untilState     // for one of the triggers of the instruction at pc
+	since   uint64           // the step in which it began to, whose reading it does not see
 	joins   int              // children that must be over before it goes on
 	forking bool             // they are being started
 	loops   []int            // how often each loop that it is in has gone round
@@ -248,7 +253,7 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 			e.over(run, now, d)
 			return
 		}
-		in := &r.program[t.pc]
+		in := r.program[t.pc]
 		switch in.op {
 		case opEnd:
 			e.finish(t, now, d)
@@ -392,6 +397,7 @@ func (e *Engine) dequeue(q queued) {
 	d.Why = "it was queued"
 	q.ctx.n = 1
 	q.ctx.origin = q.ctx.origin.Then(q.inst.rule.name)
+	e.cool(q.inst, e.now)
 	e.start(&run{inst: q.inst, trigger: q.ctx.trigger, ctx: q.ctx}, 0, e.now, &d)
 	e.decide(d)
 }
@@ -400,6 +406,7 @@ func (e *Engine) dequeue(q queued) {
 // one wants is so already.
 func (e *Engine) await(t *thread, in *instr, now devices.Now) bool {
 	inst := t.run.inst
+	t.since = e.steps
 	t.waits = make([]untilState, len(in.triggers))
 	for i, w := range in.triggers {
 		s := &t.waits[i]
@@ -443,14 +450,14 @@ func (e *Engine) readWait(inst *instance, w *trigger, in *devices.Reading) {
 	var on []*thread
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
-			if t.waits == nil || w.index >= len(t.waits) || t.instr().triggers[w.index] != w || in.Initial && !w.retained && w.event {
+			if t.waits == nil || t.since == e.steps || w.index >= len(t.waits) || t.instr().triggers[w.index] != w || in.Initial && !w.retained && w.event {
 				continue
 			}
 			s := &t.waits[w.index]
 			if in.Bad == "" && w.test.Silent > 0 {
 				e.timers.set(&s.silent, t.timer(waitSilent, w.index), in.At.Mono+time.Duration(w.test.Silent))
 			}
-			holds, valid := w.check(in)
+			holds, valid := w.check(inst, in)
 			switch {
 			case holds && valid && (w.event || w.hold == 0):
 				on = append(on, t)
@@ -520,7 +527,7 @@ func (in *instr) awaited() string {
 	return strings.Join(texts, " or ")
 }
 
-func (t *thread) instr() *instr { return &t.run.inst.rule.program[t.pc] }
+func (t *thread) instr() *instr { return t.run.inst.rule.program[t.pc] }
 
 // goOn is the end of a wait by what it waited for.
 func (e *Engine) goOn(t *thread, now devices.Now, in *devices.Reading, what string) {

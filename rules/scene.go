@@ -269,7 +269,7 @@ func (e *Engine) endings(inst *instance, t *trigger, ctx *context) []sending {
 	l := &inst.latches[t.index]
 	var list []sending
 	for i, pc := range inst.rule.offs {
-		in := &inst.rule.program[pc]
+		in := inst.rule.program[pc]
 		if in.always || l.sent&(1<<i) != 0 {
 			list = append(list, sending{in, in.offValue, true})
 		}
@@ -410,7 +410,7 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 			}
 			c.Topic = topic
 		}
-		c.Payload, c.Retain, c.QoS = valueText(v), s.in.retain, byte(s.in.qos)
+		c.Payload, c.Retain, c.QoS = valueText(v), s.in.retain, s.in.qos
 	}
 	return c, true
 }

@@ -28,6 +28,7 @@ type State struct {
 	Value   any           `json:"value,omitempty"` // of a variable or calc
 	Back    *Deadline     `json:"back,omitempty"`  // when a variable is its initial again
 	Known   bool          `json:"known,omitempty"` // Value is one
+	Since   devices.Now   `json:"since,omitzero"`  // when it became that
 	Calc    *CalcState    `json:"calc,omitempty"`
 
 	// Lazy says of one of Changes that it may be kept later: it is no deadline
@@ -50,6 +51,7 @@ type TriggerState struct {
 	Handled  time.Time     `json:"handled,omitzero"` // times of day up to this are dealt with
 	Of       *ContextState `json:"of,omitempty"`     // of the episode, or of what waits for for
 	N        int           `json:"n,omitempty"`
+	Gaps     int           `json:"gaps,omitempty"` // of repeat
 	Sent     uint64        `json:"sent,omitempty"`
 	Befores  map[int]any   `json:"befores,omitempty"`
 
@@ -255,7 +257,7 @@ func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 		s.Lazy = !soon
 		states[k.key()] = s
 	}
-	clear(e.changed)
+	e.changed = make(map[keeper]bool) // cleared it would stay as large as it ever was
 	return states
 }
 
@@ -287,7 +289,7 @@ func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, boo
 	for _, t := range r.triggers {
 		l := &inst.latches[t.index]
 		ts := TriggerState{Seen: l.seen, Truth: l.truth, Began: l.began, Last: l.last, Seq: l.seq, Handled: l.handled,
-			N: l.n, Sent: l.sent, Befores: l.befores,
+			N: l.n, Gaps: l.gaps, Sent: l.sent, Befores: l.befores,
 			Pending: k.timer(l.pending), Silent: k.timer(l.silent), Earliest: k.timer(l.earliest), Repeat: k.timer(l.repeat)}
 		for i := range l.untils {
 			ts.Untils = append(ts.Untils, UntilState{k.timer(l.untils[i].since), k.timer(l.untils[i].silent)})
@@ -332,6 +334,9 @@ func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, boo
 	}
 	if m := r.machine; m != nil && inst == r.only {
 		s.Machine = &MachineState{State: m.state}
+		if last, ok := e.registry.Last(m.name); ok {
+			s.Since = e.when(last, now)
+		}
 		for _, t := range m.after {
 			s.Machine.After = append(s.Machine.After, k.timer(t))
 		}
@@ -410,13 +415,13 @@ func (run *run) state(k keeping) RunState {
 
 func (v *variable) state(e *Engine, now devices.Now, boot string) (State, bool) {
 	r, ok := e.registry.Last(v.name)
-	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Back: keeping{now}.timer(v.back)}, ok
+	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Back: keeping{now}.timer(v.back)}, ok
 }
 
 func (x *calc) state(e *Engine, now devices.Now, boot string) (State, bool) {
 	r, ok := e.registry.Last(x.name)
 	k := keeping{now}
-	s := State{Hash: x.hash, Boot: boot, At: now, Value: r.Value, Known: ok, Calc: &CalcState{Members: make(map[string]SampleState), Full: k.timer(x.full)}}
+	s := State{Hash: x.hash, Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Calc: &CalcState{Members: make(map[string]SampleState), Full: k.timer(x.full)}}
 	for key, m := range x.members {
 		s.Calc.Members[key] = SampleState{m.value, k.mono(m.mono, m.wall)}
 	}
@@ -513,7 +518,7 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 	}
 	if m := r.machine; m != nil && s.Machine != nil && slices.Contains(m.states, s.Machine.State) {
 		m.state = s.Machine.State
-		e.hold(m.name, State{Value: m.state, At: s.At})
+		e.hold(m.name, State{Value: m.state, Since: s.Since})
 	}
 	if s.Hash != r.hash || !s.fits(r) {
 		e.moved(r.only) // another record takes the place of this one
@@ -529,7 +534,15 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 
 // hold puts a kept value into the registry.
 func (e *Engine) hold(name string, s State) {
-	e.registry.Apply(devices.Reading{Source: name, Value: s.Value, Text: valueText(s.Value), At: s.At, Initial: true, Restored: true})
+	e.registry.Apply(devices.Reading{Source: name, Value: s.Value, Text: valueText(s.Value), At: s.Since, Initial: true, Restored: true})
+}
+
+// when is the moment of a reading by a clock that is known, if it is.
+func (e *Engine) when(r devices.Reading, now devices.Now) devices.Now {
+	if age, ok := e.age(&r, now); ok && now.Known {
+		return now.Add(-age)
+	}
+	return r.At
 }
 
 // fits guards against a record that is sound but not of this shape.
@@ -565,8 +578,6 @@ func (s State) fits(r *rule) bool {
 			op := r.program[t.Step].op
 			switch {
 			case t.Owed != nil && (op != opPulse || !sound(*t.Owed) || t.Due == nil):
-				return false
-			case op == opPulse && t.Due != nil && t.Owed == nil:
 				return false
 			case t.Ramp != nil && (op != opRamp || t.Due == nil):
 				return false
@@ -673,11 +684,17 @@ func (e *Engine) heldBy(inst *instance) {
 func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot string) {
 	r := inst.rule
 	inst.kept = true
+	if inst.moreOfInstance == noInstance.moreOfInstance && (len(s.Queue) > 0 || s.CoolDay != "" || s.Cool != nil) {
+		inst.moreOfInstance = new(moreOfInstance)
+	}
 	k := restoring{e, s, now, s.Boot == boot}
 	for i, ts := range s.Triggers {
 		t, l := r.triggers[i], &inst.latches[i]
-		l.seen, l.truth, l.began, l.last, l.seq, l.handled = ts.Seen, ts.Truth, ts.Began, ts.Last, ts.Seq, ts.Handled
-		l.n, l.sent, l.befores = ts.N, ts.Sent, ts.Befores
+		l.seen, l.truth, l.began = ts.Seen, ts.Truth, ts.Began
+		if l.moreOfLatch != noLatch.moreOfLatch {
+			l.last, l.seq, l.handled = ts.Last, ts.Seq, ts.Handled
+		}
+		l.n, l.gaps, l.sent, l.befores = ts.N, max(0, ts.Gaps), ts.Sent, ts.Befores
 		l.again = ts.Began && r.hasOff
 		if ts.Of != nil {
 			l.of = ts.Of.context(r)
@@ -734,7 +751,9 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 		e.requests[q.http.ID] = q
 		k.timer(&q.due, timer{inst: inst, request: q, kind: retryDue}, &rs.Due)
 	}
-	inst.coolDay = s.CoolDay
+	if s.CoolDay != "" {
+		inst.coolDay = s.CoolDay
+	}
 	if s.Cool != nil {
 		inst.cool, inst.coolWall = k.mono(*s.Cool)
 	}

@@ -15,9 +15,7 @@ func (e *Engine) Start(now devices.Now) []Decision {
 	e.now, e.derived, e.floor, e.known = now, 0, now.Mono, now.Known
 	for _, r := range e.rules {
 		for _, inst := range r.all() {
-			for _, t := range r.triggers {
-				e.listen(inst, t) // silence counts from now
-			}
+			e.listenAll(inst) // silence counts from now
 		}
 	}
 	e.begun(now, false)
@@ -48,9 +46,7 @@ func (e *Engine) Reload(now devices.Now) []Decision {
 		if r.only.kept {
 			continue
 		}
-		for _, t := range r.triggers {
-			e.listen(r.only, t)
-		}
+		e.listenAll(r.only)
 	}
 	for _, found := range e.registry.All() {
 		found.At, found.Origin, found.Initial = now, devices.Origin{}, true
@@ -223,8 +219,10 @@ func (e *Engine) enable(name string, on bool, now devices.Now, d *Decision) {
 		d.Sets = append(d.Sets, r.name+" "+word)
 		e.moved(r.only)
 		if on {
+			for _, inst := range r.all() {
+				e.find(inst, now)
+			}
 			for _, t := range r.triggers {
-				e.listen(r.only, t)
 				if t.schedule != nil && e.started {
 					r.only.latches[t.index].handled = now.Wall
 				}
@@ -244,6 +242,36 @@ func (e *Engine) enable(name string, on bool, now devices.Now, d *Decision) {
 	}
 }
 
+// find lets a rule that was off, and saw nothing, find what is there: as at the
+// hub's start that begins nothing.
+func (e *Engine) find(inst *instance, now devices.Now) {
+	r := inst.rule
+	e.listenAll(inst)
+	found := func(source string) (devices.Reading, bool) {
+		last, ok := e.registry.Last(inst.source(e, source))
+		last.At, last.Origin, last.Initial, last.Message = now, devices.Origin{}, true, nil
+		return last, ok
+	}
+	for i, l := range r.levels {
+		inst.levels[i] = since{silent: inst.levels[i].silent}
+		if in, ok := found(l.source); ok {
+			if last, _ := e.registry.Last(in.Source); !last.Restored {
+				in.At = last.At // it has held at least since it came
+			}
+			e.readLevel(inst, i, &in)
+		}
+	}
+	for _, t := range r.triggers {
+		l := &inst.latches[t.index]
+		if l.seen, l.truth = false, false; t.source == "" || t.truthless() {
+			continue
+		}
+		if in, ok := found(t.source); ok {
+			e.read(inst, t, &in)
+		}
+	}
+}
+
 // abandon ends all that an instance does, and returns what it owes.
 func (e *Engine) abandon(inst *instance, now devices.Now) []devices.Command {
 	var sum Decision
@@ -259,12 +287,14 @@ func (e *Engine) abandon(inst *instance, now devices.Now) []devices.Command {
 			e.timers.clear(&l.untils[i].since)
 			e.timers.clear(&l.untils[i].silent)
 		}
-		*l = latch{untils: l.untils, handled: l.handled, seen: l.seen, truth: l.truth, last: l.last, seq: l.seq}
+		*l = latch{untils: l.untils, seen: l.seen, truth: l.truth, moreOfLatch: l.moreOfLatch}
 	}
 	for len(inst.runs) > 0 {
 		sum.Commands = e.emitAll(sum.Commands, e.drop(inst.runs[0]))
 	}
-	inst.queue = nil
+	if len(inst.queue) > 0 {
+		inst.queue = nil
+	}
 	e.moved(inst)
 	return sum.Commands
 }

@@ -1,12 +1,50 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"hearth/devices"
 )
+
+// of is the test of one instance, with its captures put into the texts.
+func (t *Test) of(inst *instance) *Test {
+	if !t.holes || inst.values == nil {
+		return t
+	}
+	own := *t
+	own.Is = inst.fill(t.Is)
+	return &own
+}
+
+// ready is the test as it is kept by what looks at it.
+func (t Test) ready() Test {
+	t.holes = withHoles(t.Is)
+	return t
+}
+
+// fill is values with the captures of an instance put into the texts.
+func (inst *instance) fill(values Values) Values {
+	params := make(map[string]any)
+	for i, name := range inst.rule.captures {
+		if inst.values[i] != "" {
+			params[name] = inst.values[i]
+		}
+	}
+	list, _ := fill([]any(values), params).([]any)
+	return list
+}
+
+// withHoles reports whether some text may name a capture.
+func withHoles(values Values) bool {
+	return slices.ContainsFunc(values, func(v any) bool {
+		s, _ := v.(string)
+		return strings.Contains(s, "{")
+	})
+}
 
 func (t Test) empty() bool { return t.valueless() && t.Silent == 0 }
 
@@ -53,6 +91,94 @@ func (t Test) check(in devices.Reading) (pass, valid bool) {
 func (t Test) holds(in devices.Reading) bool {
 	pass, valid := t.check(in)
 	return pass && valid
+}
+
+// kind is what a value must be for the test to say anything of it: "number",
+// "boolean", or "any"; "" if the test asks nothing of values.
+func (t Test) kind() string {
+	kind := ""
+	if t.Above != nil || t.Below != nil || t.AtLeast != nil || t.AtMost != nil {
+		kind = "number"
+	}
+	for _, v := range t.Is {
+		one := "any"
+		switch v.(type) {
+		case float64:
+			one = "number"
+		case bool:
+			one = "boolean"
+		}
+		if kind != "" && kind != one {
+			return "any"
+		}
+		kind = one
+	}
+	return kind
+}
+
+// kind is what all who look at a source need, as in [devices.Source].
+func (e *Engine) kind(source string) string {
+	ws := e.watch[source]
+	if ws == nil {
+		ws = new(watchers) // looked at by conditions and expressions only
+	}
+	kind := ""
+	add := func(one string) {
+		if kind != "" && one != "" && one != kind {
+			one = "any"
+		}
+		kind = cmp.Or(one, kind)
+	}
+	look := func(t *trigger) {
+		if t.source == source {
+			add(t.kind())
+		}
+		for _, u := range t.untils {
+			if u.source == source {
+				add(u.kind())
+			}
+		}
+	}
+	for _, x := range ws.calcs {
+		add(cmp.Or(x.typ, "any"))
+	}
+	for _, list := range [][]watcher{ws.machines, ws.rules} {
+		for _, w := range list {
+			switch {
+			case w.trigger != nil:
+				look(w.trigger)
+			case w.wait != nil:
+				look(w.wait)
+			default:
+				add(w.rule.levels[w.level].kind())
+			}
+		}
+	}
+	for _, t := range e.wanted[source] {
+		add(t.kind())
+	}
+	if kind == "number" || kind == "boolean" {
+		return kind
+	}
+	return ""
+}
+
+// kind of a trigger without a test is that of any value: each counts.
+func (t *trigger) kind() string {
+	switch {
+	case t.carries == "number" || t.carries == "boolean":
+		return t.carries
+	case t.test.empty() || t.event || len(t.from) > 0:
+		return "any"
+	}
+	return t.test.kind()
+}
+
+func (l *level) kind() string {
+	if l.event {
+		return "any"
+	}
+	return l.test.kind()
 }
 
 // is compares text exactly as sent, numbers by value, booleans by the on/off words.

@@ -92,7 +92,7 @@ func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now d
 }
 
 // noWish is an instruction that asks for nothing special.
-var noWish instr
+var noWish = instr{moreOfInstr: theEnd.moreOfInstr}
 
 // expire is a variable that has been set for long enough.
 func (x *variable) expire(e *Engine, now devices.Now) {

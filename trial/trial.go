@@ -238,8 +238,8 @@ func (c checker) check(at config.Place) {
 	for i, s := range c.Send {
 		c.send(s, at.Key("send").Index(i))
 	}
-	if len(c.Expect) == 0 && len(c.Send) == 0 && len(c.Forbid) == 0 {
-		at.Mistake("an empty test: want send, what happens to the house, and expect, what comes of it")
+	if len(c.Expect) == 0 && len(c.Send) == 0 && len(c.Forbid) == 0 && c.End == nil {
+		at.Mistake("an empty test: want send, what happens to the house, and expect, what comes of it; or an end, up to which nothing is to come")
 	}
 	for i, e := range c.Expect {
 		place := at.Key("expect").Index(i)

@@ -19,10 +19,12 @@ const (
 )
 
 type checkCommand struct {
-	File string `arg:"" optional:"" placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
+	Strict bool   `help:"Fail on warnings too: what can be run and is hardly meant."`
+	File   string `arg:"" optional:"" placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
 }
 
-// Run prints what is right to standard output, what is wrong to standard error.
+// Run prints what is right to standard output, what is wrong or doubtful to
+// standard error. A mistake fails, a doubt only where that is asked for.
 func (c *checkCommand) Run(std streams) error {
 	path, err := findConfig(c.File)
 	if err != nil {
@@ -31,6 +33,9 @@ func (c *checkCommand) Run(std streams) error {
 	cfg, doc := hub.Load(path)
 	if err := complain(std.err, path, doc); err != nil {
 		return err
+	}
+	if warnings := doc.Warnings(); c.Strict && len(warnings) > 0 {
+		return fmt.Errorf("%s has %s, and --strict allows none", path, count(len(warnings), "warning"))
 	}
 	_, err = fmt.Fprintf(std.out, "%s is in order: %s\n", path, contents(cfg))
 	return err
@@ -62,7 +67,7 @@ func findConfig(asked string) (string, error) {
 // error, nil if there are no mistakes, counts them.
 func complain(w io.Writer, path string, doc *config.Doc) error {
 	for _, m := range doc.Warnings() {
-		fmt.Fprintf(w, "%s (warning)\n", m)
+		fmt.Fprintln(w, m)
 	}
 	if doc.Err() == nil {
 		return nil

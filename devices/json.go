@@ -1,0 +1,160 @@
+package devices
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+)
+
+// decodeJSON is a payload as encoding/json decodes it, with numbers as they are
+// written. What devices send is nearly always plain, and read in one go, for it
+// is most of what a message costs. All else encoding/json reads or refuses.
+func decodeJSON(payload []byte) (v any, err error) {
+	p := plainJSON{text: payload}
+	if v, ok := p.value(0); ok && p.next() == 0 {
+		return v, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("more than one JSON value")
+	}
+	return v, nil
+}
+
+// plainJSON reads JSON without escapes, in ASCII and not deep. It is sure of what
+// it takes, and takes nothing else.
+type plainJSON struct {
+	text []byte
+	at   int
+}
+
+// next is the next byte that is no space; 0 at the end.
+func (p *plainJSON) next() byte {
+	for ; p.at < len(p.text); p.at++ {
+		switch c := p.text[p.at]; c {
+		case ' ', '\t', '\n', '\r':
+		case 0:
+			return '?' // which nothing takes
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+func (p *plainJSON) value(depth int) (v any, ok bool) {
+	if depth > 20 {
+		return nil, false
+	}
+	switch c := p.next(); c {
+	case '{':
+		m := make(map[string]any)
+		for p.at++; ; p.at++ {
+			if p.next() == '}' && len(m) == 0 {
+				break
+			}
+			key, ok := p.string()
+			if !ok || p.next() != ':' {
+				return nil, false
+			}
+			p.at++
+			if m[key], ok = p.value(depth + 1); !ok {
+				return nil, false
+			}
+			if c := p.next(); c == '}' {
+				break
+			} else if c != ',' {
+				return nil, false
+			}
+		}
+		p.at++
+		return m, true
+	case '[':
+		list := []any{}
+		for p.at++; ; p.at++ {
+			if p.next() == ']' && len(list) == 0 {
+				break
+			}
+			v, ok := p.value(depth + 1)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, v)
+			if c := p.next(); c == ']' {
+				break
+			} else if c != ',' {
+				return nil, false
+			}
+		}
+		p.at++
+		return list, true
+	case '"':
+		return p.string()
+	case 't':
+		return true, p.word("true")
+	case 'f':
+		return false, p.word("false")
+	case 'n':
+		return nil, p.word("null")
+	}
+	return p.number()
+}
+
+func (p *plainJSON) string() (string, bool) {
+	if p.next() != '"' {
+		return "", false
+	}
+	p.at++
+	for from := p.at; p.at < len(p.text); p.at++ {
+		switch c := p.text[p.at]; {
+		case c == '"':
+			p.at++
+			return string(p.text[from : p.at-1]), true
+		case c == '\\' || c < ' ' || c >= 0x80:
+			return "", false
+		}
+	}
+	return "", false
+}
+
+func (p *plainJSON) word(w string) bool {
+	ok := bytes.HasPrefix(p.text[p.at:], []byte(w))
+	p.at += len(w)
+	return ok
+}
+
+// number takes one without an exponent.
+func (p *plainJSON) number() (json.Number, bool) {
+	from := p.at
+	if p.next() == '-' {
+		p.at++
+	}
+	whole := p.at
+	n := p.digits()
+	if n == 0 || n > 1 && p.text[whole] == '0' {
+		return "", false
+	}
+	if p.at < len(p.text) && p.text[p.at] == '.' {
+		p.at++
+		if p.digits() == 0 {
+			return "", false
+		}
+	}
+	if p.at < len(p.text) && (p.text[p.at] == 'e' || p.text[p.at] == 'E') {
+		return "", false
+	}
+	return json.Number(p.text[from:p.at]), true
+}
+
+func (p *plainJSON) digits() int {
+	from := p.at
+	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' {
+		p.at++
+	}
+	return p.at - from
+}
