@@ -123,7 +123,7 @@ func TestExpressions(t *testing.T) {
 		{"readings[1:3]", []any{20.3, 20.9}},
 		{"mean(readings[-2:])", 21.8},
 		{"round(2.5)", 3.0},
-		{"round(-2.5)", -2.0}, // half up
+		{"round(-2.5)", -3.0}, // half away from zero, as expr-lang
 		{"round(1.005, 2)", 1.01},
 		{"round(0.49999999)", 0.0},
 		{"round(-0.2)", 0.0},
@@ -239,7 +239,7 @@ func TestMistakes(t *testing.T) {
 		{"value = 5", "6: want == to compare; nothing is set here"},
 		{"value & 5", "6: want and, or &&"},
 		{"value 5", "6: want an operator such as + or == before 5"},
-		{"(value", "6: the expression ends too early: something is missing here"},
+		{"(value", "6: the expression ends too early: want ) here"},
 		{"value)", "5: ) makes no sense here"},
 		{`"abc`, "4: a quote is opened and never closed"},
 		{`"a\q"`, `3: want one of \\ \" \' \n \t \u00e9 after a backslash in text`},
@@ -270,7 +270,7 @@ func TestMistakes(t *testing.T) {
 		{"round(scene)", "6: round wants numbers, scene is text here"},
 		{"clamp(value, 5)", "0: want clamp(x, lowest, highest)"},
 		{"rond(value)", "0: there is no function rond: did you mean round?"},
-		{"frobnicate(value)", "0: there is no function frobnicate"},
+		{"frobnicate(value)", "0: there is no function frobnicate: want one such as mean, sum, min, max, round, clamp, len or join"},
 		{"value(2)", "0: value is no function: want an operator such as * before the bracket"},
 		{"lamp.toggle()", "0: lamp.toggle is no function: they stand alone, as in round(value)"},
 		{"now()", `0: there is no now(): an expression reads no clock: age("source") is how many seconds ago something reported, and times of day are the keys time, days and sun`},

@@ -164,7 +164,7 @@ func (c *compiler) noFunction(n ast.Node, name string) piece {
 	if near, ok := config.Nearest(name, of); ok {
 		return c.refuse(n, "there is no function %s: did you mean %s?", name, near)
 	}
-	return c.refuse(n, "there is no function %s", name)
+	return c.refuse(n, "there is no function %s: want one such as mean, sum, min, max, round, clamp, len or join", name)
 }
 
 func (c *compiler) special(n ast.Node, name string, args []ast.Node) piece {
@@ -509,17 +509,17 @@ var functions = map[string]*function{
 	}},
 }
 
-// round is half up: 2.5 is 3 and -2.5 is -2. A number that is half but for the
+// round is half away from zero: 2.5 is 3 and -2.5 is -3. A number that is half but for the
 // last bits counts as half, for 1.005 was meant as that and can't be written.
 func round(_ *frame, x, digits val) val {
 	d := digits.f
 	if d < 0 || d > 12 || d != math.Trunc(d) {
 		return wrong("round wants a whole number of digits from 0 to 12")
 	}
-	return num(halfUp(x.f, int(d)))
+	return num(halfAway(x.f, int(d)))
 }
 
-func halfUp(x float64, digits int) float64 {
+func halfAway(x float64, digits int) float64 {
 	unit := 1.0
 	for range digits {
 		unit *= 10
@@ -528,7 +528,7 @@ func halfUp(x float64, digits int) float64 {
 	if math.Abs(s) >= 1<<51 { // no digits left to drop
 		return x
 	}
-	return math.Floor(s+0.5+math.Abs(s)*0x1p-51)/unit + 0 // not -0
+	return math.Copysign(math.Floor(math.Abs(s)+0.5+math.Abs(s)*0x1p-51), s)/unit + 0 // not -0
 }
 
 func clamp(_ *frame, x, lo, hi val) val {

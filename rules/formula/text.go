@@ -19,7 +19,7 @@ import (
 // A Template is a text with holes: "rising fast: +{rise:.1}". A hole opens with
 // { and a letter or (, so JSON needs no escape: {"brightness": {b}} has one. It
 // ends with its own }, those in quotes and in maps of its expression aside.
-// {expr:.1} prints a number with one decimal, half up. {{ is a plain {, which
+// {expr:.1} prints a number with one decimal, half away from zero. {{ is a plain {, which
 // JSON never has two of; } alone or twice is what it is.
 //
 // Holes print as [Print] does: what stands in quotes of a JSON text should not
@@ -200,7 +200,7 @@ func (f *frame) print(v any, digits int) (s string, bad val) {
 			return "", tired()
 		}
 		if digits >= 0 {
-			return strconv.FormatFloat(halfUp(w.f, digits), 'f', digits, 64), bad
+			return strconv.FormatFloat(halfAway(w.f, digits), 'f', digits, 64), bad
 		}
 		return numberText(w.f), bad
 	case boolean:
@@ -298,6 +298,9 @@ func plainWords(err error, source string) *Error {
 	switch {
 	case strings.HasPrefix(msg, "unexpected token EOF"), strings.Contains(msg, "unexpected end"):
 		e.Offset, e.Text = len(r), "the expression ends too early: something is missing here"
+		if strings.Count(source, "(") > strings.Count(source, ")") {
+			e.Text = "the expression ends too early: want ) here"
+		}
 	case strings.HasPrefix(msg, `unexpected token Operator("=")`):
 		e.Text = "want == to compare; nothing is set here"
 	case strings.HasPrefix(msg, `unexpected token Operator("&")`):
