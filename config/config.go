@@ -15,7 +15,8 @@
 //
 //	Pin string `toml:"pin,required" eg:"\"GPIO17\""`
 //
-// required wants the key to be there. eg is an example, as the owner would
+// required wants the key to be there, and a list not empty; some only wants a list
+// that is there not to be empty. eg is an example, as the owner would
 // write it, for the messages. enum:"off,on,hold" lists the only texts allowed,
 // min:"0" and max:"10" bound a number or a duration, both ends included; the
 // elements of a list obey the tags of their field. Embedded structs without a

@@ -359,6 +359,7 @@ type field struct {
 	name     string
 	index    []int
 	required bool
+	some     bool // a list must not be empty
 	hint     *hint
 }
 
@@ -401,7 +402,7 @@ func (fs *fields) collect(t reflect.Type, index []int) {
 		if enum := f.Tag.Get("enum"); enum != "" {
 			h.enum = strings.Split(enum, ",")
 		}
-		fs.list = append(fs.list, field{name, at, option == "required", h})
+		fs.list = append(fs.list, field{name, at, option == "required", option == "required" || option == "some", h})
 	}
 }
 
@@ -432,6 +433,14 @@ func (p Place) decodeStruct(v any, rv reflect.Value) {
 		}
 		f := fs.list[i]
 		sub.hint = f.hint
+		if list, ok := m[key].([]any); ok && len(list) == 0 && f.some {
+			if f.required {
+				sub.wrong("the list is empty: want at least one")
+			} else {
+				sub.wrong("the list is empty: want at least one, or leave it out")
+			}
+			continue
+		}
 		sub.decode(m[key], rv.FieldByIndex(f.index))
 	}
 	for _, f := range fs.list {

@@ -30,6 +30,8 @@ type calc struct {
 
 	kept     bool
 	members  map[string]sample // by capture, topic or source
+	sorted   []string          // their keys; none is ever taken away
+	maps     bool              // the formula looks at members
 	readings []sample          // of a window or batch, oldest first
 	full     *timer            // of a timed batch
 	errors   int
@@ -68,14 +70,13 @@ func (c *compiler) calc(name string, cfg Calc, at config.Place) {
 			x.list = false
 		}
 	}
-	if len(cfg.Of) == 0 && at.Key("of").Given() {
-		at.Key("of").Mistake("want at least one source")
-	}
 	windowed, batched := cfg.Window != Span{}, cfg.Batch != Span{}
 	series := windowed || batched
 	switch {
 	case windowed && batched:
 		at.Key("batch").Mistake("a calc has a window or a batch, not both")
+	case series && len(cfg.Of) == 1 && strings.ContainsAny(c.sources[x.of0()].Filter, "+#{"):
+		at.Key("of").Warn("all these topics go into one window, in the order in which they come")
 	case series && len(cfg.Of) > 1:
 		at.Key("of").Mistake("a window or a batch is of one source; make a calc of each, and one of these")
 	case series && cfg.MaxAge > 0:
@@ -89,6 +90,7 @@ func (c *compiler) calc(name string, cfg Calc, at config.Place) {
 	} else {
 		c.refers(f)
 		x.formula = f
+		x.maps = slices.Contains(f.Names(), "members")
 		c.names[name] = f.Type()
 	}
 	if cfg.Default != nil {
@@ -102,8 +104,16 @@ func (c *compiler) calc(name string, cfg Calc, at config.Place) {
 	c.holders[name] = x
 	for _, source := range x.of {
 		ws := c.watchersOf(source)
-		ws.calcs = append(ws.calcs, x)
+		ws.more().calcs = append(ws.calcs, x)
 	}
+}
+
+// of0 is the first source, if there is one.
+func (x *calc) of0() string {
+	if len(x.of) == 0 {
+		return ""
+	}
+	return x.of[0]
 }
 
 // cycles refuses calcs that are computed from themselves.
@@ -214,17 +224,25 @@ func (x *calc) trim(now time.Duration) {
 
 // result computes the value from what there is; out is the reading it goes into.
 func (e *Engine) result(x *calc, out devices.Reading) (devices.Reading, bool) {
-	env := &calcScene{scene{e: e, inst: noInstance, ctx: noContext, now: out.At}, nil, make(map[string]any, len(x.members))}
+	env := &calcScene{scene{e: e, inst: noInstance, ctx: noContext, now: out.At}, make([]any, 0, len(x.members)), nil}
+	if x.maps {
+		env.members = make(map[string]any, len(x.members))
+	}
 	keys := x.of
 	if !x.list {
-		keys = slices.Sorted(maps.Keys(x.members))
+		if len(x.sorted) != len(x.members) {
+			x.sorted = slices.Sorted(maps.Keys(x.members))
+		}
+		keys = x.sorted
 	}
 	for _, key := range keys {
 		m := x.members[key]
 		if x.maxAge > 0 && out.At.Mono-m.mono > x.maxAge {
 			continue
 		}
-		env.members[key] = m.value
+		if x.maps {
+			env.members[key] = m.value
+		}
 		env.readings = append(env.readings, m.value)
 	}
 	if (x.batch != Span{} || x.window != Span{}) {

@@ -371,8 +371,8 @@ func (c *compiler) link(name string, l Link, at config.Place) *rule {
 	if l.Invert && kind != "boolean" && kind != "number" {
 		at.Key("invert").Mistake("only booleans and numbers can be inverted, not %s", kind)
 	}
-	if to.output != "" && to.output == source {
-		at.Key("to").Mistake("the link goes from %s to itself", to.output)
+	if to.output != "" && to.output == source || to.variable != "" && to.variable == source || to.plain != "" && to.plain == source {
+		at.Key("to").Mistake("the link goes from %s to itself: want another target", source)
 	}
 	t := &trigger{text: source, retained: l.Retained, implicit: true,
 		moreOfTrigger: &moreOfTrigger{carries: kind, changed: l.Changed, pathed: len(c.sources[source].Path) > 0}}
@@ -432,9 +432,7 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 		}
 		r.triggers = append(r.triggers, compiled)
 	}
-	if len(cfg.Trigger) == 0 && at.Key("trigger").Given() {
-		at.Key("trigger").Mistake(`want at least one trigger, such as { state = "pir", is = true }`)
-	}
+	c.checkIDs(r, cfg.Trigger, at.Key("trigger"))
 	if len(cfg.Trigger) > maxTriggers {
 		at.Key("trigger").Mistake("want at most %d triggers", maxTriggers)
 	}
@@ -471,6 +469,9 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 		at.Key("times").Warn(`without repeat the action runs once an episode anyway: repeat = "5m" is probably missing`)
 	}
 	c.checkEnds(r, at)
+	if cfg.Mode != "" && r.ends() && len(r.repeat) == 0 {
+		at.Key("mode").Warn("this rule has an end, and between begin and end nothing fires: mode is for rules without until, off, done and repeat")
+	}
 	var extra []string
 	for n := range c.devices {
 		extra = append(extra, c.devices[n].String())
@@ -481,6 +482,26 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 }
 
 const maxTriggers = 64
+
+// checkIDs looks whether an id is empty or the number of another trigger. Several
+// that mean the same may share one.
+func (c *compiler) checkIDs(r *rule, triggers config.List[Trigger], at config.Place) {
+	for i, t := range r.triggers {
+		place := at.Index(i).Key("id")
+		if triggers[i].ID == "" && place.Given() {
+			place.Mistake("the id is empty: want a name, or leave it out")
+		}
+		for j, other := range r.triggers[:i] {
+			switch {
+			case other.id != t.id:
+			case triggers[i].ID == "":
+				at.Index(j).Key("id").Mistake("this is the number of another trigger: want another name")
+			case triggers[j].ID == "":
+				place.Mistake("this is the number of another trigger: want another name")
+			}
+		}
+	}
+}
 
 // checkEnds looks whether what needs an end has one.
 func (c *compiler) checkEnds(r *rule, at config.Place) {

@@ -39,13 +39,13 @@ func (r *Rule) DecodeTOML(raw any, at config.Place) { r.Entries = entries[RuleBo
 
 // A RuleBody runs actions when a trigger fires and its conditions hold.
 type RuleBody struct {
-	Each      Each                   `toml:"each"`
+	Each      Each                   `toml:"each,some"`
 	Trigger   config.List[Trigger]   `toml:"trigger,required" eg:"{ state = \"pir\", is = true }"`
-	Condition config.List[Condition] `toml:"condition"`
-	Action    Actions                `toml:"action" eg:"{ set = \"porch_light\", to = true }"`
-	Choose    config.List[Choice]    `toml:"choose"`
-	Done      Actions                `toml:"done"`                                       // at the end of an episode
-	Repeat    config.List[Interval]  `toml:"repeat"`                                     // the action again after these gaps, while the episode lasts
+	Condition config.List[Condition] `toml:"condition,some"`
+	Action    Actions                `toml:"action,some" eg:"{ set = \"porch_light\", to = true }"`
+	Choose    config.List[Choice]    `toml:"choose,some"`
+	Done      Actions                `toml:"done,some"`                                  // at the end of an episode
+	Repeat    config.List[Interval]  `toml:"repeat,some"`                                // the action again after these gaps, while the episode lasts
 	Times     int                    `toml:"times" min:"1" max:"1000000"`                // at most so many runs of the action an episode
 	Cooldown  Cooldown               `toml:"cooldown"`                                   // after a run has started triggers are ignored so long
 	Mode      string                 `toml:"mode" enum:"single,restart,queued,parallel"` // a run is still going when the trigger fires
@@ -84,18 +84,18 @@ func (c *Cooldown) DecodeTOML(raw any, at config.Place) {
 type Trigger struct {
 	State   string             `toml:"state" eg:"\"pir\""`
 	Event   string             `toml:"event" eg:"\"button/set\""`
-	Time    calendar.Times     `toml:"time"`                            // times of day
+	Time    calendar.Times     `toml:"time,some"`                       // times of day
 	Every   config.Duration    `toml:"every" min:"1s" max:"24h"`        // whole multiples since midnight
 	Cron    string             `toml:"cron" eg:"\"30 7 * * mon-fri\""`  // a crontab entry
 	Sun     *calendar.SunEvent `toml:"sun"`                             // sunrise, sunset...
 	Webhook string             `toml:"webhook" eg:"\"/hook/doorbell\""` // a POST to this path
 	Start   bool               `toml:"start"`                           // every start of the hub
 	Test
-	From      Values          `toml:"from"`                         // what it was before
+	From      Values          `toml:"from,some"`                    // what it was before
 	Changed   bool            `toml:"changed"`                      // without a test: only readings that differ from the last
 	Distinct  string          `toml:"distinct" eg:"\"seq\""`        // a message with the same value here is the same one again
 	For       config.Duration `toml:"for" max:"1000d"`              // the test must hold so long without interruption
-	Until     Untils          `toml:"until"`                        // what ends it; makes the rule an episode
+	Until     Untils          `toml:"until,some"`                   // what ends it; makes the rule an episode
 	MinOn     config.Duration `toml:"min_on" max:"1000d"`           // no end before this
 	Retained  bool            `toml:"retained"`                     // a value found at start may fire too
 	Days      calendar.Days   `toml:"days"`                         // of time, every, cron and sun
@@ -107,12 +107,12 @@ type Trigger struct {
 // A Test compares a value. Several keys in one table must all hold; an empty
 // Test holds for everything.
 type Test struct {
-	Is      Values          `toml:"is"`
+	Is      Values          `toml:"is,some"`
 	Above   *float64        `toml:"above" eg:"19.5"`
 	Below   *float64        `toml:"below" eg:"19.5"`
 	AtLeast *float64        `toml:"at_least" eg:"19.5"`
 	AtMost  *float64        `toml:"at_most" eg:"19.5"`
-	Silent  config.Duration `toml:"silent" max:"1000d"` // no valid reading for so long
+	Silent  config.Duration `toml:"silent" min:"1ms" max:"1000d"` // no valid reading for so long
 
 	holes bool // a text of Is names a capture, for whose value it stands
 }
@@ -126,9 +126,6 @@ func (v *Values) DecodeTOML(raw any, at config.Place) {
 	list, ok := raw.([]any)
 	if !ok {
 		list = []any{raw}
-	}
-	if len(list) == 0 {
-		at.Mistake("want at least one value")
 	}
 	for i, e := range list {
 		if e, ok := scalar(e); ok {
@@ -194,11 +191,11 @@ type conditionTable struct {
 	State     map[string]Want        `toml:"state"` // the newest values of these sources
 	Time      calendar.Window        `toml:"time"`  // time of day, half open, may cross midnight
 	Days      calendar.Days          `toml:"days"`
-	Dates     calendar.Dates         `toml:"dates"`
+	Dates     calendar.Dates         `toml:"dates,some"`
 	Sun       string                 `toml:"sun" enum:"up,down"`
 	Elevation *float64               `toml:"elevation" min:"-90" max:"90"` // of sun; default the horizon
-	Trigger   config.List[string]    `toml:"trigger"`                      // the trigger that fired is one of these
-	Any       config.List[Condition] `toml:"any"`                          // at least one of these
+	Trigger   config.List[string]    `toml:"trigger,some"`                 // the trigger that fired is one of these
+	Any       config.List[Condition] `toml:"any,some"`                     // at least one of these
 	Not       *Condition             `toml:"not"`
 	Test                             // of the trigger's value
 }
@@ -245,7 +242,7 @@ func (w *Want) DecodeTOML(raw any, at config.Place) {
 
 // A Choice is one way of several: the first whose If holds is gone.
 type Choice struct {
-	If config.List[Condition] `toml:"if"`
+	If config.List[Condition] `toml:"if,some"`
 	Do Actions                `toml:"do,required" eg:"{ set = \"porch_light\", to = true }"`
 }
 
@@ -270,16 +267,16 @@ func (as *Actions) DecodeTOML(raw any, at config.Place) {
 // An Action is one thing to do: exactly one of Set, Publish, Pulse, Ramp, Notify,
 // HTTP, Delay, Wait, Do, Choose, Parallel, Stop, Enable and Disable.
 type Action struct {
-	If   config.List[Condition] `toml:"if"`
-	Each Each                   `toml:"each"`            // once for each of these
+	If   config.List[Condition] `toml:"if,some"`
+	Each Each                   `toml:"each,some"`       // once for each of these
 	Gap  config.Duration        `toml:"gap" max:"1000d"` // between one and the next, of each, times and while
 
-	Set     config.List[string] `toml:"set" eg:"\"porch_light\""` // outputs, properties of devices, variables
-	To      any                 `toml:"to"`                       // of set: a value, or "toggle"; of ramp: a number
-	Value   string              `toml:"value"`                    // of set, publish and ramp: an expression
-	On      any                 `toml:"on"`                       // sent when the episode begins; of a pulse to a topic its begin
-	Off     any                 `toml:"off"`                      // sent when it ends; "before" is what was there at the begin
-	Changed bool                `toml:"changed"`                  // not when the newest known is the same
+	Set     config.List[string] `toml:"set,some" eg:"\"porch_light\""` // outputs, properties of devices, variables
+	To      any                 `toml:"to"`                            // of set: a value, or "toggle"; of ramp: a number
+	Value   string              `toml:"value"`                         // of set, publish and ramp: an expression
+	On      any                 `toml:"on"`                            // sent when the episode begins; of a pulse to a topic its begin
+	Off     any                 `toml:"off"`                           // sent when it ends; "before" is what was there at the begin
+	Changed bool                `toml:"changed"`                       // not when the newest known is the same
 
 	Publish string `toml:"publish" eg:"\"cmnd/lamp/POWER\""`
 	Payload any    `toml:"payload"` // text with {holes}, a number, true/false (ON/OFF), or a table (JSON)
@@ -305,18 +302,18 @@ type Action struct {
 	HTTP   string                `toml:"http" eg:"\"http://192.168.1.5/ring\""`
 	Method string                `toml:"method" enum:"GET,POST,PUT,PATCH,DELETE"` // default POST
 	Body   any                   `toml:"body"`
-	Retry  config.List[Interval] `toml:"retry"` // again after these gaps, on 5xx or without a connection
+	Retry  config.List[Interval] `toml:"retry,some"` // again after these gaps, on 5xx or without a connection
 
 	Delay   config.Duration      `toml:"delay" max:"1000d"`
 	Random  config.Duration      `toml:"random" max:"24h"` // of delay: up to so much longer
-	Wait    config.List[Trigger] `toml:"wait"`             // until one of these fires
-	Timeout config.Duration      `toml:"timeout" max:"1000d"`
+	Wait    config.List[Trigger] `toml:"wait,some"`        // until one of these fires
+	Timeout config.Duration      `toml:"timeout" min:"1ms" max:"1000d"`
 
-	Do       Actions                `toml:"do"`                          // a group
-	While    config.List[Condition] `toml:"while"`                       // of do: again as long as this holds
+	Do       Actions                `toml:"do,some"`                     // a group
+	While    config.List[Condition] `toml:"while,some"`                  // of do: again as long as this holds
 	Times    int                    `toml:"times" min:"1" max:"1000000"` // of do: so often
-	Choose   config.List[Choice]    `toml:"choose"`
-	Parallel []Actions              `toml:"parallel"`                    // each list by itself, at once; goes on when all are over
+	Choose   config.List[Choice]    `toml:"choose,some"`
+	Parallel []Actions              `toml:"parallel,some"`               // each list by itself, at once; goes on when all are over
 	Stop     bool                   `toml:"stop"`                        // ends this run
 	Enable   string                 `toml:"enable" eg:"\"garage_open\""` // a rule
 	Disable  string                 `toml:"disable" eg:"\"garage_open\""`
@@ -373,7 +370,7 @@ func (m *Machine) DecodeTOML(raw any, at config.Place) { m.Entries = entries[Mac
 
 // A MachineBody is the table of a machine.
 type MachineBody struct {
-	Each    Each              `toml:"each"`
+	Each    Each              `toml:"each,some"`
 	Initial string            `toml:"initial,required" eg:"\"disarmed\""`
 	Topic   string            `toml:"topic"` // the state is published there, retained, at each change
 	Moves   config.List[Move] `toml:"moves,required" eg:"[{ from = \"off\", on = { event = \"a/b\" }, to = \"on\" }]"`
@@ -382,11 +379,11 @@ type MachineBody struct {
 // A Move leads from some states to one, on a trigger or after a time.
 type Move struct {
 	From  config.List[string]    `toml:"from,required" eg:"\"disarmed\""` // "*" is any but To
-	On    config.List[Trigger]   `toml:"on"`
+	On    config.List[Trigger]   `toml:"on,some"`
 	After config.Duration        `toml:"after" max:"1000d"` // since the state was entered
-	If    config.List[Condition] `toml:"if"`
+	If    config.List[Condition] `toml:"if,some"`
 	To    string                 `toml:"to,required" eg:"\"armed\""`
-	Do    Actions                `toml:"do"`
+	Do    Actions                `toml:"do,some"`
 }
 
 // A Notify is a way to tell a person: a topic or a URL, exactly one.
@@ -409,7 +406,7 @@ type Each []map[string]any
 // DecodeTOML takes a list of tables, or of values, which are called item.
 func (e *Each) DecodeTOML(raw any, at config.Place) {
 	list, ok := raw.([]any)
-	if !ok || len(list) == 0 {
+	if !ok {
 		at.Mistake(`want a list such as ["kitchen", "bath"] or [{ room = "kitchen", limit = 60 }]`)
 		return
 	}

@@ -72,6 +72,9 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 			}
 		}
 	}
+	if plainState(cfg.Initial, at.Key("initial")); cfg.Initial == "*" {
+		at.Key("initial").Mistake(`"*" is any state, and stands in from: want the first state`)
+	}
 	add(cfg.Initial)
 	for i, mv := range cfg.Moves {
 		place := at.Key("moves").Index(i)
@@ -93,6 +96,9 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 			plainState(from, place.Key("from").Index(j))
 		}
 		plainState(mv.To, place.Key("to"))
+		if mv.To == "*" {
+			place.Key("to").Mistake(`"*" is any state, and stands in from: want the state to go to`)
+		}
 		add(mv.From...)
 		add(mv.To)
 		switch on := len(mv.On) > 0; {
@@ -135,8 +141,11 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 
 // plainState refuses what looks as if it were computed.
 func plainState(name string, at config.Place) {
-	if strings.ContainsAny(name, "{}") {
-		at.Mistake("a state is a plain name, written out in each move; { stands here only for what each gives")
+	switch {
+	case name == "":
+		at.Mistake(`the name of the state is empty: want one such as "armed"`)
+	case strings.ContainsAny(name, "{}"):
+		at.Mistake("want a plain name, written out in each move; { stands here only for what each gives")
 	}
 }
 

@@ -284,7 +284,7 @@ action = { set = "relay", on = true, off = false }`, `{ event`, "rule.single.tri
 	{"P03", `below = 20`, `below = 20, above = 25`, `20`, "rule.heater.trigger.below", "no number is"},
 	{"P03", `below = 20`, `below = 20,5`, `20`, "rule.heater", `want 20\.5`},
 	{"P02", `until = { is = "OFF", for = "120s" }`, `until = { for = "120s" }`, `{ for`, "rule.hall_lamp.trigger.until", "needs a test"},
-	{"P02", `is = "ON"`, `is = []`, `[]`, "rule.hall_lamp.trigger.is", "want at least one value"},
+	{"P02", `is = "ON"`, `is = []`, `[]`, "rule.hall_lamp.trigger.is", "want at least one"},
 	{"P02", `on = "ON", off = "OFF"`, `on = "ON", of = "OFF"`, `of`, "rule.hall_lamp.action.of", `did you mean "off"`},
 	{"P06", `min_on = "10m"`, `min_on = "10 minuts"`, `"10`, "rule.bath_fan.trigger.min_on", "want a duration"},
 	{"P06", `min_on = "10m"`, `min_on = "-10m"`, `"-10m"`, "rule.bath_fan.trigger.min_on", "want a duration"},
