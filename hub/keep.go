@@ -31,9 +31,8 @@ func (h *Hub) keepEngine(done func(error)) {
 	h.keeping = false
 	h.lastKept = h.clock.Mono()
 	h.keepRules.Stop()
-	h.keepNews()
+	put := h.keepNews()
 	states := h.engine.Changes(h.now(), h.clock.Boot)
-	var put []store.Record
 	for _, name := range slices.Sorted(maps.Keys(states)) {
 		r := store.Record{Kind: store.Engine, Key: name}
 		if states[name].Hash != "" {
@@ -45,16 +44,14 @@ func (h *Hub) keepEngine(done func(error)) {
 		}
 		put = append(put, r)
 	}
-	// The store commits in order, so the last one speaks for all.
-	for i, r := range put {
+	for _, r := range put {
 		delete(h.later, recordName(r))
-		if i == len(put)-1 {
-			h.store.Put(r, 0, done)
-		} else {
-			h.store.Put(r, 0, nil)
-		}
 	}
-	if len(put) == 0 && done != nil {
+	// All at once: a rule that had not ended yet over a calc that ended it would not
+	// do so after a crash.
+	if len(put) > 0 {
+		h.store.PutAll(put, 0, done)
+	} else if done != nil {
 		done(nil)
 	}
 }
@@ -119,9 +116,9 @@ type kept struct {
 	Known bool      `json:"known"` // the clock was known to be right
 }
 
-// keepNews hands the store the readings that are new and may be written now. Pins
+// keepNews is the readings that are new and may be written now; the others wait. Pins
 // are left out: they are read at every start.
-func (h *Hub) keepNews() {
+func (h *Hub) keepNews() (put []store.Record) {
 	for _, r := range h.registry.Changes() {
 		if r.Topic == "" {
 			continue
@@ -141,19 +138,25 @@ func (h *Hub) keepNews() {
 			h.later[recordName(rec)] = rec
 			continue
 		}
-		delete(h.later, recordName(rec))
-		h.store.Put(rec, 0, nil)
+		put = append(put, rec)
 	}
 	clear(h.turned)
+	return put
 }
 
 // keepLater hands the store what was not to be written at once.
 func (h *Hub) keepLater() {
-	h.keepNews()
+	put := h.keepNews()
+	for _, r := range put {
+		delete(h.later, recordName(r))
+	}
 	for _, name := range slices.Sorted(maps.Keys(h.later)) {
-		h.store.Put(h.later[name], 0, nil)
+		put = append(put, h.later[name])
 	}
 	clear(h.later)
+	if len(put) > 0 {
+		h.store.PutAll(put, 0, nil)
+	}
 }
 
 // seedKey is the record of the seed, among those of the rules, none of which is

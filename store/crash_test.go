@@ -711,3 +711,38 @@ func FuzzOpen(f *testing.F) {
 		closed(t, s)
 	})
 }
+
+// Whenever the power goes, records that were put together are of the same age.
+func TestWhatIsPutTogetherIsThereTogether(t *testing.T) {
+	power := newPowerFS()
+	s := small(t, power)
+	stop, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			var all []store.Record
+			for _, key := range []string{"calc", "machine", "rule", "variable"} {
+				all = append(all, retained(key, fmt.Sprint(n)))
+			}
+			s.PutAll(all, 0, nil)
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	for range 300 {
+		after := small(t, power.cut(func() bool { return false }))
+		got := values(after, store.Retained)
+		for key, v := range got {
+			if v != got["calc"] || len(got) != 4 {
+				t.Fatalf("%s of %v is not as old as the others", key, got)
+			}
+		}
+		closed(t, after)
+	}
+	close(stop)
+	<-stopped
+	closed(t, s)
+}

@@ -291,17 +291,47 @@ func (s *Store) take(f *logFile, found *found) {
 // it should only pass the news on. While the disk refuses, done functions pile up:
 // a caller bounds how many it has under way.
 func (s *Store) Put(r Record, within time.Duration, done func(error)) {
-	k, size := id{r.Kind, r.Key}, recordSize(r.Key, r.Value)
 	value := bytes.Clone(r.Value)
-
-	s.mu.Lock()
-	if s.closing {
+	if s.lockOpen(done) {
+		s.await(within, ack{done, s.put(r, value)})
 		s.mu.Unlock()
-		if done != nil {
-			done(ErrClosed)
-		}
-		return
 	}
+}
+
+// PutAll is Put of records that belong together: they go into one commit, so that no
+// crash between two commits can part them. There is at least one, and done is about
+// the last.
+func (s *Store) PutAll(rs []Record, within time.Duration, done func(error)) {
+	values := make([][]byte, len(rs))
+	for i, r := range rs {
+		values[i] = bytes.Clone(r.Value)
+	}
+	if s.lockOpen(done) {
+		var err error
+		for i, r := range rs {
+			err = s.put(r, values[i])
+		}
+		s.await(within, ack{done, err})
+		s.mu.Unlock()
+	}
+}
+
+// lockOpen locks s.mu, unless the store is closed: then done knows.
+func (s *Store) lockOpen(done func(error)) bool {
+	s.mu.Lock()
+	if !s.closing {
+		return true
+	}
+	s.mu.Unlock()
+	if done != nil {
+		done(ErrClosed)
+	}
+	return false
+}
+
+// put makes a value the newest. s.mu is held.
+func (s *Store) put(r Record, value []byte) error {
+	k, size := id{r.Kind, r.Key}, recordSize(r.Key, r.Value)
 	e := s.entries[k]
 	live := s.live
 	if e != nil && !e.gone {
@@ -309,10 +339,7 @@ func (s *Store) Put(r Record, within time.Duration, done func(error)) {
 	}
 	if value != nil {
 		if live+size > maxLive {
-			err := fmt.Errorf("%s %q: %d bytes on top of %d are more than a store holds", r.Kind, r.Key, size, live)
-			s.await(within, ack{done, err})
-			s.mu.Unlock()
-			return
+			return fmt.Errorf("%s %q: %d bytes on top of %d are more than a store holds", r.Kind, r.Key, size, live)
 		}
 		live += size
 	}
@@ -329,8 +356,7 @@ func (s *Store) Put(r Record, within time.Duration, done func(error)) {
 			s.sweep()
 		}
 	}
-	s.await(within, ack{done: done})
-	s.mu.Unlock()
+	return nil
 }
 
 // sweep forgets what came and went since the last commit, lest a disk that hangs
