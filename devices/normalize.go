@@ -87,6 +87,10 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			doc, docErr = decodeJSON(m.Payload)
 			parsed = true
 		}
+		if _, object := doc.(map[string]any); s.OrWhole && !object {
+			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
+			return r, true
+		}
 		if docErr != nil {
 			r.Bad = "broken JSON"
 			if len(bytes.TrimSpace(m.Payload)) == 0 {

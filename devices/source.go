@@ -24,6 +24,10 @@ type Source struct {
 	Filter   string // the MQTT topic filter, captures as written; "" for a name
 	Path     Path
 
+	// OrWhole takes a payload that is no JSON object as it is, in place of what is
+	// at Path: devices say "offline" or {"state":"offline"}.
+	OrWhole bool
+
 	// Kind is "number" or "boolean" where all who look at the source need that: then
 	// anything else is not valid, and the value stays as it was.
 	Kind string
@@ -67,6 +71,10 @@ func ParseSource(text string) (Source, error) {
 
 // cutTopic splits at the first colon outside quotes and takes the quotes away.
 func cutTopic(text string) (topic, path string, found bool, err error) {
+	if !strings.Contains(text, `"`) {
+		topic, path, found = strings.Cut(text, ":")
+		return topic, path, found, nil
+	}
 	var b strings.Builder
 	quoted := false
 	for i := 0; i < len(text); i++ {

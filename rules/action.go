@@ -19,14 +19,13 @@ type instr struct {
 	to   int // where opIf goes if its conditions do not hold; of opJump, opRound
 	wait time.Duration
 
-	target   target
-	on       value
-	offValue value
-	off      int  // of opSend: its place among the offs; -1 if it has none
-	always   bool // its off is sent whether or not the run came here
-	changed  bool
-	retain   bool
-	qos      byte
+	target  target
+	on      value
+	off     int  // of opSend: its place among the offs; -1 if it has none
+	always  bool // its off is sent whether or not the run came here
+	changed bool
+	retain  bool
+	qos     byte
 
 	*moreOfInstr
 }
@@ -34,6 +33,7 @@ type instr struct {
 // moreOfInstr is what few instructions have. The others share one that is empty:
 // a house may have very many.
 type moreOfInstr struct {
+	offValue   value
 	conditions []condition   // of opIf
 	ways       []int         // of opFork
 	times      int           // of opRound: 0 for as often as while allows
@@ -98,11 +98,11 @@ type target struct {
 // A value is what is sent: one of these, by kind.
 type value struct {
 	kind     valueKind
-	constant any // bool, float64, string, Toggle; of table and list their parts, as values
-	text     *formula.Template
-	formula  *formula.Formula
 	secret   bool
 	invert   bool // of carry
+	constant any  // bool, float64, string, Toggle; of table and list their parts, as values
+	text     *formula.Template
+	formula  *formula.Formula
 }
 
 type valueKind byte
@@ -455,7 +455,7 @@ func (b *builder) level(raw any, boolean, toggle bool, at config.Place) value {
 }
 
 func (b *builder) publish(a Action, at config.Place) {
-	in := instr{op: opSend, off: -1, changed: a.Changed, retain: a.Retain, qos: byte(a.QoS), target: b.topicTarget(a.Publish, at.Key("publish"))}
+	in := instr{op: opSend, off: -1, changed: a.Changed, retain: a.Retain, qos: byte(a.QoS), target: b.topicTarget(a.Publish, at.Key("publish")), moreOfInstr: new(moreOfInstr)}
 	given := 0
 	for _, set := range []bool{a.Payload != nil, a.Value != "", a.On != nil || a.Off != nil} {
 		if set {
@@ -491,7 +491,7 @@ func (b *builder) publish(a Action, at config.Place) {
 }
 
 func (b *builder) pulse(a Action, at config.Place) {
-	in := instr{op: opPulse, off: -1, retain: a.Retain, qos: byte(a.QoS), wait: time.Duration(a.For)}
+	in := instr{op: opPulse, off: -1, retain: a.Retain, qos: byte(a.QoS), wait: time.Duration(a.For), moreOfInstr: new(moreOfInstr)}
 	if strings.Contains(a.Pulse, "/") {
 		in.target = b.topicTarget(a.Pulse, at.Key("pulse"))
 	} else {

@@ -549,7 +549,7 @@ func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 		key   string
 		given bool
 	}{
-		{"state", cfg.State != ""}, {"event", cfg.Event != ""}, {"time", len(cfg.Time) > 0}, {"every", cfg.Every != 0}, {"cron", cfg.Cron != ""},
+		{"state", cfg.State != ""}, {"event", cfg.Event != ""}, {"time", len(cfg.Time.Clock) > 0 || cfg.Time.Source != ""}, {"every", cfg.Every != 0}, {"cron", cfg.Cron != ""},
 		{"sun", cfg.Sun != nil}, {"webhook", cfg.Webhook != ""}, {"start", cfg.Start},
 	} {
 		if k.given || at.Key(k.key).Given() { // the second where the value was refused
@@ -688,7 +688,14 @@ func (c *compiler) checkTest(t Test, at config.Place) {
 func (c *compiler) schedule(kind string, cfg Trigger, at config.Place) calendar.Schedule {
 	switch kind {
 	case "time":
-		return calendar.Daily(cfg.Time, cfg.Days)
+		if cfg.Time.Source == "" {
+			return calendar.Daily(cfg.Time.Clock, cfg.Days)
+		}
+		source := c.source(cfg.Time.Source, at.Key("time"))
+		if s := c.sources[source]; strings.ContainsAny(s.Filter, "+#{") {
+			at.Key("time").Mistake("want one source that says a time of day, not many")
+		}
+		return &said{registry: c.registry, source: source, days: cfg.Days}
 	case "every":
 		s, err := calendar.Every(time.Duration(cfg.Every), cfg.Days)
 		if err != nil {

@@ -84,7 +84,7 @@ func (c *Cooldown) DecodeTOML(raw any, at config.Place) {
 type Trigger struct {
 	State   string             `toml:"state" eg:"\"pir\""`
 	Event   string             `toml:"event" eg:"\"button/set\""`
-	Time    calendar.Times     `toml:"time,some"`                       // times of day
+	Time    Times              `toml:"time,some"`                       // times of day
 	Every   config.Duration    `toml:"every" min:"1s" max:"24h"`        // whole multiples since midnight
 	Cron    string             `toml:"cron" eg:"\"30 7 * * mon-fri\""`  // a crontab entry
 	Sun     *calendar.SunEvent `toml:"sun"`                             // sunrise, sunset...
@@ -102,6 +102,21 @@ type Trigger struct {
 	Random    config.Duration `toml:"random" max:"24h"`             // of these: some moment up to so much later
 	Elevation *float64        `toml:"elevation" min:"-90" max:"90"` // of sun, in degrees
 	ID        string          `toml:"id"`                           // its name in {trigger} and in traces
+}
+
+// Times is times of day, or a source that says one.
+type Times struct {
+	Clock  calendar.Times
+	Source string
+}
+
+// DecodeTOML takes a time of day, a list of them, or a source.
+func (t *Times) DecodeTOML(raw any, at config.Place) {
+	if s, ok := raw.(string); ok && s != "" && (s[0] < '0' || s[0] > '9') {
+		t.Source = s
+		return
+	}
+	t.Clock.DecodeTOML(raw, at)
 }
 
 // A Test compares a value. Several keys in one table must all hold; an empty

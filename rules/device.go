@@ -38,7 +38,7 @@ func (d *device) source(property string) devices.Source {
 		}
 		return devices.Source{Filter: "tele/" + d.id + "/SENSOR", Path: path}
 	case property == "availability":
-		return devices.Source{Filter: "zigbee2mqtt/" + d.id + "/availability"}
+		return devices.Source{Filter: "zigbee2mqtt/" + d.id + "/availability", Path: devices.Path{"state"}, OrWhole: true}
 	}
 	return devices.Source{Filter: "zigbee2mqtt/" + d.id, Path: devices.Path{property}}
 }

@@ -856,7 +856,7 @@ func (d *doubter) possible(a *actor) {
 				where.Warn("what begins it ends it as well, for both are of %s: so it never begins", source)
 			}
 		}
-		if t.schedule != nil {
+		if _, later := t.schedule.(*said); t.schedule != nil && !later {
 			if _, ok := t.schedule.Next(aMonday); !ok {
 				t.at.Warn("this moment never comes: %s", t.schedule)
 			}
@@ -928,7 +928,7 @@ func (d *doubter) together(when []atom) {
 
 // outside reports whether a time of day never falls into a condition on it.
 func (t placed) outside(r *rule, x atom) bool {
-	if t.schedule == nil || r.catchUp != "" || t.cfg.Sun != nil {
+	if _, later := t.schedule.(*said); later || t.schedule == nil || r.catchUp != "" || t.cfg.Sun != nil {
 		return false
 	}
 	switch {

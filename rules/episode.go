@@ -12,6 +12,9 @@ import (
 // read is one reading seen by one trigger.
 func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 	l := &inst.latches[t.index]
+	if s, ok := t.schedule.(*said); ok && s.source == watched(in) && in.Bad == "" {
+		e.planAnew(inst, t, in)
+	}
 	own := t.source == watched(in)
 	if own && t.distinct != nil && !t.news(e, inst, l, in) {
 		return

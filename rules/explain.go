@@ -135,7 +135,12 @@ func (e *Engine) whyNot(inst *instance, t *trigger, now devices.Now) string {
 	case t.schedule != nil && !now.Known:
 		say(noClock)
 	case t.schedule != nil:
-		say("it never comes")
+		if s, ok := t.schedule.(*said); ok {
+			last, _ := e.registry.Last(s.source)
+			say("%s says no time of day, but %q", s.source, short(last.Text))
+		} else {
+			say("it never comes")
+		}
 	case l.pending != nil:
 		say("it holds, and waits %s more", left(l.pending, now))
 	case l.began && r.ends():

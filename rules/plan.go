@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth/devices"
+	"hearth/rules/calendar"
 )
 
 const (
@@ -107,6 +108,54 @@ func (e *Engine) planRule(r *rule, now devices.Now) {
 	for _, m := range late {
 		e.begin(r.only, m.t, now, nil)
 	}
+}
+
+// said is the schedule of a time of day that a source says, such as a variable that
+// somebody sets from a phone. While it says none there is none.
+type said struct {
+	registry *devices.Registry
+	source   string
+	days     calendar.Days
+}
+
+func (s *said) daily() (calendar.Schedule, bool) {
+	last, _ := s.registry.Last(s.source)
+	at, err := calendar.ParseTimeOfDay(last.Text)
+	if err != nil || at >= 24*time.Hour {
+		return nil, false
+	}
+	return calendar.Daily(calendar.Times{at}, s.days), true
+}
+
+// Next is as of [calendar.Schedule].
+func (s *said) Next(after time.Time) (time.Time, bool) {
+	if d, ok := s.daily(); ok {
+		return d.Next(after)
+	}
+	return time.Time{}, false
+}
+
+// Latest is as of [calendar.Schedule].
+func (s *said) Latest(after, upTo time.Time) (time.Time, bool) {
+	if d, ok := s.daily(); ok {
+		return d.Latest(after, upTo)
+	}
+	return time.Time{}, false
+}
+
+func (s *said) String() string { return "of " + s.source }
+
+// planAnew plans a trigger whose source has said another time of day. One that is
+// past today is tomorrow's.
+func (e *Engine) planAnew(inst *instance, t *trigger, in *devices.Reading) {
+	if !e.started || in.Old != nil && valueText(in.Old) == in.Text {
+		return
+	}
+	l := &inst.latches[t.index]
+	e.timers.clear(&l.plan)
+	l.handled = in.At.Wall
+	e.moved(inst)
+	e.planNext(inst.rule, t, in.At)
 }
 
 // planNext plans the first moment after those that are dealt with.

@@ -227,9 +227,24 @@ type Engine struct {
 
 // watchers is who looks at a source.
 type watchers struct {
+	rules []watcher
+	*moreOfWatchers
+}
+
+// moreOfWatchers is of few sources; the others share one that is empty.
+type moreOfWatchers struct {
 	calcs    []*calc
 	machines []watcher
-	rules    []watcher
+}
+
+var noWatchers = &watchers{moreOfWatchers: new(moreOfWatchers)}
+
+// more is what is not shared.
+func (w *watchers) more() *moreOfWatchers {
+	if w.moreOfWatchers == noWatchers.moreOfWatchers {
+		w.moreOfWatchers = new(moreOfWatchers)
+	}
+	return w.moreOfWatchers
 }
 
 // A watcher is one place of one rule that looks at a source.
@@ -280,7 +295,7 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 func (e *Engine) watchersOf(source string) *watchers {
 	w := e.watch[source]
 	if w == nil {
-		w = new(watchers)
+		w = &watchers{moreOfWatchers: noWatchers.moreOfWatchers}
 		e.watch[source] = w
 	}
 	return w
@@ -303,7 +318,7 @@ func (e *Engine) add(r *rule) {
 		w.rule, w.at = r, r.places(e.sources[source])
 		ws := e.watchersOf(source)
 		if r.machine != nil {
-			ws.machines = append(ws.machines, w)
+			ws.more().machines = append(ws.machines, w)
 		} else {
 			ws.rules = append(ws.rules, w)
 		}
@@ -316,6 +331,11 @@ func (e *Engine) add(r *rule) {
 				seen = append(seen, u.source)
 				put(u.source, watcher{trigger: t})
 			}
+		}
+	}
+	for _, t := range r.triggers {
+		if s, ok := t.schedule.(*said); ok {
+			put(s.source, watcher{trigger: t})
 		}
 	}
 	for _, t := range r.waits {

@@ -120,7 +120,7 @@ func (t Test) kind() string {
 func (e *Engine) kind(source string) string {
 	ws := e.watch[source]
 	if ws == nil {
-		ws = new(watchers) // looked at by conditions and expressions only
+		ws = noWatchers // looked at by conditions and expressions only
 	}
 	kind := ""
 	add := func(one string) {
