@@ -55,10 +55,12 @@ func checkCaptures(filter string) error {
 	return nil
 }
 
+var withoutBraces = strings.NewReplacer("{", "", "}", "")
+
 // plain is the filter with something in place of its captures, for what checks
 // or matches plain filters.
 func plain(filter string) string {
-	return strings.NewReplacer("{", "", "}", "").Replace(filter)
+	return withoutBraces.Replace(filter)
 }
 
 // match compares a topic with a filter that has captures, level by level.

@@ -8,16 +8,22 @@ import (
 // A Registry keeps the newest valid reading of each source and what was last
 // commanded of each output. One goroutine owns it. The zero value is empty.
 type Registry struct {
-	last      map[string]Reading
+	last      map[string]*newest
 	commanded map[string]*commanded // of outputs that have not reported on it yet
 	bad       map[string]bad
-	changed   map[string]bool
+	changed   []*newest                  // since Changes was last called
 	captured  map[string]map[string]bool // by the source that captures, those it stands for
 }
 
 // MaxCaptured is how many topics a source with captures may stand for; a device
 // that invents topics must not fill the memory.
 const MaxCaptured = 1000
+
+// newest is the newest reading of a source.
+type newest struct {
+	Reading
+	changed bool // it is in the list of those
+}
 
 // commanded is what an output was told last, and how many reports on commands
 // are still to come: only the last of them is news.
@@ -40,9 +46,10 @@ func (g *Registry) Apply(r Reading) {
 		return
 	}
 	if g.last == nil {
-		g.last, g.changed = make(map[string]Reading), make(map[string]bool)
+		g.last = make(map[string]*newest)
 	}
-	if last, ok := g.last[r.Source]; ok {
+	last, ok := g.last[r.Source]
+	if ok {
 		if r.Initial && last.Restored && last.Text == r.Text {
 			// Found again as it was kept: it is as old as it was, for a sensor that
 			// died must not seem to have spoken at each start.
@@ -50,8 +57,14 @@ func (g *Registry) Apply(r Reading) {
 		}
 		r.Old = last.Value
 	}
-	g.last[r.Source] = r
-	g.changed[r.Source] = true
+	if !ok {
+		last = new(newest)
+		g.last[r.Source] = last
+	}
+	if last.Reading = r; !last.changed {
+		last.changed = true
+		g.changed = append(g.changed, last)
+	}
 	if r.Initial { // taken anew: what was told before is past
 		delete(g.commanded, r.Source)
 	}
@@ -92,8 +105,10 @@ func (g *Registry) Reported(output string) {
 
 // Last is the newest valid reading of a source.
 func (g *Registry) Last(source string) (Reading, bool) {
-	r, ok := g.last[source]
-	return r, ok
+	if last := g.last[source]; last != nil {
+		return last.Reading, true
+	}
+	return Reading{}, false
 }
 
 // bad counts the readings that could not be a value.
@@ -126,35 +141,38 @@ func (g *Registry) Level(output string) (on, known bool) {
 	if c := g.commanded[output]; c != nil {
 		return c.on, true
 	}
-	return Bool(g.last[output].Value)
+	last, _ := g.Last(output)
+	return Bool(last.Value)
 }
 
 // All is every source's newest reading, by the source's text.
 func (g *Registry) All() []Reading {
 	all := make([]Reading, 0, len(g.last))
 	for _, k := range slices.Sorted(maps.Keys(g.last)) {
-		all = append(all, g.last[k])
+		all = append(all, g.last[k].Reading)
 	}
 	return all
 }
 
-// Changes is the readings applied since Changes was last called, in no order.
+// Changes is the newest readings of the sources of which some were applied since Changes was
+// last called.
 func (g *Registry) Changes() []Reading {
 	if len(g.changed) == 0 {
 		return nil
 	}
 	all := make([]Reading, 0, len(g.changed))
-	for k := range g.changed {
-		all = append(all, g.last[k])
+	for _, last := range g.changed {
+		last.changed = false
+		all = append(all, last.Reading)
 	}
-	g.changed = make(map[string]bool) // cleared it would stay as large as it ever was
+	g.changed = nil
 	return all
 }
 
 // Forget drops a source that the configuration no longer names.
 func (g *Registry) Forget(source string) {
+	g.changed = slices.DeleteFunc(g.changed, func(last *newest) bool { return last == g.last[source] })
 	delete(g.last, source)
-	delete(g.changed, source)
 	delete(g.commanded, source)
 	delete(g.bad, source)
 	for _, known := range g.captured {

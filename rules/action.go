@@ -691,7 +691,7 @@ func (b *builder) template(s string, at config.Place) value {
 	}
 	b.sees(t)
 	if plain, ok := t.Plain(); ok {
-		return value{kind: constant, constant: plain}
+		return value{kind: constant, constant: b.same(Values{plain})[0]}
 	}
 	return value{kind: text, text: t, secret: len(t.Secrets()) > 0}
 }

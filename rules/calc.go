@@ -17,6 +17,7 @@ const maxReadings = 10_000
 
 // A calc is a value computed from readings of others.
 type calc struct {
+	news
 	name    string
 	hash    string
 	of      []string
@@ -271,7 +272,7 @@ func (e *Engine) result(x *calc, out devices.Reading) (devices.Reading, bool) {
 	out, _ = e.registry.Last(x.name)
 	out.At = at // found again it is as old as it was there, but this happens now
 	if e.Turns(out) {
-		e.changed[x] = true // not only noted
+		e.moved(x) // not only noted
 	}
 	return out, true
 }

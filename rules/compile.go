@@ -51,11 +51,12 @@ type compiler struct {
 	kinds map[string]string       // of what has a name: "an input"
 	ruled []string                // the names of rules
 	wants map[string]bool         // rules that something looks at
+	words map[any]Values          // single values that have been used
 }
 
 func newCompiler(e *Engine, cfg Config, root config.Place) *compiler {
 	return &compiler{Engine: e, cfg: cfg, root: root,
-		names: make(map[string]formula.Type), kinds: make(map[string]string), wants: make(map[string]bool)}
+		names: make(map[string]formula.Type), kinds: make(map[string]string), wants: make(map[string]bool), words: make(map[any]Values)}
 }
 
 // declare gathers all names, so that everything can refer to what stands further
@@ -544,6 +545,7 @@ func (c *compiler) trigger(cfg Trigger, at config.Place) *trigger {
 		},
 	}
 	t.test = cfg.Test.ready()
+	t.test.Is = c.same(t.test.Is)
 	var kinds []string
 	for _, k := range []struct {
 		key   string
@@ -775,6 +777,19 @@ func (c *compiler) until(cfg Until, t *trigger, at config.Place) *until {
 	}
 	c.checkTest(u.test, at)
 	return u
+}
+
+// same is v as an earlier rule has it. Many compare with or send the same few words,
+// and what they share is near at hand.
+func (c *compiler) same(v Values) Values {
+	if len(v) != 1 {
+		return v
+	}
+	if known, ok := c.words[v[0]]; ok {
+		return known
+	}
+	c.words[v[0]] = v
+	return v
 }
 
 // hash names a definition: the same text after parsing has the same hash.

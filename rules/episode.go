@@ -24,9 +24,10 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 	}
 	if t.truthless() {
 		// Without a truth: an end comes first, and what ends does not begin.
-		began := l.began
+		// What changed is compared with is each reading, whatever becomes of it.
+		began, fires := l.began, own && e.fires(inst, t, in)
 		e.end(inst, t, in)
-		if own && (!began || l.began) && !t.over(inst, in) && e.fires(inst, t, in) {
+		if fires && (!began || l.began) && !t.over(inst, in) {
 			e.begin(inst, t, in.At, in)
 		}
 		return
@@ -176,7 +177,7 @@ func (e *Engine) begin(inst *instance, t *trigger, now devices.Now, in *devices.
 // fire is begin with what is to be seen in the run.
 func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context, in *devices.Reading) {
 	r, l := inst.rule, &inst.latches[t.index]
-	if l.began && r.ends() && r.machine == nil {
+	if l.began && r.episode && r.machine == nil {
 		return // nothing fires between begin and end
 	}
 	if !e.mayFire(inst, t, now, ctx, in) {
@@ -224,13 +225,13 @@ func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context,
 			return
 		}
 	}
-	if r.ends() {
+	if r.episode {
 		e.open(inst, t, now, ctx)
 	}
 	e.cool(inst, now)
 	ctx.origin = ctx.origin.Then(r.name)
 	ctx.n = 1
-	if r.ends() {
+	if r.episode {
 		l.n = 1
 	}
 	run := &run{inst: inst, trigger: t, ctx: ctx}
@@ -446,7 +447,7 @@ func (e *Engine) silence(inst *instance, t *trigger, i int, now devices.Now) {
 		}
 		if u.hold == 0 {
 			e.fall(inst, t, now, nil)
-		} else if s.since == nil {
+		} else if s.since == nil && l.pending == nil {
 			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, now.Mono+u.hold)
 		}
 		return

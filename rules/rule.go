@@ -17,6 +17,7 @@ type rule struct {
 	enabled bool   // by the configuration
 	off     bool   // by an action or by hand
 	hasOff  bool
+	episode bool // what ends says, once it is compiled
 	secret  bool // it compares with a secret: what set it off is not told
 	watched bool // something looks at rule.x
 	mode    string
@@ -28,6 +29,7 @@ type rule struct {
 	*moreOfRule
 
 	only      *instance            // the one without captured values
+	alone     withLatch            // where that one lies
 	instances map[string]*instance // the others, by their values
 	full      int                  // readings that found no room for an instance
 
@@ -55,6 +57,7 @@ type moreOfRule struct {
 
 // slim lets go of what is empty in a rule that is compiled.
 func (r *rule) slim() {
+	r.episode = r.ends()
 	if reflect.ValueOf(r.moreOfRule).Elem().IsZero() {
 		r.moreOfRule = noRule.moreOfRule
 	}
@@ -97,12 +100,18 @@ type instance struct {
 	latches []latch // one for each trigger
 	runs    []*run
 	kept    bool // its state was taken over by Restore
+	news         // of what has to be kept
 
 	// Of the rate limit: what is left of the burst, and when that was so.
 	tokens float64
 	filled time.Duration
 
 	*moreOfInstance
+}
+
+type withLatch struct {
+	instance
+	one [1]latch
 }
 
 // moreOfInstance is what few instances have; the others share one that is empty.
@@ -118,10 +127,10 @@ type moreOfInstance struct {
 // instance makes one. It starts the clock of what counts silence.
 func (r *rule) instance(e *Engine, values []string) *instance {
 	// Nearly all have one trigger. Then its latch lies beside the instance.
-	both := new(struct {
-		instance
-		one [1]latch
-	})
+	both := &r.alone
+	if values != nil {
+		both = new(withLatch)
+	}
 	inst := &both.instance
 	inst.rule, inst.tokens, inst.latches, inst.moreOfInstance = r, burst, both.one[:], noInstance.moreOfInstance
 	if len(r.triggers) != 1 {

@@ -208,11 +208,11 @@ type Engine struct {
 	asked    int // requests made
 
 	timers  timers
-	known   bool            // the wall clock was known at the last look
-	shift   time.Duration   // by how much it was ahead of the monotonic one then
-	started bool            // times of day are planned
-	floor   time.Duration   // what was due before this was missed, and is made up for at this moment
-	changed map[keeper]bool // true: to be kept soon
+	known   bool          // the wall clock was known at the last look
+	shift   time.Duration // by how much it was ahead of the monotonic one then
+	started bool          // times of day are planned
+	floor   time.Duration // what was due before this was missed, and is made up for at this moment
+	changed []keeper      // those with news
 
 	held    []string    // outputs that were on for what Restore found going on
 	now     devices.Now // of what is going on
@@ -228,6 +228,7 @@ type Engine struct {
 // watchers is who looks at a source.
 type watchers struct {
 	rules []watcher
+	one   [1]watcher // room for the first of them, who is often the only one
 	*moreOfWatchers
 }
 
@@ -270,7 +271,6 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 		sources:  make(map[string]devices.Source),
 		wanted:   make(map[string][]Test),
 		devices:  make(map[string]*device),
-		changed:  make(map[keeper]bool),
 		mindful:  make(map[string]bool),
 		sent:     make(map[string]sent),
 		told:     make(map[string]told),
@@ -296,6 +296,7 @@ func (e *Engine) watchersOf(source string) *watchers {
 	w := e.watch[source]
 	if w == nil {
 		w = &watchers{moreOfWatchers: noWatchers.moreOfWatchers}
+		w.rules = w.one[:0]
 		e.watch[source] = w
 	}
 	return w

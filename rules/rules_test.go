@@ -779,33 +779,3 @@ func TestAStateOfAnotherShapeIsNotTaken(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkStep(b *testing.B) {
-	for _, n := range []int{10, 1000, 10000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var text strings.Builder
-			for i := range n {
-				fmt.Fprintf(&text, "[rule.r%d]\ntrigger = { state = \"room/%d:on\", is = true }\naction = { publish = \"light/%d\", payload = \"ON\" }\n", i, i, i)
-			}
-			var cfg Config
-			doc := config.Parse("config.toml", []byte(text.String()), &cfg)
-			registry := new(devices.Registry)
-			e := New(cfg, House{}, registry, doc.Root())
-			if doc.Err() != nil {
-				b.Fatal(doc.Err())
-			}
-			x := devices.NewIndex(e.Sources())
-			now := devices.Now{Wall: noon, Known: true}
-			payloads := [][]byte{[]byte(`{"on":false}`), []byte(`{"on":true}`)}
-			i := 0
-			for b.Loop() {
-				i++
-				m := devices.Message{Topic: fmt.Sprintf("room/%d", i/2%n), Payload: payloads[i%2]}
-				for _, r := range x.Normalize(m, now) {
-					registry.Apply(r)
-					e.Step(r)
-				}
-			}
-		})
-	}
-}

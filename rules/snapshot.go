@@ -162,28 +162,44 @@ type SampleState struct {
 type keeper interface {
 	key() string
 	state(e *Engine, now devices.Now, boot string) (State, bool) // false: nothing to keep
+	mark() *news
 }
+
+// news is whether there is something to be kept, and how soon.
+type news byte
+
+const (
+	nothingNew news = iota
+	keepLater       // it changes often, and is no deadline and no decision
+	keepSoon
+)
+
+func (n *news) mark() *news { return n }
 
 // A holder has a value of its own.
 type holder any
 
 // moved says that something has to be kept soon; noted, that it may be kept
 // later if it changes often.
-func (e *Engine) moved(inst *instance) { e.changed[inst] = true }
+func (e *Engine) moved(k keeper) { e.note(k, keepSoon) }
+func (e *Engine) noted(k keeper) { e.note(k, keepLater) }
 
-func (e *Engine) noted(k keeper) {
-	if !e.changed[k] {
-		e.changed[k] = false
+func (e *Engine) note(k keeper, how news) {
+	n := k.mark()
+	if *n == nothingNew {
+		e.changed = append(e.changed, k)
 	}
+	*n = max(*n, how)
 }
 
 func (e *Engine) movedBy(t *timer) {
-	if t.inst != nil {
-		e.changed[t.inst] = true
-	} else if t.calc != nil {
-		e.changed[t.calc] = true
-	} else {
-		e.changed[t.variable] = true
+	switch {
+	case t.inst != nil:
+		e.moved(t.inst)
+	case t.calc != nil:
+		e.moved(t.calc)
+	default:
+		e.moved(t.variable)
 	}
 }
 
@@ -249,15 +265,16 @@ func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 		return nil
 	}
 	states := make(map[string]State, len(e.changed))
-	for k, soon := range e.changed {
+	for _, k := range e.changed {
 		s, ok := k.state(e, now, boot)
 		if !ok {
 			s = State{}
 		}
-		s.Lazy = !soon
+		s.Lazy = *k.mark() == keepLater
+		*k.mark() = nothingNew
 		states[k.key()] = s
 	}
-	e.changed = make(map[keeper]bool) // cleared it would stay as large as it ever was
+	e.changed = nil
 	return states
 }
 
@@ -497,7 +514,7 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 			if h.initial != nil {
 				restoring{e, s, now, s.Boot == boot}.timer(&h.back, timer{variable: h, kind: backDue}, s.Back)
 			}
-			e.changed[h] = true
+			e.moved(h)
 			return true
 		}
 	case *calc:
@@ -788,7 +805,7 @@ func (x *calc) restore(e *Engine, s State, now devices.Now, boot string) {
 	if s.Known {
 		e.hold(x.name, s)
 	}
-	e.changed[x] = true
+	e.moved(x)
 }
 
 // byWall is the monotonic moment of a wall deadline, but never later than

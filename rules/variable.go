@@ -9,6 +9,7 @@ import (
 
 // A variable is a value that actions set. The value itself is in the registry.
 type variable struct {
+	news
 	name    string
 	topic   string
 	initial any
@@ -76,7 +77,7 @@ func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now d
 	}
 	text := valueText(v)
 	same := known && old.Text == text
-	e.changed[x] = true
+	e.moved(x)
 	if same && in.changed {
 		return
 	}
