@@ -60,6 +60,10 @@ func (e *Engine) planStart(now devices.Now) {
 // planRule is planStart for one rule.
 func (e *Engine) planRule(r *rule, now devices.Now) {
 	wall := now.Wall.In(e.house.zone())
+	catchUp := r.catchUp
+	if e.reloaded && r.only.kept && catchUp != "" {
+		catchUp = "missed" // it was there all the time: no start to make up for
+	}
 	type missed struct {
 		t  *trigger
 		at time.Time
@@ -76,7 +80,7 @@ func (e *Engine) planRule(r *rule, now devices.Now) {
 		}
 		first := l.handled.IsZero()
 		from := l.handled
-		if first || r.catchUp == "restart" || r.catchUp == "start" {
+		if first || catchUp == "restart" || catchUp == "start" {
 			from = wall.Add(-lookBack)
 		}
 		done := l.handled
@@ -90,9 +94,9 @@ func (e *Engine) planRule(r *rule, now devices.Now) {
 				e.plan(r, t, at, now)
 				continue
 			case fire.After(wall):
-			case news && wall.Sub(fire) <= grace && r.catchUp == "":
+			case news && wall.Sub(fire) <= grace && catchUp == "":
 				late = append(late, missed{t, at})
-			case r.catchUp == "start", r.catchUp == "restart" && !first, r.catchUp == "missed" && news:
+			case catchUp == "start", catchUp == "restart" && !first, catchUp == "missed" && news:
 				if newest == nil || fire.After(newest.at) {
 					newest = &missed{t, fire}
 				}

@@ -214,15 +214,16 @@ type Engine struct {
 	floor   time.Duration // what was due before this was missed, and is made up for at this moment
 	changed []keeper      // those with news
 
-	held    []string    // outputs that were on for what Restore found going on
-	now     devices.Now // of what is going on
-	decided []Decision  // so far
-	queue   []devices.Reading
-	waiting []queued
-	steps   uint64            // taken, to tell one from the next
-	booted  bool              // Start or Reload has been called
-	derived int               // readings queued since Step was called
-	batch   []devices.Reading // of one step: the reading and what calcs made of it
+	held     []string    // outputs that were on for what Restore found going on
+	now      devices.Now // of what is going on
+	decided  []Decision  // so far
+	queue    []devices.Reading
+	waiting  []queued
+	steps    uint64            // taken, to tell one from the next
+	booted   bool              // Start or Reload has been called
+	reloaded bool              // it was Reload
+	derived  int               // readings queued since Step was called
+	batch    []devices.Reading // of one step: the reading and what calcs made of it
 }
 
 // watchers is who looks at a source.

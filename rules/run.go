@@ -70,6 +70,7 @@ type thread struct {
 	due     *timer           // it waits
 	timeout *timer           // the same, but no longer than this
 	owed    *devices.Command // what must be sent whatever becomes of it
+	again   bool             // it was in a pulse before the restart, and has not been resumed
 	ramp    *ramp            // the instruction at pc is one, and on its way
 	waits   []untilState     // for one of the triggers of the instruction at pc
 	since   uint64           // the step in which it began to, whose reading it does not see

@@ -691,8 +691,8 @@ func (e *Engine) heldBy(inst *instance) {
 	}
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
-			if c := t.owed; c != nil && c.Output != "" && c.Value == false && t.instr().wait >= heldFor && t.due.due > e.now.Mono {
-				e.held = append(e.held, c.Output)
+			if t.resumes(e.now) {
+				e.held = append(e.held, t.owed.Output)
 			}
 		}
 	}
@@ -736,7 +736,7 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 	for _, rs := range s.Runs {
 		run := &run{inst: inst, trigger: r.triggers[rs.Context.Trigger], ctx: rs.Context.context(r), after: rs.After}
 		for _, ts := range rs.Threads {
-			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed}
+			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed, again: ts.Owed != nil}
 			if ts.Parent >= 0 {
 				t.parent = run.threads[ts.Parent]
 			}

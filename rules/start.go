@@ -56,7 +56,7 @@ func (e *Engine) Reload(now devices.Now) []Decision {
 	}
 	e.begun(now, true)
 	e.pass(now)
-	e.booted = true
+	e.booted, e.reloaded = true, true
 	if now.Known {
 		e.planStart(now)
 	}
@@ -93,13 +93,14 @@ func (e *Engine) begun(now devices.Now, newOnly bool) {
 	}
 }
 
-// Resume sends once more what the episodes hold on that were on when the hub
-// stopped, for the stop has put the outputs into their safe state. Call it after
+// Resume sends once more what episodes and long pulses hold on that were on when the
+// hub stopped, for the stop has put the outputs into their safe state. Call it after
 // Start.
 func (e *Engine) Resume(now devices.Now) []Decision {
 	e.now = now
 	for _, r := range e.rules {
 		for _, inst := range r.all() {
+			e.resumePulses(inst, now)
 			for _, t := range r.triggers {
 				l := &inst.latches[t.index]
 				if !l.again {
@@ -125,6 +126,30 @@ func (e *Engine) Resume(now devices.Now) []Decision {
 		}
 	}
 	return e.settle()
+}
+
+// resumePulses switches on again what long pulses hold on, for the rest of their
+// time: a garden wants its water after a restart too.
+func (e *Engine) resumePulses(inst *instance, now devices.Now) {
+	for _, run := range inst.runs {
+		for _, t := range run.threads {
+			resumes := t.resumes(now)
+			if t.again = false; !resumes {
+				continue
+			}
+			d := inst.decision(now, run.trigger.text, nil, Went)
+			d.Why = "its pulse was on when the hub stopped, " + left(t.due, now) + " to go"
+			on := devices.Command{Output: t.owed.Output, Value: true, Origin: devices.Origin{By: "time"}.Then(inst.rule.name)}
+			d.Commands = e.emit(d.Commands, on)
+			e.decide(d)
+		}
+	}
+}
+
+// resumes reports whether a thread is in a pulse of an output that goes on after a
+// restart.
+func (t *thread) resumes(now devices.Now) bool {
+	return t.again && t.owed != nil && t.owed.Output != "" && t.owed.Value == false && t.instr().wait >= heldFor && t.due != nil && t.due.due > now.Mono
 }
 
 // clockKnown takes the downtime off the deadlines that were restored while the
