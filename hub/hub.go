@@ -328,7 +328,7 @@ func (h *Hub) read(r devices.Reading) {
 		h.noteLimit(r)
 		h.tellPin(r.Source)
 	case len(h.watchers) > 0:
-		h.tell(web.Event{Reading: webReading(r)})
+		h.tell(web.Event{Reading: h.webReading(r)})
 	}
 	h.obey(h.engine.Step(r))
 }

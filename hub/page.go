@@ -151,8 +151,11 @@ func unknownName(kind, name string, known []string) error {
 	return fmt.Errorf("no %s is named %q; there are: %s", kind, name, strings.Join(known, ", "))
 }
 
-func webReading(r devices.Reading) *web.Reading {
+func (h *Hub) webReading(r devices.Reading) *web.Reading {
 	v := &web.Reading{Source: r.Source, Text: printable(r.Text), At: r.At.Wall}
+	if h.engine.Hidden(r) {
+		v.Text = "***"
+	}
 	if r.Bad != "" {
 		v.Bad = "not valid: " + r.Bad
 	}
@@ -179,13 +182,20 @@ func printable(s string) string {
 // nothing yet, or only what can't be a value: a name with a typo shows there.
 func (h *Hub) readingViews() []web.Reading {
 	var list []web.Reading
+	captured := make(map[string]bool)
+	for _, r := range h.registry.All() {
+		if r.Captured != nil {
+			captured[r.Captured.Source] = true
+			list = append(list, *h.webReading(r))
+		}
+	}
 	for _, s := range h.engine.Sources() {
-		if s.Name != "" {
+		if s.Name != "" || captured[s.String()] {
 			continue
 		}
 		v := web.Reading{Source: s.String(), Bad: "nothing yet"}
 		if r, ok := h.registry.Last(v.Source); ok {
-			v = *webReading(r)
+			v = *h.webReading(r)
 		}
 		if n, why := h.registry.Bad(v.Source); n > 0 {
 			v.Bad = fmt.Sprintf("not valid: %s (%d so far)", why, n)

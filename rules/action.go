@@ -674,13 +674,17 @@ func (b *builder) payload(raw any, at config.Place) value {
 	return value{}
 }
 
-// sees notes what a formula or text reaches for.
-func (b *builder) sees(f interface {
-	Names() []string
-	Secrets() []string
-}) {
+// sees notes what a formula reaches for. What it may compare with a secret is not
+// told.
+func (b *builder) sees(f *formula.Formula) {
 	b.refers(f)
-	b.r.secret = b.r.secret || len(f.Secrets()) > 0
+	if len(f.Secrets()) == 0 {
+		return
+	}
+	b.r.secret = true
+	for _, s := range f.Sources() {
+		b.hidden[topicOf(b.sources[s], s)] = true
+	}
 }
 
 func (b *builder) template(s string, at config.Place) value {
@@ -689,7 +693,7 @@ func (b *builder) template(s string, at config.Place) value {
 		b.wrong(err, s, at)
 		return value{}
 	}
-	b.sees(t)
+	b.refers(t)
 	if plain, ok := t.Plain(); ok {
 		return value{kind: constant, constant: b.same(Values{plain})[0]}
 	}
@@ -713,7 +717,7 @@ func (b *builder) topicTarget(s string, at config.Place) target {
 		b.wrong(err, s, at)
 		return target{}
 	}
-	b.sees(t)
+	b.refers(t)
 	plain, ok := t.Plain()
 	if !ok {
 		return target{topic: t, text: s}

@@ -116,6 +116,34 @@ func (c *compiler) finish() {
 	c.doubts()
 }
 
+// hide notes that what comes from where a trigger listens is not to be told: it is
+// compared with a secret, or sent along with one.
+func (c *compiler) hide(t *trigger) {
+	if t.source != "" {
+		c.hidden[topicOf(c.sources[t.source], t.source)] = true
+	}
+}
+
+// topicOf is the whole of which a source is a part.
+func topicOf(s devices.Source, text string) string {
+	if s.Filter != "" {
+		return s.Filter
+	}
+	return text
+}
+
+// Hidden reports whether what a source says is not to be shown: it is compared
+// with a secret.
+func (e *Engine) Hidden(r devices.Reading) bool {
+	if len(e.hidden) == 0 {
+		return false
+	}
+	if r.Captured != nil {
+		return e.hidden[e.sources[r.Captured.Source].Filter]
+	}
+	return e.hidden[topicOf(e.sources[r.Source], r.Source)]
+}
+
 // baseName is the name of a rule as it is written: "lamps" of "rule.lamps[kitchen]".
 func baseName(name string) string {
 	name = name[strings.IndexByte(name, '.')+1:]
@@ -468,6 +496,11 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 	}
 	if r.times > 0 && len(r.repeat) == 0 {
 		at.Key("times").Warn(`without repeat the action runs once an episode anyway: repeat = "5m" is probably missing`)
+	}
+	if r.secret {
+		for _, t := range r.triggers {
+			c.hide(t)
+		}
 	}
 	c.checkEnds(r, at)
 	if cfg.Mode != "" && r.ends() && len(r.repeat) == 0 {

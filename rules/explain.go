@@ -171,7 +171,7 @@ func (e *Engine) whySource(inst *instance, t *trigger, l *latch) []string {
 	var why []string
 	source := inst.source(e, t.source)
 	last, ok := e.registry.Last(source)
-	if inst.rule.secret {
+	if e.Hidden(last) {
 		last.Text = "***"
 	}
 	switch {

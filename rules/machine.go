@@ -121,12 +121,22 @@ func (c *compiler) machine(name string, entry Entry[MachineBody], at config.Plac
 		} else if len(mv.From) > 1 {
 			place.Key("from").Mistake(`"*" is any state already`)
 		}
+		secret := r.secret
+		r.secret = false
 		to.conditions = b.conditionsIn(mv.If, place.Key("if"), b.scope)
 		if len(mv.Do) > 0 {
 			to.do = b.here()
 			b.actions(mv.Do, place.Key("do"))
 			b.end()
 		}
+		if r.secret { // what other moves hear of may be told
+			for _, t := range r.triggers {
+				if t.move == i {
+					c.hide(t)
+				}
+			}
+		}
+		r.secret = r.secret || secret
 		m.moves = append(m.moves, to)
 	}
 	c.reachable(m, cfg, at)

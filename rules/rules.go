@@ -203,6 +203,7 @@ type Engine struct {
 
 	mindful  map[string]bool // topics of actions with changed
 	sent     map[string]sent // what they got last
+	hidden   map[string]bool // topics of what is compared with a secret
 	told     map[string]told // what properties of devices were told, by where they report
 	requests map[string]*request
 	asked    int // requests made
@@ -275,6 +276,7 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 		mindful:  make(map[string]bool),
 		sent:     make(map[string]sent),
 		told:     make(map[string]told),
+		hidden:   make(map[string]bool),
 		requests: make(map[string]*request),
 	}
 	c := newCompiler(e, cfg, at)
@@ -444,7 +446,7 @@ func (e *Engine) decide(d Decision) {
 			d.Commands[i].Journal = true
 		}
 	}
-	if d.secret {
+	if d.Cause == nil && d.secret || d.Cause != nil && e.Hidden(*d.Cause) {
 		d.mask()
 	}
 	e.decided = append(e.decided, d)
