@@ -64,6 +64,8 @@ type Message struct {
 	Retain  bool // the flag as it was sent; see Initial for what was found at start
 	Initial bool // found stored when the hub started, so it is not news
 	Origin  Origin
+
+	doc any // what JSON has found
 }
 
 // A Reading is one report of one source.
@@ -103,8 +105,9 @@ type Command struct {
 	Source  string // of a device's property: where it will report
 	Retain  bool
 	QoS     byte
-	Notify  bool // it tells a person: never twice
-	Secret  bool // what is sent holds a secret, so String does not show it
+	Notify  bool   // it tells a person: never twice
+	Secret  bool   // what is sent holds a secret, so String does not show it
+	Shown   string // in place of Topic, if that holds one
 	Origin  Origin
 
 	// Owed is an end that something begun before must get: the off of a pulse or
@@ -131,6 +134,8 @@ func (c Command) String() string {
 		return c.Output + " " + Text(c.Value)
 	case c.HTTP != nil && c.Secret:
 		return c.HTTP.Method + " ***"
+	case c.Secret && c.Shown != "":
+		return c.Shown + " ***"
 	case c.Secret:
 		return c.Topic + " ***"
 	case c.HTTP != nil:

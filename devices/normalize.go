@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// MaxText is how long, in bytes, the text of a value may be. Messages come from
+// strangers, and values are kept.
+const MaxText = 64 << 10
+
 // An Index knows every source that the configuration names. It never changes
 // once built, so any goroutine may use it.
 type Index struct {
@@ -113,6 +117,9 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			r.Source = l.With(l.captures, l.values).String()
 			r.Captured = &Capture{Source: l.text, Values: l.values}
 		}
+		if len(r.Text) > MaxText {
+			r.Value, r.Text, r.Bad = nil, "", "too long"
+		}
 		readings = append(readings, l.fit(r))
 	}
 	return readings
@@ -160,11 +167,18 @@ func (s Source) fit(r Reading) Reading {
 // JSON is the message's payload as a value: its document, or the text if it is
 // none.
 func (m *Message) JSON() any {
-	if doc, err := decodeJSON(m.Payload); err == nil {
-		return plainNumbers(doc)
+	if m.doc == nil { // an expression may ask for it at each step of a loop
+		m.doc = string(m.Payload)
+		if doc, err := decodeJSON(m.Payload); err == nil {
+			m.doc = plainNumbers(doc)
+		}
 	}
-	return string(m.Payload)
+	return m.doc
 }
+
+// Value is the whole payload as a reading has it: its value, the text of that, and
+// why it is none.
+func (m *Message) Value() (v any, text, bad string) { return wholePayload(m.Payload) }
 
 // wholePayload is the value of a payload without a path: its JSON value if it
 // is a number, a boolean, an object or an array, else the text itself.

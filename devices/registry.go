@@ -19,6 +19,10 @@ type Registry struct {
 // that invents topics must not fill the memory.
 const MaxCaptured = 1000
 
+// maxMessage is how large a message may be of which the newest value of a source is
+// remembered as a part.
+const maxMessage = 16 << 10
+
 // newest is the newest reading of a source.
 type newest struct {
 	Reading
@@ -56,6 +60,9 @@ func (g *Registry) Apply(r Reading) {
 			r.At, r.Restored = last.At, true
 		}
 		r.Old = last.Value
+	}
+	if r.Message != nil && len(r.Message.Payload) > maxMessage {
+		r.Message = nil // it has been seen, and need not be remembered
 	}
 	if !ok {
 		last = new(newest)

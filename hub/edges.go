@@ -122,6 +122,7 @@ func (h *Hub) set(m devices.Message) {
 	on, isLevel := devices.OnOff(word)
 	switch {
 	case !ok:
+		d.Rule = "hearth/+/set" // anybody may invent names, and each would be remembered
 		d.Outcome, d.Why = rules.Blocked, unknownName("output", name, h.cfg.Output.Names()).Error()
 	case (m.Retain || m.Initial) && !output.RetainedSet:
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"

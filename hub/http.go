@@ -69,10 +69,11 @@ func newCaller(answer func(id string, status int, problem string)) *caller {
 	c.client = &http.Client{
 		Timeout:   callTimeout,
 		Transport: &http.Transport{DialContext: dial.DialContext, MaxIdleConns: 16, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: callTimeout},
-		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if len(via) > 3 {
 				return errors.New("redirected more than 3 times")
 			}
+			req.Header.Del("Referer") // the address may hold a secret
 			return nil
 		},
 	}
@@ -91,6 +92,9 @@ func (c *caller) permit(cfg HTTP) {
 		}
 	}
 	c.allow.Store(&list)
+	if c.client != nil {
+		c.client.CloseIdleConnections() // to what may be allowed no longer
+	}
 }
 
 // put takes a request up, without waiting.

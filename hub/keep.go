@@ -179,11 +179,13 @@ func (h *Hub) lifeSeed() uint64 {
 	return seed
 }
 
-// encode never fails on what Hearth keeps: plain values without NaN.
+// encode never fails on what Hearth keeps: plain values without NaN. If one slips in
+// all the same its record says nothing, which is read as nothing kept: a value must
+// not take the house down.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("hub: " + err.Error())
+		return []byte("null")
 	}
 	return b
 }

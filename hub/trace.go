@@ -2,6 +2,7 @@ package hub
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,6 +110,7 @@ func (h *Hub) askRule(m devices.Message) {
 			return
 		}
 		d.Why = unknownName("rule", name, h.cfg.Rule.Names()).Error()
+		d.Rule = "hearth/rule/+/set"
 	}
 	h.obey([]rules.Decision{d})
 }
@@ -138,6 +140,7 @@ func (h *Hub) tellTrace(name string) {
 			break
 		}
 	}
+	slices.SortStableFunc(answer.Last, func(a, b trace) int { return a.At.Compare(b.At) })
 	if len(answer.Last) == 0 && len(answer.WhyNot) == 0 {
 		answer.WhyNot = []string{unknownName("rule", name, h.cfg.Rule.Names()).Error()}
 	}

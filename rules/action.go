@@ -655,16 +655,20 @@ func (b *builder) payload(raw any, at config.Place) value {
 	switch raw := raw.(type) {
 	case map[string]any:
 		m := make(map[string]any, len(raw))
+		secret := false
 		for k, e := range raw {
-			m[k] = b.payload(e, at.Key(k))
+			part := b.payload(e, at.Key(k))
+			m[k], secret = part, secret || part.secret
 		}
-		return value{kind: table, constant: m}
+		return value{kind: table, constant: m, secret: secret}
 	case []any:
 		list := make([]any, len(raw))
+		secret := false
 		for i, e := range raw {
-			list[i] = b.payload(e, at.Index(i))
+			part := b.payload(e, at.Index(i))
+			list[i], secret = part, secret || part.secret
 		}
-		return value{kind: table, constant: list}
+		return value{kind: table, constant: list, secret: secret}
 	}
 	if _, err := json.Marshal(raw); err != nil {
 		at.Mistake("can't be sent as JSON: %v", err)

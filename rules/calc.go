@@ -15,6 +15,10 @@ import (
 // maxReadings is how many readings a window or a batch holds.
 const maxReadings = 10_000
 
+// maxSample is how long a reading may be that a calc remembers, of which there may
+// be very many.
+const maxSample = 4 << 10
+
 // A calc is a value computed from readings of others.
 type calc struct {
 	news
@@ -144,7 +148,7 @@ func (c *compiler) cycles() {
 
 // accepts is a reading's value as the calc's type.
 func (x *calc) accepts(in *devices.Reading) (any, bool) {
-	if in.Bad != "" {
+	if in.Bad != "" || len(in.Text) > maxSample {
 		return nil, false
 	}
 	switch x.typ {

@@ -258,12 +258,18 @@ func (c *compiler) topic(text string, at config.Place) {
 		at.Mistake("%v", err)
 		return
 	}
-	if strings.HasPrefix(text, "hearth/") && !strings.HasSuffix(text, "/set") {
+	if !mayPublish(text) {
 		at.Mistake("%s is what the hub itself reports; to switch an output publish hearth/<name>/set, or use set", text)
 	}
 	if doubt := devices.TopicDoubt(text); doubt != "" {
 		at.Warn("%s", doubt)
 	}
+}
+
+// mayPublish reports whether a topic is not one on which only the hub itself
+// speaks.
+func mayPublish(topic string) bool {
+	return !strings.HasPrefix(topic, "hearth/") || strings.HasSuffix(topic, "/set")
 }
 
 func (c *compiler) ruleName(name string, at config.Place) string {

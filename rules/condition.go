@@ -171,7 +171,7 @@ func (e *Engine) see(c *condition, inst *instance, ctx *context, now devices.Now
 	case c.value:
 		check.Saw = "no value"
 		if ctx.reading != nil && ctx.reading.Bad == "" {
-			check.Saw, check.OK = short(ctx.reading.Text), c.test.of(inst).holds(*ctx.reading)
+			check.Saw, check.OK = e.shown(*ctx.reading), c.test.of(inst).holds(*ctx.reading)
 		}
 		return check
 	case c.time.Set():
@@ -204,11 +204,19 @@ func (e *Engine) see(c *condition, inst *instance, ctx *context, now devices.Now
 	return e.several(c.all, " and ", false, inst, ctx, now)
 }
 
+// shown is the value of a reading for who reads a trace.
+func (e *Engine) shown(r devices.Reading) string {
+	if e.Hidden(r) {
+		return "***"
+	}
+	return short(r.Text)
+}
+
 func (e *Engine) seeState(c *condition, check Check, inst *instance, now devices.Now) Check {
 	source := inst.source(e, c.source)
 	in, ok := e.registry.Last(source)
 	if check.Saw = "never seen"; ok {
-		check.Saw = short(in.Text)
+		check.Saw = e.shown(in)
 	}
 	if c.level > 0 {
 		l, s := inst.rule.levels[c.level-1], inst.levels[c.level-1]

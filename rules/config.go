@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"slices"
 
 	"hearth/config"
@@ -153,7 +154,9 @@ func (v *Values) DecodeTOML(raw any, at config.Place) {
 
 func scalar(raw any) (any, bool) {
 	switch raw := raw.(type) {
-	case bool, float64, string:
+	case float64:
+		return raw, !math.IsNaN(raw) && !math.IsInf(raw, 0)
+	case bool, string:
 		return raw, true
 	case int64:
 		return float64(raw), true

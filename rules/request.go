@@ -44,7 +44,8 @@ func (e *Engine) request(in *instr, inst *instance, ctx *context, now devices.No
 		q.http.Body = valueText(body)
 	}
 	e.asked++
-	q.http.ID = fmt.Sprintf("%s#%d", inst.key(), e.asked)
+	// A reload counts from 0 again, and the answer to an old one may be on its way.
+	q.http.ID = fmt.Sprintf("%s#%d@%d", inst.key(), e.asked, now.Mono)
 	e.requests[q.http.ID] = q
 	d.Commands = e.emit(d.Commands, e.ask(q, ctx.origin))
 }

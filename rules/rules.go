@@ -391,8 +391,10 @@ func (e *Engine) Step(r devices.Reading) []Decision {
 // its message.
 func (e *Engine) Webhook(path string, body []byte, now devices.Now) []Decision {
 	m := devices.Message{Topic: path, Payload: body}
-	return e.Step(devices.Reading{Source: hook(path), Topic: path, Value: m.JSON(), Text: string(body), At: now, Message: &m,
-		Origin: devices.Origin{By: "webhook " + path}})
+	r := devices.Reading{Source: hook(path), Topic: path, At: now, Message: &m,
+		Origin: devices.Origin{By: "webhook " + path}}
+	r.Value, r.Text, r.Bad = m.Value()
+	return e.Step(r)
 }
 
 // Hooks is the paths that webhook triggers name.

@@ -59,6 +59,10 @@ type run struct {
 	ctx     *context
 	threads []*thread
 	after   bool // it is of done: nothing cancels it, and it stands in nobody's way
+
+	// Actions without a pause, and the moment in which they were done.
+	steps int
+	at    time.Duration
 }
 
 // A thread is one place in a program. A run has one, and one more for each list
@@ -94,7 +98,8 @@ func (r *ramp) at(round, of int) float64 {
 	if round >= of {
 		return r.to
 	}
-	v := r.from + (r.to-r.from)*float64(round)/float64(of)
+	part := float64(round) / float64(of)
+	v := r.from*(1-part) + r.to*part // and not over the difference, which may be too large
 	if r.from == math.Trunc(r.from) && r.to == math.Trunc(r.to) {
 		return math.Round(v)
 	}
@@ -168,7 +173,7 @@ func (e *Engine) standing(in *instr, inst *instance, ctx *context, now devices.N
 		return v, true
 	case json.Number:
 		f, err := v.Float64()
-		return f, err == nil
+		return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
 	}
 	return 0, false
 }
@@ -247,8 +252,11 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 		t.owed = nil
 		t.pc++
 	}
-	for steps := 0; ; steps++ {
-		if steps > maxSteps {
+	if run.at != now.Mono {
+		run.at, run.steps = now.Mono, 0
+	}
+	for ; ; run.steps++ {
+		if run.steps > maxSteps {
 			e.failed(r, d, fmt.Sprintf("stopped after %d actions without a pause", maxSteps))
 			d.Commands = e.emitAll(d.Commands, e.drop(run))
 			e.over(run, now, d)

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -180,6 +181,9 @@ func (e *Engine) step(v value, in *instr, inst *instance, ctx *context, now devi
 		return nil, false
 	}
 	to := nano(stands + v.constant.(float64))
+	if math.IsInf(to, 0) {
+		to = stands
+	}
 	if least := in.limits[0]; least != nil {
 		to = max(to, *least)
 	}
@@ -284,6 +288,14 @@ func (e *Engine) carryOut(s sending, inst *instance, ctx *context, now devices.N
 	}
 	if t, ok := e.aim(s.in, inst, ctx, now, d); ok && t.variable != "" {
 		if v, ok := e.eval(s.v, s.in, inst, ctx, now, d); ok {
+			sets := len(d.Sets)
+			defer func() {
+				for i := range d.Sets[sets:] {
+					if s.v.secret {
+						d.Sets[sets+i] = t.variable + " = ***"
+					}
+				}
+			}()
 			in := s.in
 			if in.op != opSend { // a ramp's time is not the variable's
 				in = &noWish
@@ -408,7 +420,14 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 				d.because(fmt.Sprintf("%s gets nothing: %v", t.text, err))
 				return c, false
 			}
+			if !mayPublish(topic) {
+				e.failed(inst.rule, d, short(topic)+" is what the hub itself reports")
+				return c, false
+			}
 			c.Topic = topic
+			if len(t.topic.Secrets()) > 0 {
+				c.Secret, c.Shown = true, t.text
+			}
 		}
 		c.Payload, c.Retain, c.QoS = valueText(v), s.in.retain, s.in.qos
 	}

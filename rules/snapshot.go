@@ -390,6 +390,14 @@ func (c *context) state() ContextState {
 		if len(s.Text) > maxMessage {
 			s.Text, s.Value = "", nil
 		}
+		switch old := s.Old.(type) {
+		case string:
+			if len(old) > maxMessage {
+				s.Old = nil
+			}
+		case []any, map[string]any:
+			s.Old = nil // it may be as large
+		}
 		if m := r.Message; m != nil && len(m.Payload) <= maxMessage {
 			text := string(m.Payload)
 			s.Message = &text
@@ -483,9 +491,8 @@ func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) 
 		}
 		if !e.Has(key) {
 			if kind, name, _ := strings.Cut(key, "."); kind == "variable" || kind == "calc" || kind == "machine" {
-				if e.holders[name] == nil {
-					e.registry.Forget(name)
-				}
+				e.registry.Forget(name)
+				e.holdInitial(name, now)
 			}
 		}
 	}
@@ -533,9 +540,13 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 	if r.machine == nil && r.only.values == nil && s.Off {
 		r.off = true
 	}
-	if m := r.machine; m != nil && s.Machine != nil && slices.Contains(m.states, s.Machine.State) {
-		m.state = s.Machine.State
-		e.hold(m.name, State{Value: m.state, Since: s.Since})
+	if m := r.machine; m != nil && s.Machine != nil {
+		if since := s.Since; slices.Contains(m.states, s.Machine.State) {
+			m.state = s.Machine.State
+			e.hold(m.name, State{Value: m.state, Since: since})
+		} else { // there is no such state any more
+			e.hold(m.name, State{Value: m.initial, Since: now})
+		}
 	}
 	if s.Hash != r.hash || !s.fits(r) {
 		e.moved(r.only) // another record takes the place of this one
@@ -552,6 +563,22 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 // hold puts a kept value into the registry.
 func (e *Engine) hold(name string, s State) {
 	e.registry.Apply(devices.Reading{Source: name, Value: s.Value, Text: valueText(s.Value), At: s.Since, Initial: true, Restored: true})
+}
+
+// holdInitial gives what has taken the name of something else its first value.
+func (e *Engine) holdInitial(name string, now devices.Now) {
+	var v any
+	switch h := e.holders[name].(type) {
+	case *variable:
+		v = h.initial
+	case *calc:
+		v = h.initial
+	case *machine:
+		v = h.state
+	}
+	if v != nil {
+		e.hold(name, State{Value: v, Since: now})
+	}
 }
 
 // when is the moment of a reading by a clock that is known, if it is.
@@ -572,7 +599,7 @@ func (s State) fits(r *rule) bool {
 		if len(ts.Untils) != len(r.triggers[i].untils) || ts.Of != nil && !trigger(*ts.Of) {
 			return false
 		}
-		if ts.Began && len(r.repeat) > 0 && ts.Of == nil {
+		if (ts.Began && len(r.repeat) > 0 || ts.Repeat != nil) && ts.Of == nil || ts.Repeat != nil && len(r.repeat) == 0 {
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"strings"
+	"time"
 
 	"hearth/config"
 	"hearth/devices"
@@ -67,6 +68,7 @@ func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now d
 	if in.extend && x.back != nil {
 		until = x.back.due + in.wait
 	}
+	until = min(until, now.Mono+maxLasting)
 	if e.timers.clear(&x.back); in.wait > 0 {
 		e.timers.set(&x.back, timer{variable: x, kind: backDue}, until)
 	}
@@ -91,6 +93,9 @@ func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now d
 	}
 	e.derive(devices.Reading{Source: name, Value: v, At: now, Origin: origin})
 }
+
+// maxLasting is how far a time may be extended.
+const maxLasting = 10 * 366 * 24 * time.Hour
 
 // noWish is an instruction that asks for nothing special.
 var noWish = instr{moreOfInstr: theEnd.moreOfInstr}

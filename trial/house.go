@@ -46,6 +46,7 @@ type Event struct {
 
 	decision *rules.Decision // that led to it; nil where only time or a start or stop did
 	why      string          // and what the owner declared
+	secret   bool            // it holds one, and is not shown
 }
 
 // A step is a line of the story: one of these.
@@ -586,7 +587,7 @@ func (p *play) command(c devices.Command, d *rules.Decision) {
 		}
 		p.driveAll(drives, &before)
 	case c.HTTP != nil:
-		e := Event{HTTP: c.HTTP, decision: d}
+		e := Event{HTTP: c.HTTP, decision: d, secret: c.Secret}
 		if c.Notify {
 			e.Notify = c.HTTP.Body
 		}
@@ -598,7 +599,7 @@ func (p *play) command(c devices.Command, d *rules.Decision) {
 		}
 		p.later(func() { p.obey(answer(p.engine, c.HTTP.ID, status, problem, p.now())) })
 	default:
-		e := Event{Topic: c.Topic, Payload: c.Payload, Retain: c.Retain, decision: d}
+		e := Event{Topic: c.Topic, Payload: c.Payload, Retain: c.Retain, decision: d, secret: c.Secret}
 		if c.Notify {
 			e.Notify = c.Payload
 		}

@@ -254,6 +254,10 @@ func (s Send) String() string {
 func (e *Event) String() string {
 	var text string
 	switch {
+	case e.secret && e.HTTP != nil:
+		text = cmp.Or(e.HTTP.Method, "GET") + " ***"
+	case e.secret:
+		text = message(e.Topic, "***", e.Retain)
 	case e.HTTP != nil:
 		text = strings.TrimSpace(fmt.Sprintf("%s %s %s", cmp.Or(e.HTTP.Method, "GET"), e.HTTP.URL, e.HTTP.Body))
 	case e.Topic != "":
