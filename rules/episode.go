@@ -36,6 +36,7 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 		e.end(inst, t, in) // the state stays as it was, but an event may end it
 		return
 	}
+	e.lastsSince(inst, t, in)
 	if own {
 		pass, valid := t.check(inst, in)
 		if !valid {
@@ -56,17 +57,40 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 }
 
 // overElsewhere reports whether an end that another source gives is true already,
-// so that nothing begins. One with a for of its own counts from the begin.
+// so that nothing begins.
 func (e *Engine) overElsewhere(inst *instance, t *trigger) bool {
 	for i, u := range t.untils {
 		if u.test.Silent > 0 && !e.booted {
 			continue // silence counts from the start
 		}
-		if u.source != t.source && !u.event && u.hold == 0 && u.holdsNow(e, inst, inst.latches[t.index].untils[i].silent) {
+		s := &inst.latches[t.index].untils[i]
+		if u.source != t.source && !u.event && u.hold == 0 && u.holdsNow(e, inst, s.silent) {
+			return true
+		}
+		if t.lasts(u) && s.held != nil && e.now.Mono-s.held.mono >= u.hold {
 			return true
 		}
 	}
 	return false
+}
+
+// lastsSince notes since when an until on another source holds.
+func (e *Engine) lastsSince(inst *instance, t *trigger, in *devices.Reading) {
+	for i, u := range t.untils {
+		if u.source != watched(in) || !t.lasts(u) {
+			continue
+		}
+		s := &inst.latches[t.index].untils[i]
+		switch holds, valid := u.check(inst, in); {
+		case !valid || holds == (s.held != nil):
+		case holds:
+			s.held = &since{mono: in.At.Mono}
+			e.moved(inst)
+		default:
+			s.held = nil
+			e.moved(inst)
+		}
+	}
 }
 
 // news reports whether a message is not the last one announced again.
@@ -284,12 +308,16 @@ func (e *Engine) open(inst *instance, t *trigger, now devices.Now, ctx *context)
 	if t.minOn > 0 {
 		e.timers.set(&l.earliest, timer{inst: inst, trigger: t, kind: minOnOver}, now.Mono+t.minOn)
 	}
-	for i, u := range t.untils { // one that holds already counts from the begin
+	for i, u := range t.untils { // one that holds already counts from the begin, or on another source since it holds
 		if s := &l.untils[i]; u.test.Silent > 0 && s.silent == nil {
 			e.timers.set(&s.silent, timer{inst: inst, trigger: t, kind: silenceOver, until: i}, now.Mono+time.Duration(u.test.Silent))
 		}
 		if s := &l.untils[i]; u.hold > 0 && s.since == nil && u.holdsNow(e, inst, s.silent) {
-			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, now.Mono+u.hold)
+			from := now.Mono
+			if s.held != nil {
+				from = s.held.mono
+			}
+			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, max(now.Mono, from+u.hold))
 		}
 	}
 	e.again(inst, t, now.Mono)
@@ -528,6 +556,13 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 	switch t.kind {
 	case holdOver:
 		l.pending = nil
+		if e.overElsewhere(inst, t.trigger) {
+			l.truth = false
+			d := inst.decision(now, t.trigger.text, nil, Cancelled)
+			d.Why = "its until holds already"
+			e.decide(d)
+			return
+		}
 		e.fire(inst, t.trigger, now, e.lastly(inst, t.trigger, l.of), nil)
 	case untilOver:
 		s := &l.untils[t.until]
@@ -543,7 +578,7 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 		l.earliest = nil
 		for i, u := range t.trigger.untils {
 			// An until with a for of its own counts once that for was over.
-			if s := l.untils[i]; s.since == nil && u.holdsNow(e, inst, s.silent) {
+			if s := l.untils[i]; (s.since == nil || s.since.due <= now.Mono) && u.holdsNow(e, inst, s.silent) {
 				e.fall(inst, t.trigger, now, nil)
 				return
 			}

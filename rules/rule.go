@@ -296,6 +296,7 @@ type moreOfLatch struct {
 type untilState struct {
 	since  *timer // it holds and waits for its for
 	silent *timer
+	held   *since // of one on another source with a for: since when it holds
 }
 
 // A since says since when a condition with for holds.

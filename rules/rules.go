@@ -215,16 +215,18 @@ type Engine struct {
 	floor   time.Duration // what was due before this was missed, and is made up for at this moment
 	changed []keeper      // those with news
 
-	held     []string    // outputs that were on for what Restore found going on
-	now      devices.Now // of what is going on
-	decided  []Decision  // so far
-	queue    []devices.Reading
-	waiting  []queued
-	steps    uint64            // taken, to tell one from the next
-	booted   bool              // Start or Reload has been called
-	reloaded bool              // it was Reload
-	derived  int               // readings queued since Step was called
-	batch    []devices.Reading // of one step: the reading and what calcs made of it
+	held      []string    // outputs that were on for what Restore found going on
+	now       devices.Now // of what is going on
+	decided   []Decision  // so far
+	queue     []devices.Reading
+	waiting   []queued
+	steps     uint64            // taken, to tell one from the next
+	coming    string            // the source of the reading whose step is next; the registry has it already
+	booted    bool              // Start or Reload has been called
+	restoring bool              // Restore has been called, and neither of them: what is due waits for them
+	reloaded  bool              // it was Reload
+	derived   int               // readings queued since Step was called
+	batch     []devices.Reading // of one step: the reading and what calcs made of it
 }
 
 // watchers is who looks at a source.
@@ -380,8 +382,10 @@ func (e *Engine) Coalesces(source string) bool {
 // initial reading, which may still cancel them.
 func (e *Engine) Step(r devices.Reading) []Decision {
 	e.now, e.derived = r.At, 0
-	if !r.Initial {
+	if !r.Initial && !e.restoring {
+		e.coming = r.Source
 		e.pass(r.At)
+		e.coming = ""
 	}
 	e.take(r, false)
 	return e.settle()

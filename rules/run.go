@@ -39,7 +39,7 @@ func (e *Engine) lastly(inst *instance, t *trigger, was *context) *context {
 	ctx := newContext(t, nil, devices.Origin{By: "time"})
 	last, ok := e.registry.Last(inst.source(e, t.source))
 	switch {
-	case ok && was != nil && was.reading != nil && !last.Initial && last.At.Mono >= e.now.Mono && last.At != was.reading.At:
+	case ok && was != nil && was.reading != nil && last.Source == e.coming:
 		ctx.reading = was.reading // what came after the deadline has not been stepped yet
 	case ok:
 		ctx.reading = &last

@@ -63,6 +63,7 @@ type TriggerState struct {
 type UntilState struct {
 	Since  *Deadline `json:"since,omitempty"`
 	Silent *Deadline `json:"silent,omitempty"`
+	Held   *Deadline `json:"held,omitempty"` // it holds since; in the past
 }
 
 // A LevelState is the state of a condition with for.
@@ -309,7 +310,13 @@ func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, boo
 			N: l.n, Gaps: l.gaps, Sent: l.sent, Befores: l.befores,
 			Pending: k.timer(l.pending), Silent: k.timer(l.silent), Earliest: k.timer(l.earliest), Repeat: k.timer(l.repeat)}
 		for i := range l.untils {
-			ts.Untils = append(ts.Untils, UntilState{k.timer(l.untils[i].since), k.timer(l.untils[i].silent)})
+			us := UntilState{Since: k.timer(l.untils[i].since), Silent: k.timer(l.untils[i].silent)}
+			if h := l.untils[i].held; h != nil {
+				held := k.mono(h.mono, h.wall)
+				us.Held = &held
+				moved = true
+			}
+			ts.Untils = append(ts.Untils, us)
 		}
 		if l.of != nil && (l.began || l.pending != nil) {
 			c := l.of.state()
@@ -424,7 +431,7 @@ func (run *run) state(k keeping) RunState {
 		ts := ThreadState{Step: t.pc, Parent: slices.Index(run.threads, t.parent), Joins: t.joins, Loops: slices.Clone(t.loops),
 			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Owed: t.owed}
 		for _, w := range t.waits {
-			ws := WaitState{UntilState: UntilState{k.timer(w.since), k.timer(w.silent)}}
+			ws := WaitState{UntilState: UntilState{Since: k.timer(w.since), Silent: k.timer(w.silent)}}
 			if w.since != nil {
 				ws.At = w.since.at
 			}
@@ -461,7 +468,7 @@ func (x *calc) state(e *Engine, now devices.Now, boot string) (State, bool) {
 // now: the ends of pulses and of episodes, or a heater would stay on because its
 // rule was edited. Call it once, before any Step, also with no states.
 func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) []Decision {
-	e.now, e.known, e.floor = now, now.Known, now.Mono
+	e.now, e.known, e.floor, e.restoring = now, now.Known, now.Mono, true
 	var gone []string
 	for _, key := range sortedKeys(states) {
 		s := states[key]
@@ -750,6 +757,10 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 		for j, u := range ts.Untils {
 			k.timer(&l.untils[j].since, timer{inst: inst, trigger: t, until: j, kind: untilOver}, u.Since)
 			k.timer(&l.untils[j].silent, timer{inst: inst, trigger: t, until: j, kind: silenceOver}, u.Silent)
+			if u.Held != nil {
+				l.untils[j].held = new(since)
+				l.untils[j].held.mono, l.untils[j].held.wall = k.mono(*u.Held)
+			}
 		}
 	}
 	for i, ls := range s.Levels {

@@ -12,7 +12,7 @@ import (
 // while the hub was down happen now, once each; then what catch_up asks for;
 // then the start triggers.
 func (e *Engine) Start(now devices.Now) []Decision {
-	e.now, e.derived, e.floor, e.known = now, 0, now.Mono, now.Known
+	e.now, e.derived, e.floor, e.known, e.restoring = now, 0, now.Mono, now.Known, false
 	for _, r := range e.rules {
 		for _, inst := range r.all() {
 			e.listenAll(inst) // silence counts from now
@@ -41,7 +41,7 @@ func (e *Engine) Start(now devices.Now) []Decision {
 // Restore. What is known already is found at their start by the rules that are
 // new; nothing of it concerns those that Restore has taken over.
 func (e *Engine) Reload(now devices.Now) []Decision {
-	e.now, e.derived, e.floor, e.known = now, 0, now.Mono, now.Known
+	e.now, e.derived, e.floor, e.known, e.restoring = now, 0, now.Mono, now.Known, false
 	for _, r := range e.rules {
 		if r.only.kept {
 			continue
@@ -200,6 +200,13 @@ func (inst *instance) knowClock(e *Engine, now devices.Now) {
 	for i := range inst.levels {
 		if l := &inst.levels[i]; !l.wall.IsZero() {
 			l.mono, l.wall = byWall(l.wall, now, l.mono), time.Time{}
+		}
+	}
+	for i := range inst.latches {
+		for j := range inst.latches[i].untils {
+			if h := inst.latches[i].untils[j].held; h != nil && !h.wall.IsZero() {
+				h.mono, h.wall = byWall(h.wall, now, h.mono), time.Time{}
+			}
 		}
 	}
 	for _, run := range inst.runs {

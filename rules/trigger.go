@@ -91,6 +91,12 @@ func (l *level) holdsNow(e *Engine, inst *instance, silent *timer) bool {
 	return pass != l.negate && (ok || !l.negate)
 }
 
+// lasts reports whether it has to be known since when an until holds, also while
+// nothing is on: it is on another source, and has a for.
+func (t *trigger) lasts(u *until) bool {
+	return u.hold > 0 && u.source != t.source && !u.event && u.test.Silent == 0 && !t.truthless()
+}
+
 // ends reports whether a reading of the trigger's own source already ends what
 // it would begin.
 func (t *trigger) ends(inst *instance, in *devices.Reading) bool {

@@ -19,7 +19,7 @@ const maxPayload = 16 << 20
 
 type pubCommand struct {
 	Topic   string  `arg:"" help:"Where to, such as hearth/porch_light/set."`
-	Payload *string `arg:"" optional:"" help:"What (after -- if it begins with a -); an empty one ('') with --retain deletes what is retained. Without it all of standard input is one message, as it is."`
+	Payload *string `arg:"" optional:"" help:"What (after -- if it begins with a -); an empty one with --retain deletes what is retained. Without it all of standard input is one message, as it is."`
 	Retain  bool    `short:"r" help:"Keep it for those who subscribe later."`
 	QoS     byte    `name:"qos" short:"q" default:"1" placeholder:"N" help:"Quality of service: 1 (default) and 2 wait until the broker has accepted it, 0 only sends."`
 	brokerFlags

@@ -17,7 +17,7 @@ import (
 
 type testCommand struct {
 	Files   []string `arg:"" optional:"" placeholder:"FILE" help:"Configurations with [[test]] tables; default as for check."`
-	Only    string   `name:"run" placeholder:"REGEXP" help:"Only tests with such a name, or recipes with such an id."`
+	Only    string   `name:"run" placeholder:"REGEXP" help:"Only tests with such a name, or recipes with such an id; small and capital letters are the same."`
 	Verbose bool     `short:"v" help:"Tell the whole story of each test, with every decision."`
 	JUnit   string   `name:"junit" placeholder:"FILE" help:"Write the results to FILE as JUnit XML too."`
 	Recipes string   `placeholder:"FILE" help:"Instead of tests: recipes in JSON."`
@@ -41,7 +41,7 @@ func longFlags(args []string) []string {
 // Run says of each test, in a line, whether it passed, and of one that did not
 // what differs and why.
 func (c *testCommand) Run(std streams) error {
-	wanted, err := regexp.Compile(c.Only)
+	wanted, err := regexp.Compile("(?i)" + c.Only)
 	switch {
 	case err != nil:
 		return usageError{fmt.Errorf("--run: %w", err)}
