@@ -125,6 +125,7 @@ type Request struct {
 	Method string // "GET", "POST"...
 	URL    string
 	Body   string
+	Header map[string]string
 }
 
 // String is the command as a person would write it: "porch_light ON".

@@ -147,6 +147,9 @@ func (c *caller) call(ctx context.Context, r devices.Request) (status int, err e
 		}
 		req.Header.Set("Content-Type", kind)
 	}
+	for name, text := range r.Header {
+		req.Header.Set(name, text)
+	}
 	resp, err := c.client.Do(req)
 	if err != nil {
 		return 0, plainly(err)

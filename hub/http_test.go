@@ -126,7 +126,7 @@ func TestARuleAsksAgain(t *testing.T) {
 	n := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		tries <- r.URL.Path + " " + string(b)
+		tries <- strings.TrimSpace(r.URL.Path + " " + string(b) + " " + r.Header.Get("Authorization"))
 		if n++; n == 1 {
 			w.WriteHeader(http.StatusBadGateway)
 		}
@@ -135,12 +135,14 @@ func TestARuleAsksAgain(t *testing.T) {
 	h, stop := start(t, load(t, t.TempDir(), `
 		[http]
 		allow = "127.0.0.1"
+		[secret]
+		token = "T0K"
 		[notify.phone]
 		url = "`+server.URL+`/phone"
 		[rule.bell]
 		trigger = { webhook = "/hook/bell" }
 		action = [
-		  { http = "`+server.URL+`/ring", body = "{msg.who}", retry = "50ms" },
+		  { http = "`+server.URL+`/ring", body = "{msg.who}", headers = { Authorization = "Bearer {secret('token')}" }, retry = "50ms" },
 		  { wait = { event = "a/never" }, timeout = "200ms" },
 		  { notify = "{msg.who} rang" },
 		]`), Options{Bank: gpio.NewSim()})
@@ -155,7 +157,7 @@ func TestARuleAsksAgain(t *testing.T) {
 	for range 3 {
 		got = append(got, wait(t, tries))
 	}
-	if want := []string{"/ring Ada", "/ring Ada", "/phone Ada rang"}; !slices.Equal(got, want) {
+	if want := []string{"/ring Ada Bearer T0K", "/ring Ada Bearer T0K", "/phone Ada rang"}; !slices.Equal(got, want) {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 }

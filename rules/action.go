@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -80,6 +81,7 @@ type httpCall struct {
 	method string
 	url    value
 	body   value
+	header map[string]value
 	retry  []time.Duration
 }
 
@@ -186,7 +188,7 @@ var actionKinds = []struct {
 	{"pulse", []string{"for", "on", "off", "retain", "qos"}},
 	{"ramp", []string{"from", "to", "value", "over", "every"}},
 	{"notify", []string{"via"}},
-	{"http", []string{"method", "body", "retry"}},
+	{"http", []string{"method", "body", "headers", "retry"}},
 	{"delay", []string{"random"}},
 	{"wait", []string{"timeout"}},
 	{"do", []string{"while", "times", "gap"}},
@@ -549,10 +551,27 @@ func (b *builder) http(a Action, at config.Place) {
 	if a.Body != nil {
 		call.body = b.payload(a.Body, at.Key("body"))
 	}
+	for _, name := range slices.Sorted(maps.Keys(a.Headers)) {
+		place := at.Key("headers").Key(name)
+		if !isToken(name) {
+			place.Mistake("want the name of a header, such as Authorization")
+		}
+		if call.header == nil {
+			call.header = make(map[string]value)
+		}
+		call.header[name] = b.template(a.Headers[name], place)
+	}
 	for _, gap := range a.Retry {
 		call.retry = append(call.retry, time.Duration(gap.Duration))
 	}
 	b.put(instr{op: opHTTP, off: -1, moreOfInstr: &moreOfInstr{http: call}})
+}
+
+// isToken reports whether name can be that of a header (RFC 9110, 5.1).
+func isToken(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	})
 }
 
 func (b *builder) wait(a Action, at config.Place) {

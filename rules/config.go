@@ -317,10 +317,11 @@ type Action struct {
 	Notify string `toml:"notify" eg:"\"The garage is open\""`
 	Via    string `toml:"via"` // which [notify.x], where there are several
 
-	HTTP   string                `toml:"http" eg:"\"http://192.168.1.5/ring\""`
-	Method string                `toml:"method" enum:"GET,POST,PUT,PATCH,DELETE"` // default POST
-	Body   any                   `toml:"body"`
-	Retry  config.List[Interval] `toml:"retry,some"` // again after these gaps, on 5xx or without a connection
+	HTTP    string                `toml:"http" eg:"\"http://192.168.1.5/ring\""`
+	Method  string                `toml:"method" enum:"GET,POST,PUT,PATCH,DELETE"` // default POST
+	Body    any                   `toml:"body"`
+	Headers map[string]string     `toml:"headers"`    // such as Authorization = "Bearer {secret('token')}"
+	Retry   config.List[Interval] `toml:"retry,some"` // again after these gaps, on 5xx or without a connection
 
 	Delay   config.Duration      `toml:"delay" max:"1000d"`
 	Random  config.Duration      `toml:"random" max:"24h"` // of delay: up to so much longer

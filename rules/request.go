@@ -2,6 +2,8 @@ package rules
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"hearth/devices"
@@ -44,6 +46,18 @@ func (e *Engine) request(in *instr, inst *instance, ctx *context, now devices.No
 		q.http.Body = valueText(body)
 	}
 	e.asked++
+	for _, name := range slices.Sorted(maps.Keys(in.http.header)) {
+		v := in.http.header[name]
+		text, ok := e.eval(v, in, inst, ctx, now, d)
+		if !ok {
+			return
+		}
+		if q.http.Header == nil {
+			q.http.Header = make(map[string]string)
+		}
+		q.http.Header[name] = valueText(text)
+		q.secret = q.secret || v.secret
+	}
 	// A reload counts from 0 again, and the answer to an old one may be on its way.
 	q.http.ID = fmt.Sprintf("%s#%d@%d", inst.key(), e.asked, now.Mono)
 	e.requests[q.http.ID] = q
