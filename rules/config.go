@@ -3,6 +3,7 @@ package rules
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"hearth/config"
 	"hearth/rules/calendar"
@@ -114,7 +115,14 @@ type Times struct {
 // DecodeTOML takes a time of day, a list of them, or a source.
 func (t *Times) DecodeTOML(raw any, at config.Place) {
 	if s, ok := raw.(string); ok && s != "" && (s[0] < '0' || s[0] > '9') {
-		t.Source = s
+		switch _, err := calendar.ParseSun(s); {
+		case err == nil:
+			at.Mistake("the sun has a key of its own: want sun = %q", s)
+		case strings.ContainsAny(s, "+-") && !strings.ContainsAny(s, "/:"):
+			at.Mistake("a source that says a time has no offset here: a calc can compute one")
+		default:
+			t.Source = s
+		}
 		return
 	}
 	t.Clock.DecodeTOML(raw, at)
@@ -206,7 +214,7 @@ type Condition struct {
 }
 
 type conditionTable struct {
-	State     map[string]Want        `toml:"state"` // the newest values of these sources
+	State     Wants                  `toml:"state"` // the newest values of these sources
 	Time      calendar.Window        `toml:"time"`  // time of day, half open, may cross midnight
 	Days      calendar.Days          `toml:"days"`
 	Dates     calendar.Dates         `toml:"dates,some"`
@@ -231,6 +239,20 @@ func (c *Condition) DecodeTOML(raw any, at config.Place) {
 		return
 	}
 	config.Decode(raw, &c.conditionTable, at)
+}
+
+// Wants is what the newest values of sources have to be.
+type Wants map[string]Want
+
+// DecodeTOML takes a table of sources.
+func (w *Wants) DecodeTOML(raw any, at config.Place) {
+	if s, ok := raw.(string); ok {
+		at.Mistake("in a condition the source is a key: want state = { %q = true }, or a test such as { below = 5 } for true", s)
+		return
+	}
+	var table map[string]Want
+	config.Decode(raw, &table, at)
+	*w = table
 }
 
 // A Want is the test of a state condition: a value, a list of them, or a table

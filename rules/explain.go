@@ -161,7 +161,11 @@ func (e *Engine) whyNot(inst *instance, t *trigger, now devices.Now) string {
 		say("%s", cooling)
 	}
 	if m := r.machine; m != nil && t.move >= 0 && !m.moves[t.move].leaves(m.state) {
-		say("the machine is %s, and the move is from %s", m.state, strings.Join(m.moves[t.move].from, ", "))
+		from := strings.Join(m.moves[t.move].from, ", ")
+		if from == "" {
+			from = "any other state"
+		}
+		say("the machine is %s, and the move is from %s", m.state, from)
 	}
 	return strings.Join(why, "; ")
 }
@@ -181,6 +185,8 @@ func (e *Engine) whySource(inst *instance, t *trigger, l *latch) []string {
 		why = append(why, fmt.Sprintf("it has been true since it became so; it is %s, and fires when that becomes true again", short(last.Text)))
 	case t.truthless():
 		why = append(why, fmt.Sprintf("the last one was %s", short(last.Text)))
+	case t.test.of(inst).holds(last) && t.test.Silent == 0:
+		why = append(why, fmt.Sprintf("it is %s, and was so when it was found, or its end was there; it fires when that becomes true anew", short(last.Text)))
 	default:
 		why = append(why, fmt.Sprintf("it is %s", short(last.Text)))
 	}

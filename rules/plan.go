@@ -159,6 +159,11 @@ func (e *Engine) planAnew(inst *instance, t *trigger, in *devices.Reading) {
 	e.timers.clear(&l.plan)
 	l.handled = in.At.Wall
 	e.moved(inst)
+	if _, ok := t.schedule.(*said).daily(); !ok {
+		d := inst.decision(in.At, t.text, in, Ignored)
+		d.Why = "that is no time of day such as 07:00, so it comes no more"
+		e.decide(d)
+	}
 	e.planNext(inst.rule, t, in.At)
 }
 
