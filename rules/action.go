@@ -391,13 +391,14 @@ func (b *builder) ramp(a Action, at config.Place) {
 	if a.From != nil {
 		in.offValue = value{kind: constant, constant: *a.From}
 	}
-	switch to, number := scalar(a.To); {
+	switch {
 	case (a.To == nil) == (a.Value == ""):
 		at.Mistake(`ramp needs one of to = 100 and value = "an expression"`)
 	case a.Value != "":
 		in.on = b.computed(a.Value, formula.Number, at.Key("value"))
 	default:
-		if _, number = to.(float64); !number {
+		to, _ := scalar(a.To)
+		if _, number := to.(float64); !number {
 			at.Key("to").Mistake("want a number such as 100")
 		}
 		in.on = value{kind: constant, constant: to}
