@@ -483,10 +483,13 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 	switch {
 	case action && choose:
 		at.Key("choose").Mistake("a rule has an action or a choose, not both; an action can be { choose = [...] }")
-	case action:
+	case len(cfg.Action) > 0:
 		b.actions(cfg.Action, at.Key("action"))
 	case choose:
 		b.choose(cfg.Choose, at.Key("choose"))
+	case len(cfg.Done) > 0: // it acts at its end only
+	case action:
+		at.Key("action").Mistake(`this rule does nothing: want { set = "porch_light", to = true }, or done`)
 	default:
 		at.Mistake(`this rule does nothing: want action = { set = "porch_light", to = true }, or choose`)
 	}

@@ -44,7 +44,7 @@ type RuleBody struct {
 	Each      Each                   `toml:"each,some"`
 	Trigger   config.List[Trigger]   `toml:"trigger,required" eg:"{ state = \"pir\", is = true }"`
 	Condition config.List[Condition] `toml:"condition,some"`
-	Action    Actions                `toml:"action,some" eg:"{ set = \"porch_light\", to = true }"`
+	Action    Actions                `toml:"action" eg:"{ set = \"porch_light\", to = true }"`
 	Choose    config.List[Choice]    `toml:"choose,some"`
 	Done      Actions                `toml:"done,some"`                                  // at the end of an episode
 	Repeat    config.List[Interval]  `toml:"repeat,some"`                                // the action again after these gaps, while the episode lasts

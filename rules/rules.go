@@ -47,7 +47,6 @@
 //	snapshot.go    what outlives a restart
 //	explain.go     where a rule stands, and why it did not fire
 //	doubts.go      what can run and is hardly meant, for hearth check
-//	doubts.go      what can be run and is hardly meant
 package rules
 
 import (
