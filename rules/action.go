@@ -35,11 +35,12 @@ type instr struct {
 // a house may have very many.
 type moreOfInstr struct {
 	offValue   value
-	conditions []condition   // of opIf
-	ways       []int         // of opFork
-	times      int           // of opRound: 0 for as often as while allows
-	random     time.Duration // of opDelay
-	triggers   []*trigger    // of opWait
+	conditions []condition       // of opIf
+	ways       []int             // of opFork
+	times      int               // of opRound: 0 for as often as while allows
+	waitText   *formula.Template // gives wait
+	random     time.Duration     // of opDelay
+	triggers   []*trigger        // of opWait
 
 	limits [2]*float64   // of a step: the least and the most
 	extend bool          // of a variable's time
@@ -223,10 +224,9 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 	case "http":
 		b.http(a, at)
 	case "delay":
-		if a.Delay < 0 {
-			at.Key("delay").Mistake(`want a time such as "5s"`)
-		}
-		b.put(instr{op: opDelay, wait: time.Duration(a.Delay), moreOfInstr: &moreOfInstr{random: time.Duration(a.Random)}})
+		in := instr{op: opDelay, moreOfInstr: &moreOfInstr{random: time.Duration(a.Random)}}
+		b.pause(&in, a.Delay, at.Key("delay"))
+		b.put(in)
 	case "wait":
 		b.wait(a, at)
 	case "do":
@@ -255,7 +255,7 @@ func (b *builder) action(a Action, each bool, at config.Place) {
 // not belong to that.
 func (b *builder) kind(a Action, each bool, at config.Place) string {
 	given := map[string]bool{"set": len(a.Set) > 0, "publish": a.Publish != "", "pulse": a.Pulse != "", "ramp": a.Ramp != "", "notify": a.Notify != "",
-		"http": a.HTTP != "", "delay": a.Delay != 0, "wait": len(a.Wait) > 0, "do": len(a.Do) > 0, "choose": len(a.Choose) > 0,
+		"http": a.HTTP != "", "delay": a.Delay.given(), "wait": len(a.Wait) > 0, "do": len(a.Do) > 0, "choose": len(a.Choose) > 0,
 		"parallel": len(a.Parallel) > 0, "stop": a.Stop, "enable": a.Enable != "", "disable": a.Disable != ""}
 	var kinds, all []string
 	for _, k := range actionKinds {
@@ -344,22 +344,40 @@ func (b *builder) set(a Action, at config.Place) {
 	}
 }
 
+// pause gives an instruction how long it waits.
+func (b *builder) pause(in *instr, p Pause, at config.Place) {
+	if in.wait = time.Duration(p.Fixed); p.Text == "" {
+		return
+	}
+	t, err := formula.CompileText(p.Text, b.scope)
+	if err != nil {
+		b.wrong(err, p.Text, at)
+		return
+	}
+	b.refers(t)
+	if plain, ok := t.Plain(); ok {
+		at.Mistake("want a duration such as \"5m\", not %q", plain)
+	}
+	in.waitText = t
+}
+
 // lasting is a variable that is set for a time.
 func (b *builder) lasting(in *instr, a Action, at config.Place) {
 	switch {
-	case a.Extend && a.For == 0:
+	case a.Extend && !a.For.given():
 		at.Key("extend").Mistake(`extend makes the time of a variable longer: by how much? Add for = "5m"`)
-	case a.For == 0 && !at.Key("for").Given():
+	case !a.For.given() && !at.Key("for").Given():
 	case in.target.variable == "":
-		at.Key("for").Mistake(`only a variable is set for a time; an output is on for a time by pulse = %q, for = %q`, in.target.text, a.For)
-	case a.For <= 0:
+		at.Key("for").Mistake(`only a variable is set for a time; an output is on for a time by pulse = %q and for`, in.target.text)
+	case !a.For.given():
 		at.Key("for").Mistake(`want a time such as "5m"`)
 	case a.On != nil || a.Off != nil:
 		at.Key("for").Mistake("with on and off the variable is set back at the end of the episode; for belongs to to and value")
 	case b.holders[in.target.variable].(*variable).initial == nil:
 		at.Key("for").Mistake("after this time %s becomes its initial again, and has none: add initial to [variable.%[1]s]", in.target.variable)
 	default:
-		in.wait, in.extend = time.Duration(a.For), a.Extend
+		b.pause(in, a.For, at.Key("for"))
+		in.extend = a.Extend
 	}
 }
 
@@ -494,7 +512,8 @@ func (b *builder) publish(a Action, at config.Place) {
 }
 
 func (b *builder) pulse(a Action, at config.Place) {
-	in := instr{op: opPulse, off: -1, retain: a.Retain, qos: byte(a.QoS), wait: time.Duration(a.For), moreOfInstr: new(moreOfInstr)}
+	in := instr{op: opPulse, off: -1, retain: a.Retain, qos: byte(a.QoS), moreOfInstr: new(moreOfInstr)}
+	b.pause(&in, a.For, at.Key("for"))
 	if strings.Contains(a.Pulse, "/") {
 		in.target = b.topicTarget(a.Pulse, at.Key("pulse"))
 	} else {
@@ -506,7 +525,7 @@ func (b *builder) pulse(a Action, at config.Place) {
 			at.Key("retain").Mistake("an output has no retained commands: retain is for a topic")
 		}
 	}
-	if a.For <= 0 && !at.Key("for").Given() {
+	if !a.For.given() && !at.Key("for").Given() {
 		at.Mistake(`pulse needs its length: for = "60s"`)
 	}
 	in.on, in.offValue = value{kind: constant, constant: true}, value{kind: constant, constant: false}

@@ -327,9 +327,9 @@ type Action struct {
 	Min  *float64 `toml:"min"`  // but not below this
 	Max  *float64 `toml:"max"`  // nor above
 
-	Pulse  string          `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
-	For    config.Duration `toml:"for" max:"1000d"`            // of pulse; of set: a variable goes back to its initial after this
-	Extend bool            `toml:"extend"`                     // of that: so much longer than is left
+	Pulse  string `toml:"pulse" eg:"\"porch_light\""` // an output or a topic: on, wait, off
+	For    Pause  `toml:"for" max:"1000d"`            // of pulse; of set: a variable goes back to its initial after this
+	Extend bool   `toml:"extend"`                     // of that: so much longer than is left
 
 	Ramp  string          `toml:"ramp" eg:"\"bedroom.brightness\""` // a level, evenly from what it is to another
 	From  *float64        `toml:"from"`                             // or from this
@@ -345,7 +345,7 @@ type Action struct {
 	Headers map[string]string     `toml:"headers"`    // such as Authorization = "Bearer {secret('token')}"
 	Retry   config.List[Interval] `toml:"retry,some"` // again after these gaps, on 5xx or without a connection
 
-	Delay   config.Duration      `toml:"delay" max:"1000d"`
+	Delay   Pause                `toml:"delay" max:"1000d"`
 	Random  config.Duration      `toml:"random" max:"24h"` // of delay: up to so much longer
 	Wait    config.List[Trigger] `toml:"wait,some"`        // until one of these fires
 	Timeout config.Duration      `toml:"timeout" min:"1ms" max:"1000d"`
@@ -359,6 +359,23 @@ type Action struct {
 	Enable   string                 `toml:"enable" eg:"\"garage_open\""` // a rule
 	Disable  string                 `toml:"disable" eg:"\"garage_open\""`
 }
+
+// A Pause is a duration, or a text with holes that gives one.
+type Pause struct {
+	Fixed config.Duration
+	Text  string
+}
+
+// DecodeTOML takes "5m" or "{minutes}m".
+func (p *Pause) DecodeTOML(raw any, at config.Place) {
+	if s, ok := raw.(string); ok && strings.Contains(s, "{") {
+		p.Text = s
+		return
+	}
+	config.Decode(raw, &p.Fixed, at)
+}
+
+func (p Pause) given() bool { return p.Fixed > 0 || p.Text != "" }
 
 // A Calc is a value computed from the readings of others.
 type Calc struct {

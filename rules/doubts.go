@@ -225,7 +225,7 @@ func (d *doubter) actions(a *actor, list Actions, at config.Place, surely, fresh
 			one.at = place.Key("ramp")
 			d.tell(one, do.Ramp, strings.Contains(do.Ramp, "/"))
 			a.waits = true
-		case do.Delay > 0, len(do.Wait) > 0:
+		case do.Delay.given(), len(do.Wait) > 0:
 			a.waits = true
 			for i, t := range do.Wait {
 				if t.State+t.Event != "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"hearth/config"
 	"hearth/devices"
 	"hearth/rules/formula"
 )
@@ -300,6 +301,10 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 				e.carryOut(sending{in, in.on, false}, inst, run.ctx, now, d)
 			}
 		case opPulse:
+			wait, ok := e.pause(in, inst, run.ctx, now, d)
+			if !ok {
+				break
+			}
 			on, ok1 := e.sends(sending{in, in.on, false}, inst, run.ctx, now, d)
 			off, ok2 := e.sends(sending{in, in.offValue, true}, inst, run.ctx, now, d)
 			if !ok1 || !ok2 {
@@ -308,11 +313,15 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 			on.Journal = true
 			d.Commands = e.emit(d.Commands, on)
 			t.owed = &off
-			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+in.wait)
+			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+wait)
 			e.moved(inst)
 			return
 		case opDelay:
-			wait := in.wait + draw(in.random, e.house.Seed, inst.key(), int64(t.pc), int64(r.ran), int64(now.Mono))
+			wait, ok := e.pause(in, inst, run.ctx, now, d)
+			if !ok {
+				break
+			}
+			wait += draw(in.random, e.house.Seed, inst.key(), int64(t.pc), int64(r.ran), int64(now.Mono))
 			t.pc++
 			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+wait)
 			e.moved(inst)
@@ -357,6 +366,29 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 		}
 		t.pc++
 	}
+}
+
+// longest is how long a computed pause may be.
+const longest = 1000 * 24 * time.Hour
+
+// pause is how long an instruction waits; false if that is not known.
+func (e *Engine) pause(in *instr, inst *instance, ctx *context, now devices.Now, d *Decision) (time.Duration, bool) {
+	if in.waitText == nil {
+		return in.wait, true
+	}
+	text, err := in.waitText.Text(&scene{e: e, inst: inst, ctx: ctx, params: in.params, now: now})
+	var wait config.Duration
+	if err == nil {
+		if wait, err = config.ParseDuration(text); err != nil {
+			err = fmt.Errorf("%q is no time such as 5m", short(text))
+		}
+	}
+	if err != nil {
+		e.erred(inst.rule, err)
+		d.because(fmt.Sprintf("it does not wait: %v", err))
+		return 0, false
+	}
+	return min(time.Duration(wait), longest), true
 }
 
 // finish is a thread that has come to its end.

@@ -298,9 +298,13 @@ func (e *Engine) carryOut(s sending, inst *instance, ctx *context, now devices.N
 			}()
 			in := s.in
 			if in.op != opSend { // a ramp's time is not the variable's
-				in = &noWish
+				in = noWish
 			}
-			e.set(t.variable, v, in, ctx.origin, now, d)
+			wait, ok := e.pause(in, inst, ctx, now, d)
+			if !ok {
+				return
+			}
+			e.set(t.variable, v, in, wait, ctx.origin, now, d)
 		}
 		return
 	}

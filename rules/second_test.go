@@ -1213,13 +1213,13 @@ func (s *second) one(run *secondRun, a rules.Action, params map[string]any, then
 		run.taken = slices.DeleteFunc(run.taken, func(o *secondOwed) bool { return o.target == target })
 		o := &secondOwed{target, func() { s.tell(target, off, false) }}
 		run.owed = append(run.owed, o)
-		s.pause(run, time.Duration(a.For), func() {
+		s.pause(run, time.Duration(a.For.Fixed), func() {
 			run.owed = slices.DeleteFunc(run.owed, func(p *secondOwed) bool { return p == o })
 			o.send()
 			back()
 		})
-	case a.Delay > 0:
-		s.pause(run, time.Duration(a.Delay), back)
+	case a.Delay.Fixed > 0:
+		s.pause(run, time.Duration(a.Delay.Fixed), back)
 	case len(a.Wait) > 0:
 		s.wait(run, a, back)
 	case len(a.Do) > 0 && len(a.While) > 0:

@@ -62,14 +62,14 @@ func (e *Engine) isVariable(name string) bool {
 
 // set gives a variable a value, for a time if the action says so; the next action
 // sees it.
-func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now devices.Now, d *Decision) {
+func (e *Engine) set(name string, v any, in *instr, wait time.Duration, origin devices.Origin, now devices.Now, d *Decision) {
 	x := e.holders[name].(*variable)
-	until := now.Mono + in.wait
+	until := now.Mono + wait
 	if in.extend && x.back != nil {
-		until = x.back.due + in.wait
+		until = x.back.due + wait
 	}
 	until = min(until, now.Mono+maxLasting)
-	if e.timers.clear(&x.back); in.wait > 0 {
+	if e.timers.clear(&x.back); wait > 0 {
 		e.timers.set(&x.back, timer{variable: x, kind: backDue}, until)
 	}
 	old, known := e.registry.Last(name)
@@ -84,7 +84,7 @@ func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now d
 		return
 	}
 	lasts := ""
-	if in.wait > 0 {
+	if wait > 0 {
 		lasts = " for " + span(until-now.Mono)
 	}
 	d.Sets = append(d.Sets, name+" = "+text+lasts)
@@ -98,13 +98,13 @@ func (e *Engine) set(name string, v any, in *instr, origin devices.Origin, now d
 const maxLasting = 10 * 366 * 24 * time.Hour
 
 // noWish is an instruction that asks for nothing special.
-var noWish = instr{moreOfInstr: theEnd.moreOfInstr}
+var noWish = &instr{moreOfInstr: theEnd.moreOfInstr}
 
 // expire is a variable that has been set for long enough.
 func (x *variable) expire(e *Engine, now devices.Now) {
 	x.back = nil
 	d := Decision{At: now, Rule: "variable." + x.name, Trigger: "its time is over", Outcome: Fired}
-	e.set(x.name, x.initial, &noWish, devices.Origin{By: "time"}, now, &d)
+	e.set(x.name, x.initial, noWish, 0, devices.Origin{By: "time"}, now, &d)
 	e.decide(d)
 }
 
