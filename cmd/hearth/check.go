@@ -94,6 +94,10 @@ func contents(cfg *hub.Config) string {
 		{len(cfg.Input), "input"},
 		{len(cfg.Link), "link"},
 		{len(cfg.Rule), "rule"},
+		{len(cfg.Calc), "calc"},
+		{len(cfg.Variable), "variable"},
+		{len(cfg.Machine), "machine"},
+		{len(cfg.Test), "test"},
 	} {
 		if part.n > 0 {
 			has = append(has, count(part.n, part.what))

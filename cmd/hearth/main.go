@@ -23,6 +23,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -70,6 +71,9 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" {
+		stop() // they have nothing to end in order
+	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(streams{os.Stdin, os.Stdout, os.Stderr}); err != nil {
 		fmt.Fprintf(os.Stderr, "hearth: %v\n", err)
