@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -778,4 +780,20 @@ func TestAStateOfAnotherShapeIsNotTaken(t *testing.T) {
 			t.Errorf("%+v set a timer", s)
 		}
 	}
+}
+
+// What all rules share that need none of their own stays empty, whatever the
+// tests have done.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for name, shared := range map[string]any{
+		"rule": noRule.moreOfRule, "instruction": theEnd.moreOfInstr, "trigger": noTrigger.moreOfTrigger,
+		"instance": noInstance.moreOfInstance, "latch": noLatch.moreOfLatch, "watchers": noWatchers.moreOfWatchers,
+	} {
+		if !reflect.ValueOf(shared).Elem().IsZero() {
+			fmt.Printf("what every %s shares has been written to: %+v\n", name, shared)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
