@@ -71,9 +71,10 @@ const (
 	// MaxInstances is how many values of its {name}s a rule tells apart.
 	MaxInstances = devices.MaxCaptured
 	// A rule that is set off from outside more often than a house can mean is
-	// stopped for a while: a loop through a device has no hops.
-	burst     = 1000 // firings at once
-	perSecond = 100  // and for ever
+	// stopped for a while: a loop through another program has no hops. A busy meter
+	// or a test of speed must not be taken for one.
+	burst     = 100_000 // firings at once
+	perSecond = 1000    // and for ever
 )
 
 // An Outcome is what became of a trigger.
