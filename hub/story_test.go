@@ -100,17 +100,19 @@ type story struct {
 	dir   string
 	files []txtar.File
 
-	began  time.Time // of the bubble's clock
-	start  time.Time // what the house's clock said then
-	known  atomic.Bool
-	boots  int
-	lives  int
-	sim    *gpio.Sim
-	seen   map[string]int // of the history of each pin
-	hub    *Hub
-	stop   func() error
-	client *paho.Client
-	ends   []func() // of the devices
+	began time.Time // of the bubble's clock
+	start time.Time // what the house's clock said then
+	known atomic.Bool
+	boots int
+	lives int
+
+	stopping atomic.Bool // the hub is: no device answers any more
+	sim      *gpio.Sim
+	seen     map[string]int // of the history of each pin
+	hub      *Hub
+	stop     func() error
+	client   *paho.Client
+	ends     []func() // of the devices
 
 	mu    sync.Mutex
 	lines []line
@@ -119,7 +121,7 @@ type story struct {
 // A line is something that happened.
 type line struct {
 	at   time.Duration
-	rank int // among what happened at the same moment: pins, the hub's own topics by name, the rest in order
+	rank int // among what happened at the same moment: pins, the hub's own topics by name, other topics each in order
 	text string
 }
 
@@ -170,6 +172,7 @@ func (s *story) play() string {
 		s.watchPins()
 	}
 	told := s.told() // without the end of the test
+	s.stopping.Store(true)
 	if err := s.stop(); err != nil {
 		s.t.Error("stop:", err)
 	}
@@ -206,6 +209,7 @@ func (s *story) step(what string) {
 		}
 	case "restart":
 		again := s.after(first)
+		s.stopping.Store(true)
 		if err := s.stop(); err != nil {
 			s.t.Error("stop:", err)
 		}
@@ -216,6 +220,7 @@ func (s *story) step(what string) {
 		again := s.after(first)
 		synctest.Wait()
 		s.watchPins()
+		s.stopping.Store(true)
 		old, stop := s.dataDir(), s.stop
 		s.lives++
 		if err := os.CopyFS(s.dataDir(), os.DirFS(old)); err != nil {
@@ -309,6 +314,7 @@ func (s *story) live() {
 		s.t.Fatal(err)
 	}
 	s.hub = hub
+	s.stopping.Store(false)
 	synctest.Wait()
 	client, disconnect := connect(s.t, s.hub, "story", func(p *paho.Publish) {
 		rank := 2
@@ -364,6 +370,10 @@ func (s *story) device(topic, answer string) {
 	go func() { // not on the goroutine that reads the connection
 		defer close(done)
 		for payload := range heard {
+			// As devices do; and so the order of what is heard is always the same.
+			if time.Sleep(20 * time.Millisecond); s.stopping.Load() {
+				continue
+			}
 			client.Publish(context.Background(), &paho.Publish{Topic: answer, Payload: payload})
 		}
 	}()
@@ -431,8 +441,13 @@ func (s *story) told() string {
 	defer s.mu.Unlock()
 	slices.SortStableFunc(s.lines, func(a, b line) int {
 		c := cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.rank, b.rank))
-		if c == 0 && a.rank == 1 {
+		switch {
+		case c == 0 && a.rank == 1:
 			c = cmp.Compare(a.text, b.text)
+		case c == 0 && a.rank == 2: // MQTT keeps the order of a topic, not that of several
+			of, _, _ := strings.Cut(a.text, " ")
+			than, _, _ := strings.Cut(b.text, " ")
+			c = cmp.Compare(of, than)
 		}
 		return c
 	})
