@@ -19,9 +19,9 @@ type Registry struct {
 // that invents topics must not fill the memory.
 const MaxCaptured = 1000
 
-// maxMessage is how large a message may be of which the newest value of a source is
-// remembered as a part.
-const maxMessage = 16 << 10
+// MaxMessage is how large, in bytes, a message may be that is remembered whole, with
+// the newest value of a source or by a run that waits.
+const MaxMessage = 16 << 10
 
 // newest is the newest reading of a source.
 type newest struct {
@@ -61,7 +61,7 @@ func (g *Registry) Apply(r Reading) {
 		}
 		r.Old = last.Value
 	}
-	if r.Message != nil && len(r.Message.Payload) > maxMessage {
+	if r.Message != nil && len(r.Message.Payload) > MaxMessage {
 		r.Message = nil // it has been seen, and need not be remembered
 	}
 	if !ok {

@@ -80,7 +80,7 @@ func (c *compiler) calc(name string, cfg Calc, at config.Place) {
 	switch {
 	case windowed && batched:
 		at.Key("batch").Mistake("a calc has a window or a batch, not both")
-	case series && len(cfg.Of) == 1 && strings.ContainsAny(c.sources[x.of0()].Filter, "+#{"):
+	case series && len(cfg.Of) == 1 && strings.ContainsAny(c.sources[x.source()].Filter, "+#{"):
 		at.Key("of").Warn("all these topics go into one window, in the order in which they come")
 	case series && len(cfg.Of) > 1:
 		at.Key("of").Mistake("a window or a batch is of one source; make a calc of each, and one of these")
@@ -113,8 +113,8 @@ func (c *compiler) calc(name string, cfg Calc, at config.Place) {
 	}
 }
 
-// of0 is the first source, if there is one.
-func (x *calc) of0() string {
+// source is the first of its sources, and of a window or a batch the only one.
+func (x *calc) source() string {
 	if len(x.of) == 0 {
 		return ""
 	}

@@ -22,9 +22,6 @@ type context struct {
 	origin   devices.Origin
 }
 
-// maxMessage is how large a message may be for a run to remember it.
-const maxMessage = 16 << 10
-
 func newContext(t *trigger, in *devices.Reading, origin devices.Origin) *context {
 	ctx := &context{trigger: t, origin: origin}
 	if in != nil {

@@ -288,14 +288,6 @@ func (e *Engine) carryOut(s sending, inst *instance, ctx *context, now devices.N
 	}
 	if t, ok := e.aim(s.in, inst, ctx, now, d); ok && t.variable != "" {
 		if v, ok := e.eval(s.v, s.in, inst, ctx, now, d); ok {
-			sets := len(d.Sets)
-			defer func() {
-				for i := range d.Sets[sets:] {
-					if s.v.secret {
-						d.Sets[sets+i] = t.variable + " = ***"
-					}
-				}
-			}()
 			in := s.in
 			if in.op != opSend { // a ramp's time is not the variable's
 				in = noWish
@@ -304,7 +296,7 @@ func (e *Engine) carryOut(s sending, inst *instance, ctx *context, now devices.N
 			if !ok {
 				return
 			}
-			e.set(t.variable, v, in, wait, ctx.origin, now, d)
+			e.set(t.variable, v, in, wait, s.v.secret, ctx.origin, now, d)
 		}
 		return
 	}

@@ -394,18 +394,18 @@ func (c *context) state() ContextState {
 	s := ContextState{Trigger: c.trigger.index, N: c.n, TimedOut: c.timedOut, Rules: c.origin.Rules, By: c.origin.By}
 	if r := c.reading; r != nil {
 		s.Reading, s.Source, s.Topic, s.Value, s.Text, s.Old = true, r.Source, r.Topic, r.Value, r.Text, r.Old
-		if len(s.Text) > maxMessage {
+		if len(s.Text) > devices.MaxMessage {
 			s.Text, s.Value = "", nil
 		}
 		switch old := s.Old.(type) {
 		case string:
-			if len(old) > maxMessage {
+			if len(old) > devices.MaxMessage {
 				s.Old = nil
 			}
 		case []any, map[string]any:
 			s.Old = nil // it may be as large
 		}
-		if m := r.Message; m != nil && len(m.Payload) <= maxMessage {
+		if m := r.Message; m != nil && len(m.Payload) <= devices.MaxMessage {
 			text := string(m.Payload)
 			s.Message = &text
 		}

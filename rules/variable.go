@@ -62,7 +62,7 @@ func (e *Engine) isVariable(name string) bool {
 
 // set gives a variable a value, for a time if the action says so; the next action
 // sees it.
-func (e *Engine) set(name string, v any, in *instr, wait time.Duration, origin devices.Origin, now devices.Now, d *Decision) {
+func (e *Engine) set(name string, v any, in *instr, wait time.Duration, secret bool, origin devices.Origin, now devices.Now, d *Decision) {
 	x := e.holders[name].(*variable)
 	until := now.Mono + wait
 	if in.extend && x.back != nil {
@@ -87,7 +87,11 @@ func (e *Engine) set(name string, v any, in *instr, wait time.Duration, origin d
 	if wait > 0 {
 		lasts = " for " + span(until-now.Mono)
 	}
-	d.Sets = append(d.Sets, name+" = "+text+lasts)
+	told := text
+	if secret {
+		told = "***"
+	}
+	d.Sets = append(d.Sets, name+" = "+told+lasts)
 	if x.topic != "" && !same {
 		d.Commands = e.emit(d.Commands, devices.Command{Topic: x.topic, Payload: text, Retain: true, Origin: origin})
 	}
@@ -104,7 +108,7 @@ var noWish = &instr{moreOfInstr: theEnd.moreOfInstr}
 func (x *variable) expire(e *Engine, now devices.Now) {
 	x.back = nil
 	d := Decision{At: now, Rule: "variable." + x.name, Trigger: "its time is over", Outcome: Fired}
-	e.set(x.name, x.initial, noWish, 0, devices.Origin{By: "time"}, now, &d)
+	e.set(x.name, x.initial, noWish, 0, false, devices.Origin{By: "time"}, now, &d)
 	e.decide(d)
 }
 
