@@ -77,6 +77,8 @@ type Reading struct {
 	Bad     string // why it is no valid reading: "broken JSON", "null"; "" if it is one
 	At      Now
 	Initial bool // found at start; may end something, never begin it
+	Event   bool // it happened, and leaves no value: a press
+	Gone    bool // beside Bad: nothing is known of it any more, so its last value does not count either
 	Origin  Origin
 
 	// Restored says that At is of the hub's last life, of which only the wall
@@ -96,13 +98,19 @@ type Capture struct {
 
 // A Command tells an output a level, publishes a payload or sends a request.
 // Exactly one of Output, Topic and HTTP is set.
+//
+// For an output, or another wired thing that takes commands, Value is a bool,
+// Toggle, a float64 from 0 to 100 (percent of a dimmed lamp or of a cover's way),
+// or a word: "stop" for a cover, "acknowledge" for an output that has a fault.
 type Command struct {
 	Output  string
 	Topic   string
 	HTTP    *Request
-	Value   any    // for Output: bool, or Toggle; for a device's property: what it is told
-	Payload string // for Topic
-	Source  string // of a device's property: where it will report
+	Value   any           // for Output: see below; for a device's property: what it is told
+	Payload string        // for Topic
+	Source  string        // of a device's property: where it will report
+	For     time.Duration // of an Output: then it goes off again; 0: it stays
+	Ramp    time.Duration // of an Output with levels: how long the way there takes
 	Retain  bool
 	QoS     byte
 	Notify  bool   // it tells a person: never twice

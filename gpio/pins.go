@@ -855,7 +855,7 @@ func (l *line) patience(filter *Debounce, presses *Presses) time.Duration {
 
 // tell reports a gesture.
 func (l *line) tell(m Press) {
-	l.report(m.Input, devices.Reading{Source: m.Input + ".press", Value: m.Kind, Text: m.Kind, At: l.p.moment(m.At)})
+	l.report(m.Input, devices.Reading{Source: m.Input + ".press", Value: m.Kind, Text: m.Kind, At: l.p.moment(m.At), Event: true})
 }
 
 // takeInput makes a pin an input that tells its edges.

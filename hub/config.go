@@ -99,12 +99,9 @@ func (c *Config) Trial() trial.House {
 
 func (c *Config) house() rules.House {
 	house := rules.House{
-		Outputs: c.Output.Names(),
-		Inputs:  c.Input.Names(),
-		Presses: c.presses(),
-		Bounded: c.bounded(),
-		Zone:    c.zone(),
-		Secret:  func(name string) (string, bool) { s, ok := c.Secret[name]; return s, ok },
+		Parts:  c.parts(),
+		Zone:   c.zone(),
+		Secret: func(name string) (string, bool) { s, ok := c.Secret[name]; return s, ok },
 	}
 	if lat, long := c.Hub.Latitude, c.Hub.Longitude; lat != nil && long != nil {
 		house.Place = calendar.Place{Latitude: *lat, Longitude: *long, Known: true}
@@ -119,27 +116,36 @@ func (h *Hub) house(cfg *Config) rules.House {
 	return house
 }
 
-// presses is the gestures of the inputs that tell any.
-func (c *Config) presses() map[string][]string {
-	kinds := make(map[string][]string)
-	for _, i := range c.Input {
-		if k := i.Value.Gestures(); k != nil {
-			kinds[i.Name] = k
-		}
+// parts is what is wired, as rules see it.
+func (c *Config) parts() (parts []rules.Part) {
+	for _, o := range c.Output {
+		parts = append(parts, rules.Part{Name: o.Name, Table: "output", Value: "boolean", Takes: "switch", Bounded: c.bounded(o.Name, o.Value)})
 	}
-	return kinds
+	for _, i := range c.Input {
+		p := rules.Part{Name: i.Name, Table: "input", Value: "boolean"}
+		if gestures := i.Value.Gestures(); gestures != nil {
+			p.Properties = map[string]string{"press": "event"}
+			p.Events = map[string][]string{"press": gestures}
+		}
+		parts = append(parts, p)
+	}
+	return parts
 }
 
-// bounded is the outputs that go off without being told to, and those that are
-// meant to be on.
-func (c *Config) bounded() []string {
-	var names []string
-	for _, o := range c.Output {
-		if o.Value.MaxOn > 0 || o.Value.Starts() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool { return slices.Contains(i.Value.Outputs, o.Name) }) {
-			names = append(names, o.Name)
-		}
+// wired is the names of all parts.
+func (c *Config) wired() (names []string) {
+	for _, p := range c.parts() {
+		names = append(names, p.Name)
 	}
 	return names
+}
+
+// bounded reports whether an output goes off without being told to, or is meant
+// to be on.
+func (c *Config) bounded(name string, o gpio.Output) bool {
+	return o.MaxOn > 0 || o.Starts() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool {
+		return slices.Contains(i.Value.Outputs, name)
+	})
 }
 
 // DataDir is the folder of all that is kept: as configured, relative to the

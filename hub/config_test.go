@@ -3,10 +3,12 @@ package hub
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"hearth/config"
+	"hearth/rules"
 )
 
 // The sample that ships is sound, and shows every section there is.
@@ -18,7 +20,7 @@ func TestTheSampleIsSound(t *testing.T) {
 	for _, w := range doc.Warnings() {
 		t.Errorf("the sample warns: %v", w)
 	}
-	if len(cfg.Output) == 0 || len(cfg.Input) == 0 || len(cfg.Interlock) == 0 || len(cfg.presses()) == 0 || len(cfg.Link) == 0 || len(cfg.Rule) == 0 {
+	if len(cfg.Output) == 0 || len(cfg.Input) == 0 || len(cfg.Interlock) == 0 || !slices.ContainsFunc(cfg.parts(), func(p rules.Part) bool { return p.Events["press"] != nil }) || len(cfg.Link) == 0 || len(cfg.Rule) == 0 {
 		t.Error("the sample lacks a section")
 	}
 }

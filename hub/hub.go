@@ -311,11 +311,15 @@ func (h *Hub) handle(it *item) {
 
 // read is one reading, end to end.
 func (h *Hub) read(r devices.Reading) {
-	if isPress(r) { // an event: there is no last value of it to be found later
+	if r.Event { // there is no last value of it to be found later
+		h.sayEvent(r)
 		h.obey(h.engine.Step(r))
 		return
 	}
 	h.registry.Apply(r)
+	if r.Gone {
+		h.registry.Forget(r.Source)
+	}
 	if r.Topic != "" {
 		if last, ok := h.registry.Last(r.Source); ok && r.Bad == "" && h.engine.Turns(last) {
 			h.turned[r.Source] = true
@@ -332,10 +336,6 @@ func (h *Hub) read(r devices.Reading) {
 	}
 	h.obey(h.engine.Step(r))
 }
-
-// isPress reports whether r is a gesture of an input, "button.press", and not
-// the level of one.
-func isPress(r devices.Reading) bool { return r.Topic == "" && strings.Contains(r.Source, ".") }
 
 // noteLimit is the trace of what no rule decided: an output was switched by
 // what is declared of it. Pins say so in the origin of what they then report.

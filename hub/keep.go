@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"math/rand/v2"
@@ -271,7 +272,7 @@ func (h *Hub) adopt(states map[string]rules.State, now devices.Now) []rules.Deci
 // announce says that the hub and its pins are there, and takes back what an
 // earlier configuration said of names that are gone.
 func (h *Hub) announce() {
-	names := append(h.cfg.Output.Names(), h.cfg.Input.Names()...)
+	names := h.cfg.wired()
 	for m := range h.broker.Retained() {
 		parts := strings.Split(m.Topic, "/")
 		if parts[0] == "hearth" && len(parts) == 3 && parts[2] != "set" && !slices.Contains(names, parts[1]) {
@@ -289,15 +290,30 @@ type said struct {
 	initial bool
 }
 
-// sayPin publishes what a pin reported.
+// sayPin publishes what something wired reported: its own value as state, that of
+// a property by its name.
 func (h *Hub) sayPin(r devices.Reading) {
 	from := said{r.Origin, r.Initial}
+	name, what, _ := strings.Cut(r.Source, ".")
+	what = cmp.Or(what, "state")
+	if r.Gone {
+		h.sayFrom(from, topic(name, what), "")
+	}
 	if r.Bad != "" {
-		h.sayFrom(from, topic(r.Source, "availability"), "offline")
+		h.sayFrom(from, topic(name, "availability"), "offline")
 		return
 	}
-	h.sayFrom(from, topic(r.Source, "availability"), "online")
-	h.sayFrom(from, topic(r.Source, "state"), devices.Text(r.Value))
+	h.sayFrom(from, topic(name, "availability"), "online")
+	h.sayFrom(from, topic(name, what), devices.Text(r.Value))
+}
+
+// sayEvent publishes what happened to something wired: hearth/button/press. Nobody
+// is to find it later.
+func (h *Hub) sayEvent(r devices.Reading) {
+	name, what, _ := strings.Cut(r.Source, ".")
+	if err := h.mqtt.put(broker.Message{Topic: topic(name, what), Payload: []byte(r.Text), Origin: said{r.Origin, false}}); err != nil {
+		h.log.Error("an event was not published", "topic", topic(name, what), "err", err)
+	}
 }
 
 // say publishes a retained message of the hub's own, if it says something new.
@@ -326,12 +342,12 @@ func (h *Hub) stop() error {
 	err := h.pins.Close()
 	for it := h.inbox.take(); it != nil; it = h.inbox.take() {
 		for _, r := range it.readings {
-			if r.Topic == "" && !isPress(r) { // of the pins: they are safe now
+			if r.Topic == "" && !r.Event { // of the pins: they are safe now
 				h.sayPin(r)
 			}
 		}
 	}
-	for _, name := range append(h.cfg.Output.Names(), h.cfg.Input.Names()...) {
+	for _, name := range h.cfg.wired() {
 		h.say(topic(name, "availability"), "offline")
 	}
 	h.say("hearth/status", "offline")

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"hearth/config"
 	"hearth/rules"
@@ -75,7 +78,7 @@ func (h *Hub) listen(cfg *Config) (changes, error) {
 
 // swap puts a new engine in place of the old one, on the loop.
 func (h *Hub) swap(cfg *Config) {
-	gone := append(h.cfg.Output.Names(), h.cfg.Input.Names()...)
+	before := h.cfg.wired()
 	states := h.engine.Snapshot(h.now(), h.clock.Boot)
 	h.cfg = cfg
 	h.http.permit(cfg.HTTP)
@@ -83,13 +86,10 @@ func (h *Hub) swap(cfg *Config) {
 	h.known.Store(newNames(cfg, h.engine))
 	now := h.now()
 	h.obey(h.adopt(states, now))
-	for _, name := range gone {
-		_, out := cfg.Output.Get(name)
-		_, in := cfg.Input.Get(name)
-		if !out && !in {
-			h.registry.Forget(name)
-			h.say(topic(name, "state"), "")
-			h.say(topic(name, "availability"), "")
+	after := cfg.wired()
+	for _, name := range before {
+		if !slices.Contains(after, name) {
+			h.forget(name)
 		}
 	}
 	// A value that nobody listened to is not the newest when it is named again.
@@ -117,6 +117,20 @@ func (h *Hub) swap(cfg *Config) {
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),
 		"outputs", len(cfg.Output), "inputs", len(cfg.Input))
+}
+
+// forget takes back all that was said of something wired that is no more.
+func (h *Hub) forget(name string) {
+	for _, r := range h.registry.All() {
+		if part, _, _ := strings.Cut(r.Source, "."); r.Topic == "" && part == name {
+			h.registry.Forget(r.Source)
+		}
+	}
+	for said := range maps.Clone(h.published) {
+		if strings.HasPrefix(said, topic(name, "")) {
+			h.say(said, "")
+		}
+	}
 }
 
 // do runs f on the loop and waits until it has.

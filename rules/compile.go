@@ -18,14 +18,57 @@ import (
 
 // House is what rules need to know of the house besides their own text.
 type House struct {
-	Outputs []string
-	Inputs  []string
-	Presses map[string][]string // of the inputs that make gestures, which: "single", "hold"
-	Bounded []string            // the outputs that nobody need switch off: max_on or an interlock does, or they start on
-	Zone    *time.Location      // nil is UTC
-	Place   calendar.Place
-	Seed    uint64                           // of what is random
-	Secret  func(name string) (string, bool) // nil: there are none
+	Parts  []Part
+	Zone   *time.Location // nil is UTC
+	Place  calendar.Place
+	Seed   uint64                           // of what is random
+	Secret func(name string) (string, bool) // nil: there are none
+}
+
+// A Part is one wired thing of the house: what it reports and what it can be told.
+type Part struct {
+	Name  string
+	Table string // the table that declares it: "output", "sensor"
+
+	// Value is what it reports itself: "boolean", "number" or "text"; "" if only
+	// its properties report. Properties says the same of each of those; "event"
+	// is one that has no last value.
+	Value      string
+	Properties map[string]string
+
+	// Events is what a property that is an event can say: "single", "hold". One of
+	// which that is not known says anything.
+	Events map[string][]string
+
+	// Takes is what it can be told: "" nothing, "switch" on and off, "level" also a
+	// number from 0 to 100, "cover" such a number, on and off for open and closed,
+	// and stop.
+	Takes string
+
+	// Bounded says that nobody need switch it off: max_on or an interlock does, or
+	// it starts on.
+	Bounded bool
+}
+
+// kind is what the part is called in errors: "an output".
+func (p Part) kind() string {
+	if strings.ContainsRune("aeiou", rune(p.Table[0])) {
+		return "an " + p.Table
+	}
+	return "a " + p.Table
+}
+
+// formulaTypes are the types that expressions know, by the words of a Part.
+var formulaTypes = map[string]formula.Type{"boolean": formula.Boolean, "number": formula.Number, "text": formula.Text, "": formula.Any}
+
+// part is the wired thing of that name.
+func (h House) part(name string) (Part, bool) {
+	for _, p := range h.Parts {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Part{}, false
 }
 
 func (h House) zone() *time.Location {
@@ -62,10 +105,11 @@ func newCompiler(e *Engine, cfg Config, root config.Place) *compiler {
 // declare gathers all names, so that everything can refer to what stands further
 // down.
 func (c *compiler) declare() {
+	wired := make(map[string]bool) // while those are declared
 	name := func(kind, name string, t formula.Type, at config.Place) {
 		_, message := messageNames[name]
 		switch other, taken := c.kinds[name]; {
-		case taken && other == "an output" && kind == "an input": // the pins say so themselves
+		case taken && wired[name]: // the pins say so themselves
 		case taken:
 			at.Mistake("%s has this name already; inputs, outputs, devices, calcs, variables and machines share their names", other)
 		case message || name == "readings" || name == "members" || name == "item" || name == "rule":
@@ -76,12 +120,11 @@ func (c *compiler) declare() {
 		c.kinds[name] = kind
 		c.names[name] = t
 	}
-	for _, n := range c.house.Outputs {
-		name("an output", n, formula.Boolean, c.root.Key("output").Key(n))
+	for _, p := range c.house.Parts {
+		name(p.kind(), p.Name, formulaTypes[p.Value], c.root.Key(p.Table).Key(p.Name))
+		wired[p.Name] = true
 	}
-	for _, n := range c.house.Inputs {
-		name("an input", n, formula.Boolean, c.root.Key("input").Key(n))
-	}
+	clear(wired)
 	for _, d := range c.cfg.Device {
 		at := c.root.Key("device").Key(d.Name)
 		name("a device", d.Name, formula.Any, at)
@@ -193,14 +236,31 @@ func (c *compiler) parseSource(text string) (devices.Source, error) {
 	case !ok:
 		return s, errors.New(c.unknown("input, output, device, calc, variable or machine", s.Name, c.all(),
 			`; a topic of one level needs quotes inside, '"`+s.Name+`"'`))
-	case s.Property == "press" && kind == "an input":
-		if c.house.Presses[s.Name] == nil {
-			return s, fmt.Errorf("%s makes no presses: give the input double or hold, such as double = \"400ms\"", s.Name)
-		}
-	case s.Property != "":
+	}
+	if p, ok := c.house.part(s.Name); ok {
+		return s, p.reports(s.Property)
+	}
+	if s.Property != "" {
 		return s, fmt.Errorf("%s is %s and has no property %s", s.Name, kind, s.Property)
 	}
 	return s, nil
+}
+
+// reports says what is wrong with a property of the part; "" is its own value.
+func (p Part) reports(property string) error {
+	known := slices.Sorted(maps.Keys(p.Properties))
+	near, isNear := config.Nearest(property, known)
+	switch {
+	case property == "" && (p.Value != "" || len(known) == 0), p.Properties[property] != "":
+		return nil
+	case property == "":
+		return fmt.Errorf("%s is %s and has no value of its own, want one of its properties: %s.%s", p.Name, p.kind(), p.Name, strings.Join(known, ", "+p.Name+"."))
+	case isNear:
+		return fmt.Errorf("%s is %s and has no property %s, did you mean %q?", p.Name, p.kind(), property, p.Name+"."+near)
+	case property == "press" && p.Table == "input":
+		return fmt.Errorf("%s makes no presses: give the input double or hold, such as double = \"400ms\"", p.Name)
+	}
+	return fmt.Errorf("%s is %s and has no property %s", p.Name, p.kind(), property)
 }
 
 func (c *compiler) all() []string { return slices.Sorted(maps.Keys(c.kinds)) }
@@ -226,7 +286,7 @@ func (c *compiler) named(name string) (t target, wrong string) {
 	base, property, _ := strings.Cut(name, ".")
 	kind := c.kinds[base]
 	switch {
-	case kind == "an output" && property == "":
+	case c.takes(base) != "" && property == "":
 		t.output = base
 	case kind == "a variable" && property == "":
 		t.variable = base
@@ -238,7 +298,7 @@ func (c *compiler) named(name string) (t target, wrong string) {
 	case kind == "":
 		var can []string
 		for n, k := range c.kinds {
-			if k == "an output" || k == "a variable" || k == "a device" {
+			if k == "a variable" || k == "a device" || c.takes(n) != "" {
 				can = append(can, n)
 			}
 		}
@@ -250,6 +310,12 @@ func (c *compiler) named(name string) (t target, wrong string) {
 		return t, fmt.Sprintf("%s is %s; want the name of an output, a device or a variable", base, kind)
 	}
 	return t, ""
+}
+
+// takes is what a part of that name can be told; "" if there is none.
+func (c *compiler) takes(name string) string {
+	p, _ := c.house.part(name)
+	return p.Takes
 }
 
 // topic checks a topic that something is published to.

@@ -703,14 +703,22 @@ func (d *doubter) values(source string) *realm {
 	if s.Name == "rule" {
 		return &realm{what: "whether a rule runs", boolean: true}
 	}
-	if gestures, ok := d.house.Presses[s.Name]; ok && s.Property == "press" {
-		return &realm{what: "a press", words: gestures}
+	part, wired := d.house.part(s.Name)
+	if words := part.Events[s.Property]; words != nil {
+		return &realm{what: "a " + s.Property, words: words}
 	}
 	if topic, ok := strings.CutPrefix(s.Filter, "hearth/"); ok && len(s.Path) == 0 {
 		name, isState := strings.CutSuffix(topic, "/state")
-		if kind := d.kinds[name]; isState && (kind == "an output" || kind == "an input") {
-			return &realm{what: "the state of " + kind, boolean: true}
+		if p, ok := d.house.part(name); isState && ok && p.Value == "boolean" {
+			return &realm{what: "the state of " + p.kind(), boolean: true}
 		}
+	}
+	said := part.Value
+	if s.Property != "" {
+		said = part.Properties[s.Property]
+	}
+	if wired && (said == "boolean" || said == "number") {
+		return &realm{what: part.kind(), boolean: said == "boolean", number: said == "number"}
 	}
 	if s.Name == "" || s.Property != "" {
 		return nil
@@ -729,10 +737,6 @@ func (d *doubter) values(source string) *realm {
 			return &realm{what: "a calc that gives true or false", boolean: true}
 		}
 		return nil
-	}
-	switch kind := d.kinds[s.Name]; kind {
-	case "an output", "an input":
-		return &realm{what: kind, boolean: true}
 	}
 	return nil
 }
@@ -1110,9 +1114,9 @@ func (d *doubter) neverOff() {
 			on[x.output] = x
 		}
 	}
-	for _, name := range d.house.Outputs {
-		if x := on[name]; x.who != nil && !off[name] && !slices.Contains(d.house.Bounded, name) {
-			x.at.Warn("nothing here ever switches %s off again; if that is left to people and to messages on hearth/%[1]s/set, a max_on in [output.%[1]s] says how long it may be forgotten", name)
+	for _, p := range d.house.Parts {
+		if x := on[p.Name]; x.who != nil && !off[p.Name] && p.Takes != "cover" && !p.Bounded {
+			x.at.Warn("nothing here ever switches %s off again; if that is left to people and to messages on hearth/%[1]s/set, a max_on in [output.%[1]s] says how long it may be forgotten", p.Name)
 		}
 	}
 }

@@ -21,8 +21,13 @@ import (
 // --- a house, driven as the hub drives it ---
 
 var (
-	randomHouse = rules.House{Outputs: []string{"lamp", "fan"}, Inputs: []string{"pir", "button"}, Seed: 1}
-	randomNoon  = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC) // a Tuesday
+	randomHouse = rules.House{Seed: 1, Parts: []rules.Part{
+		{Name: "lamp", Table: "output", Value: "boolean", Takes: "switch"},
+		{Name: "fan", Table: "output", Value: "boolean", Takes: "switch"},
+		{Name: "pir", Table: "input", Value: "boolean"},
+		{Name: "button", Table: "input", Value: "boolean"},
+	}}
+	randomNoon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC) // a Tuesday
 )
 
 const randomBoot = time.Hour // the monotonic clock at noon
@@ -115,7 +120,7 @@ func newHub(t fatal, text string, reports bool) *hub {
 
 // normalize is what one message or level is to the house.
 func normalize(index *devices.Index, e event, now devices.Now, initial bool) []devices.Reading {
-	if slices.Contains(randomHouse.Inputs, e.topic) || slices.Contains(randomHouse.Outputs, e.topic) {
+	if slices.ContainsFunc(randomHouse.Parts, func(p rules.Part) bool { return p.Name == e.topic }) {
 		on, _ := devices.OnOff(e.payload)
 		return []devices.Reading{{Source: e.topic, Value: on, Text: devices.Text(on), At: now, Initial: initial}}
 	}
@@ -686,14 +691,14 @@ func tellAll(house string, found, live []event, reports bool) string {
 func both(t fatal, house string, found, live []event, reports bool) (got, want, trace string) {
 	h := newHub(t, house, reports)
 	cfg, _ := parse(t, house)
-	s := newSecond(cfg, randomHouse.Outputs, randomNoon.Add(-randomBoot), randomBoot)
+	s := newSecond(cfg, []string{"lamp", "fan"}, randomNoon.Add(-randomBoot), randomBoot)
 	told := 0
 	// What an output is told it reports, to both.
 	report := func() {
 		for told < len(s.said) {
 			words := strings.Fields(s.said[told])
 			told++
-			if reports && slices.Contains(randomHouse.Outputs, words[1]) {
+			if reports && slices.Contains(s.outputs, words[1]) {
 				for _, r := range normalize(h.index, event{topic: words[1], payload: words[2]}, h.now, false) {
 					s.step(r)
 				}
@@ -780,7 +785,7 @@ func (h *hub) restart(kept []byte) (pins []devices.Reading) {
 	}
 	h.obey(h.engine.Restore(states, h.now, "boot"))
 	for _, r := range old.All() {
-		if r.Topic == "" && slices.Contains(append(randomHouse.Inputs, randomHouse.Outputs...), r.Source) {
+		if r.Topic == "" && slices.Contains(append([]string{"pir", "button"}, []string{"lamp", "fan"}...), r.Source) {
 			r.Initial, r.At = true, h.now
 			h.step(r)
 			pins = append(pins, r)

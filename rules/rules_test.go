@@ -35,7 +35,20 @@ type dispatch struct {
 	command devices.Command
 }
 
-var names = House{Outputs: []string{"lamp", "heater", "fan"}, Inputs: []string{"pir", "button"}}
+var names = House{Parts: parts("output lamp", "output heater", "output fan", "input pir", "input button")}
+
+// parts are outputs and inputs: "output lamp".
+func parts(list ...string) (ps []Part) {
+	for _, text := range list {
+		table, name, _ := strings.Cut(text, " ")
+		p := Part{Name: name, Table: table, Value: "boolean"}
+		if table == "output" {
+			p.Takes = "switch"
+		}
+		ps = append(ps, p)
+	}
+	return ps
+}
 
 // noon is a Tuesday.
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
@@ -82,7 +95,7 @@ func (h *house) pass(d time.Duration) {
 // say is a message, or a level of an input, at the present moment.
 func (h *house) say(topic, payload string, initial bool) {
 	readings := h.index.Normalize(devices.Message{Topic: topic, Payload: []byte(payload), Initial: initial}, h.now)
-	if slices.Contains(names.Inputs, topic) || slices.Contains(names.Outputs, topic) {
+	if _, wired := names.part(topic); wired {
 		on, _ := devices.OnOff(payload)
 		readings = []devices.Reading{{Source: topic, Value: on, Text: devices.Text(on), At: h.now, Initial: initial}}
 	}

@@ -363,12 +363,8 @@ func (e *Engine) aim(in *instr, inst *instance, ctx *context, now devices.Now, d
 }
 
 func (e *Engine) isOutput(name string) bool {
-	for _, o := range e.house.Outputs {
-		if o == name {
-			return true
-		}
-	}
-	return false
+	p, ok := e.house.part(name)
+	return ok && p.Takes != ""
 }
 
 // sends is the command of a sending; false if there is none.

@@ -464,8 +464,12 @@ func (p *play) level(input string, on bool, at time.Duration) {
 
 func (p *play) gestures(made []gpio.Press) {
 	for _, m := range made {
-		r := devices.Reading{Source: m.Input + ".press", Value: m.Kind, Text: m.Kind, At: p.now()}
-		p.later(func() { p.read(r) })
+		r := devices.Reading{Source: m.Input + ".press", Value: m.Kind, Text: m.Kind, At: p.now(), Event: true}
+		p.later(func() {
+			p.event(Event{Topic: topic(m.Input, "press"), Payload: m.Kind})
+			p.publish(devices.Message{Topic: topic(m.Input, "press"), Payload: []byte(m.Kind)})
+			p.obey(p.engine.Step(r))
+		})
 	}
 }
 
