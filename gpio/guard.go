@@ -353,7 +353,7 @@ func (g *Guard) start(o *guarded, order Order, at time.Duration, cause, why stri
 	}
 	if o.Period > 0 {
 		o.cycle.plan(o, at)
-		if !o.on && !o.cycle.phase(at) { // its turn comes later
+		if !o.on && (!o.cycle.phase(at) || o.endsWithin(at)) { // its turn comes later, or never
 			return g.put(o, false, at, cause, why, drives)
 		}
 	}

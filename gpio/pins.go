@@ -380,10 +380,13 @@ func (p *Pins) keepTime() {
 }
 
 // keep notes the accepted state of an output; p.mu is held.
-func (p *Pins) keep(o *guarded) {
+func (p *Pins) keep(o *guarded) { p.keepLast(o, false) }
+
+// keepLast is keep at the end: was is how the output was before it.
+func (p *Pins) keepLast(o *guarded, was bool) {
 	k := kept{
 		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
-		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Fault: o.fault, Cycles: o.cycles,
+		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Was: was, Fault: o.fault, Cycles: o.cycles,
 	}
 	if o.Levels() && o.aim() < 100 {
 		k.Level = o.aim()
@@ -940,6 +943,9 @@ func (l *line) makeSafe() {
 	l.p.mu.Lock()
 	name, out := l.name, *l.out
 	l.p.mu.Unlock()
+	l.p.mu.Lock()
+	was := l.p.kept[name].last()
+	l.p.mu.Unlock()
 	if on, hold := safe(out); !hold {
 		l.asked()
 		l.err = l.put(out, on, 100, devices.Origin{})
@@ -948,7 +954,7 @@ func (l *line) makeSafe() {
 		l.p.mu.Lock()
 		if o := l.p.guard.byName[name]; o != nil && l.err == nil && !l.removed {
 			l.p.guard.drive(o, on, l.p.now(), "", "", nil)
-			l.p.keep(o) // it is so from now on, for min_on and min_off
+			l.p.keepLast(o, was) // it is so from now on, for min_on and min_off
 		}
 		l.p.mu.Unlock()
 	}
@@ -971,17 +977,22 @@ func (l *line) runInput() {
 		<-l.quit
 		halted <- l.pin.Halt() // wakes NextEdge
 	}()
-	for initial := true; ; initial = false {
+	first, told := true, ""
+	for {
+		began, initial := l.p.now(), first && l.faulty != nil
 		err := l.faulty
 		if l.faulty = nil; err == nil {
-			err = l.watch(in, name, taken, initial)
+			err = l.watch(in, name, taken, first)
 		}
 		if err == nil {
 			break
 		}
 		l.answered(gpio.Low, false, err)
 		l.p.heard(name, false, false)
-		l.report(name, l.p.reading(name, false, err, l.p.now(), initial))
+		if err.Error() != told || l.p.now() > began { // it worked in between
+			l.report(name, l.p.reading(name, false, err, l.p.now(), initial))
+		}
+		first, told = false, err.Error()
 		if !l.pause(retryEvery) {
 			break
 		}
