@@ -570,6 +570,10 @@ type line struct {
 	done       chan struct{} // all that is done
 	err        error         // and what went wrong in it; read after done
 
+	// Of an input's worker alone:
+	worked bool   // it has been read
+	told   string // why it can't be, as was last said
+
 	// Guarded by p.mu:
 	name      string
 	out       *Output // one of these is set
@@ -977,9 +981,7 @@ func (l *line) runInput() {
 		<-l.quit
 		halted <- l.pin.Halt() // wakes NextEdge
 	}()
-	first, told := true, ""
-	for {
-		began, initial := l.p.now(), first && l.faulty != nil
+	for first := true; ; first = false {
 		err := l.faulty
 		if l.faulty = nil; err == nil {
 			err = l.watch(in, name, taken, first)
@@ -989,10 +991,10 @@ func (l *line) runInput() {
 		}
 		l.answered(gpio.Low, false, err)
 		l.p.heard(name, false, false)
-		if err.Error() != told || l.p.now() > began { // it worked in between
-			l.report(name, l.p.reading(name, false, err, l.p.now(), initial))
+		if err.Error() != l.told {
+			l.told = err.Error()
+			l.report(name, l.p.reading(name, false, err, l.p.now(), !l.worked))
 		}
-		first, told = false, err.Error()
 		if !l.pause(retryEvery) {
 			break
 		}
@@ -1041,6 +1043,7 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 	presses.Found(name, filter.On)
 	l.answered(level, true, nil)
 	l.p.heard(name, filter.On, true)
+	l.worked, l.told = true, ""
 	l.report(name, l.p.reading(name, filter.On, nil, l.p.now(), initial))
 
 	pin := l.pin.(edger) // takeInput has made sure
