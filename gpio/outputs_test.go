@@ -192,3 +192,44 @@ func TestASlowHeaterOnPins(t *testing.T) {
 		wantError(t, h.pins.Command(devices.Command{Output: "heater", Value: 130.0}), "heater: want a level from 0 to 100, not 130")
 	})
 }
+
+// flaky is a bank whose pins fail once, at the second level that they are given.
+type flaky struct{ *Sim }
+
+func (b flaky) ByName(pin string) (gpio.PinIO, error) {
+	p, err := b.find(pin)
+	return &flakyPin{simPin: p}, err
+}
+
+type flakyPin struct {
+	*simPin
+	outs int
+}
+
+func (p *flakyPin) Out(l gpio.Level) error {
+	if p.outs++; p.outs == 2 {
+		return errors.New("bus error")
+	}
+	return p.simPin.Out(l)
+}
+
+// What waited behind a switch that failed is not carried out, although the line
+// answers again: it may not be wanted any more.
+func TestNothingIsCarriedOutBehindAFailure(t *testing.T) {
+	inHouse(t, func(h *house) {
+		options := h.options()
+		options.Bank = flaky{h.sim}
+		var err error
+		if h.pins, err = Open(configured(t, "[output.door]\npin = \"GPIO1\""), options); err != nil {
+			t.Fatal(err)
+		}
+		h.sim.Hang("GPIO1", true)
+		h.set("door", false)
+		h.set("door", true)
+		h.sim.Hang("GPIO1", false)
+		time.Sleep(time.Minute)
+		h.wantSwitched("GPIO1", "")
+		h.set("door", true)
+		h.wantSwitched("GPIO1", "60 H")
+	})
+}

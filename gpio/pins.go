@@ -309,7 +309,8 @@ func (p *Pins) vanished(l *line, name string, owner int) {
 func (p *Pins) appeared(l *line, j job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.lost = false; !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
+	was := l.lost
+	if l.lost = false; was && !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
 		p.driveAll(p.guard.appear(j.name, j.on, p.now()))
 		p.keep(p.guard.byName[j.name])
 	}
@@ -845,7 +846,6 @@ func (l *line) check() time.Duration {
 		l.answered(gpio.Low, false, err)
 		return retryEvery
 	}
-	l.p.appeared(l, j)
 	l.tellLater(j.name, l.look(j, nil)...)
 	return checkEvery
 }
@@ -896,11 +896,25 @@ func (l *line) sent() {
 
 // do makes a switch, and gives what came of it.
 func (l *line) do(j job) []devices.Reading {
+	if err := l.refuses(j); err != nil {
+		return []devices.Reading{l.p.reading(j.name, false, err, l.p.now(), false)}
+	}
 	l.asked()
 	if j.look || !j.initial && l.echoed(j) {
 		return l.look(j, nil)
 	}
 	return l.look(j, l.put(j.out, j.on, j.level, j.from))
+}
+
+// refuses says why a line does nothing for a command: it did not answer since that
+// was given, so nobody knows any more whether it is still right.
+func (l *line) refuses(j job) error {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if !l.lost || j.initial {
+		return nil
+	}
+	return errors.New(l.fault)
 }
 
 // look reads back what a switch did.
@@ -915,6 +929,7 @@ func (l *line) look(j job, err error) []devices.Reading {
 	if lost {
 		l.p.vanished(l, j.name, j.owner)
 	} else {
+		l.p.appeared(l, j)
 		l.p.confirm(l, j, err != nil)
 	}
 	if j.quiet && err == nil && unread == nil {
