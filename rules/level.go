@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -79,6 +80,16 @@ func (p Part) levels() bool { return p.Takes == "level" || p.Takes == "cover" }
 
 // percent is the number from 0 to 100 that is nearest.
 func percent(f float64) float64 { return min(100, max(0, f)) }
+
+// bounded is a level that an output can have. Where that is another one the trace
+// says so: a lamp that was to get more than it has gets all it has.
+func (d *Decision) bounded(output string, level float64) float64 {
+	to := percent(level)
+	if to != level {
+		d.because(fmt.Sprintf("%s gets %s in place of %s", output, valueText(to), valueText(level)))
+	}
+	return to
+}
 
 // stands reports whether an output is known to be as v says.
 func (e *Engine) stands(output string, v any) bool {

@@ -118,7 +118,7 @@ func (e *Engine) climb(t *thread, in *instr, now devices.Now, d *Decision) bool 
 		}
 		r = &ramp{to: to.(float64), last: now.Mono}
 		if in.target.output != "" {
-			r.to = percent(r.to)
+			r.to = d.bounded(in.target.output, r.to)
 		}
 		if in.offValue.kind != none {
 			r.from = in.offValue.constant.(float64)

@@ -402,9 +402,8 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 			e.failed(inst.rule, d, fmt.Sprintf("%s wants %s, not %s", t.output, or(e.parts[t.output].orders()...), short(valueText(v))))
 			return c, false
 		}
-		if level, number := told.(float64); number && level != percent(level) {
-			told = percent(level)
-			d.because(fmt.Sprintf("%s gets %s in place of %s", t.output, valueText(told), valueText(level)))
+		if level, number := told.(float64); number {
+			told = d.bounded(t.output, level)
 		}
 		c.Value = told
 	case t.device != nil:
