@@ -478,7 +478,7 @@ func (c *compiler) link(name string, l Link, at config.Place) *rule {
 	if l.Invert && kind != "boolean" && kind != "number" && kind != part.Takes {
 		at.Key("invert").Mistake("only booleans and numbers can be inverted, not %s", kind)
 	}
-	if to.output != "" && to.output == source || to.variable != "" && to.variable == source || to.plain != "" && to.plain == source {
+	if to.output != "" && (to.output == source || to.output+".level" == source) || to.variable != "" && to.variable == source || to.plain != "" && to.plain == source {
 		at.Key("to").Mistake("the link goes from %s to itself: want another target", source)
 	}
 	t := &trigger{text: source, retained: l.Retained, implicit: true,

@@ -708,6 +708,7 @@ func similar(a, b string) bool {
 type realm struct {
 	what    string // "an output"
 	boolean bool   // true or false, which read as ON and OFF
+	level   string // where beside that a level is reported: "lamp.level"
 	number  bool
 	percent bool     // from 0 to 100, and neither true nor false
 	words   []string // one of these texts
@@ -772,7 +773,11 @@ func (p Part) realm(what, property string) *realm {
 	if said != "boolean" && said != "number" {
 		return nil
 	}
-	return &realm{what: what, boolean: said == "boolean", number: said == "number", percent: percent}
+	r := &realm{what: what, boolean: said == "boolean", number: said == "number", percent: percent}
+	if p.Takes == "level" && property == "" {
+		r.level = p.Name + ".level"
+	}
+	return r
 }
 
 // can reports whether a value may be v.
@@ -801,6 +806,9 @@ func (s *realm) want(v any) string {
 		}
 		if on, ok := devices.Bool(v); ok {
 			return fmt.Sprintf("want %v", on)
+		}
+		if _, number := v.(float64); number && s.level != "" {
+			return "want true or false, or " + s.level
 		}
 		return "want true or false"
 	case s.percent:
@@ -852,7 +860,11 @@ func (d *doubter) fits(source string, t Test, at config.Place) {
 	}
 	for _, key := range []string{"above", "below", "at_least", "at_most"} {
 		if at.Key(key).Given() {
-			at.Key(key).Mistake("%s is %s and no number: want a test such as is = %s", source, s.what, s.sample())
+			want := "a test such as is = " + s.sample()
+			if s.level != "" {
+				want = s.level
+			}
+			at.Key(key).Mistake("%s is %s and no number: want %s", source, s.what, want)
 			return
 		}
 	}

@@ -393,10 +393,135 @@ func saidOf(t *testing.T, text string) string {
 func TestMistakesWithLevels(t *testing.T) {
 	for _, mistake := range []struct{ action, want string }{
 		{`{ set = "lamp", to = 140 }`, `x:3:31: rule.a.action.to = 140: want a level from 0 to 100, true, false or "toggle"`},
+		{`{ set = "lamp", to = -1 }`, `x:3:31: rule.a.action.to = -1: want a level from 0 to 100, true, false or "toggle"`},
+		{`{ set = "lamp", to = "40" }`, `x:3:31: rule.a.action.to = "40": want a level from 0 to 100, true, false or "toggle"`},
+		{`{ set = "lamp", to = "stop" }`, `x:3:31: rule.a.action.to = "stop": want a level from 0 to 100, true, false or "toggle"`},
+		{`{ set = "lamp", to = "acknowledge" }`, `x:3:31: rule.a.action.to = "acknowledge": want a level from 0 to 100, true, false or "toggle"`},
+		{`{ set = "lamp", value = "'on'" }`, `x:3:34: rule.a.action.value = "'on'": lamp wants a level from 0 to 100, true or false, and this is text`},
+		{`{ set = "lamp.level", to = 40 }`, `x:3:18: rule.a.action.set = "lamp.level": lamp.level is what lamp reports: want "lamp"`},
+		{`{ set = "lamp", step = 10, max = 254 }`, `x:3:43: rule.a.action.max = 254: want a level from 0 to 100`},
+		{`{ set = "fan", to = 40 }`, `x:3:30: rule.a.action.to = 40: want true, false or "toggle"`},
+		{`{ set = "fan", step = 10 }`, `x:3:32: rule.a.action.step = 10: fan is on or off, and has no level: want a variable or a device's property`},
+		{`{ set = "blind", to = 101 }`, `x:3:32: rule.a.action.to = 101: want a position from 0 to 100, true (open), false (closed), "stop" or "toggle"`},
+		{`{ set = "blind", to = "halt" }`, `x:3:32: rule.a.action.to = "halt": want a position from 0 to 100, true (open), false (closed), "stop" or "toggle"`},
+		{`{ set = "blind", value = "[1]" }`, `x:3:35: rule.a.action.value = "[1]": blind wants a position from 0 to 100, true (open), false (closed) or "stop", and this is a list`},
+		{`{ set = "water", to = "acknowledged" }`, `x:3:32: rule.a.action.to = "acknowledged": want true, false or "toggle"`},
+		{`{ ramp = "lamp", to = 254, over = "1m" }`, `x:3:32: rule.a.action.to = 254: want a level from 0 to 100`},
+		{`{ ramp = "lamp", from = -5, to = 50, over = "1m" }`, `x:3:34: rule.a.action.from = -5: want a level from 0 to 100`},
+		{`{ ramp = "lamp", to = true, over = "1m" }`, `x:3:32: rule.a.action.to = true: want a number such as 100`},
+		{`{ ramp = "blind", to = 50, over = "1m" }`, `x:3:19: rule.a.action.ramp = "blind": blind moves at its own pace, and would start and stop all the time: want set, with to = 30`},
+		{`{ ramp = "fan", to = 50, over = "1m" }`, `x:3:19: rule.a.action.ramp = "fan": fan is on or off, and has no level: want a variable, a device's property or a topic`},
+		{`{ pulse = "lamp", to = 0, for = "1m" }`, `x:3:33: rule.a.action.to = 0: a pulse is on for a time, then off: want a number above 0, such as 40`},
+		{`{ pulse = "lamp", to = 130, for = "1m" }`, `x:3:33: rule.a.action.to = 130: want a level from 0 to 100, true or false`},
+		{`{ pulse = "blind", to = "stop", for = "1m" }`, `x:3:34: rule.a.action.to = "stop": a pulse is on for a time, then off: want a number above 0, such as 40`},
+		{`{ pulse = "fan", to = 40, for = "1m" }`, `x:3:32: rule.a.action.to = 40: fan is on, then off: to is the level of an output that has levels`},
+		{`{ publish = "a/b", value = "lamp.levle" }`, `x:3:38: rule.a.action.value = "lamp.levle": lamp is true or false and has nothing in it`},
 	} {
 		got := saidOf(t, "[rule.a]\ntrigger = { event = \"a/b\" }\naction = "+mistake.action)
 		if got != mistake.want {
 			t.Errorf("%s\n  %s\nwant\n  %s", mistake.action, got, mistake.want)
 		}
 	}
+}
+
+// Of each house what is said, or nothing.
+func TestDoubtsWithLevels(t *testing.T) {
+	for _, house := range []struct{ name, text, want string }{
+		{"a lamp that nothing switches off", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = { set = "lamp", to = 40 }`, `x:3:18: warning: rule.a.action.set = "lamp": nothing here ever switches lamp off again; if that is left to people and to messages on hearth/lamp/set, a max_on in [output.lamp] says how long it may be forgotten`},
+		{"0 is off", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = { set = "lamp", to = 40 }
+			[rule.b]
+			trigger = { event = "a/c" }
+			action = { set = "lamp", to = 0 }`, ``},
+		{"it may be stepped down, or told by a message", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = [{ set = "lamp", to = 40 }, { set = "hall", to = 40 }]
+			[rule.b]
+			trigger = { event = "a/c" }
+			action = [{ set = "lamp", step = -10 }, { publish = "hearth/hall/set", payload = 0 }]`, ``},
+		{"an acknowledgement switches nothing off", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = { set = "water", to = true }
+			[rule.b]
+			trigger = { event = "a/c" }
+			action = { set = "water", to = "acknowledge" }`, `x:3:18: warning: rule.a.action.set = "water": nothing here ever switches water off again; if that is left to people and to messages on hearth/water/set, a max_on in [output.water] says how long it may be forgotten`},
+		{"a cover may stay open", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = { set = "blind", to = 100 }`, ``},
+		{"two that want the opposite", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = [{ set = "lamp", to = 40 }, { set = "blind", to = 100 }]
+			[rule.b]
+			trigger = { event = "a/b" }
+			action = [{ set = "lamp", to = 0 }, { set = "blind", to = false }]`, `x:6:19: warning: rule.b.action[1].set = "lamp": rule.a switches lamp on at the same moment, at x:3:19 (a/b), and no condition tells which is meant
+x:6:45: warning: rule.b.action[2].set = "blind": rule.a opens blind at the same moment, at x:3:46 (a/b), and no condition tells which is meant`},
+		{"two that want a little more and a little less", `
+			[rule.a]
+			trigger = { event = "a/b" }
+			action = [{ set = "lamp", to = 40 }, { set = "blind", to = 70 }]
+			[rule.b]
+			trigger = { event = "a/b" }
+			action = [{ set = "lamp", to = 30 }, { set = "blind", to = false }, { set = "blind", to = "stop" }]
+			[rule.c]
+			trigger = { event = "a/c" }
+			action = { set = "lamp", to = false }`, ``},
+		{"a position is a number", `
+			[rule.a]
+			trigger = { state = "blind", is = true }
+			action = { publish = "a/b", payload = "x" }`, `x:2:35: rule.a.trigger.is = true: blind is a cover and never true: want a number from 0 to 100, or a limit such as above = 0`},
+		{"and not above 100", `
+			[rule.a]
+			trigger = [{ state = "lamp.level", is = 255 }, { state = "hearth/lamp/level", is = "ON" }]
+			action = { publish = "a/b", payload = "x" }`, `x:2:41: rule.a.trigger[1].is = 255: lamp.level is the level of an output and never 255: want a number from 0 to 100, or a limit such as above = 0
+x:2:84: rule.a.trigger[2].is = "ON": hearth/lamp/level is the level of an output and never ON: want a number from 0 to 100, or a limit such as above = 0`},
+		{"a lamp is on or off", `
+			[rule.a]
+			trigger = { state = "lamp", above = 50 }
+			action = { publish = "a/b", payload = "x" }`, `x:2:37: rule.a.trigger.above = 50: lamp is an output and no number: want lamp.level`},
+		{"these can be", `
+			[rule.a]
+			trigger = [{ state = "lamp.level", above = 50 }, { state = "blind", is = 0 }, { state = "blind", at_least = 30 }, { state = "lamp", is = true }, { state = "hearth/blind/state", is = 50 }, { state = "blind.moving", is = "up" }]
+			action = { publish = "a/b", payload = "x" }`, ``},
+		{"a circle through a lamp", `
+			[rule.a]
+			trigger = { state = "lamp", is = true }
+			action = { set = "lamp", to = 0 }
+			[rule.b]
+			trigger = { state = "lamp", is = false }
+			action = { set = "lamp", to = 50 }`, `x:3:18: warning: rule.a.action.set = "lamp": this sets off rule.b, at x:6:18, which sets off rule.a again, for ever: the hub stops them after 20 hops`},
+	} {
+		if got := saidOf(t, dedented(house.text)); got != house.want {
+			t.Errorf("%s:\n  %s\nwant\n  %s", house.name, got, house.want)
+		}
+	}
+	for _, link := range []struct{ text, want string }{
+		{`from = "a/b"
+			to = "lamp"
+			type = "text"`, `x:4:8: link.a.type = "text": lamp takes on and off, and numbers: want "boolean" or "number", leave it out for both, or a topic in to`},
+		{`from = "a/b"
+			to = "fan"
+			type = "number"`, `x:4:8: link.a.type = "number": an output takes only booleans: want "boolean", or a topic in to`},
+		{`from = "lamp"
+			to = "lamp"`, `x:3:6: link.a.to = "lamp": the link goes from lamp to itself: want another target`},
+		{`from = "a/b"
+			to = "blind"
+			invert = true`, ``},
+	} {
+		if got := saidOf(t, dedented("[link.a]\n"+link.text)); got != link.want {
+			t.Errorf("%s\n  %s\nwant\n  %s", link.text, got, link.want)
+		}
+	}
+}
+
+func dedented(text string) string {
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n\t\t\t", "\n")
 }

@@ -580,7 +580,11 @@ func (p *play) obey(ds []rules.Decision) {
 func (p *play) command(c devices.Command, d *rules.Decision) {
 	switch {
 	case c.Output != "":
-		on, _ := c.Value.(bool)
+		on, ok := isOn(c.Value)
+		if !ok {
+			p.note(step{sent: "not carried out: " + c.String()})
+			return
+		}
 		before := p.told[c.Output]
 		p.told[c.Output] = told{c.Origin, d}
 		drives, err := p.guard.Command(c.Output, on, p.now().Mono)
@@ -610,6 +614,17 @@ func (p *play) command(c devices.Command, d *rules.Decision) {
 		p.event(e)
 		p.publish(devices.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, Origin: c.Origin})
 	}
+}
+
+// isOn is what an output that is told v is then; false if v says nothing of that.
+func isOn(v any) (on, ok bool) {
+	switch v := v.(type) {
+	case bool:
+		return v, true
+	case float64:
+		return v > 0, true
+	}
+	return false, false
 }
 
 // mocked is the answer to a request: the oldest that waits for it.
