@@ -42,7 +42,9 @@ type Part struct {
 
 	// Takes is what it can be told: "" nothing, "switch" on and off, "level" also a
 	// number from 0 to 100, "cover" such a number, on and off for open and closed,
-	// and stop.
+	// and stop. One that takes levels reports whether it is on, and in its property
+	// level how much; a cover its position, a number. One with a property fault can
+	// also be told "acknowledge".
 	Takes string
 
 	// Bounded says that nobody need switch it off: max_on or an interlock does, or
@@ -60,16 +62,6 @@ func (p Part) kind() string {
 
 // formulaTypes are the types that expressions know, by the words of a Part.
 var formulaTypes = map[string]formula.Type{"boolean": formula.Boolean, "number": formula.Number, "text": formula.Text, "": formula.Any}
-
-// part is the wired thing of that name.
-func (h House) part(name string) (Part, bool) {
-	for _, p := range h.Parts {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Part{}, false
-}
 
 func (h House) zone() *time.Location {
 	if h.Zone == nil {

@@ -723,7 +723,7 @@ func (d *doubter) values(source string) *realm {
 	if s.Name == "rule" {
 		return &realm{what: "whether a rule runs", boolean: true}
 	}
-	part, wired := d.house.part(s.Name)
+	part, wired := d.parts[s.Name]
 	if words := part.Events[s.Property]; words != nil {
 		return &realm{what: "a " + s.Property, words: words}
 	}

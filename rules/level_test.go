@@ -135,6 +135,7 @@ func TestLevelsAndCovers(t *testing.T) {
 			0s a/40 x
 			1s a/40 x
 			2s a/41 x
+			2s a/39 x
 			3s b/x x
 			4s initial blind 60
 			5s c/x x
@@ -144,6 +145,7 @@ func TestLevelsAndCovers(t *testing.T) {
 			12:00:00 rule.a[n=40] fired: a/{n} (now x) -> lamp 40
 			12:00:01 rule.a[n=40] fired: a/{n} (now x)
 			12:00:02 rule.a[n=41] fired: a/{n} (now x) -> lamp 41
+			12:00:02 rule.a[n=39] fired: a/{n} (now x) -> lamp 39
 			12:00:03 rule.b fired: b/x (now x)
 			12:00:05 rule.c fired: c/x (now x) -> blind ON
 			12:00:07 rule.c fired: c/x (now x)

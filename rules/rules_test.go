@@ -105,7 +105,7 @@ func (h *house) pass(d time.Duration) {
 func (h *house) say(topic, payload string, initial bool) {
 	readings := h.index.Normalize(devices.Message{Topic: topic, Payload: []byte(payload), Initial: initial}, h.now)
 	name, property, _ := strings.Cut(topic, ".")
-	if p, wired := h.where.part(name); wired {
+	if p, wired := h.engine.parts[name]; wired {
 		var v any = payload
 		switch said := p.Properties[property]; {
 		case property == "" && p.Value == "boolean":
