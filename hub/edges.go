@@ -138,9 +138,7 @@ func (h *Hub) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		if on, ok := devices.Bool(c.Value); ok {
-			h.registry.Command(name, on)
-		}
+		h.registry.Command(name, c.Value)
 		d.Commands = []devices.Command{c}
 	}
 	h.obey([]rules.Decision{d})

@@ -551,9 +551,7 @@ func (p *play) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		if on, ok := devices.Bool(c.Value); ok {
-			p.registry.Command(name, on)
-		}
+		p.registry.Command(name, c.Value)
 		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})
