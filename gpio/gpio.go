@@ -120,6 +120,7 @@ type Config struct {
 	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
 	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
+	Cover     config.Table[Cover]     `toml:"cover"`     // [cover.bedroom]
 }
 
 // Output is something that is switched, by a pin or over MQTT: a relay, a lamp,
@@ -289,6 +290,7 @@ func (c *Config) Check(at config.Place) {
 		}
 	}
 	c.checkInterlocks(at)
+	c.checkCovers(at)
 }
 
 func (o Output) checkTopic(at config.Place) {

@@ -87,7 +87,7 @@ func NewGuard(cfg Config) *Guard {
 		g.outputs = append(g.outputs, s)
 		g.byName[o.Name] = s
 	}
-	for _, l := range cfg.Interlock {
+	for _, l := range cfg.Locks() {
 		for _, a := range l.Value.Outputs {
 			for _, b := range l.Value.Outputs {
 				if a != b && g.byName[a] != nil && g.byName[b] != nil {
