@@ -229,6 +229,30 @@ type Position struct {
 	Percent float64 // 0 closed to 100 open, whole; only at an end it is that of the end
 	Known   bool
 	Moving  string // "opening", "closing" or "stopped"
+	First   bool   // nothing was told of it before
+}
+
+// Readings are a position as the house hears it: of the cover itself, where it is,
+// and of "<name>.moving".
+func (p Position) Readings() []devices.Reading {
+	where := devices.Reading{Source: p.Cover, Gone: true}
+	if p.Known {
+		where = devices.Reading{Source: p.Cover, Value: p.Percent, Text: devices.Text(p.Percent)}
+	}
+	return []devices.Reading{where, {Source: p.Cover + ".moving", Value: p.Moving, Text: p.Moving}}
+}
+
+// String is a position in words: "40 % open, closing".
+func (p Position) String() string {
+	switch {
+	case !p.Known:
+		return "somewhere, " + p.Moving
+	case p.Percent == 0:
+		return "closed, " + p.Moving
+	case p.Percent == 100:
+		return "open, " + p.Moving
+	}
+	return fmt.Sprintf("%v %% open, %s", p.Percent, p.Moving)
 }
 
 const (
@@ -324,11 +348,22 @@ func (cs *Covers) Command(name string, value any, at time.Duration) ([]Turn, err
 		return nil, fmt.Errorf("%s: want a position from 0 to 100, not %v", name, value)
 	}
 	if stop {
-		return c.stop(), nil
+		return c.halt(), nil
 	}
 	c.low, c.high, c.began = c.move(at) // what lies behind it now was passed before
 	c.goal = &goal{to: to}
-	return c.pursue(at), nil
+	turns := c.pursue(at)
+	if c.goal == nil { // it is there
+		return c.halt(), nil
+	}
+	return turns, nil
+}
+
+// halt is stop where somebody wants it to stand still: one of the outputs may wait
+// to go on because of somebody else.
+func (c *cover) halt() []Turn {
+	c.stop()
+	return []Turn{{c.name, c.Up, false}, {c.name, c.Down, false}}
 }
 
 func end(open bool) float64 {
@@ -375,6 +410,15 @@ func (cs *Covers) Told(output string, on bool, at time.Duration) (adopted string
 		c.goal = nil
 	}
 	return ""
+}
+
+// Drove is Told for what a guard has decided. A command that came to nothing
+// because the same was asked again is still to come.
+func (cs *Covers) Drove(g *Guard, d Drive, at time.Duration) (adopted string) {
+	if w, waits := g.Waiting(d.Output); d.Same && waits && w.On {
+		return ""
+	}
+	return cs.Told(d.Output, d.On, at)
 }
 
 // Level says how an output is seen to be, each time that this is looked at.
@@ -581,7 +625,8 @@ func (cs *Covers) News(at time.Duration) (news []Position) {
 		if turn || due {
 			c.saidAt = at
 			if now != c.said || !c.spoke {
-				c.said, c.spoke = now, true
+				c.said = now
+				now.First, c.spoke = !c.spoke, true
 				news = append(news, now)
 			}
 		}

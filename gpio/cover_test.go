@@ -175,7 +175,7 @@ func (m *motor) switched(c *change) {
 
 func (m *motor) drive(drives []Drive) {
 	for _, d := range drives {
-		m.covers.Told(d.Output, d.On, m.now)
+		m.covers.Drove(m.guard, d, m.now)
 		at := m.now + m.latency()
 		for _, c := range m.pending {
 			if c.Output == d.Output {
@@ -234,6 +234,8 @@ func TestCover(t *testing.T) {
 			"0s up ON\n22s up OFF\n40s down ON\n45s down OFF\n1m0s down ON\n1m1s down OFF\n1m10s up ON\n1m12s up OFF\n"},
 		{"one of its outputs is switched off: it gives up where it was to go", "", "0s off\n20s 50\n25s up off\n40s 50",
 			"0s down ON\n11s down OFF\n20s up ON\n25s up OFF\n40s up ON\n45s up OFF\n"},
+		{"one of its outputs is switched, and then it is sent to a place before it could turn round", "", "0s off\n20s on\n25s down on\n25.2s 20",
+			"0s down ON\n11s down OFF\n20s up ON\n25s up OFF\n25.5s down ON\n26s down OFF\n"},
 		{"toggle", "", "0s toggle\n5s toggle\n6s toggle\n30s toggle\n60s toggle",
 			"0s up ON\n5s up OFF\n6s down ON\n17s down OFF\n30s up ON\n52s up OFF\n1m0s down ON\n1m11s down OFF\n"},
 		{"stop while it waits to turn round", "", "0s off\n20s on\n25s 0\n25.2s stop\n30s 0",
@@ -420,12 +422,16 @@ func TestCoverModel(t *testing.T) {
 			}
 			to := float64(rapid.IntRange(0, 100).Draw(t, "last"))
 			m.drift = 0
-			m.covers.Command("bedroom", "stop", m.now)
+			m.command(value.Draw(t, "before"))
+			if rapid.Bool().Draw(t, "meddled") {
+				m.output(rapid.SampledFrom([]string{"up", "down"}).Draw(t, "by"), true)
+			}
+			m.until(m.now + time.Duration(rapid.IntRange(0, 2000).Draw(t, "then"))*time.Millisecond)
 			m.command(to)
 			m.until(m.now + 2*time.Minute)
 			p, _ := m.covers.Position("bedroom", m.now)
 			if far := math.Abs(m.place - to/100); far > closeEnough+coast+1e-6 || !p.Known {
-				t.Fatalf("it was to go to %v, and is at %.4f, it says at %+v", to, m.place, p)
+				t.Fatalf("it was to go to %v, and is at %.4f, it says at %+v; what it did:\n%s", to, m.place, p, m.log.String())
 			}
 		} else {
 			open := rapid.Bool().Draw(t, "open")

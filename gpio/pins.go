@@ -66,16 +66,18 @@ type Pins struct {
 	stopping chan struct{} // closed when Close begins
 	timed    chan struct{} // closed when no deadline is kept any more
 
-	mu       sync.Mutex
-	guard    *Guard
-	told     map[string]devices.Origin // by output: where its newest command came from
-	kept     map[string]kept           // what the store was told last
-	lines    map[string]*line          // each line that is held, by the pin's own text
-	leaving  map[string]*line          // those on their way out, by the same
-	outputs  []*line                   // in the order of the configuration
-	inputs   []*line
-	changing bool // a Change is prepared
-	closed   bool
+	mu         sync.Mutex
+	guard      *Guard
+	covers     *Covers
+	keptCovers map[string]keptCover      // what the store was told of covers last
+	told       map[string]devices.Origin // by output: where its newest command came from
+	kept       map[string]kept           // what the store was told last
+	lines      map[string]*line          // each line that is held, by the pin's own text
+	leaving    map[string]*line          // those on their way out, by the same
+	outputs    []*line                   // in the order of the configuration
+	inputs     []*line
+	changing   bool // a Change is prepared
+	closed     bool
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -103,6 +105,7 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		stopping: make(chan struct{}),
 		timed:    make(chan struct{}),
 		guard:    NewGuard(Config{}),
+		covers:   NewCovers(Config{}),
 		told:     map[string]devices.Origin{},
 		kept:     last,
 		lines:    map[string]*line{},
@@ -176,6 +179,8 @@ func (p *Pins) Command(c devices.Command) error {
 	switch l := find(p.outputs, c.Output); {
 	case p.closed:
 		return fmt.Errorf("%s: the pins are closed", c.Output)
+	case p.covers.Has(c.Output):
+		return p.commandCover(c)
 	case !ok:
 		return fmt.Errorf("%s: want true or false, not %v", c.Output, c.Value)
 	case l != nil && len(l.jobs)+len(l.unsent) >= queueLimit:
@@ -212,6 +217,7 @@ func (p *Pins) from(d Drive) devices.Origin {
 
 // drive hands a decided switch to its line; p.mu is held.
 func (p *Pins) drive(d Drive, from devices.Origin) {
+	p.toldCover(d, from)
 	l := find(p.outputs, d.Output)
 	l.push(job{name: d.Output, out: *l.out, on: d.On, look: d.Same, change: d.change, from: from, owner: l.owner})
 	l.why = ""
@@ -281,7 +287,11 @@ func (p *Pins) keepTime() {
 		for _, d := range p.guard.Advance(p.now()) {
 			p.drive(d, p.from(d))
 		}
+		p.advanceCovers()
 		next, ok := p.guard.Next()
+		if at, moves := p.covers.Next(); moves && (!ok || at < next) {
+			next, ok = at, true
+		}
 		p.mu.Unlock()
 		timer.Stop()
 		if ok {
@@ -721,6 +731,7 @@ func (l *line) look(j job, err error) devices.Reading {
 	}
 	l.answered(level, unread == nil, errors.Join(err, unread))
 	l.p.confirm(l, j, err != nil)
+	l.p.sawCover(l, j, on, unread != nil)
 	r := l.p.reading(j.name, on, unread, l.p.now(), j.initial)
 	r.Origin = j.from
 	return r

@@ -324,7 +324,8 @@ func (c *Change) Commit() {
 	for _, o := range guard.outputs {
 		p.keep(o.name, o.Output, o.on)
 	}
-	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil })
+	p.startCovers(c.cfg, now)
+	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil && !p.covers.Has(name) })
 	p.driveAll(append(drives, c.wish(now)...))
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"hearth/broker"
 	"hearth/devices"
+	"hearth/gpio"
 	"hearth/rules"
 )
 
@@ -116,6 +117,10 @@ func (h *Hub) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
+	if _, ok := h.cfg.Cover.Get(name); ok {
+		h.setCover(name, m)
+		return
+	}
 	output, ok := h.cfg.Output.Get(name)
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
 	word := strings.TrimSpace(string(m.Payload))
@@ -139,6 +144,25 @@ func (h *Hub) set(m devices.Message) {
 		}
 		h.registry.Command(name, on)
 		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+	}
+	h.obey([]rules.Decision{d})
+}
+
+// setCover is set for a cover. It takes OPEN, CLOSE, STOP, TOGGLE or a position.
+func (h *Hub) setCover(name string, m devices.Message) {
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
+	value, ok := gpio.CoverWord(string(m.Payload))
+	switch {
+	case m.Retain || m.Initial:
+		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is"
+	case !ok:
+		d.Outcome, d.Why = rules.Blocked, "want OPEN, CLOSE, STOP, TOGGLE or a position from 0 (closed) to 100 (open)"
+	default:
+		origin := m.Origin
+		if origin.By == "" {
+			origin.By = m.Topic
+		}
+		d.Commands = []devices.Command{{Output: name, Value: value, Origin: origin}}
 	}
 	h.obey([]rules.Decision{d})
 }
