@@ -1,0 +1,203 @@
+package gpio
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hearth/devices"
+)
+
+// Covers, at work on pins. The house of cover_test.go: 20 s up, 10 s down.
+
+func (h *house) cover(value any) {
+	h.t.Helper()
+	if err := h.pins.Command(devices.Command{Output: "bedroom", Value: value}); err != nil {
+		h.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// at sleeps until so many seconds after the beginning.
+func (h *house) at(seconds float64) {
+	time.Sleep(time.Duration(seconds*float64(time.Second)) - time.Since(h.began))
+	synctest.Wait()
+}
+
+// isAt expects where the cover is said to be.
+func (h *house) isAt(want string) {
+	h.t.Helper()
+	synctest.Wait()
+	if got := h.pins.Covers()[0].Waits; got != want {
+		h.t.Errorf("the cover is %q, want %q", got, want)
+	}
+}
+
+func TestACoverTellsItsPosition(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.cover(false)
+		h.at(20)
+		h.heard = nil
+		h.cover(12.0)
+		h.at(30)
+		h.mu.Lock()
+		var got []string
+		for _, r := range h.heard {
+			got = append(got, fmt.Sprintf("%v %s %v", r.At.Mono.Seconds(), r.Source, r.Value))
+		}
+		h.mu.Unlock()
+		// Where the cover is comes before what its output is.
+		want := "[20 bedroom 0 20 bedroom.moving opening 20 up true 21 bedroom 5 21 bedroom.moving opening " +
+			"22 bedroom 10 22 bedroom.moving opening 22.4 bedroom 12 22.4 bedroom.moving stopped 22.4 up false]"
+		if s := fmt.Sprint(got); s != want {
+			t.Errorf("the hub heard %v, want %v", s, want)
+		}
+	})
+}
+
+// Nobody tells the hub anything, and it tells nobody: the motor stops in time.
+func TestACoverStopsWhileTheHubIsStalled(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.full = make(chan struct{})
+		h.cover(50.0)
+		h.at(600)
+		h.wantSwitched("GPIO2", "0 H, 11 L")
+		h.wantSwitched("GPIO1", "11.5 H, 21.5 L")
+		h.isAt("50 % open, stopped")
+		close(h.full)
+	})
+}
+
+func TestACoverOverTheEndsOfTheHub(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.isAt("somewhere, stopped")
+		h.cover(false)
+		h.at(20)
+		h.cover(true)
+		h.at(25)
+		if err := h.pins.Close(); err != nil { // on its way
+			t.Error(err)
+		}
+		h.at(100)
+		h.open(bedroom)
+		h.isAt("25 % open, stopped")
+		h.at(101)
+		h.crash() // standing still; takes 2 s
+		h.open(bedroom)
+		h.isAt("25 % open, stopped")
+		h.cover(75.0)
+		h.at(105)
+		h.isAt("35 % open, opening")
+		h.crash()
+		h.open(bedroom)
+		h.isAt("somewhere, stopped")
+		h.cover(false)
+		h.at(130)
+		h.isAt("closed, stopped")
+		h.pins.Close()
+		other := bedroom + "[output.lamp]\npin = \"GPIO3\""
+		h.open(other)
+		h.isAt("closed, stopped")
+		h.pins.Close()
+		h.open("[output.lamp]\npin = \"GPIO3\"")
+		h.pins.Close()
+		h.open(other) // the one that was taken out was not looked after
+		h.isAt("somewhere, stopped")
+	})
+}
+
+// A line that hangs when the motor is to stop: it is on for longer, and that
+// counts.
+func TestACoverWhoseLineHangs(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.cover(false)
+		h.at(20)
+		h.cover(50.0)
+		h.at(25)
+		h.sim.Hang("GPIO1", true)
+		h.at(33)
+		h.sim.Hang("GPIO1", false)
+		h.at(40)
+		h.wantSwitched("GPIO1", "20 H, 33 L")
+		h.isAt("65 % open, stopped")
+	})
+}
+
+func TestACoverWhoseLineFails(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.cover(false)
+		h.at(20)
+		h.cover(50.0)
+		h.at(25)
+		h.sim.Fail("GPIO1", errors.New("bus error"))
+		h.at(60) // it can't be stopped, and nobody can tell where it is
+		h.isAt("somewhere, opening")
+		if f := h.pins.Covers()[0].Fault; !strings.Contains(f, "bus error") {
+			t.Errorf("the fault is %q", f)
+		}
+		h.sim.Fail("GPIO1", nil)
+		h.cover("stop")
+		h.wantSwitched("GPIO1", "20 H, 60 L")
+		h.cover(50.0)
+		h.at(120)
+		h.wantSwitched("GPIO2", "0 H, 11 L, 60.5 H, 71.5 L")
+		h.isAt("50 % open, stopped")
+	})
+}
+
+func TestACoverAndAReload(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.cover(false)
+		h.at(20)
+		h.cover(50.0)
+		h.at(25)
+		h.reload(bedroom + "[output.lamp]\npin = \"GPIO3\"")
+		h.at(40)
+		h.wantSwitched("GPIO1", "20 H, 30 L")
+		h.isAt("50 % open, stopped")
+		h.heard = nil
+		h.reload("[output.up]\npin = \"GPIO1\"\n[output.down]\npin = \"GPIO2\"")
+		h.set("up", true)
+		h.at(45)
+		h.reload(bedroom) // over a motor that runs: it is taken to its end
+		h.at(100)
+		h.wantSwitched("GPIO1", "20 H, 30 L, 40 H, 67 L")
+		h.isAt("open, stopped")
+		h.heard = nil
+		if err := h.pins.Command(devices.Command{Output: "bedroom", Value: 101.0}); err == nil {
+			t.Error("101 percent were taken")
+		}
+		if err := h.pins.Command(devices.Command{Output: "bed", Value: 50.0}); err == nil {
+			t.Error("a cover that is none was taken")
+		}
+	})
+}
+
+// Commands that a hung line can't take are refused one day, not piled up.
+func TestACoverIsNotToldForEver(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.sim.Hang("GPIO1", true)
+		n := 0
+		for ; n < 4*queueLimit; n++ {
+			if h.pins.Command(devices.Command{Output: "bedroom", Value: "stop"}) != nil {
+				break
+			}
+		}
+		if n < queueLimit/2 || n > 2*queueLimit {
+			t.Errorf("%d commands were taken", n)
+		}
+		h.sim.Hang("GPIO1", false)
+		time.Sleep(time.Minute)
+		h.cover(false)
+	})
+}
