@@ -683,12 +683,17 @@ func (cs *Covers) Started(name string, p Place) {
 	}
 }
 
+// same reports whether two covers are the same motor.
+func (c *cover) same(as *cover) bool {
+	return c.name == as.name && c.wires == as.wires && c.Up == as.Up && c.Down == as.Down
+}
+
 // adopt takes over from an earlier configuration where each cover is and where it
 // is to be. One on other wires is another.
 func (cs *Covers) adopt(from *Covers, at time.Duration) {
 	for _, c := range cs.covers {
 		was := from.find(c.name)
-		if was == nil || was.wires != c.wires || was.Up != c.Up || was.Down != c.Down {
+		if was == nil || !c.same(was) {
 			continue
 		}
 		now := *was

@@ -10,6 +10,9 @@ import (
 	"hearth/store"
 )
 
+// markLimit is how long a motor waits for the disk to know that it will move.
+const markLimit = 250 * time.Millisecond
+
 // keptCover is what the store holds of a cover. While it moves that is no place at
 // all: it is written before the motor starts, so after a crash on the way nobody
 // claims to know where it is.
@@ -110,7 +113,18 @@ func (p *Pins) startCovers(cfg Config, now time.Duration) {
 		}
 	}
 	covers.adopt(p.covers, now)
+	var left []Turn // by covers that are no more, of outputs that are
+	for _, was := range p.covers.covers {
+		if c := covers.find(was.name); c == nil || !c.same(was) {
+			for _, t := range was.stop() {
+				if p.guard.byName[t.Output] != nil {
+					left = append(left, t)
+				}
+			}
+		}
+	}
 	p.covers = covers
+	p.turn(left)
 	for name := range p.keptCovers {
 		if !covers.Has(name) {
 			delete(p.keptCovers, name)
@@ -161,9 +175,34 @@ func (p *Pins) keepCovers() {
 			panic(err) // numbers from 0 to 1 always encode
 		}
 		if p.opt.Store != nil {
-			p.opt.Store.Put(store.Record{Kind: store.Cover, Key: c.name, Value: value}, 0, nil)
+			written := make(chan struct{})
+			p.marks[c.name] = written
+			p.opt.Store.Put(store.Record{Kind: store.Cover, Key: c.name, Value: value}, 0, func(error) { close(written) })
 		}
 	}
+}
+
+// marked waits until it is on disk that a cover moves whose output is about to go
+// on; not for long, for a disk may hang. It is false where the line is to be let go.
+func (l *line) marked(j job) bool {
+	l.p.mu.Lock()
+	var written chan struct{}
+	if c, _ := l.p.covers.by(j.name); c != nil && j.on && !j.look {
+		written = l.p.marks[c.name]
+	}
+	l.p.mu.Unlock()
+	if written == nil {
+		return true
+	}
+	patience := time.NewTimer(markLimit)
+	defer patience.Stop()
+	select {
+	case <-written:
+	case <-patience.C:
+	case <-l.quit:
+		return false
+	}
+	return true
 }
 
 // tellCovers tells where covers are. It goes out with what l has to tell, or

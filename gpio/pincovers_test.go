@@ -172,13 +172,42 @@ func TestACoverAndAReload(t *testing.T) {
 		h.at(100)
 		h.wantSwitched("GPIO1", "20 H, 30 L, 40 H, 67 L")
 		h.isAt("open, stopped")
-		h.heard = nil
 		if err := h.pins.Command(devices.Command{Output: "bedroom", Value: 101.0}); err == nil {
 			t.Error("101 percent were taken")
 		}
 		if err := h.pins.Command(devices.Command{Output: "bed", Value: 50.0}); err == nil {
 			t.Error("a cover that is none was taken")
 		}
+		h.cover(false)
+		h.at(105)
+		h.reload("[output.up]\npin = \"GPIO1\"\n[output.down]\npin = \"GPIO2\"") // nobody would stop it
+		h.at(200)
+		h.wantSwitched("GPIO2", "0 H, 11 L, 100 H, 105 L")
+	})
+}
+
+// It is on disk that a motor moves before it does; but a disk that hangs does not
+// keep it from moving.
+func TestACoverIsMarkedBeforeItMoves(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(bedroom)
+		h.cover(false)
+		h.at(20)
+		h.isAt("closed, stopped")
+		disk := func() Place { return keptCovers(h.st)["bedroom"].Place }
+		if disk() != (Place{0, 0}) {
+			t.Errorf("kept is %v", disk())
+		}
+		h.pins.mu.Lock()
+		turns, _ := h.pins.covers.Command("bedroom", true, h.pins.now())
+		h.pins.turn(turns)
+		if on, _ := h.pins.guard.State("up"); disk() != (Place{0, 1}) || !on {
+			t.Errorf("kept is %v, up is %v", disk(), on)
+		}
+		h.pins.marks["bedroom"] = make(chan struct{}) // never on disk
+		h.pins.mu.Unlock()
+		h.at(21)
+		h.wantSwitched("GPIO1", "20.25 H")
 	})
 }
 

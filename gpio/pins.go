@@ -70,6 +70,7 @@ type Pins struct {
 	guard      *Guard
 	covers     *Covers
 	keptCovers map[string]keptCover      // what the store was told of covers last
+	marks      map[string]chan struct{}  // by cover: closed when that is on disk
 	told       map[string]devices.Origin // by output: where its newest command came from
 	kept       map[string]kept           // what the store was told last
 	lines      map[string]*line          // each line that is held, by the pin's own text
@@ -106,6 +107,7 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		timed:    make(chan struct{}),
 		guard:    NewGuard(Config{}),
 		covers:   NewCovers(Config{}),
+		marks:    map[string]chan struct{}{},
 		told:     map[string]devices.Origin{},
 		kept:     last,
 		lines:    map[string]*line{},
@@ -716,7 +718,7 @@ func (l *line) sent() {
 // do makes a switch, and gives what came of it.
 func (l *line) do(j job) devices.Reading {
 	l.asked()
-	if j.look || !j.initial && l.echoed(j) {
+	if j.look || !j.initial && l.echoed(j) || !l.marked(j) {
 		return l.look(j, nil)
 	}
 	return l.look(j, l.put(j.out, j.on, j.from))
