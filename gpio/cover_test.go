@@ -381,6 +381,19 @@ func TestACoverWhoseOutputCannotBeRead(t *testing.T) {
 	}
 }
 
+// Both outputs are seen to be on, which no guard would let be.
+func TestACoverThatIsDrivenBothWays(t *testing.T) {
+	cs := NewCovers(configured(t, bedroom))
+	cs.Started("bedroom", Place{0.5, 0.5})
+	cs.Level("up", true, 0)
+	cs.Level("down", true, time.Second)
+	cs.Level("down", false, 2*time.Second)
+	cs.Level("up", false, 3*time.Second)
+	if p, _ := cs.Position("bedroom", 3*time.Second); p.Known || p.Moving != "stopped" {
+		t.Error(p)
+	}
+}
+
 // A reload in the middle of the way.
 func TestACoverGoesOnOverAReload(t *testing.T) {
 	m := newMotor(t, bedroom)
@@ -388,11 +401,12 @@ func TestACoverGoesOnOverAReload(t *testing.T) {
 	m.place = 0
 	m.command(50.0)
 	m.until(4 * time.Second)
-	next := NewCovers(configured(t, bedroom+"overrun = \"5s\"\ndelay = \"0s\""))
+	slower := strings.Replace(bedroom, "20s", "40s", 1) // it was measured anew
+	next := NewCovers(configured(t, slower))
 	next.adopt(m.covers, m.now)
-	m.covers = next
+	m.covers, m.cfg = next, configured(t, slower)
 	m.until(time.Minute)
-	if got := m.log.String(); got != "0s up ON\n10s up OFF\n" || m.wrong != "" {
+	if got := m.log.String(); got != "0s up ON\n16s up OFF\n" || m.wrong != "" {
 		t.Error(got, m.wrong)
 	}
 	other := NewCovers(configured(t, strings.Replace(bedroom, "GPIO1", "GPIO5", 1)))

@@ -3,12 +3,17 @@ package gpio
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"hearth/config"
 	"hearth/devices"
+
+	"pgregory.net/rapid"
 )
 
 // Covers, at work on pins. The house of cover_test.go: 20 s up, 10 s down.
@@ -229,4 +234,121 @@ func TestACoverIsNotToldForEver(t *testing.T) {
 		time.Sleep(time.Minute)
 		h.cover(false)
 	})
+}
+
+// Random commands, switches, hung lines and reloads: where the cover is said to be
+// is where the levels of its pins have taken it.
+func TestACoverIsWhereItsPinsHaveTakenIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rapid.Check(struct{ testing.TB }{t}, func(t *rapid.T) {
+			h := &house{sim: NewSim(), began: time.Now()}
+			options := h.options()
+			options.Store, options.Publish = nil, nil
+			var cfg Config
+			if err := config.Parse("config.toml", []byte(bedroom), &cfg).Err(); err != nil {
+				t.Fatal(err)
+			}
+			pins, err := Open(cfg, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range rapid.IntRange(1, 30).Draw(t, "steps") {
+				switch rapid.IntRange(0, 9).Draw(t, "step") {
+				default:
+					value := rapid.OneOf(rapid.SampledFrom([]any{true, false, "stop", devices.Toggle{}}),
+						rapid.Custom(func(t *rapid.T) any { return float64(rapid.IntRange(0, 100).Draw(t, "to")) })).Draw(t, "value")
+					if err := pins.Command(devices.Command{Output: "bedroom", Value: value}); err != nil {
+						t.Fatal(err)
+					}
+				case 4:
+					pins.Set(rapid.SampledFrom([]string{"up", "down"}).Draw(t, "output"), rapid.Bool().Draw(t, "on"))
+				case 5, 6, 7:
+					time.Sleep(time.Duration(rapid.IntRange(1, 200).Draw(t, "time")) * 73 * time.Millisecond)
+				case 8:
+					h.sim.Hang(rapid.SampledFrom([]string{"GPIO1", "GPIO2"}).Draw(t, "hangs"), rapid.Bool().Draw(t, "hang"))
+				case 9:
+					if c, err := pins.Prepare(cfg); err == nil {
+						c.Commit()
+					}
+				}
+				if rapid.Bool().Draw(t, "settles") {
+					synctest.Wait()
+				}
+			}
+			for _, pin := range []string{"GPIO1", "GPIO2"} {
+				h.sim.Hang(pin, false)
+			}
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			at := pins.Covers()[0].Waits
+			if strings.HasSuffix(at, "ing") {
+				t.Fatalf("it is %s for ever", at)
+			}
+			if err := pins.Close(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			// Where the motor has taken it, from wherever it began.
+			low, high := 0.0, 1.0
+			for i := range []int{0, 1} {
+				pos := float64(i)
+				for _, m := range moves(h.sim) {
+					share := float64(m.took) / float64(cfg.Cover[0].Value.way(m.dir))
+					pos = max(0, min(1, pos+float64(m.dir)*share))
+				}
+				if i == 0 {
+					low = pos
+				} else {
+					high = pos
+				}
+			}
+			if low != high {
+				return // it did not come to an end
+			}
+			want := Position{Percent: math.Round(100 * low), Known: true, Moving: "stopped"}
+			if low > 0 && low < 1 {
+				want.Percent = max(1, min(99, want.Percent))
+			}
+			near := want // a rounding apart
+			near.Percent = math.Round(100*low + 1e-6)
+			if s := want.String(); at != s && at != near.String() {
+				t.Fatalf("it is %s, and said to be %s", s, at)
+			}
+		})
+	})
+}
+
+// A way that a motor has gone.
+type way struct {
+	dir  int
+	took time.Duration
+}
+
+// moves are the ways that the levels of the pins made, in order.
+func moves(sim *Sim) (ways []way) {
+	type change struct {
+		at  time.Time
+		dir int
+		on  bool
+	}
+	var all []change
+	for _, dir := range []int{up, down} {
+		pin := map[int]string{up: "GPIO1", down: "GPIO2"}[dir]
+		for _, s := range sim.History(pin) {
+			all = append(all, change{s.At, dir, bool(s.Level)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b change) int { return a.at.Compare(b.at) })
+	var began time.Time
+	running := 0
+	for _, c := range all {
+		switch {
+		case c.on && running == 0:
+			running, began = c.dir, c.at
+		case !c.on && running == c.dir:
+			ways = append(ways, way{c.dir, c.at.Sub(began)})
+			running = 0
+		}
+	}
+	return ways
 }
