@@ -68,7 +68,12 @@ func (o Overrun) of(way time.Duration) time.Duration {
 	return time.Duration(o.share*float64(way)) + time.Duration(o.time)
 }
 
-const defaultGap = config.Duration(500 * time.Millisecond)
+func (c Cover) gap() time.Duration {
+	if c.Gap == 0 {
+		return 500 * time.Millisecond
+	}
+	return time.Duration(c.Gap)
+}
 
 // The two directions of a motor; 0 is none.
 const (
@@ -101,11 +106,8 @@ func (c Cover) whole(dir int) time.Duration {
 func (c *Config) Locks() config.Table[Interlock] {
 	locks := append(config.Table[Interlock]{}, c.Interlock...)
 	for _, v := range c.Cover {
-		gap := v.Value.Gap
-		if gap == 0 {
-			gap = defaultGap
-		}
-		locks = append(locks, config.Named[Interlock]{Name: v.Name, Value: Interlock{Outputs: []string{v.Value.Up, v.Value.Down}, Gap: gap}})
+		locks = append(locks, config.Named[Interlock]{Name: v.Name, Value: Interlock{
+			Outputs: []string{v.Value.Up, v.Value.Down}, Gap: config.Duration(v.Value.gap())}})
 	}
 	return locks
 }
@@ -166,6 +168,11 @@ func (c *Config) checkDrive(here, outputs config.Place, v config.Named[Cover], d
 	}
 	if o.MinOn > 0 {
 		there.Key("min_on").Mistake("want none: it drives cover.%s, which could not stop in time", v.Name)
+	}
+	for key, given := range map[string]bool{"momentary": o.Momentary > 0, "lifetime": o.Lifetime > 0, "period": o.Period > 0, "frequency": o.Frequency > 0} {
+		if given {
+			there.Key(key).Mistake("want none: it drives cover.%s, which says how long it is on", v.Name)
+		}
 	}
 	if least := cover.whole(dir) + time.Second; o.MaxOn > 0 && time.Duration(o.MaxOn) < least {
 		there.Key("max_on").Mistake("want at least %q: so long cover.%s runs to its end, with the overrun and a second to spare", config.Duration(least), v.Name)
@@ -312,8 +319,7 @@ func index(dir int) int {
 	return 1
 }
 
-// Command says where a cover is to be: true or "OPEN" for open, false or "CLOSE"
-// for closed, a number from 0 (closed) to 100 (open), "stop" for where it is, or
+// Command says where a cover is to be: true for open, false for closed, a number from 0 (closed) to 100 (open), "stop" for where it is, or
 // [devices.Toggle], which stops it or sends it the other way than it last went.
 // The error says what is wrong with that, or that there is no such cover.
 func (cs *Covers) Command(name string, value any, at time.Duration) ([]Turn, error) {
@@ -336,14 +342,9 @@ func (cs *Covers) Command(name string, value any, at time.Duration) ([]Turn, err
 			to = 1 - to
 		}
 	case string:
-		word, ok := CoverWord(v)
-		if !ok {
-			return nil, fmt.Errorf("%s: want OPEN, CLOSE, STOP or a position from 0 to 100, not %q", name, v)
+		if stop = v == "stop"; !stop {
+			return nil, fmt.Errorf("%s: want open, close, stop or a position from 0 to 100, not %q", name, v)
 		}
-		if word != "stop" {
-			return cs.Command(name, word, at)
-		}
-		stop = true
 	default:
 		return nil, fmt.Errorf("%s: want a position from 0 to 100, not %v", name, value)
 	}
@@ -371,24 +372,6 @@ func end(open bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// CoverWord reads what a cover is told in a message: a bool for OPEN and CLOSE or
-// on/off words, a number, "stop", or a toggle.
-func CoverWord(text string) (value any, ok bool) {
-	text = strings.TrimSpace(text)
-	switch strings.ToLower(text) {
-	case "open", "on", "true":
-		return true, true
-	case "close", "off", "false":
-		return false, true
-	case "stop":
-		return "stop", true
-	case "toggle":
-		return devices.Toggle{}, true
-	}
-	n, err := strconv.ParseFloat(text, 64)
-	return n, err == nil && n >= 0 && n <= 100
 }
 
 // Told notes that an output was told to be on or off, by whomever. Where it was

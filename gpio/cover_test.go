@@ -253,11 +253,11 @@ func TestCover(t *testing.T) {
 					m.output(f[1], f[2] == "on")
 					continue
 				}
-				v, ok := CoverWord(f[1])
-				if !ok {
-					t.Fatal(line)
+				c, err := ParseSet([]byte(f[1]), true)
+				if err != nil {
+					t.Fatal(err)
 				}
-				m.command(v)
+				m.command(c.Value)
 			}
 			m.until(10 * time.Minute)
 			if m.wrong != "" {
@@ -493,24 +493,6 @@ func TestCoverModel(t *testing.T) {
 		}
 		if _, ok := m.covers.Next(); ok {
 			t.Fatal("it stands still and wants to be woken")
-		}
-	})
-}
-
-func FuzzCoverWord(f *testing.F) {
-	for _, s := range []string{"OPEN", "close", " 40 ", "1e2", "NaN", "-0", "0x10", "stop"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		v, ok := CoverWord(text)
-		if !ok {
-			return
-		}
-		if n, number := v.(float64); number && !(n >= 0 && n <= 100) {
-			t.Errorf("%q is %v", text, n)
-		}
-		if _, err := NewCovers(Config{Cover: config.Table[Cover]{{Name: "c"}}}).Command("c", v, 0); err != nil {
-			t.Errorf("%q is read and not taken: %v", text, err)
 		}
 	})
 }

@@ -109,7 +109,7 @@ func TestFirstState(t *testing.T) {
 		{"on", "hold", &kept{Pin: "GPIO1"}, false, false},
 		{"on", "hold", &kept{Pin: "GPIO2"}, false, true}, // that was another wire
 	} {
-		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last, tt.held); got != tt.want {
+		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last, tt.held, -1); got != tt.want {
 			t.Errorf("initial %q, safe %q, last %+v, held %v: starts %v", tt.initial, tt.safe, tt.last, tt.held, got)
 		}
 	}

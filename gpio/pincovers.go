@@ -2,6 +2,7 @@ package gpio
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -23,6 +24,9 @@ type keptCover struct {
 
 // commandCover is Command for a cover; p.mu is held.
 func (p *Pins) commandCover(c devices.Command) error {
+	if c.For > 0 || c.Ramp > 0 {
+		return fmt.Errorf("%s: a cover takes as long as its way is, and stays there", c.Output)
+	}
 	for _, o := range p.outputs {
 		if by, _ := p.covers.by(o.name); by != nil && by.name == c.Output && len(o.jobs)+len(o.unsent) >= queueLimit {
 			return fmt.Errorf("%s: %d commands wait already", o.what(), queueLimit)
@@ -37,19 +41,21 @@ func (p *Pins) commandCover(c devices.Command) error {
 		}
 		return err
 	}
-	p.turn(turns)
+	err = p.turn(turns)
 	p.tellCovers(nil)
-	return nil
+	return err
 }
 
-// turn tells outputs what their cover wants; p.mu is held.
-func (p *Pins) turn(turns []Turn) {
+// turn tells outputs what their cover wants; p.mu is held. The error says that one
+// can't be told that now; then its cover gives up.
+func (p *Pins) turn(turns []Turn) error {
+	var wrong []error
 	p.keepCovers() // that one is about to move, before it does
 	for _, t := range turns {
 		p.told[t.Output] = p.told[t.Cover]
 		drives, err := p.guard.Command(t.Output, t.On, p.now())
-		if err != nil { // the configuration has been checked
-			p.opt.Log.Error("a cover can't be moved", "cover", t.Cover, "err", err)
+		if err != nil {
+			wrong = append(wrong, err)
 			p.covers.Told(t.Output, false, p.now())
 			continue
 		}
@@ -57,6 +63,14 @@ func (p *Pins) turn(turns []Turn) {
 	}
 	p.keepCovers()
 	p.nudge()
+	return errors.Join(wrong...)
+}
+
+// move is turn for what follows from time or from what was seen.
+func (p *Pins) move(turns []Turn) {
+	if err := p.turn(turns); err != nil {
+		p.opt.Log.Warn("a cover can't be moved", "err", err)
+	}
 }
 
 // toldCover is a drive that goes to an output of a cover; p.mu is held.
@@ -87,7 +101,7 @@ func (p *Pins) sawCover(l *line, j job, on, unread bool) {
 	if p.closed {
 		p.keepCovers()
 	} else {
-		p.turn(turns)
+		p.move(turns)
 	}
 	p.tellCovers(l)
 }
@@ -95,7 +109,7 @@ func (p *Pins) sawCover(l *line, j job, on, unread bool) {
 // advanceCovers does what is due of covers; p.mu is held.
 func (p *Pins) advanceCovers() {
 	if turns := p.covers.Advance(p.now()); len(turns) > 0 {
-		p.turn(turns)
+		p.move(turns)
 	}
 	p.tellCovers(nil)
 }
@@ -124,7 +138,7 @@ func (p *Pins) startCovers(cfg Config, now time.Duration) {
 		}
 	}
 	p.covers = covers
-	p.turn(left)
+	p.move(left)
 	for name := range p.keptCovers {
 		if !covers.Has(name) {
 			delete(p.keptCovers, name)
@@ -137,11 +151,11 @@ func (p *Pins) startCovers(cfg Config, now time.Duration) {
 		if on, _ := p.guard.State(l.name); on {
 			p.covers.Told(l.name, true, now)
 			if l.known && l.out.state(l.level) {
-				p.turn(p.covers.Level(l.name, true, now))
+				p.move(p.covers.Level(l.name, true, now))
 			}
 		}
 	}
-	p.turn(nil)
+	p.keepCovers()
 	p.tellCovers(nil)
 }
 

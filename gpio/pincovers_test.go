@@ -148,12 +148,15 @@ func TestACoverWhoseLineFails(t *testing.T) {
 		if f := h.pins.Covers()[0].Fault; !strings.Contains(f, "bus error") {
 			t.Errorf("the fault is %q", f)
 		}
+		if err := h.pins.Command(devices.Command{Output: "bedroom", Value: 50.0}); err == nil {
+			t.Error("it is to move, and can't")
+		}
 		h.sim.Fail("GPIO1", nil)
-		h.cover("stop")
-		h.wantSwitched("GPIO1", "20 H, 60 L")
+		h.at(70) // the line is back, and off
+		h.isAt("somewhere, stopped")
 		h.cover(50.0)
 		h.at(120)
-		h.wantSwitched("GPIO2", "0 H, 11 L, 60.5 H, 71.5 L")
+		h.wantSwitched("GPIO2", "0 H, 11 L, 70 H, 81 L")
 		h.isAt("50 % open, stopped")
 	})
 }

@@ -103,22 +103,3 @@ func (p *play) sayCover(name string, r devices.Reading) {
 	p.say(topic(name, "availability"), "online", r.Origin, r.Initial)
 	p.say(topic(name, what), r.Text, r.Origin, r.Initial)
 }
-
-// setCover obeys hearth/<cover>/set, as the hub does.
-func (p *play) setCover(name string, m devices.Message) {
-	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
-	value, ok := gpio.CoverWord(string(m.Payload))
-	switch {
-	case m.Retain || m.Initial:
-		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is"
-	case !ok:
-		d.Outcome, d.Why = rules.Blocked, "want OPEN, CLOSE, STOP, TOGGLE or a position from 0 (closed) to 100 (open)"
-	default:
-		origin := m.Origin
-		if origin.By == "" {
-			origin.By = m.Topic
-		}
-		d.Commands = []devices.Command{{Output: name, Value: value, Origin: origin}}
-	}
-	p.obey([]rules.Decision{d})
-}
