@@ -258,7 +258,11 @@ func (g *Guard) Do(order Order, at time.Duration) ([]Drive, error) {
 	}
 	drives = g.advance(at, false, drives)
 	if !order.On {
-		return g.off(o, order.Ramp, at, o.name, "", drives), nil
+		drives = g.off(o, order.Ramp, at, o.name, "", drives)
+		if len(o.groups) > 0 { // there is room for another
+			drives = g.admit(func(due time.Duration) bool { return due <= at }, at, drives)
+		}
+		return drives, nil
 	}
 	if o.fault != "" { // told by its feedback this very moment
 		return drives, nil
@@ -539,22 +543,27 @@ func (g *Guard) advance(at time.Duration, now bool, drives []Drive) []Drive {
 			drives = g.step(o, at, drives)
 		}
 	}
-	for _, w := range g.waits(false) {
-		if due, _, ok := g.earliest(w, false); ok && passed(due) {
-			wait := w.waiting
-			w.waiting = nil
-			drives = g.off(w, wait.Ramp, at, wait.cause, "it waited: "+wait.why, drives)
+	for _, o := range g.waits(false) {
+		if due, _, ok := g.earliest(o, false); ok && passed(due) {
+			w := o.waiting
+			o.waiting = nil
+			drives = g.off(o, w.Ramp, at, w.cause, "it waited: "+w.why, drives)
 		}
 	}
 	drives = g.turn(false, passed, at, drives)
-	for _, w := range g.waits(true) {
-		if due, _, ok := g.earliest(w, true); ok && passed(due) {
-			wait := w.waiting
-			w.waiting = nil
-			drives = g.start(w, wait.Order, at, wait.cause, "it waited: "+wait.why, drives)
+	return g.turn(true, passed, at, g.admit(passed, at, drives))
+}
+
+// admit has those go on that waited for it and may do so now.
+func (g *Guard) admit(passed func(time.Duration) bool, at time.Duration, drives []Drive) []Drive {
+	for _, o := range g.waits(true) {
+		if due, _, ok := g.earliest(o, true); ok && passed(due) {
+			w := o.waiting
+			o.waiting = nil
+			drives = g.start(o, w.Order, at, w.cause, "it waited: "+w.why, drives)
 		}
 	}
-	return g.turn(true, passed, at, drives)
+	return drives
 }
 
 // waits is the outputs for which a command to be on, or off, waits: the oldest

@@ -175,6 +175,10 @@ func (g *Guard) turn(on bool, passed func(time.Duration) bool, at time.Duration,
 		if phase != on || o.on == on || !on && !passed(o.cycle.off) {
 			continue
 		}
+		if on && o.endsWithin(at) {
+			o.cycle.off = longAgo // it is not worth it
+			continue
+		}
 		if due, _, ok := g.earliest(o, on); !ok || due > at {
 			continue
 		}
@@ -184,6 +188,12 @@ func (g *Guard) turn(on bool, passed func(time.Duration) bool, at time.Duration,
 	return drives
 }
 
+// endsWithin reports whether max_on would end a turn that begins at at before its
+// min_on.
+func (o *guarded) endsWithin(at time.Duration) bool {
+	return o.MaxOn > 0 && at+time.Duration(o.MinOn) > o.began+time.Duration(o.MaxOn)
+}
+
 // nextTurn is when an output with a period has a turn to make.
 func (g *Guard) nextTurn(o *guarded) (due time.Duration, ok bool) {
 	if o.Period == 0 || o.percent == 0 || o.lost {
@@ -191,9 +201,8 @@ func (g *Guard) nextTurn(o *guarded) (due time.Duration, ok bool) {
 	}
 	due = o.cycle.window
 	if o.on {
-		due = min(due, max(o.cycle.off, o.since)) // at once if it is behind
-		if end, _, ok := g.earliest(o, false); ok {
-			due = max(due, end)
+		if end, _, ok := g.earliest(o, false); ok && o.cycle.off < due {
+			due = min(due, max(o.cycle.off, end))
 		}
 		return due, true
 	}
