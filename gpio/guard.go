@@ -143,6 +143,9 @@ func NewGuard(cfg Config) *Guard {
 	for _, l := range cfg.Interlock {
 		g.lock("interlock."+l.Name, time.Duration(l.Value.Gap), l.Value.Outputs...)
 	}
+	for _, c := range cfg.Cover {
+		g.lock("cover."+c.Name, c.Value.gap(), c.Value.Up, c.Value.Down)
+	}
 	for _, named := range cfg.Group {
 		of := &group{Group: named.Value, name: "group." + named.Name, last: longAgo}
 		for _, name := range named.Value.Outputs {

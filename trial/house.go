@@ -79,6 +79,7 @@ type play struct {
 	engine   *rules.Engine
 	index    *devices.Index
 	guard    *gpio.Guard
+	covers   *gpio.Covers
 	presses  *gpio.Presses
 	contacts map[string]bool            // how the contact of each input is
 	filters  map[string]*gpio.Debounce  // and what of it counts
@@ -186,6 +187,7 @@ func (p *play) next() time.Duration {
 	}
 	look(p.engine.Next())
 	look(p.guard.Next())
+	look(p.covers.Next())
 	look(p.presses.Next())
 	for _, f := range p.filters {
 		look(f.Next())
@@ -210,6 +212,8 @@ func (p *play) advance() {
 	p.gestures(p.presses.Advance(mono))
 	p.settle()
 	p.driveAll(p.guard.Advance(mono), nil)
+	p.turn(p.covers.Advance(mono))
+	p.tellCovers()
 	p.settle()
 	p.obey(p.engine.Advance(p.now()))
 	p.settle()
@@ -263,7 +267,9 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 	p.presses = gpio.NewPresses(p.house.Pins)
 	p.up = true
 	p.say("hearth/status", "online", devices.Origin{}, false)
+	p.beginCovers(disk.Covers)
 	wishes := p.beginOutputs(old)
+	p.tellCovers()
 	for _, i := range p.house.Pins.Input {
 		on := p.contacts[i.Name]
 		p.filters[i.Name] = &gpio.Debounce{Stable: time.Duration(i.Value.Debounce), On: on}
@@ -299,7 +305,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 	for _, o := range p.house.Pins.Output {
 		was, careful := before[o.Name], o.Value.MinOff > 0
 		alone := true
-		for _, l := range p.house.Pins.Interlock {
+		for _, l := range p.house.Pins.Locks() {
 			if slices.Contains(l.Value.Outputs, o.Name) {
 				careful = true
 				for _, other := range l.Value.Outputs {
@@ -331,6 +337,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 		}
 		sends := o.Value.Topic != "" && (o.Value.Safe != "hold" || old == nil && o.Value.Initial != "") && (old == nil || !p.test.physical)
 		p.put(o.Name, on, sends, "the hub starts", nil)
+		p.seen(o.Name, on)
 		p.report(o.Name, on, devices.Origin{}, true)
 	}
 	return wishes
@@ -339,6 +346,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 // stop stops the hub for a while. What it keeps goes through JSON, as on disk.
 func (p *play) stop(down time.Duration) {
 	p.up, p.back, p.disk = false, p.at+down, p.remember()
+	defer func() { p.disk.Covers = p.places() }()
 	if p.test.physical {
 		return
 	}
@@ -351,9 +359,11 @@ func (p *play) stop(down time.Duration) {
 			p.guard.Started(o.Name, on, uptime+p.at)
 		}
 		p.put(o.Name, on, o.Value.Topic != "", "the hub stops, and this is its safe level", nil)
+		p.seen(o.Name, on)
 		p.say(topic(o.Name, "state"), devices.Text(on), devices.Origin{}, false)
 	}
-	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names()) {
+	p.sayCovers()
+	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Cover.Names()) {
 		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
 	}
 	p.say("hearth/status", "offline", devices.Origin{}, false)
@@ -372,6 +382,7 @@ type kept struct {
 type memory struct {
 	States map[string]rules.State
 	Values []kept
+	Covers map[string]gpio.Place
 }
 
 // remember gathers what the hub keeps over a restart.
@@ -541,7 +552,7 @@ func (p *play) set(m devices.Message) {
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
 	case err != nil:
 		d.Outcome, d.Why = rules.Blocked, err.Error()
-	case c.Value == devices.Toggle{}:
+	case c.Value == devices.Toggle{} && part.Takes != "cover": // which knows itself
 		now, _ := p.registry.Level(name)
 		c.Value = !now
 	}
@@ -590,6 +601,8 @@ func (p *play) obey(ds []rules.Decision) {
 
 func (p *play) command(c devices.Command, d *rules.Decision) {
 	switch {
+	case p.covers.Has(c.Output):
+		p.commandCover(c, d)
 	case c.Output != "":
 		before := p.told[c.Output]
 		p.told[c.Output] = told{c.Origin, d}
@@ -655,6 +668,7 @@ func (p *play) driveAll(drives []gpio.Drive, before *told) {
 			}
 			p.put(d.Output, d.On, true, why, &from)
 		}
+		p.drove(d, from)
 		p.report(d.Output, d.On, from.origin, false)
 	}
 }
