@@ -217,6 +217,12 @@ func (g *Guard) Level(output string) float64 {
 	return 0
 }
 
+// Last is whether an output is on for good: what initial = "last" goes back to.
+func (g *Guard) Last(output string) bool {
+	o := g.byName[output]
+	return o != nil && o.demands() && o.until == never
+}
+
 // Fault is what keeps an output off until it is acknowledged; "" is nothing.
 func (g *Guard) Fault(output string) string {
 	if o := g.byName[output]; o != nil {

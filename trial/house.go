@@ -273,6 +273,7 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 	for _, i := range p.house.Pins.Input {
 		on := p.contacts[i.Name]
 		p.filters[i.Name] = &gpio.Debounce{Stable: time.Duration(i.Value.Debounce), On: on}
+		p.guard.Input(i.Name, on, true, p.now().Mono)
 		p.presses.Found(i.Name, on)
 		p.report(i.Name, on, devices.Origin{}, true)
 	}
@@ -315,6 +316,8 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 		}
 		on := o.Value.StartsOn()
 		switch {
+		case old != nil && o.Value.Initial == "last" && !p.test.physical:
+			on = old.Last(o.Name)
 		case old != nil && (p.test.physical || o.Value.Safe == "hold"):
 			on = was
 		case on && careful && o.Value.Safe != "on":
@@ -469,6 +472,7 @@ func (p *play) level(input string, on bool, at time.Duration) {
 		n++
 	}
 	p.gestures(made[:n])
+	p.guard.Input(input, on, true, at)
 	p.report(input, on, devices.Origin{}, false)
 	p.gestures(made[n:])
 }
@@ -486,11 +490,34 @@ func (p *play) gestures(made []gpio.Press) {
 
 // report is what a pin is seen to be.
 func (p *play) report(name string, on bool, from devices.Origin, initial bool) {
-	r := devices.Reading{Source: name, Value: on, Text: devices.Text(on), At: p.now(), Initial: initial, Origin: from}
+	p.tell(name, "", on, from, initial)
+	if o, ok := p.house.Pins.Output.Get(name); ok {
+		level, fault := p.guard.Level(name), cmp.Or(p.guard.Fault(name), "none")
+		if o.Levels() && (initial || p.news(name+".level", level)) {
+			p.tell(name, "level", level, from, initial)
+		}
+		if o.Feedback != "" && (initial || p.news(name+".fault", fault)) {
+			p.tell(name, "fault", fault, from, initial)
+		}
+	}
+}
+
+// news reports whether a source says something else than it did last.
+func (p *play) news(source string, value any) bool {
+	last, known := p.registry.Last(source)
+	return !known || last.Value != value
+}
+
+// tell reports what something wired is, or a property of it.
+func (p *play) tell(name, property string, value any, from devices.Origin, initial bool) {
+	r := devices.Reading{Source: name, Value: value, Text: devices.Text(value), At: p.now(), Initial: initial, Origin: from}
+	if property != "" {
+		r.Source += "." + property
+	}
 	p.later(func() {
 		p.registry.Apply(r)
 		p.say(topic(name, "availability"), "online", from, initial)
-		p.say(topic(name, "state"), r.Text, from, initial)
+		p.say(topic(name, cmp.Or(property, "state")), r.Text, from, initial)
 		p.obey(p.engine.Step(r))
 	})
 }
@@ -654,6 +681,9 @@ func (p *play) mocked(url string) (status int) {
 // command but one came from, of the output that this one is for.
 func (p *play) driveAll(drives []gpio.Drive, before *told) {
 	for _, d := range drives {
+		if o, _ := p.house.Pins.Output.Get(d.Output); d.Step && o.Frequency > 0 {
+			continue // a step of a ramp
+		}
 		from := told{origin: devices.Origin{By: "output." + d.Output + ": " + d.Why}}
 		switch {
 		case before != nil && d.Same && d.Output == d.Cause:
