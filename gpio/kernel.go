@@ -54,6 +54,15 @@ func OpenKernel() (Bank, error) {
 }
 
 func openKernel(dev string) (Bank, error) {
+	chips, err := findChips(dev)
+	if err != nil {
+		return nil, err
+	}
+	return newKernelBank(chips), nil
+}
+
+// findChips is each GPIO chip in a folder once, at least one.
+func findChips(dev string) ([]*kernelChip, error) {
 	paths, err := filepath.Glob(filepath.Join(dev, "gpiochip*"))
 	if err != nil {
 		return nil, fmt.Errorf("look for GPIO chips: %w", err)
@@ -89,7 +98,7 @@ func openKernel(dev string) (Bank, error) {
 		}
 		return nil, fmt.Errorf("no GPIO chip in %s", dev)
 	}
-	return newKernelBank(chips), nil
+	return chips, nil
 }
 
 func byNumber(a, b string) int {
