@@ -30,7 +30,7 @@ var headerRoles = map[int]struct{ role, caution string }{
 	1:  {"ID_SC", cautionEEPROM},
 	2:  {"SDA1", cautionI2C},
 	3:  {"SCL1", cautionI2C + ", and low here starts a Pi that was shut down"},
-	4:  {"1-Wire", "1-Wire, if dtoverlay=w1-gpio names no other"},
+	4:  {"1-Wire", "for sensors such as DS18B20, if dtoverlay=w1-gpio names no other line"},
 	7:  {"CE1", cautionSPI},
 	8:  {"CE0", cautionSPI},
 	9:  {"MISO", cautionSPI},
