@@ -119,7 +119,7 @@ func TestInterruptedTest(t *testing.T) {
 	if !<-wasOn {
 		t.Error("it never was on")
 	}
-	if !bank.Level("GPIO22") || bank.Held("GPIO22") {
+	if !bool(bank.Level("GPIO22")) || bank.Held("GPIO22") {
 		t.Errorf("after it the pin is %v, held %v; want High, which is off, and free", bank.Level("GPIO22"), bank.Held("GPIO22"))
 	}
 }
