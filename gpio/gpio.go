@@ -120,6 +120,7 @@ type Config struct {
 	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
 	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
+	Expander  config.Table[Expander]  `toml:"expander"`  // [expander.relays]
 }
 
 // Output is something that is switched, by a pin or over MQTT: a relay, a lamp,
@@ -127,7 +128,8 @@ type Config struct {
 type Output struct {
 	// Pin is the name of the line: "GPIO17" as the Raspberry Pi numbers them
 	// (not the position on the header), any other name that the kernel gives a
-	// line, or "gpiochip1:5" for line 5 of a chip.
+	// line, "gpiochip1:5" for line 5 of a chip, "relays:3" for pin 3 of
+	// [expander.relays], or "pwmchip0:1" for a PWM channel.
 	Pin string `toml:"pin" eg:"\"GPIO17\""`
 
 	// Topic is where a device takes the words OnWord and OffWord, by default ON
@@ -246,7 +248,11 @@ func (i Input) pull() gpio.Pull {
 func (c *Config) Check(at config.Place) {
 	first := map[string]config.Place{}
 	check := func(pin string, at config.Place) {
-		if want := pinMistake(pin); want != "" {
+		pin, want := c.plain(pin)
+		if want == "" {
+			want = pinMistake(pin)
+		}
+		if want != "" {
 			at.Mistake("%s", want)
 			return
 		}
@@ -280,6 +286,7 @@ func (c *Config) Check(at config.Place) {
 		at := at.Key("input").Key(i.Name)
 		if i.Value.Pin != "" || at.Key("pin").Given() { // else it is reported as missing
 			check(i.Value.Pin, at.Key("pin"))
+			c.checkInput(i.Value, at)
 		}
 		if _, ok := c.Output.Get(i.Name); ok {
 			at.Mistake("an output has this name, at %v: want another", outputs.Key(i.Name).Position())
@@ -288,6 +295,7 @@ func (c *Config) Check(at config.Place) {
 			at.Key("presses").Mistake(`want double as well, such as double = "500ms": how long to wait for the next press`)
 		}
 	}
+	c.checkExpanders(at, check)
 	c.checkInterlocks(at)
 }
 

@@ -35,6 +35,7 @@ const (
 type kernelBank struct {
 	pins  map[string]*kernelPin // by each name that they have
 	names []string              // the best name of each
+	pwm   pwmPins
 }
 
 // A kernelChip is one GPIO chip as it was found.
@@ -50,10 +51,10 @@ type kernelChip struct {
 // is taken by its first Out or In. The error says that there is no chip, or none
 // that may be opened.
 func OpenKernel() (Bank, error) {
-	return openKernel("/dev")
+	return openKernel("/dev", "/sys/class/pwm")
 }
 
-func openKernel(dev string) (Bank, error) {
+func openKernel(dev, pwm string) (Bank, error) {
 	paths, err := filepath.Glob(filepath.Join(dev, "gpiochip*"))
 	if err != nil {
 		return nil, fmt.Errorf("look for GPIO chips: %w", err)
@@ -89,7 +90,9 @@ func openKernel(dev string) (Bank, error) {
 		}
 		return nil, fmt.Errorf("no GPIO chip in %s", dev)
 	}
-	return newKernelBank(chips), nil
+	b := newKernelBank(chips)
+	b.pwm.root = pwm
+	return b, nil
 }
 
 func byNumber(a, b string) int {
@@ -184,15 +187,22 @@ func (c *kernelChip) rank() int {
 	return otherChip
 }
 
-// ByName is the line of that name.
+// ByName is the line, or the PWM channel, of that name.
 func (b *kernelBank) ByName(pin string) (gpio.PinIO, error) {
 	if p := b.pins[pin]; p != nil {
+		return p, nil
+	}
+	if pwmName.MatchString(pin) {
+		p, err := b.pwm.byName(pin)
+		if err != nil {
+			return nil, err
+		}
 		return p, nil
 	}
 	return nil, noPin(b, pin)
 }
 
-func (b *kernelBank) Names() []string { return b.names }
+func (b *kernelBank) Names() []string { return append(slices.Clip(b.names), b.pwm.names()...) }
 func (b *kernelBank) String() string  { return "pins of the kernel" }
 
 // kernelPin is one line. It is held from the first In or Out that works until

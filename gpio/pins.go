@@ -27,7 +27,12 @@ const (
 type Options struct {
 	Bank  Bank
 	Store *store.Store // where the accepted outputs are kept; nil: nowhere
-	Now   func() devices.Now
+
+	// OpenBus opens the buses of expanders. Where it is nil there can't be any,
+	// but for simulated ones on simulated pins.
+	OpenBus OpenBus
+
+	Now func() devices.Now
 
 	// Held names outputs that are to go on as they were: after a crash of the
 	// hub, not of the machine, an output that a rule holds on need not go off and
@@ -66,16 +71,18 @@ type Pins struct {
 	stopping chan struct{} // closed when Close begins
 	timed    chan struct{} // closed when no deadline is kept any more
 
-	mu       sync.Mutex
-	guard    *Guard
-	told     map[string]devices.Origin // by output: where its newest command came from
-	kept     map[string]kept           // what the store was told last
-	lines    map[string]*line          // each line that is held, by the pin's own text
-	leaving  map[string]*line          // those on their way out, by the same
-	outputs  []*line                   // in the order of the configuration
-	inputs   []*line
-	changing bool // a Change is prepared
-	closed   bool
+	mu        sync.Mutex
+	guard     *Guard
+	told      map[string]devices.Origin // by output: where its newest command came from
+	kept      map[string]kept           // what the store was told last
+	bank      Bank                      // opt.Bank, and the expanders of the configuration
+	expanders map[string]*expander      // by id: those, and any that is still in use
+	lines     map[string]*line          // each line that is held, by the pin's own text
+	leaving   map[string]*line          // those on their way out, by the same
+	outputs   []*line                   // in the order of the configuration
+	inputs    []*line
+	changing  bool // a Change is prepared
+	closed    bool
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -97,20 +104,22 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		opt.Log.Warn("some outputs may not get the state they had", "err", err)
 	}
 	p := &Pins{
-		opt:      opt,
-		began:    time.Now(),
-		nudged:   make(chan struct{}, 1),
-		stopping: make(chan struct{}),
-		timed:    make(chan struct{}),
-		guard:    NewGuard(Config{}),
-		told:     map[string]devices.Origin{},
-		kept:     last,
-		lines:    map[string]*line{},
-		leaving:  map[string]*line{},
-		readings: make(chan report, 256),
-		ending:   make(chan struct{}),
-		over:     make(chan struct{}),
-		fed:      make(chan struct{}),
+		opt:       opt,
+		began:     time.Now(),
+		nudged:    make(chan struct{}, 1),
+		stopping:  make(chan struct{}),
+		timed:     make(chan struct{}),
+		guard:     NewGuard(Config{}),
+		told:      map[string]devices.Origin{},
+		kept:      last,
+		bank:      opt.Bank,
+		expanders: map[string]*expander{},
+		lines:     map[string]*line{},
+		leaving:   map[string]*line{},
+		readings:  make(chan report, 256),
+		ending:    make(chan struct{}),
+		over:      make(chan struct{}),
+		fed:       make(chan struct{}),
 	}
 	go p.feed()
 	go p.keepTime()
@@ -133,6 +142,9 @@ func (p *Pins) dropUnconfigured(c *Change) {
 	for name, k := range p.kept {
 		out := k.output()
 		pin, err := p.pin(name, out)
+		if k.Chip != "" {
+			pin, err = keptPin(p.opt.Bank, p.opt.OpenBus, k, p.expanders)
+		}
 		if err != nil {
 			p.opt.Log.Warn("an output that is no longer configured may not be safe", "line", what(name, out.where()), "err", err)
 			continue
@@ -295,6 +307,9 @@ func (p *Pins) keep(name string, o Output, on bool) {
 	k := kept{
 		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
 		Safe: o.Safe, On: on,
+	}
+	if l := find(p.outputs, name); l != nil {
+		k.Chip = chipText(l.pin)
 	}
 	if last := p.kept[name]; last.of(o) && last.On == on && last.Since != 0 {
 		k.Since = last.Since
