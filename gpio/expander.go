@@ -222,7 +222,9 @@ func (c *Config) checkInput(i Input, at config.Place) {
 		return
 	}
 	e, _ := c.Expander.Get(expander)
-	if wrong := kinds[e.Type].pullMistake(i.pull()); wrong != "" && e.Type != "" {
+	if k, ok := kinds[e.Type]; !ok {
+		return
+	} else if wrong := k.pullMistake(i.pull()); wrong != "" {
 		at.Key("pull").Mistake("%s", wrong)
 	}
 	if e.Type == "mcp23017" && (number == "7" || number == "15") {
@@ -244,9 +246,9 @@ type expander struct {
 	addr uint16
 	open func() (i2c.BusCloser, error)
 
-	life sync.Mutex // held while the reader begins or ends
+	life turn // held while the reader begins or ends
 
-	tx   sync.Mutex // held while the chip is spoken to
+	tx   turn // held while the chip is spoken to
 	conn i2c.BusCloser
 
 	mu      sync.Mutex // held for a moment only
@@ -261,9 +263,16 @@ type expander struct {
 	done    chan struct{}
 }
 
+// A turn is a lock that may be held as long as a chip hangs. To wait for it is
+// like any other waiting, also for a clock that is virtual.
+type turn chan struct{}
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
+
 func newExpander(cfg Expander, open func() (i2c.BusCloser, error)) *expander {
 	k := kinds[cfg.Type]
-	e := &expander{id: cfg.id(), kind: k, chip: k.chip(), addr: cfg.address(), open: open}
+	e := &expander{id: cfg.id(), kind: k, chip: k.chip(), addr: cfg.address(), open: open, life: make(turn, 1), tx: make(turn, 1)}
 	for n := range k.pins {
 		e.pins = append(e.pins, &chipPin{e: e, n: n, wake: make(chan struct{}, 1)})
 	}

@@ -152,10 +152,7 @@ func Unreached(st *store.Store) []string {
 
 // makeSafe drives an output that nobody holds to its safe level.
 func makeSafe(pin gpio.PinIO, k kept) error {
-	on, hold := safe(k.output())
-	if hold {
-		return nil
-	}
+	on, _ := safe(k.output())
 	if err := pin.Out(k.output().level(on)); err != nil {
 		return err
 	}

@@ -218,9 +218,7 @@ func (p *pwmPin) writable() error {
 	return nil
 }
 
-// set writes the files in the order that keeps the duty below the period at any
-// moment, which the kernel demands; in between the pin is on for less than before
-// and after, never for more.
+// set writes the files, and then that they count.
 func (p *pwmPin) set(asked gpio.Duty, period int64) error {
 	was, err := readNumber(p.file("period"))
 	if err != nil {
@@ -232,16 +230,8 @@ func (p *pwmPin) set(asked gpio.Duty, period int64) error {
 		}
 	}
 	duty := dutyTime(asked, period)
-	first, second := "duty_cycle", "period"
-	values := map[string]int64{first: duty, second: period}
-	if period > was {
-		first, second = second, first
-	}
-	for _, name := range []string{first, second} {
-		if name == "period" && period == was {
-			continue
-		}
-		if err := write(p.file(name), values[name]); err != nil {
+	for _, w := range pwmOrder(was, period, duty) {
+		if err := write(p.file(w.file), w.value); err != nil {
 			return err
 		}
 	}
@@ -251,6 +241,26 @@ func (p *pwmPin) set(asked gpio.Duty, period int64) error {
 	}
 	p.asked, p.period, p.duty = asked, period, duty
 	return err
+}
+
+// A pwmWrite is what a file gets.
+type pwmWrite struct {
+	file  string
+	value int64
+}
+
+// pwmOrder is what to write from a period that was. The duty is below the period at
+// any moment, which the kernel demands; in between the pin is on for less than
+// before or after, never for more than both.
+func pwmOrder(was, period, duty int64) []pwmWrite {
+	p, d := pwmWrite{"period", period}, pwmWrite{"duty_cycle", duty}
+	switch {
+	case period > was:
+		return []pwmWrite{p, d}
+	case period < was:
+		return []pwmWrite{d, p}
+	}
+	return []pwmWrite{d}
 }
 
 // dutyTime is a part of a period, to the nearest nanosecond.
