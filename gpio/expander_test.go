@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -360,11 +361,11 @@ func TestOneLostTransactionIsRepeated(t *testing.T) {
 	bus.lose = 2
 	wantError(t, lamp.Out(gpio.High), "lost")
 	must(t, lamp.Out(gpio.High))
-	if bus.opened != 2 || bus.closed != 1 {
-		t.Errorf("opened %d, closed %d times: after an error the bus is opened anew", bus.opened, bus.closed)
+	if bus.opened.Load() != 2 || bus.closed.Load() != 1 {
+		t.Errorf("opened %d, closed %d times: after an error the bus is opened anew", bus.opened.Load(), bus.closed.Load())
 	}
 	must(t, lamp.Halt())
-	if bus.closed != 2 {
+	if bus.closed.Load() != 2 {
 		t.Error("the bus is open and no pin is held")
 	}
 }
@@ -372,15 +373,15 @@ func TestOneLostTransactionIsRepeated(t *testing.T) {
 // countedBus is a bus with a simulated chip at each address.
 type countedBus struct {
 	sim            *Sim
-	opened, closed int
+	opened, closed atomic.Int32
 	lose           int // transactions
 }
 
 func (b *countedBus) open(string) (i2c.BusCloser, error) {
-	b.opened++
+	b.opened.Add(1)
 	return b, nil
 }
-func (b *countedBus) Close() error                    { b.closed++; return nil }
+func (b *countedBus) Close() error                    { b.closed.Add(1); return nil }
 func (b *countedBus) String() string                  { return "counted" }
 func (b *countedBus) SetSpeed(physic.Frequency) error { return nil }
 func (b *countedBus) Tx(addr uint16, w, r []byte) error {
@@ -423,8 +424,8 @@ func TestReloadWithExpanders(t *testing.T) {
 			pin = "board:7"
 			active_low = true
 		`)
-		if bus.opened != 1 || bus.closed != 0 {
-			t.Errorf("opened %d, closed %d times", bus.opened, bus.closed)
+		if bus.opened.Load() != 1 || bus.closed.Load() != 0 {
+			t.Errorf("opened %d, closed %d times", bus.opened.Load(), bus.closed.Load())
 		}
 		if got := strings.ToLower(history(h.sim, "x:0")); got != "hl" {
 			t.Errorf("the lamp saw %s", got)
@@ -442,8 +443,8 @@ func TestReloadWithExpanders(t *testing.T) {
 		if got := strings.ToLower(history(h.sim, "x:0")); got != "hlh" {
 			t.Errorf("the lamp saw %s, at last its safe state", got)
 		}
-		if bus.opened != bus.closed {
-			t.Errorf("opened %d, closed %d times", bus.opened, bus.closed)
+		if bus.opened.Load() != bus.closed.Load() {
+			t.Errorf("opened %d, closed %d times", bus.opened.Load(), bus.closed.Load())
 		}
 		if len(h.pins.expanders) != 1 { // remembered until the next reload
 			t.Error(h.pins.expanders)
@@ -505,6 +506,24 @@ func TestExpandersAfterACrash(t *testing.T) {
 	})
 }
 
+// A contact that is closed at the start pulls its pin low. To a PCF that looks like
+// an output that is on; driven low it would be closed for ever.
+func TestAClosedContactOnAPCFIsNoOutput(t *testing.T) {
+	inHouse(t, func(h *house) {
+		board := "[expander.x]\ntype = \"pcf8574\"\naddress = \"0x20\"\n"
+		h.sim.chip("x", configured(t, board).Expander[0].Value)
+		h.drive("x:3", gpio.Low)
+		h.drive("x:4", gpio.Low)
+		h.open(board + "[output.lamp]\npin = \"x:1\"\n[input.door]\npin = \"x:3\"\nactive_low = true")
+		h.hears("0 lamp OFF initial", "0 door ON initial")
+		h.set("lamp", true)
+		h.drive("x:3", gpio.High)
+		h.drive("x:4", gpio.High) // nobody's; it is left open, too
+		time.Sleep(time.Second)
+		h.hears("0 lamp ON", "0.02 door OFF")
+	})
+}
+
 func TestWhatAnExpanderCanNotDo(t *testing.T) {
 	const mcp, pcf = "[expander.x]\ntype = \"mcp23017\"\naddress = \"0x20\"\n", "[expander.x]\ntype = \"pcf8574\"\naddress = \"0x20\"\n"
 	_, b := wired(t, mcp)
@@ -527,7 +546,7 @@ func TestWhatAnExpanderCanNotDo(t *testing.T) {
 	must(t, err)
 	pin := pinOf(t, b, "x:1")
 	wantError(t, pin.Out(gpio.High), "expander x (mcp23017, I2C1 0x20): it does not keep what is written to it: is it an mcp23017?")
-	if bus.opened != bus.closed {
+	if bus.opened.Load() != bus.closed.Load() {
 		t.Error("a pin that can't be had leaves the bus open")
 	}
 
