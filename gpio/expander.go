@@ -82,6 +82,14 @@ func (k kind) want() string {
 	return fmt.Sprintf("0 to %d", k.pins-1)
 }
 
+// a is one of that kind, as a sentence calls it.
+func (k kind) a() string {
+	if k.mcp {
+		return "an " + k.name
+	}
+	return "a " + k.name
+}
+
 // chip is one of that kind of which nothing is known yet.
 func (k kind) chip() chip {
 	if k.mcp {
@@ -94,9 +102,9 @@ func (k kind) chip() chip {
 func (k kind) pullMistake(pull gpio.Pull) string {
 	switch {
 	case k.mcp && pull == gpio.PullDown:
-		return "an " + k.name + ` has no pull-down: want "up" or "none"`
+		return k.a() + ` has no pull-down: want "up" or "none"`
 	case !k.mcp && (pull == gpio.PullDown || pull == gpio.PullUp):
-		return "an input of a " + k.name + ` is always pulled up, weakly: want "none", and a resistor for more`
+		return "an input of " + k.a() + ` is always pulled up, weakly: want "none", and a resistor for more`
 	}
 	return ""
 }
@@ -161,7 +169,7 @@ func (c *Config) plain(pin string) (name, mistake string) {
 	}
 	n, ok := k.number(number)
 	if !ok {
-		return pin, fmt.Sprintf("an %s has no pin %q: want %s", k.name, number, k.want())
+		return pin, fmt.Sprintf("%s has no pin %q: want %s", k.a(), number, k.want())
 	}
 	return fmt.Sprintf("%s:%d", expander, n), ""
 }
@@ -190,7 +198,7 @@ func (c *Config) checkExpanders(at config.Place, usePin func(pin string, at conf
 				if from != to {
 					want += fmt.Sprintf(", or 0x%02x to 0x%02x", to[0], to[1])
 				}
-				address.Mistake("an %s can't have this address, want %s", k.name, want)
+				address.Mistake("%s can't have this address, want %s", k.a(), want)
 			default:
 				if other, ok := first[e.Value.id()]; ok {
 					address.Mistake("%s is on the same bus with the same address, at %v: want another", other, other.Position())
@@ -289,7 +297,7 @@ func (e *expander) configure(name string, every time.Duration, signal gpio.PinIO
 func (e *expander) pin(number string) (gpio.PinIO, error) {
 	n, ok := e.kind.number(number)
 	if !ok {
-		return nil, fmt.Errorf("an %s has no pin %q, want %s", e.kind.name, number, e.kind.want())
+		return nil, fmt.Errorf("%s has no pin %q, want %s", e.kind.a(), number, e.kind.want())
 	}
 	return e.pins[n], nil
 }
@@ -417,7 +425,7 @@ func (e *expander) take(p *chipPin, as func()) error {
 	err := e.chip.apply(e.transfer, w, known)
 	if err == nil && (!known || !p.out) {
 		if err = e.look(); errors.Is(err, errForgot) && !known {
-			err = fmt.Errorf("%v: it does not keep what is written to it: is it an %s?", e, e.kind.name)
+			err = fmt.Errorf("%v: it does not keep what is written to it: is it %s?", e, e.kind.a())
 		}
 	}
 	if err == nil {
