@@ -240,6 +240,47 @@ func TestInterruptOfAnExpander(t *testing.T) {
 	}
 }
 
+// The wire of the interrupt is lost: the inputs say so, and are taken anew with it.
+// A line that changes its use from or to an interrupt is refused, for it would be
+// held twice for a moment.
+func TestTheInterruptIsALineToo(t *testing.T) {
+	const board = "[expander.keys]\ntype = \"mcp23017\"\naddress = \"0x20\"\n"
+	const door = "[input.door]\npin = \"keys:0\"\n"
+	synctest.Test(t, func(t *testing.T) {
+		sim, b := wired(t, board+"interrupt = \"GPIO25\"")
+		pin := pinOf(t, b, "keys:0")
+		must(t, pin.In(gpio.PullUp, gpio.BothEdges))
+		sim.Fail("GPIO25", errors.New("no such device"))
+		_, err := pin.NextEdge(time.Minute)
+		wantError(t, err, "interrupt of expander keys (mcp23017, I2C1 0x20): no such device")
+		must(t, pin.Halt())
+		wantError(t, pin.In(gpio.PullUp, gpio.BothEdges), "no such device")
+		sim.Fail("GPIO25", nil)
+		must(t, pin.In(gpio.PullUp, gpio.BothEdges))
+		must(t, sim.Drive("keys:0", gpio.Low))
+		if e, err := pin.NextEdge(time.Millisecond); err != nil || e.Level != gpio.Low {
+			t.Error(e, err)
+		}
+		must(t, pin.Halt())
+		if sim.Held("GPIO25") {
+			t.Error("the interrupt is still held")
+		}
+	})
+	inHouse(t, func(h *house) {
+		h.open(board + "interrupt = \"GPIO25\"\n" + door + "[output.lamp]\npin = \"GPIO24\"")
+		_, err := h.pins.Prepare(configured(t, board+"interrupt = \"GPIO24\"\n"+door))
+		wantError(t, err, "output lamp on GPIO24: that line is to be the interrupt of expander keys; one that changes its use has to be left out once")
+		_, err = h.pins.Prepare(configured(t, board+door+"[output.lamp]\npin = \"GPIO25\""))
+		wantError(t, err, "lamp on GPIO25: that line is the interrupt of expander keys; one that changes its use has to be left out once")
+		h.reload(board + "interrupt = \"GPIO23\"\n" + door)
+		time.Sleep(2 * time.Second) // by then the reader has changed over
+		synctest.Wait()
+		h.holds("GPIO23")
+		h.reload(board + "interrupt = \"GPIO23\"\n" + door + "[output.lamp]\npin = \"GPIO25\"")
+		h.holds("GPIO23", "GPIO25")
+	})
+}
+
 // The chip loses its power, and is as from the factory when it is back. Nothing is
 // on again that nobody has asked for since.
 func TestAnExpanderWithoutPower(t *testing.T) {

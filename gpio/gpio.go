@@ -82,7 +82,7 @@
 // # How it works
 //
 // A [Bank] is a set of pins: the kernel's ([OpenKernel]) or a simulated one
-// ([Sim]). Both give periph's PinIO, so what drives them is the same code, and a
+// ([Sim]); [Join] adds those of expanders. All give periph's PinIO, so what drives them is the same code, and a
 // test on simulated pins tests what runs on a Raspberry Pi. All levels of a
 // PinIO are physical. What active_low turns round is turned round in one place,
 // [Output.level], above the bank: the kernel is asked for a physical level, in
