@@ -27,12 +27,7 @@ const (
 type Options struct {
 	Bank  Bank
 	Store *store.Store // where the accepted outputs are kept; nil: nowhere
-
-	// OpenBus opens the buses of expanders. Where it is nil there can't be any,
-	// but for simulated ones on simulated pins.
-	OpenBus OpenBus
-
-	Now func() devices.Now
+	Now   func() devices.Now
 
 	// Held names outputs that are to go on as they were: after a crash of the
 	// hub, not of the machine, an output that a rule holds on need not go off and
@@ -49,6 +44,10 @@ type Options struct {
 	// reading of "<name>.press" with the kind (see [Press]). Origin is that of the
 	// command that a reading follows from, or names the limit that made it.
 	Feed func(devices.Reading)
+
+	// OpenBus opens the buses of expanders. Where it is nil there can't be any,
+	// but for simulated ones on simulated pins.
+	OpenBus OpenBus
 
 	// Publish sends a message for an output on a topic. It is called by that
 	// output's own goroutine, maybe already before Open returns, and must work
@@ -71,18 +70,19 @@ type Pins struct {
 	stopping chan struct{} // closed when Close begins
 	timed    chan struct{} // closed when no deadline is kept any more
 
-	mu        sync.Mutex
-	guard     *Guard
-	told      map[string]devices.Origin // by output: where its newest command came from
-	kept      map[string]kept           // what the store was told last
-	bank      Bank                      // opt.Bank, and the expanders of the configuration
-	expanders map[string]*expander      // by id: those, and any that is still in use
-	lines     map[string]*line          // each line that is held, by the pin's own text
-	leaving   map[string]*line          // those on their way out, by the same
-	outputs   []*line                   // in the order of the configuration
-	inputs    []*line
-	changing  bool // a Change is prepared
-	closed    bool
+	mu       sync.Mutex
+	guard    *Guard
+	told     map[string]devices.Origin // by output: where its newest command came from
+	kept     map[string]kept           // what the store was told last
+	lines    map[string]*line          // each line that is held, by the pin's own text
+	leaving  map[string]*line          // those on their way out, by the same
+	outputs  []*line                   // in the order of the configuration
+	inputs   []*line
+	changing bool // a Change is prepared
+	closed   bool
+
+	bank      Bank                 // opt.Bank, and the expanders of the configuration
+	expanders map[string]*expander // by id: those, and any that is still in use
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -104,22 +104,23 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		opt.Log.Warn("some outputs may not get the state they had", "err", err)
 	}
 	p := &Pins{
-		opt:       opt,
-		began:     time.Now(),
-		nudged:    make(chan struct{}, 1),
-		stopping:  make(chan struct{}),
-		timed:     make(chan struct{}),
-		guard:     NewGuard(Config{}),
-		told:      map[string]devices.Origin{},
-		kept:      last,
+		opt:      opt,
+		began:    time.Now(),
+		nudged:   make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+		timed:    make(chan struct{}),
+		guard:    NewGuard(Config{}),
+		told:     map[string]devices.Origin{},
+		kept:     last,
+		lines:    map[string]*line{},
+		leaving:  map[string]*line{},
+		readings: make(chan report, 256),
+		ending:   make(chan struct{}),
+		over:     make(chan struct{}),
+		fed:      make(chan struct{}),
+
 		bank:      opt.Bank,
 		expanders: map[string]*expander{},
-		lines:     map[string]*line{},
-		leaving:   map[string]*line{},
-		readings:  make(chan report, 256),
-		ending:    make(chan struct{}),
-		over:      make(chan struct{}),
-		fed:       make(chan struct{}),
 	}
 	go p.feed()
 	go p.keepTime()
