@@ -120,6 +120,8 @@ type Config struct {
 	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
 	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
+	Counter   config.Table[Counter]   `toml:"counter"`   // [counter.power]
+	Encoder   config.Table[Encoder]   `toml:"encoder"`   // [encoder.volume]
 }
 
 // Output is something that is switched, by a pin or over MQTT: a relay, a lamp,
@@ -288,6 +290,7 @@ func (c *Config) Check(at config.Place) {
 			at.Key("presses").Mistake(`want double as well, such as double = "500ms": how long to wait for the next press`)
 		}
 	}
+	c.checkFollowers(at, check)
 	c.checkInterlocks(at)
 }
 
@@ -399,6 +402,8 @@ type Edge struct {
 	Level gpio.Level // after the change
 	At    time.Time
 	Seq   uint32 // counts the edges of this pin since it became an input, from 1; a gap means lost edges
+
+	Second bool // of a pair: the second line has changed, and Seq counts those of both
 }
 
 // errTimeout and errHalted are what NextEdge ends with where there is no edge
@@ -420,6 +425,13 @@ type (
 	// can't, its worker does (debounce.go).
 	debouncer interface {
 		InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Duration) error
+	}
+	// A pairer can be one input with another pin, so that it is known in which order
+	// the edges of the two came: NextEdge then tells those of both. Halt lets both go.
+	pairer interface {
+		edger
+		InPair(second gpio.PinIO, pull gpio.Pull) error
+		Levels() (first, second gpio.Level, err error)
 	}
 	// A leveler can say that reading went wrong, where PinIO's Read only says Low.
 	leveler interface {

@@ -203,7 +203,8 @@ type kernelPin struct {
 	name   string
 
 	mu   sync.Mutex
-	held *os.File // nil: not held
+	held *os.File   // nil: not held
+	with *kernelPin // the other line of the request, of a pair
 	out  bool
 	pull gpio.Pull
 }
@@ -238,6 +239,7 @@ func (p *kernelPin) Out(l gpio.Level) error {
 		}
 		return nil
 	}
+	p.with = nil
 	config := uapi.LineConfig{Flags: uapi.LineFlagV2Output}
 	config.AddAttribute(uapi.LineConfigAttribute{Attr: uapi.OutputValues(bit).Encode(), Mask: 1})
 	return p.request(config, true)
@@ -249,15 +251,7 @@ func (p *kernelPin) In(pull gpio.Pull, edge gpio.Edge) error { return p.InDeboun
 // InDebounced makes the line an input whose level and edges the kernel filters.
 // It is let go in between if it was held.
 func (p *kernelPin) InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Duration) error {
-	config := uapi.LineConfig{Flags: uapi.LineFlagV2Input}
-	switch pull {
-	case gpio.PullUp:
-		config.Flags |= uapi.LineFlagV2BiasPullUp
-	case gpio.PullDown:
-		config.Flags |= uapi.LineFlagV2BiasPullDown
-	case gpio.Float:
-		config.Flags |= uapi.LineFlagV2BiasDisabled
-	}
+	config := inputConfig(pull)
 	if edge&gpio.RisingEdge != 0 {
 		config.Flags |= uapi.LineFlagV2EdgeRising
 	}
@@ -269,11 +263,58 @@ func (p *kernelPin) InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Dura
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.with = nil
 	if err := p.request(config, false); err != nil {
 		return err
 	}
 	p.pull = pull
 	return nil
+}
+
+// inputConfig asks for an input with a resistor.
+func inputConfig(pull gpio.Pull) uapi.LineConfig {
+	config := uapi.LineConfig{Flags: uapi.LineFlagV2Input}
+	switch pull {
+	case gpio.PullUp:
+		config.Flags |= uapi.LineFlagV2BiasPullUp
+	case gpio.PullDown:
+		config.Flags |= uapi.LineFlagV2BiasPullDown
+	case gpio.Float:
+		config.Flags |= uapi.LineFlagV2BiasDisabled
+	}
+	return config
+}
+
+// InPair makes the line and another of its chip one request; see pairer.
+func (p *kernelPin) InPair(other gpio.PinIO, pull gpio.Pull) error {
+	with, ok := other.(*kernelPin)
+	if !ok || with.chip != p.chip {
+		return fmt.Errorf("%v and %v are not of one chip", p, other)
+	}
+	config := inputConfig(pull)
+	config.Flags |= uapi.LineFlagV2EdgeBoth
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.with = with
+	if err := p.request(config, false); err != nil {
+		return err
+	}
+	p.pull = pull
+	return nil
+}
+
+// Levels reads both lines of a pair; see pairer.
+func (p *kernelPin) Levels() (first, second gpio.Level, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil || p.with == nil {
+		return first, second, fmt.Errorf("read %v: it is not held as a pair", p)
+	}
+	values := uapi.LineValues{Mask: 3}
+	if err := p.control(func(fd uintptr) error { return uapi.GetLineValuesV2(fd, &values) }); err != nil {
+		return first, second, fmt.Errorf("read %v and %v: %w", p, p.with, err)
+	}
+	return values.Bits&1 != 0, values.Bits&2 != 0, nil
 }
 
 // request takes the line anew; p.mu is held.
@@ -286,6 +327,9 @@ func (p *kernelPin) request(config uapi.LineConfig, out bool) error {
 	defer chip.Close()
 	r := uapi.LineRequest{Lines: 1, Config: config}
 	r.Offsets[0] = uint32(p.offset)
+	if p.with != nil {
+		r.Lines, r.Offsets[1] = 2, uint32(p.with.offset)
+	}
 	copy(r.Consumer[:], consumer)
 	if !out {
 		r.EventBufferSize = kernelEdges
@@ -391,7 +435,8 @@ func (p *kernelPin) edge(event []byte) (Edge, error) {
 		return Edge{}, fmt.Errorf("event of %v: %w", p, err)
 	}
 	ago := time.Duration(now.Nano() - int64(e.Timestamp))
-	return Edge{Level: e.ID == uapi.LineEventRisingEdge, At: time.Now().Add(-ago), Seq: e.LineSeqno}, nil
+	second := int(e.Offset) != p.offset // only of a pair
+	return Edge{Level: e.ID == uapi.LineEventRisingEdge, At: time.Now().Add(-ago), Seq: e.Seqno, Second: second}, nil
 }
 
 // WaitForEdge is NextEdge in periph's words: -1 waits for ever, or until Halt.

@@ -50,6 +50,8 @@ type Change struct {
 	wishes  []string        // outputs that begin off and then are told to be on
 	pins    map[string]string
 	ended   bool // guarded by p.mu
+
+	counters map[*line]Counter // that stay on their line with other settings
 }
 
 // A move is what a held output line becomes.
@@ -119,6 +121,7 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 			c.inputs = append(c.inputs, c.input(p.lines[pin.String()], pin, i.Name, i.Value))
 		}
 	}
+	c.followers(func(name, pin string) gpio.PinIO { return resolve(name, Output{Pin: pin}) })
 	if err := errors.Join(wrong...); err != nil {
 		return nil, err
 	}
@@ -208,6 +211,8 @@ func (l *line) take() error {
 		topic.told(gpio.Level(l.start))
 	case l.out != nil:
 		err = l.pin.Out(l.out.level(l.start))
+	case l.follows != nil:
+		err = l.takeFollower()
 	default:
 		err = takeInput(l.pin, *l.in)
 	}
@@ -229,6 +234,10 @@ func (l *line) take() error {
 // giveBack lets a pin go that has been taken and never was at work.
 func (l *line) giveBack() error {
 	defer close(l.done)
+	if l.free != nil {
+		l.giveBackSecond()
+		return nil
+	}
 	if l.out != nil && l.out.Topic == "" { // a topic has not been sent anything yet
 		if on, hold := safe(*l.out); !hold {
 			l.err = l.pin.Out(l.out.level(on))
@@ -310,15 +319,23 @@ func (c *Change) Commit() {
 		}
 	}
 	for _, l := range c.renewed {
-		leave(l.after)
+		if l.after != nil && p.lines[l.key] == l.after {
+			leave(l.after)
+		}
 	}
 	for _, l := range append(c.fresh, c.renewed...) {
 		p.lines[l.key] = l
 		if l.out != nil {
 			go l.runOutput(job{name: l.name, out: *l.out, on: l.start, initial: true, change: slices.Contains(c.renewed, l)})
+		} else if l.follows != nil {
+			go l.follow()
 		} else {
 			go l.runInput()
 		}
+	}
+	for l, settings := range c.counters {
+		l.follows.(*counterLine).configure(settings)
+		l.poke()
 	}
 	p.outputs, p.inputs = c.outputs, c.inputs
 	for _, o := range guard.outputs {
