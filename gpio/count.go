@@ -271,7 +271,7 @@ func (c *Count) Total() float64 {
 
 // Report is what there is to tell at a time, if it is due.
 func (c *Count) Report(at time.Duration) (t Tally, due bool) {
-	next, ok := c.reports()
+	next, ok := c.Next()
 	if !ok || at < next {
 		return t, false
 	}
@@ -305,8 +305,8 @@ func (c *Count) newest() time.Duration {
 	return c.began
 }
 
-// reports is when there is something to tell, if no pulse comes.
-func (c *Count) reports() (at time.Duration, ok bool) {
+// Next is when Report has something to tell, if no pulse comes.
+func (c *Count) Next() (at time.Duration, ok bool) {
 	silent := c.newest() + c.timeout()
 	switch later := c.told + c.interval(); {
 	case c.fresh:
@@ -324,7 +324,7 @@ func (c *Count) reports() (at time.Duration, ok bool) {
 	return 0, false
 }
 
-// Keep is what the store is to hold and within which time, if that is due.
+// keep is what the store is to hold and within which time, if that is due.
 func (c *Count) keep(at time.Duration) (t total, within time.Duration, due bool) {
 	switch {
 	case c.unkept && at >= c.unsafe+totalGather:
@@ -343,21 +343,18 @@ func (c *Count) note(at time.Duration) total {
 	return c.total
 }
 
-// Next is when Report or the store wants something, if no pulse comes.
-func (c *Count) Next() (at time.Duration, ok bool) {
+// keeps is when there is something for the store, if no pulse comes.
+func (c *Count) keeps() (at time.Duration) {
 	at = c.kept + totalAlive
 	if c.unkept {
 		at = min(at, c.unsafe+totalGather)
 	}
-	if reports, due := c.reports(); due {
-		at = min(at, reports)
-	}
-	return at, c.life
+	return at
 }
 
-// readings is what has to be said of a tally, after what was said before; of the
-// first everything.
-func (t Tally) readings(name string, before *Tally, at devices.Now) (rs []devices.Reading) {
+// Readings is what there is to say of the tally of a counter, after what was said
+// before. Where that is nil it is all, and was found, not news.
+func (t Tally) Readings(name string, before *Tally, at devices.Now) (rs []devices.Reading) {
 	say := func(source string, value float64, news bool) {
 		if news || before == nil {
 			rs = append(rs, devices.Reading{Source: source, Value: value, Text: devices.Text(value), At: at, Initial: before == nil})

@@ -363,7 +363,7 @@ func (c *counterLine) advance(l *line, at time.Duration) (rs []devices.Reading) 
 	}
 	c.look(l, at)
 	if t, due := c.count.Report(at); due {
-		rs = t.readings(l.name, c.tally, l.p.moment(at))
+		rs = t.Readings(l.name, c.tally, l.p.moment(at))
 		c.tally = &t
 	}
 	if t, within, due := c.count.keep(at); due {
@@ -380,20 +380,23 @@ func (c *counterLine) look(l *line, at time.Duration) {
 }
 
 func (c *counterLine) next() (at time.Duration, ok bool) {
-	at, ok = c.count.Next()
+	at = c.count.keeps()
+	if reports, due := c.count.Next(); due {
+		at = min(at, reports)
+	}
 	if c.filter != nil {
 		if settles, waits := c.filter.Next(); waits {
 			at = min(at, settles)
 		}
 	}
-	return at, ok
+	return at, true
 }
 
 func (c *counterLine) end(l *line, at time.Duration, stopped bool) (rs []devices.Reading) {
 	c.look(l, at)
 	if stopped {
 		if t := c.count.tally(at); c.tally == nil || t != *c.tally {
-			rs = t.readings(l.name, c.tally, l.p.moment(at))
+			rs = t.Readings(l.name, c.tally, l.p.moment(at))
 			c.tally = &t
 		}
 	} else { // the total is what it was, but nobody knows the rate
@@ -447,7 +450,7 @@ func (p *Pins) SetTotal(name string, total float64) error {
 	case p.closed:
 		return fmt.Errorf("%s: the pins are closed", name)
 	case i < 0:
-		return fmt.Errorf("no counter %q", name)
+		return p.noCounter(name)
 	case math.IsNaN(total), math.IsInf(total, 0), total < 0:
 		return fmt.Errorf("%s: want what the meter shows, a number from 0, not %v", name, total)
 	}
@@ -458,6 +461,23 @@ func (p *Pins) SetTotal(name string, total float64) error {
 	keepTotal(p.opt.Store, name, c.count.note(at), 0)
 	l.poke()
 	return nil
+}
+
+// noCounter is the error for a name that none has; p.mu is held.
+func (p *Pins) noCounter(name string) error {
+	var names []string
+	for _, l := range p.inputs {
+		if _, ok := l.follows.(*counterLine); ok {
+			names = append(names, l.name)
+		}
+	}
+	if slices.Contains(names, name) {
+		return fmt.Errorf("counter %s is not at work yet", name)
+	}
+	if near, ok := config.Nearest(name, names); ok {
+		return fmt.Errorf("no counter %q, did you mean %q?", name, near)
+	}
+	return fmt.Errorf("no counter %q", name)
 }
 
 // keptTotal is what the store holds of a counter. The error says that it makes no

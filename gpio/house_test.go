@@ -163,7 +163,7 @@ func (h *house) hears(want ...string) {
 		text := r.Text
 		if r.Bad != "" {
 			text = "bad: " + r.Bad
-		} else if on, ok := r.Value.(bool); ok && on != (r.Text == "ON") || !ok && r.Value != r.Text {
+		} else if devices.Text(r.Value) != r.Text {
 			h.t.Errorf("%s: value %v with text %s", r.Source, r.Value, r.Text)
 		}
 		if r.Initial {

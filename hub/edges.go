@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -116,6 +117,10 @@ func (h *Hub) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
+	if _, ok := h.cfg.Counter.Get(name); ok {
+		h.setTotal(name, m)
+		return
+	}
 	output, ok := h.cfg.Output.Get(name)
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
 	word := strings.TrimSpace(string(m.Payload))
@@ -139,6 +144,24 @@ func (h *Hub) set(m devices.Message) {
 		}
 		h.registry.Command(name, on)
 		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+	}
+	h.obey([]rules.Decision{d})
+}
+
+// setTotal obeys hearth/<counter>/set, whose message is what the meter shows.
+func (h *Hub) setTotal(name string, m devices.Message) {
+	word := strings.TrimSpace(string(m.Payload))
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word}, Why: "the total was set"}
+	total, err := strconv.ParseFloat(word, 64)
+	switch {
+	case m.Retain || m.Initial: // it would be set again at every start
+		d.Outcome, d.Why = rules.Blocked, "the total is retained, so nobody knows how old it is"
+	case err != nil:
+		d.Outcome, d.Why = rules.Blocked, "want what the meter shows, a number such as 12345.6"
+	default:
+		if err := h.pins.SetTotal(name, total); err != nil {
+			d.Outcome, d.Why = rules.Blocked, err.Error()
+		}
 	}
 	h.obey([]rules.Decision{d})
 }

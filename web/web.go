@@ -150,9 +150,10 @@ type Pin struct {
 	Name      string `json:"name"`
 	Pin       string `json:"pin"` // "GPIO17"
 	On        bool   `json:"on"`
-	Known     bool   `json:"known"`          // On has been read from the line or accepted by it
-	Fault     string `json:"fault"`          // "" is none
-	Note      string `json:"note,omitempty"` // what it waits for, or why it is as it is
+	Known     bool   `json:"known"`           // On has been read from the line or accepted by it
+	Fault     string `json:"fault"`           // "" is none
+	Note      string `json:"note,omitempty"`  // what it waits for, or why it is as it is
+	Shows     string `json:"shows,omitempty"` // what it counts, in words, in place of On
 	Simulated bool   `json:"simulated"`
 }
 
