@@ -364,6 +364,9 @@ func (t Tally) Readings(name string, before *Tally, at devices.Now) (rs []device
 	if before != nil {
 		was = *before
 	}
+	if before == nil && !t.Known { // first, for the total says that the counter is there
+		rs = append(rs, devices.Reading{Source: name + ".rate", Bad: "not known before two pulses", Gone: true, At: at, Initial: true})
+	}
 	say(name, t.Total, t.Total != was.Total || t.Pulses != was.Pulses)
 	if t.Known {
 		say(name+".rate", t.Rate, t.Rate != was.Rate || !was.Known)

@@ -54,7 +54,7 @@ const meter = "[counter.power]\npin = \"GPIO5\"\npulses = 1000\nunit = \"kWh\"\n
 func TestACounterCounts(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.open(meter)
-		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.gaps 0 initial", "0 power.missed 0 initial")
+		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.rate bad: not known before two pulses initial", "0 power.gaps 0 initial", "0 power.missed 0 initial")
 		h.pulse("GPIO5", 2, 30*time.Second)
 		h.hears("10 power 0.001", "10 power.pulses 1", "30 power 0.002", "30 power.pulses 2", "30 power.rate 0.12")
 		if i := h.pins.Inputs()[0]; i.Name != "power" || i.Pin != "GPIO5" || i.Shows != "0.002 kWh, 0.12 kW" || !i.Known || i.Fault != "" {
@@ -86,13 +86,13 @@ func TestATotalOutlivesTheHub(t *testing.T) {
 			t.Error(err)
 		}
 		h.holds()
-		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.gaps 0 initial", "0 power.missed 0 initial", "0 power 100",
+		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.rate bad: not known before two pulses initial", "0 power.gaps 0 initial", "0 power.missed 0 initial", "0 power 100",
 			"5.02 power 100.005", "5.02 power.pulses 5", "5.02 power.rate 3.5294") // the last pulse is a second ago
 		h.drive("GPIO5", gpio.High) // nobody sees it
 		h.drive("GPIO5", gpio.Low)
 		time.Sleep(55 * time.Second)
 		h.open(meter)
-		h.hears("60.02 power 100.005 initial", "60.02 power.pulses 5 initial", "60.02 power.gaps 1 initial", "60.02 power.missed 55 initial")
+		h.hears("60.02 power 100.005 initial", "60.02 power.pulses 5 initial", "60.02 power.rate bad: not known before two pulses initial", "60.02 power.gaps 1 initial", "60.02 power.missed 55 initial")
 
 		h.pulse("GPIO5", 70, time.Second)
 		h.crash()
@@ -177,7 +177,7 @@ func TestACounterComesBack(t *testing.T) {
 		}
 		h.sim.Fail("GPIO5", nil)
 		time.Sleep(600 * ms)
-		h.hears("15 power 0.002 initial", "15 power.pulses 2 initial", "15 power.gaps 1 initial", "15 power.missed 3 initial")
+		h.hears("15 power 0.002 initial", "15 power.pulses 2 initial", "15 power.rate bad: not known before two pulses initial", "15 power.gaps 1 initial", "15 power.missed 3 initial")
 		h.pulse("GPIO5", 1, 20*time.Second)
 		h.hears("25 power 0.003", "25 power.pulses 3")
 		h.holds("GPIO5")
@@ -325,6 +325,6 @@ func TestABrokenTotal(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.st.Put(store.Record{Kind: store.Total, Key: "power", Value: []byte("{")}, 0, nil)
 		h.open(meter)
-		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.gaps 0 initial", "0 power.missed 0 initial")
+		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.rate bad: not known before two pulses initial", "0 power.gaps 0 initial", "0 power.missed 0 initial")
 	})
 }

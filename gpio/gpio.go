@@ -79,6 +79,22 @@
 // [Presses] for when each is told. With neither it tells none: the press of such a
 // button is its level that becomes on.
 //
+// # Counters and encoders
+//
+//	[counter.power]
+//	pin = "GPIO5"
+//	pulses = 1000
+//	unit = "kWh"
+//
+//	[encoder.volume]
+//	a = "GPIO6"
+//	b = "GPIO7"
+//
+// A counter counts the pulses of a meter, and an encoder is a knob. Their readings
+// are numbers: "power" (the total, which is kept over restarts), "power.rate",
+// "power.pulses", "power.gaps" and "power.missed"; "volume" (the position) and the
+// event "volume.turn". See [Count] and [Turns] for what they make of edges.
+//
 // # How it works
 //
 // A [Bank] is a set of pins: the kernel's ([OpenKernel]) or a simulated one
@@ -96,8 +112,8 @@
 // A changed configuration is taken over in two steps, [Pins.Prepare] and
 // [Change.Commit], and a line that stays is not touched.
 //
-// [Guard], [Presses] and [Debounce] know only the times that they are given, so
-// that a house can be tested on a virtual clock with exactly what runs it.
+// [Guard], [Presses], [Debounce], [Count] and [Turns] know only the times that they are
+// given, so that a house can be tested on a virtual clock with exactly what runs it.
 //
 // Where to read first: this file, then guard.go, then pins.go.
 package gpio

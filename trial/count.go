@@ -77,7 +77,7 @@ func (p *play) count(mono time.Duration) {
 	}
 }
 
-// tell is a number that something wired reports.
+// tell is a number that something wired reports, or that it is not known.
 func (p *play) tell(r devices.Reading) {
 	p.later(func() {
 		name, what, _ := strings.Cut(r.Source, ".")
@@ -85,8 +85,14 @@ func (p *play) tell(r devices.Reading) {
 			what = "state"
 		}
 		p.registry.Apply(r)
-		p.say(topic(name, "availability"), "online", r.Origin, r.Initial)
-		p.say(topic(name, what), r.Text, r.Origin, r.Initial)
+		if r.Gone {
+			p.registry.Forget(r.Source)
+			p.say(topic(name, what), "", r.Origin, r.Initial)
+			p.say(topic(name, "availability"), "offline", r.Origin, r.Initial)
+		} else {
+			p.say(topic(name, "availability"), "online", r.Origin, r.Initial)
+			p.say(topic(name, what), r.Text, r.Origin, r.Initial)
+		}
 		p.obey(p.engine.Step(r))
 	})
 }
