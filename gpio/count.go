@@ -105,7 +105,8 @@ type Count struct {
 	held bool
 	life bool // the line has been held before in this life
 
-	began, ended time.Duration // when it was last taken and lost
+	born         time.Duration // when this life began
+	began, ended time.Duration // when the line was last taken and lost
 	away         int64         // when the last life was heard of last, until its length is known
 
 	first, last  moment  // the pulse from which the rate is measured, and the newest
@@ -157,7 +158,7 @@ const (
 	totalKept   = 60 * time.Second
 	totalGather = 10 * time.Second
 	totalAlive  = 10 * time.Minute
-	aliveKept   = time.Hour
+	aliveKept   = 50 * time.Minute // so an hour at most
 )
 
 // NewCount is a counter that has counted nothing yet and whose line is not held.
@@ -190,7 +191,7 @@ func (c *Count) Begin(at time.Duration) {
 		c.known = false
 	}
 	if !c.life {
-		c.kept = at
+		c.kept, c.born = at, at
 	}
 	c.held, c.life, c.seq, c.began = true, true, 0, at
 	c.fresh = true
@@ -211,7 +212,7 @@ func (c *Count) Clock(wall time.Time, at time.Duration) {
 	if c.away == 0 || !c.life {
 		return
 	}
-	if gap := wall.Sub(time.Unix(0, c.away)) - (at - c.began); gap > 0 {
+	if gap := wall.Sub(time.Unix(0, c.away)) - (at - c.born); gap > 0 {
 		c.Missed += gap
 		c.fresh = true
 	}

@@ -56,7 +56,7 @@ func (l *line) follow() {
 		l.p.left(l, name, nil)
 		return
 	}
-	if l.from != nil { // it goes on from what that one counted
+	if l.from != nil { // it goes on from where that one ended
 		<-l.from.done
 	}
 	var told told
@@ -534,6 +534,12 @@ func (e *encoderLine) begin(l *line, at time.Duration) (rs []devices.Reading, er
 	}
 	if e.turns == nil {
 		e.turns = NewTurns(e.Encoder)
+		if l.from != nil {
+			if was := l.from.follows.(*encoderLine).turns; was != nil {
+				e.turns.Position, e.turns.Lost = e.within(was.Position), was.Lost
+			}
+		}
+		l.from = nil
 	}
 	e.turns.Found(a, b, at)
 	e.seq = 0
@@ -695,6 +701,9 @@ func (c *Change) encoder(a, b gpio.PinIO, name string, e Encoder) *line {
 		}
 	}
 	first.other, second.other, second.free = second, first, make(chan struct{})
+	if from := find(c.p.inputs, name); from != nil && from.other != nil {
+		first.from = from
+	}
 	return first
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"hearth/store"
 
 	"periph.io/x/conn/v3/gpio"
+	"pgregory.net/rapid"
 )
 
 func TestMistakesOfCountersAndEncoders(t *testing.T) {
@@ -271,11 +273,13 @@ func TestAnEncoderTurns(t *testing.T) {
 		h.detent("GPIO6", "GPIO7", -1)
 		h.hears("1 volume.turn -1", "1 volume 0", "1 lamp OFF initial")
 		// The lines change places: it is taken anew.
+		h.detent("GPIO6", "GPIO7", 1)
+		h.hears("1 volume.turn 1", "1 volume 1")
 		h.reload("[encoder.volume]\na = \"GPIO7\"\nb = \"GPIO6\"\npull = \"up\"\n")
 		time.Sleep(time.Second)
-		h.hears("1.02 volume 0 initial")
+		h.hears("1.02 volume 1 initial")
 		h.detent("GPIO6", "GPIO7", 1)
-		h.hears("2 volume.turn -1", "2 volume -1")
+		h.hears("2 volume.turn -1", "2 volume 0")
 		// One of them becomes something else.
 		h.reload("[encoder.volume]\na = \"GPIO7\"\nb = \"GPIO8\"\npull = \"up\"\n[input.door]\npin = \"GPIO6\"\n")
 		time.Sleep(time.Second)
@@ -326,5 +330,72 @@ func TestABrokenTotal(t *testing.T) {
 		h.st.Put(store.Record{Kind: store.Total, Key: "power", Value: []byte("{")}, 0, nil)
 		h.open(meter)
 		h.hears("0 power 0 initial", "0 power.pulses 0 initial", "0 power.rate bad: not known before two pulses initial", "0 power.gaps 0 initial", "0 power.missed 0 initial")
+	})
+}
+
+// From any house to any other, over the same few pins: what is configured is held
+// and works, and nothing else is held. Some changes are undone, some can't be had.
+func TestAnyReloadOfCountersAndEncoders(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		inHouse(t, func(h *house) {
+			h.open("")
+			var pins []string // of the configuration in force
+			for range rapid.IntRange(1, 12).Draw(rt, "reloads") {
+				free := rapid.Permutation([]string{"GPIO1", "GPIO2", "GPIO3", "GPIO4", "GPIO5"}).Draw(rt, "pins")
+				toml, wants := "", []string(nil)
+				take := func() string {
+					pin := free[0]
+					free, wants = free[1:], append(wants, pin)
+					return pin
+				}
+				for _, name := range []string{"counter.a", "encoder.b", "input.c", "output.d", "counter.e", "encoder.f"} {
+					pair := name[0] == 'e'
+					if !rapid.Bool().Draw(rt, name) || len(free) == 0 || pair && len(free) < 2 {
+						continue
+					}
+					toml += fmt.Sprintf("[%s]\n", name)
+					if pair {
+						toml += fmt.Sprintf("a = %q\nb = %q\n", take(), take())
+					} else {
+						toml += fmt.Sprintf("pin = %q\n", take())
+					}
+				}
+				broken := ""
+				if rapid.IntRange(0, 4).Draw(rt, "broken") == 0 {
+					broken = rapid.SampledFrom([]string{"GPIO1", "GPIO2", "GPIO3", "GPIO4", "GPIO5"}).Draw(rt, "which")
+					if slices.Contains(pins, broken) {
+						broken = ""
+					} else {
+						h.sim.Fail(broken, errors.New("broken"))
+					}
+				}
+				c, err := h.pins.Prepare(configured(t, toml))
+				if broken != "" {
+					if err == nil {
+						c.Undo() // it may be to take the pin only later
+					}
+					h.sim.Fail(broken, nil)
+				} else if err != nil {
+					rt.Fatalf("%s: %v", toml, err)
+				} else if rapid.IntRange(0, 3).Draw(rt, "undo") == 0 {
+					c.Undo()
+				} else {
+					c.Commit()
+					pins = wants
+				}
+				time.Sleep(100 * ms)
+				synctest.Wait()
+				slices.Sort(pins)
+				h.holds(pins...)
+				for _, i := range slices.Concat(h.pins.Inputs(), h.pins.Outputs()) {
+					if !i.Known || i.Fault != "" {
+						rt.Fatalf("%s\n%+v", toml, i)
+					}
+				}
+			}
+			if t.Failed() {
+				rt.FailNow()
+			}
+		})
 	})
 }

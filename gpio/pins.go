@@ -467,7 +467,7 @@ type line struct {
 	follows follower      // of a counter or encoder: what it makes of edges (follow.go)
 	other   *line         // of an encoder: its other line
 	free    chan struct{} // of its second line alone: closed when the pin can be taken
-	from    *line         // the counter of that name that has to end first; nil if none
+	from    *line         // the counter or encoder of that name that has to end first; nil if none
 
 	// Guarded by p.mu:
 	name      string
