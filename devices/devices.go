@@ -12,6 +12,7 @@
 package devices
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -139,6 +140,8 @@ type Request struct {
 // String is the command as a person would write it: "porch_light ON".
 func (c Command) String() string {
 	switch {
+	case c.Output != "" && c.For > 0:
+		return fmt.Sprintf("%s %s for %v", c.Output, Text(c.Value), c.For)
 	case c.Output != "":
 		return c.Output + " " + Text(c.Value)
 	case c.HTTP != nil && c.Secret:

@@ -2,7 +2,6 @@ package gpio
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -37,10 +36,8 @@ type follower interface {
 	info(i *Info)
 }
 
-const (
-	retakeAfter = time.Second           // a line that failed is tried again so often
-	lastEdges   = 20 * time.Millisecond // for those that wait when a line is to be let go
-)
+// lastEdges is how long those may take that wait when a line is to be let go.
+const lastEdges = 20 * time.Millisecond
 
 // follow is the worker of a counter or an encoder, until it is stopped. The line
 // has been taken, unless it has to wait for another. Where it fails it is tried
@@ -62,7 +59,10 @@ func (l *line) follow() {
 	var told told
 	fault := ""
 	for {
-		err := l.followEdges(name, taken, &told)
+		err := l.faulty
+		if l.faulty = nil; err == nil {
+			err = l.followEdges(name, taken, &told)
+		}
 		if err == nil {
 			break
 		}
@@ -71,7 +71,7 @@ func (l *line) follow() {
 			fault = err.Error()
 			told.add(devices.Reading{Source: name, Bad: fault, At: l.p.moment(l.p.now())})
 		}
-		if taken = false; !l.pause(retakeAfter, &told) {
+		if taken = false; !told.pause(l, retryEvery) {
 			break
 		}
 	}
@@ -95,18 +95,18 @@ func (l *line) ours() bool {
 	}
 }
 
-// pause waits, and tells what is to be told. It says whether the line is still
+// pause waits, and tells what is to be told meanwhile. It says whether the line is still
 // wanted after that.
-func (l *line) pause(d time.Duration, told *told) bool {
+func (t *told) pause(l *line, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
-		r, readings := told.oldest(l)
+		r, readings := t.oldest(l)
 		select {
 		case <-timer.C:
 			return true
 		case readings <- r:
-			told.sent()
+			t.sent()
 		case <-l.quit:
 			return false
 		}
@@ -175,6 +175,8 @@ func (l *line) followEdges(name string, taken bool, told *told) (err error) {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	check := time.NewTicker(checkEvery) // not every kernel says that a chip is gone
+	defer check.Stop()
 	for {
 		_ = do(func(at time.Duration) ([]devices.Reading, error) {
 			rs := l.follows.advance(l, at)
@@ -194,6 +196,10 @@ func (l *line) followEdges(name string, taken bool, told *told) (err error) {
 		case readings <- r:
 			told.sent()
 		case <-timer.C:
+		case <-check.C:
+			if _, err := readLevel(l.pin); err != nil {
+				return err
+			}
 		case <-l.wake: // somebody has changed something
 		case <-l.quit:
 			grace := time.NewTimer(lastEdges)
@@ -262,14 +268,6 @@ func (t *told) flush(l *line) {
 	}
 }
 
-// poke makes the worker look at what has changed; p.mu is held.
-func (l *line) poke() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
-
 // A counterLine is what a counter makes of its line.
 type counterLine struct {
 	Counter
@@ -298,7 +296,7 @@ func (c *counterLine) take(l *line) error {
 	}
 	l.p.mu.Unlock()
 	if !ok {
-		return errors.New("this pin can't tell when it changes, so it can't be a counter")
+		return fmt.Errorf("%w: it can't tell when it changes, so it can't be a counter", errUnable)
 	}
 	if d, ok := l.pin.(debouncer); ok {
 		return d.InDebounced(in.pull(), edges, time.Duration(in.Debounce))
@@ -522,7 +520,7 @@ func (e *encoderLine) where() string { return e.A + " and " + e.B }
 func (e *encoderLine) take(l *line) error {
 	pin, ok := l.pin.(pairer)
 	if !ok {
-		return errors.New("this pin can't tell which of two lines changes first, so it can't be one of an encoder")
+		return fmt.Errorf("%w: it can't tell which of two lines changes first, so it can't be one of an encoder", errUnable)
 	}
 	return pin.InPair(l.other.pin, e.input().pull())
 }

@@ -399,3 +399,26 @@ func TestAnyReloadOfCountersAndEncoders(t *testing.T) {
 		})
 	})
 }
+
+// What can't be had at the start is tried again, as all lines are. There was
+// nothing before, so that is no gap.
+func TestCountersAndEncodersThatCannotBeHadYet(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.sim.Fail("GPIO5", errors.New("busy"))
+		h.sim.Fail("GPIO7", errors.New("busy"))
+		h.open(meter + knobConfig)
+		for _, i := range h.pins.Inputs() {
+			if i.Known || i.Fault != "busy" {
+				t.Errorf("%+v", i)
+			}
+		}
+		wantError(t, h.pins.SetTotal("power", 1), "counter power is not at work yet")
+		h.hears("0 power bad: busy", "0 volume bad: busy")
+		time.Sleep(5500 * ms)
+		h.sim.Fail("GPIO5", nil)
+		h.sim.Fail("GPIO7", nil)
+		time.Sleep(time.Second)
+		h.holds("GPIO5", "GPIO6", "GPIO7")
+		h.hears("6 power 0 initial", "6 power.pulses 0 initial", "6 power.rate bad: not known before two pulses initial", "6 power.gaps 0 initial", "6 power.missed 0 initial", "6 volume 0 initial")
+	})
+}

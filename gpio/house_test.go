@@ -62,7 +62,7 @@ func (h *house) powerUp() {
 // made harmless by a bank of their own.)
 func (h *house) crash() {
 	h.t.Helper()
-	time.Sleep(keptWithin + time.Second)
+	time.Sleep(2 * time.Second) // longer than keptWithin
 	synctest.Wait()
 	h.st.Close()
 	old, pins := h.sim, h.pins

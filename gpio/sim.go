@@ -280,7 +280,7 @@ func (p *simPin) note(e Edge) {
 func (p *simPin) InPair(other gpio.PinIO, pull gpio.Pull) error {
 	with, ok := other.(*simPin)
 	if !ok {
-		return fmt.Errorf("%v and %v are not of one bank", p, other)
+		return fmt.Errorf("%w: %v and %v are not of one bank", errUnable, p, other)
 	}
 	if err := p.In(pull, gpio.BothEdges); err != nil {
 		return err
@@ -399,4 +399,4 @@ func (p *simPin) PWM(gpio.Duty, physic.Frequency) error { return errNoPWM }
 
 // errNoPWM: lines of the kernel's GPIO interface have no PWM, so neither has
 // what simulates them.
-var errNoPWM = errors.New("this pin has no PWM")
+var errNoPWM = fmt.Errorf("%w: it has no PWM", errUnable)

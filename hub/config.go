@@ -119,7 +119,14 @@ func (h *Hub) house(cfg *Config) rules.House {
 // parts is what is wired, as rules see it.
 func (c *Config) parts() (parts []rules.Part) {
 	for _, o := range c.Output {
-		parts = append(parts, rules.Part{Name: o.Name, Table: "output", Value: "boolean", Takes: "switch", Bounded: c.bounded(o.Name, o.Value)})
+		p := rules.Part{Name: o.Name, Table: "output", Value: "boolean", Takes: "switch", Bounded: c.bounded(o.Name, o.Value), Properties: make(map[string]string)}
+		if o.Value.Levels() {
+			p.Takes, p.Properties["level"] = "level", "number"
+		}
+		if o.Value.Feedback != "" {
+			p.Properties["fault"] = "text"
+		}
+		parts = append(parts, p)
 	}
 	for _, i := range c.Input {
 		p := rules.Part{Name: i.Name, Table: "input", Value: "boolean"}
@@ -139,6 +146,32 @@ func (c *Config) parts() (parts []rules.Part) {
 	return parts
 }
 
+// part is the wired thing of that name that can be told something.
+func (c *Config) part(name string) (rules.Part, bool) {
+	for _, p := range c.parts() {
+		if p.Name == name && p.Takes != "" {
+			return p, true
+		}
+	}
+	return rules.Part{}, false
+}
+
+// settable is the names of all that can be told something.
+func (c *Config) settable() (names []string) {
+	for _, p := range c.parts() {
+		if p.Takes != "" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// obeysRetained reports whether something obeys a set message with the retain flag.
+func (c *Config) obeysRetained(name string) bool {
+	o, ok := c.Output.Get(name)
+	return ok && o.RetainedSet
+}
+
 // wired is the names of all parts.
 func (c *Config) wired() (names []string) {
 	for _, p := range c.parts() {
@@ -150,7 +183,7 @@ func (c *Config) wired() (names []string) {
 // bounded reports whether an output goes off without being told to, or is meant
 // to be on.
 func (c *Config) bounded(name string, o gpio.Output) bool {
-	return o.MaxOn > 0 || o.Starts() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool {
+	return o.MaxOn > 0 || o.Momentary > 0 || o.Lifetime > 0 || o.StartsOn() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool {
 		return slices.Contains(i.Value.Outputs, name)
 	})
 }

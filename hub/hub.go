@@ -460,6 +460,7 @@ func (h *Hub) send(c devices.Command) {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {
 			h.registry.Reported(c.Output) // it will not
+			h.note(rules.Decision{At: h.now(), Rule: "output." + c.Output, Outcome: rules.Blocked, Why: err.Error()})
 		}
 		h.tellWait(c.Output)
 	case c.HTTP != nil:

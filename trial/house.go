@@ -314,7 +314,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 				}
 			}
 		}
-		on := o.Value.Starts()
+		on := o.Value.StartsOn()
 		switch {
 		case old != nil && (p.test.physical || o.Value.Safe == "hold"):
 			on = was
@@ -538,30 +538,41 @@ func (p *play) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
-	output, ok := p.house.Pins.Output.Get(name)
+	part, ok := p.part(name)
 	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
-	word := strings.TrimSpace(string(m.Payload))
-	on, isLevel := devices.OnOff(word)
+	c, err := gpio.ParseSet(m.Payload, part.Takes != "switch")
+	output, _ := p.house.Pins.Output.Get(name)
 	switch {
 	case !ok:
 		d.Outcome, d.Why = rules.Blocked, "there is no such output"
-	case (m.Retain || m.Initial) && !output.RetainedSet:
+	case (m.Retain || m.Initial) && (output == nil || !output.RetainedSet):
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
-	case strings.EqualFold(word, "toggle"):
+	case err != nil:
+		d.Outcome, d.Why = rules.Blocked, err.Error()
+	case c.Value == devices.Toggle{}:
 		now, _ := p.registry.Level(name)
-		on = !now
-	case !isLevel:
-		d.Outcome, d.Why = rules.Blocked, "want ON, OFF or TOGGLE"
+		c.Value = !now
 	}
 	if d.Outcome == rules.Fired {
 		origin := m.Origin
 		if origin.By == "" {
 			origin.By = m.Topic
 		}
-		p.registry.Command(name, on)
-		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+		c.Output, c.Origin = name, origin
+		p.registry.Command(name, c.Value)
+		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})
+}
+
+// part is the wired thing of that name that can be told something.
+func (p *play) part(name string) (rules.Part, bool) {
+	for _, part := range p.house.Rules.Parts {
+		if part.Name == name && part.Takes != "" {
+			return part, true
+		}
+	}
+	return rules.Part{}, false
 }
 
 // say publishes what the hub tells of itself, if it is news.
@@ -588,10 +599,13 @@ func (p *play) obey(ds []rules.Decision) {
 func (p *play) command(c devices.Command, d *rules.Decision) {
 	switch {
 	case c.Output != "":
-		on, _ := c.Value.(bool)
 		before := p.told[c.Output]
 		p.told[c.Output] = told{c.Origin, d}
-		drives, err := p.guard.Command(c.Output, on, p.now().Mono)
+		order, err := gpio.OrderOf(c)
+		var drives []gpio.Drive
+		if err == nil {
+			drives, err = p.guard.Do(order, p.now().Mono)
+		}
 		if err != nil {
 			p.note(step{sent: "not carried out: " + err.Error()})
 			p.registry.Reported(c.Output)
