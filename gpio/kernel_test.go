@@ -870,7 +870,9 @@ func (m *machine) removedCounters(t *testing.T) {
 		t.Logf("back after %v", took.Round(time.Millisecond))
 	}
 	pulse()
-	waitFor(t, "the next pulse", func() bool { return strings.HasPrefix(p.Inputs()[0].Shows, "2, ") || p.Inputs()[0].Shows == "2, 1 gaps" })
+	waitFor(t, "the next pulse", func() bool {
+		return strings.HasPrefix(p.Inputs()[0].Shows, "2, ") || p.Inputs()[0].Shows == "2, 1 gaps"
+	})
 	if shows := p.Inputs()[0].Shows; !strings.HasSuffix(shows, "1 gaps") {
 		t.Errorf("it shows %q", shows)
 	}
