@@ -717,6 +717,9 @@ func (c *Config) checkFollowers(at config.Place, pin func(pin string, at config.
 	for _, i := range c.Input {
 		names[i.Name] = at.Key("input").Key(i.Name)
 	}
+	for _, v := range c.Cover {
+		names[v.Name] = at.Key("cover").Key(v.Name)
+	}
 	check := func(name string, at config.Place, pins map[string]string) {
 		if other, taken := names[name]; taken {
 			at.Mistake("%s has this name too, at %v: want another", other, other.Position())

@@ -69,17 +69,20 @@ type Pins struct {
 	stopping chan struct{} // closed when Close begins
 	timed    chan struct{} // closed when no deadline is kept any more
 
-	mu       sync.Mutex
-	guard    *Guard
-	told     map[string]devices.Origin // by output: where its newest command came from
-	kept     map[string]kept           // what the store was told last
-	lines    map[string]*line          // each line that is held, by the pin's own text
-	leaving  map[string]*line          // those on their way out, by the same
-	outputs  []*line                   // in the order of the configuration
-	inputs   []*line
-	changing bool // a Change is prepared
-	starting bool // a line that can't be had yet is tried again later, as any that fails
-	closed   bool
+	mu         sync.Mutex
+	guard      *Guard
+	covers     *Covers
+	keptCovers map[string]keptCover      // what the store was told of covers last
+	marks      map[string]chan struct{}  // by cover: closed when that is on disk
+	told       map[string]devices.Origin // by output: where its newest command came from
+	kept       map[string]kept           // what the store was told last
+	lines      map[string]*line          // each line that is held, by the pin's own text
+	leaving    map[string]*line          // those on their way out, by the same
+	outputs    []*line                   // in the order of the configuration
+	inputs     []*line
+	changing   bool // a Change is prepared
+	starting   bool // a line that can't be had yet is tried again later, as any that fails
+	closed     bool
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -108,6 +111,8 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		stopping: make(chan struct{}),
 		timed:    make(chan struct{}),
 		guard:    NewGuard(Config{}),
+		covers:   NewCovers(Config{}),
+		marks:    map[string]chan struct{}{},
 		told:     map[string]devices.Origin{},
 		kept:     last,
 		lines:    map[string]*line{},
@@ -186,6 +191,8 @@ func (p *Pins) Command(c devices.Command) error {
 	switch l := find(p.outputs, c.Output); {
 	case p.closed:
 		return fmt.Errorf("%s: the pins are closed", c.Output)
+	case p.covers.Has(c.Output):
+		return p.commandCover(c)
 	case err != nil:
 		return err
 	case l != nil && len(l.jobs)+len(l.unsent) >= queueLimit:
@@ -249,6 +256,7 @@ func (p *Pins) from(d Drive) devices.Origin {
 
 // drive hands a decided switch to its line; p.mu is held.
 func (p *Pins) drive(d Drive, from devices.Origin) {
+	p.toldCover(d, from)
 	l := find(p.outputs, d.Output)
 	quiet := d.Step && l.out.Frequency > 0
 	if n := len(l.jobs); quiet && n > 0 && l.jobs[n-1].quiet {
@@ -371,7 +379,11 @@ func (p *Pins) keepTime() {
 		for _, d := range p.guard.Advance(p.now()) {
 			p.drive(d, p.from(d))
 		}
+		p.advanceCovers()
 		next, ok := p.guard.Next()
+		if at, moves := p.covers.Next(); moves && (!ok || at < next) {
+			next, ok = at, true
+		}
 		p.mu.Unlock()
 		timer.Stop()
 		if ok {
@@ -871,6 +883,7 @@ func (l *line) check() time.Duration {
 func (l *line) fail(j job, err error) {
 	l.answered(gpio.Low, false, err)
 	l.p.vanished(l, j.name, j.owner)
+	l.p.sawCover(l, j, false, true)
 	l.tellLater(j.name, l.p.reading(j.name, false, err, l.p.now(), j.initial))
 }
 
@@ -917,7 +930,7 @@ func (l *line) do(j job) []devices.Reading {
 		return []devices.Reading{l.p.reading(j.name, false, err, l.p.now(), false)}
 	}
 	l.asked()
-	if j.look || !j.initial && l.echoed(j) {
+	if j.look || !j.initial && l.echoed(j) || !l.marked(j) {
 		return l.look(j, nil)
 	}
 	return l.look(j, l.put(j.out, j.on, j.level, j.from))
@@ -949,6 +962,7 @@ func (l *line) look(j job, err error) []devices.Reading {
 		l.p.appeared(l, j)
 		l.p.confirm(l, j, err != nil)
 	}
+	l.p.sawCover(l, j, on, unread != nil)
 	if j.quiet && err == nil && unread == nil {
 		return nil
 	}

@@ -133,7 +133,7 @@ func (h *Hub) set(m devices.Message) {
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
 	case err != nil:
 		d.Outcome, d.Why = rules.Blocked, err.Error()
-	case c.Value == devices.Toggle{}:
+	case c.Value == devices.Toggle{} && part.Takes != "cover": // which knows itself
 		now, _ := h.registry.Level(name)
 		c.Value = !now
 	}

@@ -70,6 +70,7 @@ const (
 	Reading  Kind = 4 // hub: the newest reading of a source, by source
 	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
 	Total    Kind = 7 // gpio: what a counter has counted, by name
+	Cover    Kind = 8 // gpio: where a cover was left, by name
 )
 
 func (k Kind) String() string {
@@ -78,6 +79,8 @@ func (k Kind) String() string {
 		return "retained"
 	case Engine:
 		return "engine"
+	case Cover:
+		return "cover"
 	case Output:
 		return "output"
 	case Reading:

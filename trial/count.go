@@ -36,7 +36,7 @@ func (p *play) beginCounters() {
 	p.count(mono)
 	for _, e := range p.house.Pins.Encoder {
 		at := gpio.NewTurns(e.Value).Position
-		p.tell(devices.Reading{Source: e.Name, Value: at, Text: devices.Text(at), At: p.now(), Initial: true})
+		p.number(devices.Reading{Source: e.Name, Value: at, Text: devices.Text(at), At: p.now(), Initial: true})
 	}
 }
 
@@ -70,15 +70,15 @@ func (p *play) count(mono time.Duration) {
 		}
 		if t, due := c.Report(mono); due {
 			for _, r := range t.Readings(name, c.tally, p.now()) {
-				p.tell(r)
+				p.number(r)
 			}
 			c.tally = &t
 		}
 	}
 }
 
-// tell is a number that something wired reports, or that it is not known.
-func (p *play) tell(r devices.Reading) {
+// number is one that something wired reports, or that it is not known.
+func (p *play) number(r devices.Reading) {
 	p.later(func() {
 		name, what, _ := strings.Cut(r.Source, ".")
 		if what == "" {
