@@ -674,7 +674,7 @@ func (p *chipPin) sees(l gpio.Level, at time.Time) {
 	if len(p.edges) == chipEdges {
 		p.edges = slices.Delete(p.edges, 0, 1)
 	}
-	p.edges = append(p.edges, Edge{l, at, p.seq})
+	p.edges = append(p.edges, Edge{Level: l, At: at, Seq: p.seq})
 	p.poke()
 }
 

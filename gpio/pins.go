@@ -448,7 +448,8 @@ func (p *Pins) forget(name string) {
 	forget(p.opt.Store, name)
 }
 
-// Drive puts a simulated input into a state, as its contact would.
+// Drive puts a simulated input, or that of a counter, into a state, as its contact
+// would.
 func (p *Pins) Drive(input string, on bool) error {
 	sim, ok := p.opt.Bank.(interface {
 		Drive(pin string, l gpio.Level) error
@@ -462,8 +463,11 @@ func (p *Pins) Drive(input string, on bool) error {
 		p.mu.Unlock()
 		return fmt.Errorf("no input %q", input)
 	}
-	in := *l.in
+	in, ok := l.contact()
 	p.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%s is no single contact that could be driven", input)
+	}
 	return sim.Drive(in.Pin, in.level(on))
 }
 
@@ -479,6 +483,7 @@ type Info struct {
 	Level  float64 // of an output with levels, in percent
 	Levels bool    // it has them
 	Cycles uint64  // how often an output went on since it was first kept
+	Shows  string  // of a counter or encoder: its value in words
 	Waits  string  // the command that waits and for what, "" if none does
 	Why    string  // what of its declaration keeps it off, "" if it is on or a plain command did that
 }
@@ -486,7 +491,8 @@ type Info struct {
 // Outputs are all outputs in the order of the configuration.
 func (p *Pins) Outputs() []Info { return p.infos(&p.outputs) }
 
-// Inputs are all inputs in the order of the configuration.
+// Inputs are all inputs in the order of the configuration, then the counters and
+// the encoders.
 func (p *Pins) Inputs() []Info { return p.infos(&p.inputs) }
 
 func (p *Pins) infos(lines *[]*line) []Info {
@@ -607,9 +613,14 @@ type line struct {
 	worked bool   // it has been read
 	told   string // why it can't be, as was last said
 
+	follows follower      // of a counter or encoder: what it makes of edges (follow.go)
+	other   *line         // of an encoder: its other line
+	free    chan struct{} // of its second line alone: closed when the pin can be taken
+	from    *line         // the counter or encoder of that name that has to end first; nil if none
+
 	// Guarded by p.mu:
 	name      string
-	out       *Output // one of these is set
+	out       *Output // one of these is set, or follows
 	in        *Input
 	jobs      []job
 	unsent    []report // outputs only: what is still to be told
@@ -686,6 +697,9 @@ func (l *line) what() string {
 	if l.out != nil {
 		return "output " + what(l.name, l.out.where())
 	}
+	if l.follows != nil {
+		return l.follows.kind() + " " + what(l.name, l.follows.where())
+	}
 	return "input " + what(l.name, l.in.Pin)
 }
 
@@ -693,6 +707,9 @@ func (l *line) info() Info {
 	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.missed, Why: l.why}
 	if l.out != nil {
 		i.Pin, i.On = l.out.where(), l.known && l.out.state(l.level)
+	} else if l.follows != nil {
+		i.Pin = l.follows.where()
+		l.follows.info(&i)
 	} else {
 		i.Pin, i.On = l.in.Pin, l.known && l.in.state(l.level)
 	}

@@ -24,7 +24,7 @@ type Config struct {
 	Hub    Settings      `toml:"hub"`
 	Broker broker.Config `toml:"broker"`
 	Web    web.Config    `toml:"web"`
-	Pins                 // [output.x], [input.x], [interlock.x] and [cover.x]
+	Pins                 // [output.x], [input.x] and what else is wired
 	Logic                // [link.x], [rule.x] and what else decides
 	Tests                // [[test]]
 
@@ -135,6 +135,13 @@ func (c *Config) parts() (parts []rules.Part) {
 			p.Events = map[string][]string{"press": gestures}
 		}
 		parts = append(parts, p)
+	}
+	for _, n := range c.Counter {
+		parts = append(parts, rules.Part{Name: n.Name, Table: "counter", Value: "number",
+			Properties: map[string]string{"rate": "number", "pulses": "number", "gaps": "number", "missed": "number"}})
+	}
+	for _, e := range c.Encoder {
+		parts = append(parts, rules.Part{Name: e.Name, Table: "encoder", Value: "number", Properties: map[string]string{"turn": "event"}})
 	}
 	for _, v := range c.Cover {
 		parts = append(parts, rules.Part{Name: v.Name, Table: "cover", Value: "number", Properties: map[string]string{"moving": "text"}, Takes: "cover", Bounded: true})

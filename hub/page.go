@@ -118,8 +118,9 @@ func (p page) Switch(ctx context.Context, output string, on bool) error {
 
 func (p page) Drive(ctx context.Context, input string, on bool) error {
 	return p.try(ctx, func() error {
-		if _, ok := p.cfg.Input.Get(input); !ok {
-			return unknownName("input", input, p.cfg.Input.Names())
+		known := slices.Concat(p.cfg.Input.Names(), p.cfg.Counter.Names())
+		if !slices.Contains(known, input) {
+			return unknownName("input", input, known)
 		}
 		return p.pins.Drive(input, on)
 	})
@@ -230,14 +231,14 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 }
 
 func (h *Hub) webPin(i gpio.Info) web.Pin {
-	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Simulated: h.opt.Simulated}
+	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Shows: i.Shows, Simulated: h.opt.Simulated}
 	if p.Note == "" && i.Levels && i.On {
 		p.Note = fmt.Sprintf("at %.3g %%", i.Level)
 	}
 	switch {
 	case i.Cycles > 0:
 		p.Hint = fmt.Sprintf("went on %d times", i.Cycles)
-	case i.Lost > 0:
+	case i.Lost > 0 && i.Shows == "": // a counter counts them all the same
 		p.Hint = fmt.Sprintf("%d edges were lost", i.Lost)
 	}
 	if p.Note == "" && !i.On { // what should be off and is not has a fault
@@ -291,6 +292,7 @@ func (h *Hub) tellPin(name string) {
 	if len(h.watchers) == 0 {
 		return
 	}
+	name, _, _ = strings.Cut(name, ".")
 	outputs, inputs := h.pinViews()
 	for _, p := range outputs {
 		if p.Name == name {

@@ -81,6 +81,7 @@ type play struct {
 	guard    *gpio.Guard
 	covers   *gpio.Covers
 	presses  *gpio.Presses
+	counters map[string]*counter
 	contacts map[string]bool            // how the contact of each input is
 	filters  map[string]*gpio.Debounce  // and what of it counts
 	levels   map[string]bool            // how each output is
@@ -116,6 +117,7 @@ func begun(house House, test Test) *play {
 		start:    test.Start.in(house.zone()),
 		known:    true,
 		contacts: make(map[string]bool),
+		counters: counters(house.Pins),
 		levels:   make(map[string]bool),
 		retained: make(map[string]devices.Message),
 	}
@@ -192,6 +194,9 @@ func (p *play) next() time.Duration {
 	for _, f := range p.filters {
 		look(f.Next())
 	}
+	for _, c := range p.counters {
+		look(c.Next())
+	}
 	return next
 }
 
@@ -210,6 +215,7 @@ func (p *play) advance() {
 		}
 	}
 	p.gestures(p.presses.Advance(mono))
+	p.count(mono)
 	p.settle()
 	p.driveAll(p.guard.Advance(mono), nil)
 	p.turn(p.covers.Advance(mono))
@@ -277,6 +283,7 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 		p.presses.Found(i.Name, on)
 		p.report(i.Name, on, devices.Origin{}, true)
 	}
+	p.beginCounters()
 	for _, k := range disk.Values {
 		p.registry.Apply(restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
 			At: devices.Now{Wall: k.At, Known: k.Known}, Captured: k.Captured}))
@@ -349,6 +356,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 // stop stops the hub for a while. What it keeps goes through JSON, as on disk.
 func (p *play) stop(down time.Duration) {
 	p.up, p.back, p.disk = false, p.at+down, p.remember()
+	p.endCounters()
 	defer func() { p.disk.Covers = p.places() }()
 	if p.test.physical {
 		return
@@ -366,7 +374,7 @@ func (p *play) stop(down time.Duration) {
 		p.say(topic(o.Name, "state"), devices.Text(on), devices.Origin{}, false)
 	}
 	p.sayCovers()
-	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Cover.Names()) {
+	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Counter.Names(), p.house.Pins.Encoder.Names(), p.house.Pins.Cover.Names()) {
 		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
 	}
 	p.say("hearth/status", "offline", devices.Origin{}, false)
@@ -446,7 +454,7 @@ func (p *play) send(s Send) {
 	case s.Input != "":
 		if f := p.filters[s.Input]; f != nil {
 			if settled, at := f.Level(p.contacts[s.Input], now.Mono); settled {
-				p.level(s.Input, f.On, at)
+				p.contact(s.Input, f.On, at)
 			}
 		}
 	case s.Webhook != "":

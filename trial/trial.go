@@ -307,7 +307,7 @@ func (c checker) send(s Send, at config.Place) {
 			at.Mistake(`want the message: payload = "ON"`)
 		}
 	case "input":
-		c.name("input", s.Input, c.house.Pins.Input.Names(), at.Key("input"))
+		c.name("input", s.Input, slices.Concat(c.house.Pins.Input.Names(), c.house.Pins.Counter.Names()), at.Key("input"))
 		if s.To == nil && !at.Key("to").Given() {
 			at.Mistake("want what it becomes: to = true")
 		}
