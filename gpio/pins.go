@@ -1114,16 +1114,31 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 
 	pin := l.pin.(edger) // takeInput has made sure
 	var seq uint32
+	checked := l.p.now()
 	for {
 		var settled, lost bool
 		var at time.Duration
 		var made []Press
-		switch e, err := pin.NextEdge(l.patience(&filter, presses)); {
+		switch e, err := pin.NextEdge(l.patience(&filter, presses, checked+checkEvery)); {
 		case errors.Is(err, errTimeout):
 			// Only now: an edge that waits to be taken may be older than a deadline.
 			now := l.p.now()
 			if settled, at = filter.Advance(now); !settled {
 				made = presses.Advance(now)
+			}
+			if now-checked < checkEvery {
+				break
+			}
+			// Not every kernel wakes us when a chip is gone; and the last edge of a
+			// burst may be lost, which no later one tells.
+			checked = now
+			level, err := readLevel(l.pin)
+			if err != nil {
+				return err
+			}
+			if _, moves := filter.Next(); !moves && !settled && in.state(level) != filter.On {
+				lost = true
+				settled, at = filter.Level(in.state(level), now)
 			}
 		case errors.Is(err, errHalted):
 			return nil
@@ -1163,18 +1178,15 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 	}
 }
 
-// patience is how long to wait for an edge, for ever if it is negative.
-func (l *line) patience(filter *Debounce, presses *Presses) time.Duration {
-	wait := time.Duration(-1)
+// patience is how long to wait for an edge, until something is due or at check.
+func (l *line) patience(filter *Debounce, presses *Presses, check time.Duration) time.Duration {
+	until := check
 	for _, next := range []func() (time.Duration, bool){filter.Next, presses.Next} {
 		if at, ok := next(); ok {
-			left := max(0, at-l.p.now())
-			if wait < 0 || left < wait {
-				wait = left
-			}
+			until = min(until, at)
 		}
 	}
-	return wait
+	return max(0, until-l.p.now())
 }
 
 // tell reports a gesture.
