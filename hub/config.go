@@ -12,6 +12,8 @@ import (
 	"hearth/config"
 	"hearth/devices"
 	"hearth/gpio"
+	"hearth/gpio/bus"
+	"hearth/gpio/sensor"
 	"hearth/rules"
 	"hearth/rules/calendar"
 	"hearth/trial"
@@ -21,12 +23,14 @@ import (
 // Config is the whole of config.toml: each part belongs to the package that
 // obeys it.
 type Config struct {
-	Hub    Settings      `toml:"hub"`
-	Broker broker.Config `toml:"broker"`
-	Web    web.Config    `toml:"web"`
-	Pins                 // [output.x], [input.x] and [interlock.x]
-	Logic                // [link.x], [rule.x] and what else decides
-	Tests                // [[test]]
+	Hub     Settings      `toml:"hub"`
+	Broker  broker.Config `toml:"broker"`
+	Web     web.Config    `toml:"web"`
+	Pins                  // [output.x], [input.x] and [interlock.x]
+	Sensors               // [sensor.x]
+	Buses                 // [i2c.x]
+	Logic                 // [link.x], [rule.x] and what else decides
+	Tests                 // [[test]]
 
 	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
@@ -34,12 +38,14 @@ type Config struct {
 	path string
 }
 
-// Pins, Logic and Tests are other packages' parts under names of their own,
+// Pins, Sensors, Buses, Logic and Tests are other packages' parts under names of their own,
 // because all lie at the top of the file.
 type (
-	Pins  = gpio.Config
-	Logic = rules.Config
-	Tests = trial.Config
+	Pins    = gpio.Config
+	Sensors = sensor.Config
+	Buses   = bus.Config
+	Logic   = rules.Config
+	Tests   = trial.Config
 )
 
 // Settings are the hub's own.
@@ -88,6 +94,14 @@ func (c *Config) check(doc *config.Doc) {
 	if !doc.Whole() {
 		return
 	}
+	c.CheckBuses(c.Buses, doc.Root())
+	for _, s := range c.Sensor {
+		for table, names := range map[string][]string{"output": c.Output.Names(), "input": c.Input.Names()} {
+			if slices.Contains(names, s.Name) {
+				doc.Root().Key("sensor").Key(s.Name).Mistake("%s.%s has this name, at %v: want another", table, s.Name, doc.Root().Key(table).Key(s.Name).Position())
+			}
+		}
+	}
 	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
 	trial.Check(c.Test, c.Trial(), doc.Root())
 }
@@ -126,6 +140,13 @@ func (c *Config) parts() (parts []rules.Part) {
 		if gestures := i.Value.Gestures(); gestures != nil {
 			p.Properties = map[string]string{"press": "event"}
 			p.Events = map[string][]string{"press": gestures}
+		}
+		parts = append(parts, p)
+	}
+	for _, s := range c.Sensor {
+		p := rules.Part{Name: s.Name, Table: "sensor", Properties: map[string]string{}}
+		for _, property := range s.Value.Measures() {
+			p.Properties[property] = "number"
 		}
 		parts = append(parts, p)
 	}
