@@ -125,7 +125,7 @@ func (c *chipReader) measure(until time.Time) (values map[string]float64, err er
 type conversation struct {
 	handle bus.Bus
 	until  time.Time
-	err    error // the last
+	err    error // of the newest transaction
 }
 
 func (c *conversation) String() string                    { return c.handle.String() }
@@ -136,11 +136,8 @@ func (c *conversation) Tx(addr uint16, w, r []byte) error {
 		c.err = errors.New("the measurement took too long")
 		return c.err
 	}
-	if err := c.handle.Tx(addr, w, r); err != nil {
-		c.err = err
-		return err
-	}
-	return nil
+	c.err = c.handle.Tx(addr, w, r)
+	return c.err
 }
 
 // turns are locks by name.
@@ -292,6 +289,7 @@ func openINA219(b i2c.Bus, s Sensor) (measure, error) {
 // openDS18B20 talks to a thermometer through a DS2482 or DS2483. That is set up for
 // each measurement, for other thermometers use it too.
 func openDS18B20(b i2c.Bus, s Sensor) (measure, error) {
+	t := newThermometer(s.W1)
 	return func() (map[string]float64, error) {
 		master, err := ds248x.New(b, uint16(s.address()), &ds248x.DefaultOpts)
 		if err != nil {
@@ -305,7 +303,7 @@ func openDS18B20(b i2c.Bus, s Sensor) (measure, error) {
 		if err := dev.Sense(&e); err != nil {
 			return nil, err
 		}
-		return map[string]float64{"temperature": celsius(e.Temperature)}, nil
+		return t.says(celsius(e.Temperature)) // the driver's own look at 85 °C compares it with 85 K
 	}, nil
 }
 

@@ -33,7 +33,7 @@ func (s *Sensors) reader(c Sensor, path string) reader {
 	case c.Thermal != "":
 		return kernel(func() (map[string]float64, error) { return readThermal(root, c.Thermal) })
 	}
-	return &w1{dir: filepath.Join(root, "bus/w1/devices", c.W1), family: c.W1[:2], last: noValue}
+	return &w1{filepath.Join(root, "bus/w1/devices", c.W1), newThermometer(c.W1)}
 }
 
 // kernel is a reader that looks for its device each time: it may have gone, and be
@@ -242,13 +242,37 @@ func parseNumber(text string) (float64, error) {
 	return v, nil
 }
 
+// A thermometer on a 1-wire bus knows what of its values can't be true.
+type thermometer struct {
+	family string
+	last   float64
+}
+
 const noValue = -1000
+
+func newThermometer(name string) *thermometer {
+	family, _, _ := strings.Cut(name, "-")
+	return &thermometer{family, noValue}
+}
+
+func (t *thermometer) says(celsius float64) (map[string]float64, error) {
+	last := t.last
+	t.last = noValue
+	switch {
+	case celsius == 85 && (last < 80 || last > 90):
+		// What it says when it was powered just now and has not measured.
+		return nil, errors.New("it says 85 °C, as it does when its power failed")
+	case t.family != "3b" && (celsius < -55 || celsius > 125): // 3b is for thermocouples
+		return nil, fmt.Errorf("it says %v °C, which it can't measure", celsius)
+	}
+	t.last = celsius
+	return map[string]float64{"temperature": celsius}, nil
+}
 
 // w1 reads a thermometer on the kernel's 1-wire bus.
 type w1 struct {
-	dir    string
-	family string
-	last   float64
+	dir string
+	*thermometer
 }
 
 func (*w1) close() {}
@@ -269,17 +293,7 @@ func (w *w1) measure(time.Time) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	last := w.last
-	w.last = noValue
-	switch {
-	case v == 85 && (last < 80 || last > 90):
-		// What it says when it was powered just now and has not measured.
-		return nil, errors.New("it says 85 °C, as it does when its power failed")
-	case w.family != "3b" && (v < -55 || v > 125): // 3b is for thermocouples
-		return nil, fmt.Errorf("it says %v °C, which it can't measure", v)
-	}
-	w.last = v
-	return map[string]float64{"temperature": v}, nil
+	return w.says(v)
 }
 
 // parseW1 reads the two lines of a w1_slave, whose first says whether the check sum
