@@ -95,9 +95,9 @@ func (c *chipReader) measure(until time.Time) (values map[string]float64, err er
 		if err == nil {
 			return
 		}
-		// Some drivers only say what they wanted; the bus knows why it went wrong.
-		if c.talk != nil && c.talk.err != nil && !errors.Is(err, c.talk.err) {
-			err = fmt.Errorf("%w: %w", err, c.talk.err)
+		// Drivers say what they wanted; the bus knows why it went wrong.
+		if c.talk != nil && c.talk.err != nil {
+			err = c.talk.err
 		}
 		c.close()
 	}()
