@@ -342,7 +342,10 @@ func (s Sensor) check(at config.Place) {
 			at.Key(key).Mistake("only an %s has it", of)
 		}
 	}
-	s.checkProperties(at)
+	_, isChip := chips[s.Type]
+	if isChip || s.Type == "" && deviceName.MatchString(s.IIO+s.Hwmon+s.Thermal+s.W1) { // else what it is has been told to be wrong
+		s.checkProperties(at)
+	}
 	if s.Expire != 0 && s.expire() < s.interval() {
 		at.Key("expire").Mistake("want at least the interval, %v", config.Duration(s.interval()))
 	}
@@ -362,10 +365,11 @@ func (s Sensor) checkChip(at config.Place) {
 }
 
 func (s Sensor) checkProperties(at config.Place) {
-	all := s.all()
+	all, sound := s.all(), true
 	for i, p := range s.Properties {
 		_, _, ok := kindOf(p)
 		near, isNear := config.Nearest(p, kindNames())
+		sound = sound && ok
 		switch at := at.Key("properties").Index(i); {
 		case slices.Contains(s.Properties[:i], p):
 			at.Mistake("this property is in the list twice")
@@ -384,6 +388,9 @@ func (s Sensor) checkProperties(at config.Place) {
 		}
 	}
 	measures := s.Measures()
+	if !sound {
+		return
+	}
 	if len(measures) == 0 && !at.Key("properties").Given() {
 		at.Key("properties").Mistake(`missing, for %q is not known here: want what it measures, such as properties = ["temperature"]`, s.IIO+s.Hwmon)
 		return
