@@ -25,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -349,6 +350,9 @@ func (h *Hub) read(r devices.Reading) {
 		h.sayPin(r)
 		h.noteLimit(r)
 		h.tellPin(r.Source)
+		if name, _, _ := strings.Cut(r.Source, "."); slices.Contains(h.cfg.Sensor.Names(), name) {
+			h.tell(web.Event{Reading: h.webReading(r)})
+		}
 	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: h.webReading(r)})
 	}

@@ -99,6 +99,9 @@ func TestASensorThatDies(t *testing.T) {
 		set("25100")
 		time.Sleep(31 * time.Second)
 		heard.want(t, map[string]string{"hearth/cellar/temperature": "25.1", "hearth/fan/state": "ON"})
+		if v, err := (page{h}).View(t.Context()); err != nil || len(v.Readings) != 2 || v.Readings[1].Text != "25.1" {
+			t.Error("on the page:", v.Readings, err)
+		}
 
 		set("")
 		time.Sleep(59 * time.Second) // two intervals since the last measurement
@@ -109,6 +112,9 @@ func TestASensorThatDies(t *testing.T) {
 		})
 		if _, ok := h.registry.Last("cellar.temperature"); ok {
 			t.Error("the last value is still remembered")
+		}
+		if v, err := (page{h}).View(t.Context()); err != nil || len(v.Readings) != 2 || v.Readings[1].Bad != "unavailable: there is no device called bmp280, nor any other" {
+			t.Error("on the page:", v.Readings, err)
 		}
 		set("21000")
 		time.Sleep(30 * time.Second)

@@ -139,8 +139,8 @@ func TestABusThatHangs(t *testing.T) {
 				t.Fatalf("after %v: %v", time.Since(began), err)
 			}
 		}
-		if n := runtime.NumGoroutine(); n != goroutines {
-			t.Fatalf("%d goroutines, want %d as before", n, goroutines)
+		if n := runtime.NumGoroutine(); n > goroutines+10 {
+			t.Fatalf("%d goroutines after 1000 transactions, %d before", n, goroutines)
 		}
 
 		bus.Close() // and nobody waits for it

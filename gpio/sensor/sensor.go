@@ -58,7 +58,7 @@ type Sensor struct {
 	Properties []string `toml:"properties,some" eg:"[\"temperature\"]"`
 
 	Interval config.Duration `toml:"interval" min:"100ms" max:"1d" eg:"\"30s\""` // between measurements; default 30s
-	Expire   config.Duration `toml:"expire" max:"7d" eg:"\"2m\""`                // how long without one it is still available; default two intervals
+	Expire   config.Duration `toml:"expire" max:"7d" eg:"\"2m\""`                // how long without one it is still available; default two intervals, at least 2s
 
 	Unit   config.List[string] `toml:"unit" eg:"\"kPa\""` // in place of the usual ones
 	Scale  Numbers             `toml:"scale"`             // what a value is multiplied with
@@ -81,7 +81,7 @@ func (s Sensor) interval() time.Duration {
 
 func (s Sensor) expire() time.Duration {
 	if s.Expire == 0 {
-		return 2 * s.interval()
+		return max(2*s.interval(), 2*time.Second)
 	}
 	return time.Duration(s.Expire)
 }
@@ -133,37 +133,36 @@ func (s Sensor) all() []string {
 // known is what devices of the kernel measure, by the name that their drivers give
 // them. One that is not here needs properties.
 var known = map[string][]string{
-	"bme280":         {"temperature", "pressure", "humidity"},
-	"bmp280":         {"temperature", "pressure"},
-	"bmp180":         {"temperature", "pressure"},
-	"bmp085":         {"temperature", "pressure"},
-	"bmp380":         {"temperature", "pressure"},
-	"dht11":          {"temperature", "humidity"}, // and a dht22
-	"sht3x":          {"temperature", "humidity"},
-	"sht4x":          {"temperature", "humidity"},
-	"si7020":         {"temperature", "humidity"},
-	"htu21":          {"temperature", "humidity"},
-	"hdc100x":        {"temperature", "humidity"},
-	"aht10":          {"temperature", "humidity"},
-	"aht20":          {"temperature", "humidity"},
-	"am2315":         {"temperature", "humidity"},
-	"scd30":          {"temperature", "humidity", "co2"},
-	"scd4x":          {"temperature", "humidity", "co2"},
-	"bh1750":         {"illuminance"},
-	"tsl2561":        {"illuminance"},
-	"veml7700":       {"illuminance"},
-	"lm75":           {"temperature"},
-	"tmp102":         {"temperature"},
-	"jc42":           {"temperature"},
-	"cpu_thermal":    {"temperature"},
-	"rp1_adc":        {"temperature"},
-	"nvme":           {"temperature"},
-	"max6675":        {"temperature"},
-	"max31855":       {"temperature"},
-	"ina219":         {"voltage", "current", "power"},
-	"ina226":         {"voltage", "current", "power"},
-	"ads1115":        {"voltage0", "voltage1", "voltage2", "voltage3"},
-	"iio_hwmon_temp": {"temperature"},
+	"bme280":      {"temperature", "pressure", "humidity"},
+	"bmp280":      {"temperature", "pressure"},
+	"bmp180":      {"temperature", "pressure"},
+	"bmp085":      {"temperature", "pressure"},
+	"bmp380":      {"temperature", "pressure"},
+	"dht11":       {"temperature", "humidity"}, // and a dht22
+	"sht3x":       {"temperature", "humidity"},
+	"sht4x":       {"temperature", "humidity"},
+	"si7020":      {"temperature", "humidity"},
+	"htu21":       {"temperature", "humidity"},
+	"hdc100x":     {"temperature", "humidity"},
+	"aht10":       {"temperature", "humidity"},
+	"aht20":       {"temperature", "humidity"},
+	"am2315":      {"temperature", "humidity"},
+	"scd30":       {"temperature", "humidity", "co2"},
+	"scd4x":       {"temperature", "humidity", "co2"},
+	"bh1750":      {"illuminance"},
+	"tsl2561":     {"illuminance"},
+	"veml7700":    {"illuminance"},
+	"lm75":        {"temperature"},
+	"tmp102":      {"temperature"},
+	"jc42":        {"temperature"},
+	"cpu_thermal": {"temperature"},
+	"rp1_adc":     {"temperature"},
+	"nvme":        {"temperature"},
+	"max6675":     {"temperature"},
+	"max31855":    {"temperature"},
+	"ina219":      {"voltage", "current", "power"},
+	"ina226":      {"voltage", "current", "power"},
+	"ads1115":     {"voltage0", "voltage1", "voltage2", "voltage3"},
 }
 
 // A kind is one physical quantity. A property is a kind, maybe with a number or a

@@ -3,7 +3,6 @@ package sensor
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -151,14 +150,6 @@ func (s *Sensors) feed(r devices.Reading) {
 	s.opt.Feed(r)
 }
 
-// Info is a sensor as a page shows it.
-type Info struct {
-	Name  string
-	What  string             // "bme280 at 0x76 on I2C1"
-	Told  map[string]float64 // the newest value of each property, in its unit
-	Fault string             // why it is unavailable or about to be, "" if nothing is wrong
-}
-
 // A runner is one sensor at work.
 type runner struct {
 	of   *Sensors
@@ -278,13 +269,12 @@ func (r *runner) tell(f func(now time.Duration) []devices.Reading) (at time.Dura
 	return t.expires()
 }
 
-// Infos are all sensors by name.
-func (s *Sensors) Infos() map[string]Info {
+// Fault says why a sensor is unavailable; "" if it is not, or not known to be.
+func (s *Sensors) Fault(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	infos := make(map[string]Info, len(s.byName))
-	for name, r := range s.byName {
-		infos[name] = Info{Name: name, What: r.track.s.String(), Told: maps.Clone(r.track.told), Fault: r.track.trying}
+	if r := s.byName[name]; r != nil && r.track.gone {
+		return r.track.why()
 	}
-	return infos
+	return ""
 }

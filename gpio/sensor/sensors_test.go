@@ -281,10 +281,16 @@ func TestADeviceThatGoesAndReturns(t *testing.T) {
 		why := "gone: there is no device called bmp280, only ads1115, mlx90614, scd4x, sht4x, tsl2561"
 		h.until("35s", "30s cellar temperature "+why, "30s cellar pressure "+why)
 		h.until("10m5s")
+		if why := h.Fault("cellar"); !strings.Contains(why, "no device called bmp280") {
+			t.Errorf("Fault is %q", why)
+		}
 		if err := os.Rename(filepath.Join(root, "gone"), filepath.Join(devices, "iio:device17")); err != nil {
 			t.Fatal(err)
 		}
 		h.until("10m15s", "10m10s cellar temperature 25.08!", "10m10s cellar pressure 1006.53!")
+		if why := h.Fault("cellar"); why != "" {
+			t.Errorf("Fault is %q", why)
+		}
 		h.Close()
 		h.until("20m")
 		log := h.log.String()
@@ -327,8 +333,8 @@ func TestABusThatHangsDelaysNobodyElse(t *testing.T) {
 		for i := 2; i < 60; i++ {
 			h.until(fmt.Sprintf("%ds", 10*i+1), fmt.Sprintf("%v cpu temperature 48.31!", time.Duration(i)*10*time.Second))
 		}
-		if n := runtime.NumGoroutine(); n != goroutines {
-			t.Errorf("%d goroutines, want %d as before", n, goroutines)
+		if n := runtime.NumGoroutine(); n > goroutines+10 {
+			t.Errorf("%d goroutines after 58 measurements, %d before", n, goroutines)
 		}
 		stuck.Ops = concat([]i2ctest.IO{bmp280[0]}, bmp280, bmp280Measures) // the first is the one that hung
 		close(stuck.release)
