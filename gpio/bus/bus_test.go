@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"hearth/config"
 
@@ -225,5 +227,32 @@ func TestAMultiplexer(t *testing.T) {
 	}
 	if a, b := cfg.Path("attic:3"), cfg.Path("I2C1"); a != "I2C1 0x71:3" || b != "I2C1" {
 		t.Fatal(a, b)
+	}
+}
+
+// The kernel gets what it expects: the layout of its structs, and a file that is
+// no bus says so.
+func TestTheKernelsBus(t *testing.T) {
+	word := unsafe.Sizeof(uintptr(0))
+	if size, at := unsafe.Sizeof(message{}), unsafe.Offsetof(message{}.buf); size != 8+word || at != 8 {
+		t.Errorf("a message has %d bytes, its buffer is at %d", size, at)
+	}
+	if size, at := unsafe.Sizeof(messages{}), unsafe.Offsetof(messages{}.n); size != 2*word || at != word {
+		t.Errorf("the list has %d bytes, its length is at %d", size, at)
+	}
+	file, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &kernelBus{"I2C1", file}
+	defer b.Close()
+	if err := b.Tx(0x76, []byte{1}, make([]byte, 2)); !errors.Is(err, unix.ENOTTY) {
+		t.Error(err)
+	}
+	if err := b.Tx(0x76, make([]byte, 8193), nil); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Error(err)
+	}
+	if err := b.Tx(0x76, nil, nil); err != nil {
+		t.Error(err)
 	}
 }

@@ -92,5 +92,8 @@ func (b *kernelBus) Tx(addr uint16, w, r []byte) error {
 	case unix.EREMOTEIO, unix.ENXIO:
 		return fmt.Errorf("no chip answers: %w", errno)
 	}
+	if errno == unix.EOPNOTSUPP {
+		return fmt.Errorf("this adapter only knows SMBus: %w", errno)
+	}
 	return errno
 }

@@ -394,13 +394,19 @@ func (s Sensor) checkProperties(at config.Place) {
 		at.Key("properties").Mistake(`missing, for %q is not known here: want what it measures, such as properties = ["temperature"]`, s.IIO+s.Hwmon)
 		return
 	}
+	given := map[string]string{} // by kind
 	for i, name := range s.Unit {
 		var fit []string
 		found := false
 		for _, p := range measures {
 			k, _, _ := kindOf(p)
 			for _, u := range k.units {
-				found = found || u.name == name
+				if u.name == name && given[k.name] != "" && given[k.name] != name {
+					at.Key("unit").Index(i).Mistake("want one unit of %s, and %s is there already", k.name, given[k.name])
+				}
+				if u.name == name {
+					found, given[k.name] = true, name
+				}
 				if !slices.Contains(fit, u.name) {
 					fit = append(fit, u.name)
 				}
