@@ -12,6 +12,7 @@
 package devices
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -78,7 +79,7 @@ type Reading struct {
 	At      Now
 	Initial bool // found at start; may end something, never begin it
 	Event   bool // it happened, and leaves no value: a press
-	Gone    bool // beside Bad: nothing is known of it any more, so its last value does not count either
+	Gone    bool // nothing is known of it any more, so its last value does not count; beside Bad it is not there either
 	Origin  Origin
 
 	// Restored says that At is of the hub's last life, of which only the wall
@@ -139,6 +140,8 @@ type Request struct {
 // String is the command as a person would write it: "porch_light ON".
 func (c Command) String() string {
 	switch {
+	case c.Output != "" && c.For > 0:
+		return fmt.Sprintf("%s %s for %v", c.Output, Text(c.Value), c.For)
 	case c.Output != "":
 		return c.Output + " " + Text(c.Value)
 	case c.HTTP != nil && c.Secret:

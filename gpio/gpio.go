@@ -52,6 +52,18 @@
 // that was on before, alone of its interlock, starts on. Of several that were on
 // together, before there was an interlock, all start off.
 //
+// # Covers
+//
+//	[cover.bedroom]
+//	up = "bedroom_up"
+//	down = "bedroom_down"
+//	open_time = "24s"
+//	close_time = "22s"
+//
+// The two outputs of a cover are an interlock. Where the cover is follows from when
+// each of them was seen to be on, whoever switched it, so a stop by a limit, a fault
+// or the end of the hub counts like any other. See [Covers].
+//
 // # Outputs on a topic
 //
 //	[output.boiler]
@@ -96,10 +108,11 @@
 // A changed configuration is taken over in two steps, [Pins.Prepare] and
 // [Change.Commit], and a line that stays is not touched.
 //
-// [Guard], [Presses] and [Debounce] know only the times that they are given, so
+// [Guard], [Covers], [Presses] and [Debounce] know only the times that they are given, so
 // that a house can be tested on a virtual clock with exactly what runs it.
 //
-// Where to read first: this file, then guard.go, then pins.go.
+// Where to read first: this file, then guard.go, then pins.go; cover.go stands for
+// itself, and pincovers.go puts it to work.
 package gpio
 
 import (
@@ -113,6 +126,7 @@ import (
 	"hearth/devices"
 
 	"periph.io/x/conn/v3/gpio"
+	"periph.io/x/conn/v3/physic"
 )
 
 // Config is what the owner wrote about pins.
@@ -120,6 +134,8 @@ type Config struct {
 	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
 	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
+	Cover     config.Table[Cover]     `toml:"cover"`     // [cover.bedroom]
+	Group     config.Table[Group]     `toml:"group"`     // [group.heaters]
 }
 
 // Output is something that is switched, by a pin or over MQTT: a relay, a lamp,
@@ -140,9 +156,10 @@ type Output struct {
 	// boards with an optocoupler do.
 	ActiveLow bool `toml:"active_low"`
 
-	// Initial is the state when the hub starts or the output is new: "off" or
-	// "on". By default it is the safe state.
-	Initial string `toml:"initial" enum:"off,on"`
+	// Initial is the state when the hub starts or the output is new: "off", "on", or
+	// "last", the state that it had, or off if that is not known. By default it is
+	// the safe state.
+	Initial string `toml:"initial" enum:"off,on,last"`
 
 	// Safe is the state when the hub stops, when it has crashed, and when it is
 	// not sure: "off" (the default), "on", or "hold" to leave the pin as it is
@@ -165,6 +182,55 @@ type Output struct {
 	// MaxOn is how long it is on at most; then it is off until the next command
 	// to be on. A command to be on while it is on does not prolong it.
 	MaxOn config.Duration `toml:"max_on" min:"1ms" max:"366d" eg:"\"2h\""`
+
+	// Momentary makes a push-button of it: each command to be on lasts so long. It
+	// is never on at a start.
+	Momentary config.Duration `toml:"momentary" min:"1ms" max:"1h" eg:"\"500ms\""`
+
+	// Lifetime is how long a command to be on counts. Whoever wants the output on
+	// for longer says so again within that time; else it goes off, for the sender
+	// may be gone.
+	Lifetime config.Duration `toml:"lifetime" min:"1ms" max:"366d" eg:"\"10m\""`
+
+	// Starts limits how often it goes on: "6/1h" is six times within any hour. A
+	// command too many waits.
+	Starts Rate `toml:"starts" eg:"\"6/1h\""`
+
+	// Feedback is an input that must be as the output is, FeedbackWithin (default
+	// 10s) after a switch and ever after. If it is not, the output has a fault: it
+	// gets its safe state, or off, and stays so until somebody acknowledges that.
+	Feedback       string          `toml:"feedback" eg:"\"valve_open\""`
+	FeedbackWithin config.Duration `toml:"feedback_within" min:"10ms" max:"1h" eg:"\"10s\""`
+
+	// Period makes an output with levels of a slow one, such as a heater on a relay:
+	// at 30 it is on for 30 % of each period.
+	Period config.Duration `toml:"period" min:"100ms" max:"24h" eg:"\"10m\""`
+
+	// Frequency makes one of a pin that can do PWM: at 30 it has 30 % of the power.
+	Frequency Frequency `toml:"frequency" eg:"\"1kHz\""`
+
+	// Ramp is how long the way from 0 to 100 takes; by default no time. It needs a
+	// Frequency.
+	Ramp config.Duration `toml:"ramp" max:"1h" eg:"\"2s\""`
+
+	// Range is the lengths of the pulses at the lowest level and at 100, for a servo.
+	Range Range `toml:"range" eg:"\"1ms to 2ms\""`
+}
+
+// feedbackWithin is the time that a feedback has if none is given.
+const feedbackWithin = 10 * time.Second
+
+// Group names outputs that share a supply.
+type Group struct {
+	Outputs []string `toml:"outputs,required" eg:"[\"heater_1\", \"heater_2\"]"`
+
+	// Most is how many of them may be on together. One more waits until another
+	// goes off.
+	Most int `toml:"most" min:"1"`
+
+	// Stagger is the shortest time between two of them that go on, so that their
+	// inrush currents do not meet.
+	Stagger config.Duration `toml:"stagger" max:"1h" eg:"\"500ms\""`
 }
 
 // Interlock names outputs of which at most one may be on: the two directions of
@@ -205,8 +271,8 @@ type Input struct {
 	Presses int `toml:"presses" min:"2" max:"5"`
 }
 
-// Starts is the state in which an output starts of which nothing is known.
-func (o Output) Starts() bool { return o.Initial == "on" || o.Initial == "" && o.Safe == "on" }
+// StartsOn is the state in which an output starts of which nothing is known.
+func (o Output) StartsOn() bool { return o.Initial == "on" || o.Initial == "" && o.Safe == "on" }
 
 // where is the pin or topic.
 func (o Output) where() string { return o.Pin + o.Topic }
@@ -272,9 +338,9 @@ func (c *Config) Check(at config.Place) {
 		default:
 			at.Key("pin").Mistake(`missing, want for example pin = "GPIO17"`)
 		}
-		if o.Value.MaxOn > 0 && o.Value.MaxOn < o.Value.MinOn {
-			at.Key("max_on").Mistake("want at least %v, as long as min_on", o.Value.MinOn)
-		}
+		o.Value.checkTimes(at)
+		o.Value.checkLevels(at)
+		c.checkFeedback(o.Name, o.Value, at)
 	}
 	for _, i := range c.Input {
 		at := at.Key("input").Key(i.Name)
@@ -289,6 +355,102 @@ func (c *Config) Check(at config.Place) {
 		}
 	}
 	c.checkInterlocks(at)
+	c.checkGroups(at)
+	c.checkCovers(at)
+}
+
+// checkTimes looks for limits that can't all be kept.
+func (o Output) checkTimes(at config.Place) {
+	for key, longest := range map[string]config.Duration{"max_on": o.MaxOn, "momentary": o.Momentary, "lifetime": o.Lifetime} {
+		if longest > 0 && longest < o.MinOn {
+			at.Key(key).Mistake("want at least %v, as long as min_on", o.MinOn)
+		}
+	}
+	if o.Momentary == 0 {
+		return
+	}
+	for key, value := range map[string]string{"initial": o.Initial, "safe": o.Safe} {
+		if value != "" && value != "off" {
+			at.Key(key).Mistake(`want "off": with momentary it is on only when it is told, and for %v`, o.Momentary)
+		}
+	}
+	if o.Levels() {
+		at.Key("momentary").Mistake("an output with levels is not pressed and let go; want it without period or frequency")
+	}
+}
+
+// checkLevels looks whether what is declared of levels fits together.
+func (o Output) checkLevels(at config.Place) {
+	switch {
+	case o.Period > 0 && o.Frequency > 0:
+		at.Key("period").Mistake("want period for a slow load such as a heater, or frequency for a pin with PWM, not both")
+	case o.Period > 0 && o.Period < o.MinOn+o.MinOff:
+		at.Key("period").Mistake("want at least %v, min_on and min_off together: else there is no time to be on in part", o.MinOn+o.MinOff)
+	case o.Period > 0 && o.Starts.Most > 0:
+		at.Key("starts").Mistake("period says how often it goes on; want one of the two")
+	case o.Frequency > 0 && o.Topic != "":
+		at.Key("frequency").Mistake("only a pin has a frequency; to tell a device a level, publish it")
+	}
+	for key, given := range map[string]bool{"ramp": o.Ramp > 0, "range": o.Range != (Range{})} {
+		if given && o.Frequency == 0 {
+			at.Key(key).Mistake(`want frequency as well, such as frequency = "1kHz": only what has levels at any moment has a %s`, key)
+		}
+	}
+	if f := physic.Frequency(o.Frequency); f > 0 && max(o.Range.From, o.Range.To) > f.Period() {
+		at.Key("range").Mistake("want pulses of at most %v, the time between two at %v", f.Period(), f)
+	}
+}
+
+func (c *Config) checkFeedback(name string, o Output, at config.Place) {
+	if o.Feedback == "" {
+		if o.FeedbackWithin > 0 {
+			at.Key("feedback_within").Mistake(`want feedback as well: the input that shows whether %s obeys`, name)
+		}
+		return
+	}
+	if _, ok := c.Input.Get(o.Feedback); ok {
+		return
+	}
+	if near, ok := config.Nearest(o.Feedback, c.Input.Names()); ok {
+		at.Key("feedback").Mistake("no such input, did you mean %q?", near)
+		return
+	}
+	at.Key("feedback").Mistake("no such input: want one that has a table [input.%s]", o.Feedback)
+}
+
+func (c *Config) checkGroups(at config.Place) {
+	outputs := at.Key("output")
+	for _, g := range c.Group {
+		at := at.Key("group").Key(g.Name)
+		if g.Value.Most == 0 && g.Value.Stagger == 0 {
+			at.Mistake(`want most = 1, how many may be on together, or stagger = "500ms", the time between two that go on`)
+		}
+		c.checkMembers(g.Value.Outputs, at.Key("outputs"), func(name string, o *Output) {
+			if o.Safe == "on" && g.Value.Most > 0 {
+				outputs.Key(name).Key("safe").Mistake(`want "off" or "hold": group.%s lets only %d be on, so it can't be switched on whatever the others are`, g.Name, g.Value.Most)
+			}
+		})
+	}
+}
+
+// checkMembers looks up the outputs of a list, and has each looked at that is there.
+func (c *Config) checkMembers(outputs []string, at config.Place, look func(name string, o *Output)) {
+	listed := map[string]bool{}
+	for i, name := range outputs {
+		o, ok := c.Output.Get(name)
+		near, isNear := config.Nearest(name, c.Output.Names())
+		switch {
+		case listed[name]:
+			at.Index(i).Mistake("this output is in the list twice")
+		case !ok && isNear:
+			at.Index(i).Mistake("no such output, did you mean %q?", near)
+		case !ok:
+			at.Index(i).Mistake("no such output: want one that has a table [output.%s]", name)
+		default:
+			listed[name] = true
+			look(name, o)
+		}
+	}
 }
 
 func (o Output) checkTopic(at config.Place) {
@@ -325,34 +487,19 @@ func (c *Config) checkInterlocks(at config.Place) {
 		if len(l.Value.Outputs) < 2 {
 			at.Mistake("want at least two outputs that must not be on together")
 		}
-		listed := map[string]bool{}
 		starts := "" // one that starts on
-		for i, name := range l.Value.Outputs {
-			o, ok := c.Output.Get(name)
-			near, isNear := config.Nearest(name, c.Output.Names())
-			switch {
-			case listed[name]:
-				at.Index(i).Mistake("this output is in the list twice")
-				continue
-			case !ok && isNear:
-				at.Index(i).Mistake("no such output, did you mean %q?", near)
-				continue
-			case !ok:
-				at.Index(i).Mistake("no such output: want one that has a table [output.%s]", name)
-				continue
-			}
-			listed[name] = true
+		c.checkMembers(l.Value.Outputs, at, func(name string, o *Output) {
 			if o.Safe == "on" { // there is no time to wait for a gap when the hub stops
 				outputs.Key(name).Key("safe").Mistake(`want "off" or "hold": it is in interlock.%s, so it can't be switched on just when another may be on`, l.Name)
-				continue
+				return
 			}
-			if o.Starts() && starts != "" {
+			if o.StartsOn() && starts != "" {
 				outputs.Key(name).Key("initial").Mistake("interlock.%s lets only one of its outputs be on, and %s starts on too", l.Name, starts)
 			}
-			if o.Starts() {
+			if o.StartsOn() {
 				starts = name
 			}
-		}
+		})
 	}
 }
 

@@ -109,7 +109,7 @@ func TestFirstState(t *testing.T) {
 		{"on", "hold", &kept{Pin: "GPIO1"}, false, false},
 		{"on", "hold", &kept{Pin: "GPIO2"}, false, true}, // that was another wire
 	} {
-		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last, tt.held); got != tt.want {
+		if got := first(Output{Pin: "GPIO1", Initial: tt.initial, Safe: tt.safe}, tt.last, tt.held, -1); got != tt.want {
 			t.Errorf("initial %q, safe %q, last %+v, held %v: starts %v", tt.initial, tt.safe, tt.last, tt.held, got)
 		}
 	}
@@ -227,14 +227,14 @@ func TestNamesOfKernelLines(t *testing.T) {
 			map[string]string{"GPIO5": "gpiochip1:5", "LED": "gpiochip0:0"}},
 	}
 	for _, tt := range tests {
-		b := newKernelBank(tt.chips)
+		b := newKernelBank("/dev", tt.chips)
 		for name, want := range tt.want {
 			if p, err := b.ByName(name); err != nil || p.String() != want {
 				t.Errorf("%s: %s is %v (%v), want %s", tt.board, name, p, err, want)
 			}
 		}
 	}
-	b := newKernelBank(tests[2].chips)
+	b := newKernelBank("/dev", tests[2].chips)
 	_, err := b.ByName("GPIO17")
 	if err != nil {
 		t.Error(err)
@@ -247,7 +247,7 @@ func TestNamesOfKernelLines(t *testing.T) {
 }
 
 func TestTheSameLineByTwoNames(t *testing.T) {
-	bank := newKernelBank([]*kernelChip{{name: "gpiochip0", label: "pinctrl-rp1", lines: []string{"LED", ""}}})
+	bank := newKernelBank("/dev", []*kernelChip{{name: "gpiochip0", label: "pinctrl-rp1", lines: []string{"LED", ""}}})
 	_, err := Open(configured(t, "[output.a]\npin = \"LED\"\n[output.b]\npin = \"gpiochip0:0\""), Options{Bank: bank})
 	wantError(t, err, "b on gpiochip0:0: that is the same line as a on LED")
 }

@@ -10,8 +10,8 @@ import (
 	"hearth/config"
 )
 
-// A Guard decides what becomes of commands: it keeps interlocks and the
-// shortest and longest times of outputs, whatever anybody wants. It starts
+// A Guard decides what becomes of commands: it keeps what is declared of
+// outputs, their interlocks and groups, whatever anybody wants. It starts
 // nothing, reads no clock and touches no pin. Times are measured from any moment
 // that stays the same; they go forward only.
 //
@@ -21,6 +21,7 @@ import (
 type Guard struct {
 	outputs []*guarded // in the order of the configuration
 	byName  map[string]*guarded
+	asked   int // counts the commands that had to wait
 
 	// slow says that a drive takes time, and that done tells when it was made.
 	// Until then an output that goes off counts as on.
@@ -32,33 +33,78 @@ type guarded struct {
 	name string
 	Output
 	partners []partner
+	groups   []*group
+	state
+}
 
-	on      bool
-	began   time.Duration // when it was told to be so: max_on counts from here
-	since   time.Duration // when it was so: min_on and min_off count from here
-	gone    time.Duration // of one that is off: the gaps of others count from here
-	waiting *wait
-	moving  int  // changes that are not yet known to be made
-	unsure  bool // told to be off, which did not work
+// state is what changes of an output. A reload takes it over.
+type state struct {
+	on       bool
+	began    time.Duration // when it was told to be so: max_on counts from here
+	since    time.Duration // when it was so: min_on and min_off count from here
+	gone     time.Duration // of one that is off: the gaps of others count from here
+	waiting  *wait
+	moving   int    // changes that are not yet known to be made
+	unsure   bool   // told to be off, which did not work, or nobody knows how it is
+	lost     bool   // its line is gone: it takes no command
+	fault    string // what its feedback said against it; it stays off until somebody acknowledges that
+	feedback echo
+
+	percent float64         //: 0 for off, 100 for one without levels that is on
+	until   time.Duration   // when a timed set ends, else never
+	renewed time.Duration   // when it was last told to be on: lifetime counts from here
+	starts  []time.Duration // when it went on, the last few, for starts
+	cycles  uint64          // how often it went on
+	ramp    *ramp           // the way from one level to another that it is on
+	cycle   cycle           // the turns of one with a period
 }
 
 // A partner is an output that must never be on together with another.
 type partner struct {
 	*guarded
 	gap  time.Duration // the longest of all interlocks with both
-	lock string        // that interlock
+	lock string        // what says so: "interlock.shutter"
+}
+
+// A group is outputs that share a supply.
+type group struct {
+	Group
+	name    string
+	members []*guarded
+	last    time.Duration // when one of them went on last
 }
 
 // A wait is a command that came too early.
 type wait struct {
-	on         bool
+	Order
+	nth        int           // of all that had to wait: the oldest goes first
+	at         time.Duration // when it came
 	cause, why string
+}
+
+// An Order is a command for one output.
+type Order struct {
+	Output string
+	On     bool
+
+	// Level is in percent, above 0 to 100, for an output with levels; 0 for full.
+	Level float64
+
+	// For is how long it is on, then it goes off; 0: until it is told.
+	For time.Duration
+
+	// Ramp is how long the way to the new level takes; 0: as configured.
+	Ramp time.Duration
+
+	// Acknowledge takes a fault back and leaves the rest as it is.
+	Acknowledge bool
 }
 
 // A Drive is one switch that has been decided.
 type Drive struct {
 	Output string
 	On     bool
+	Level  float64 // percent: what is to be put out; 0 or 100 for one without levels
 
 	// Same is set where there is nothing to switch: a command that waited came to
 	// nothing, and whoever gave it is to hear how the output is.
@@ -72,31 +118,55 @@ type Drive struct {
 	// carried out at once.
 	Why string
 
+	// Step is set for what belongs to a level: the turns of a period, the steps of a
+	// ramp but the last. It is no news of what was decided.
+	Step bool
+
 	change bool // done is to be told of it
 }
 
-// longAgo is before everything, with room to add to it.
-const longAgo = time.Duration(math.MinInt64 / 2)
+const (
+	longAgo = time.Duration(math.MinInt64 / 2) // before everything, with room to add to it
+	never   = time.Duration(math.MaxInt64)
+)
 
 // NewGuard is a guard of outputs that have all been off for ever. The
 // configuration must be one that Check found sound.
 func NewGuard(cfg Config) *Guard {
 	g := &Guard{byName: map[string]*guarded{}}
 	for _, o := range cfg.Output {
-		s := &guarded{name: o.Name, Output: o.Value, began: longAgo, since: longAgo, gone: longAgo}
+		s := &guarded{name: o.Name, Output: o.Value}
+		s.state = state{began: longAgo, since: longAgo, gone: longAgo, until: never}
 		g.outputs = append(g.outputs, s)
 		g.byName[o.Name] = s
 	}
 	for _, l := range cfg.Interlock {
-		for _, a := range l.Value.Outputs {
-			for _, b := range l.Value.Outputs {
-				if a != b && g.byName[a] != nil && g.byName[b] != nil {
-					g.byName[a].pair(g.byName[b], time.Duration(l.Value.Gap), l.Name)
-				}
+		g.lock("interlock."+l.Name, time.Duration(l.Value.Gap), l.Value.Outputs...)
+	}
+	for _, c := range cfg.Cover {
+		g.lock("cover."+c.Name, c.Value.gap(), c.Value.Up, c.Value.Down)
+	}
+	for _, named := range cfg.Group {
+		of := &group{Group: named.Value, name: "group." + named.Name, last: longAgo}
+		for _, name := range named.Value.Outputs {
+			if o := g.byName[name]; o != nil {
+				of.members = append(of.members, o)
+				o.groups = append(o.groups, of)
 			}
 		}
 	}
 	return g
+}
+
+// lock makes outputs partners of each other.
+func (g *Guard) lock(name string, gap time.Duration, outputs ...string) {
+	for _, a := range outputs {
+		for _, b := range outputs {
+			if a != b && g.byName[a] != nil && g.byName[b] != nil {
+				g.byName[a].pair(g.byName[b], gap, name)
+			}
+		}
+	}
 }
 
 func (o *guarded) pair(other *guarded, gap time.Duration, lock string) {
@@ -122,6 +192,13 @@ func (g *Guard) Started(output string, on bool, since time.Duration) {
 func (g *Guard) begin(output string, on bool, began, since, gone time.Duration) {
 	o := g.byName[output]
 	o.on, o.began, o.since, o.gone = on, began, since, gone
+	o.percent, o.renewed, o.until, o.ramp = 0, began, never, nil
+	if on {
+		o.percent = 100
+		for _, of := range o.groups {
+			of.last = max(of.last, began)
+		}
+	}
 }
 
 // State is how an output was told to be, and since when.
@@ -132,41 +209,132 @@ func (g *Guard) State(output string) (on bool, since time.Duration) {
 	return false, longAgo
 }
 
-// Command is what has to be switched now for output to become on or off. It may
-// be nothing yet, or others first. The error says that there is no such output.
+// Level is the level in percent that an output was told, or is on its way to.
+func (g *Guard) Level(output string) float64 {
+	if o := g.byName[output]; o != nil {
+		return o.aim()
+	}
+	return 0
+}
+
+// Last is whether an output is on for good: what initial = "last" goes back to.
+func (g *Guard) Last(output string) bool {
+	o := g.byName[output]
+	return o != nil && o.demands() && o.until == never
+}
+
+// Fault is what keeps an output off until it is acknowledged; "" is nothing.
+func (g *Guard) Fault(output string) string {
+	if o := g.byName[output]; o != nil {
+		return o.fault
+	}
+	return ""
+}
+
+// Command is Do of an output that goes on or off.
 func (g *Guard) Command(output string, on bool, at time.Duration) ([]Drive, error) {
-	o, err := g.find(output)
+	return g.Do(Order{Output: output, On: on}, at)
+}
+
+// Do is what has to be switched now for an order to be carried out. It may be
+// nothing yet, or others first. The error says that there is no such output, or
+// that it can't take this order; then nothing has changed.
+func (g *Guard) Do(order Order, at time.Duration) ([]Drive, error) {
+	o, err := g.find(order.Output)
+	if err == nil {
+		err = o.takes(&order)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if order.Acknowledge {
+		o.fault, o.feedback.at = "", at // it has its time once more
+		return g.put(o, o.on, at, o.name, "", nil), nil
 	}
 	// The newest command wins, also over one that is due this very moment: what
 	// waits goes first, so that it makes no pulse.
 	var drives []Drive
-	drives = g.drop(o, output, "a newer command took its place", drives)
-	if on {
+	drives = g.drop(o, o.name, "a newer command took its place", drives)
+	if order.On {
 		for _, p := range o.partners {
-			if p.waiting != nil && p.waiting.on {
-				drives = g.drop(p.guarded, output, fmt.Sprintf("interlock.%s: %s is to be on", p.lock, output), drives)
+			if p.waiting != nil && p.waiting.On {
+				drives = g.drop(p.guarded, o.name, fmt.Sprintf("%s: %s is to be on", p.lock, o.name), drives)
 			}
 		}
 	}
 	drives = g.advance(at, false, drives)
-	if !on {
-		return g.off(o, at, output, "", drives), nil
+	if !order.On {
+		drives = g.off(o, order.Ramp, at, o.name, "", drives)
+		if len(o.groups) > 0 { // there is room for another
+			drives = g.admit(func(due time.Duration) bool { return due <= at }, at, drives)
+		}
+		return drives, nil
+	}
+	if o.fault != "" { // told by its feedback this very moment
+		return drives, nil
 	}
 	for _, p := range o.partners {
 		// One that is on its way off needs no second word.
-		if p.on && (p.waiting == nil || p.waiting.on) || p.unsure && p.moving == 0 {
-			drives = g.off(p.guarded, at, output, fmt.Sprintf("interlock.%s: %s is to be on", p.lock, output), drives)
+		if p.demands() && (p.waiting == nil || p.waiting.On) || p.unsure && p.moving == 0 && !p.lost {
+			drives = g.off(p.guarded, -1, at, o.name, fmt.Sprintf("%s: %s is to be on", p.lock, o.name), drives)
 		}
 	}
-	if due, _, ok := g.earliest(o, true); ok && due <= at {
-		return g.drive(o, true, at, output, "", drives), nil
+	due, why, ok := g.earliest(o, true)
+	if ok && due <= at {
+		return g.start(o, order, at, o.name, "", drives), nil
 	}
-	_, why, _ := g.earliest(o, true)
-	o.waiting = &wait{true, output, why}
+	g.asked++
+	o.waiting = &wait{order, g.asked, at, o.name, why}
 	return drives, nil
 }
+
+// takes says why the output can't take an order, and fills in what follows from
+// its configuration.
+func (o *guarded) takes(order *Order) error {
+	switch {
+	case o.lost:
+		return fmt.Errorf("%s: its line does not answer, so nothing can be switched until it is back", o.name)
+	case order.Acknowledge && o.fault == "":
+		return fmt.Errorf("%s has no fault to acknowledge", o.name)
+	case order.Acknowledge:
+		return nil
+	case order.On && o.lostPartner() != nil:
+		p := o.lostPartner()
+		return fmt.Errorf("%s: it stays off, for the line of %s, with which it is in %s, does not answer", o.name, p.name, p.lock)
+	case order.On && o.fault != "":
+		return fmt.Errorf("%s has a fault and stays as it is until somebody acknowledges that: %s", o.name, o.fault)
+	case math.IsNaN(order.Level) || order.Level < 0 || order.Level > 100:
+		return fmt.Errorf("%s: want a level from 0 to 100, not %v", o.name, order.Level)
+	case order.On && order.Level > 0 && order.Level < 100 && !o.Levels():
+		return fmt.Errorf("%s is on or off and has no level %v", o.name, order.Level)
+	case order.For < 0 || order.Ramp < 0 || order.For > maxFor || order.Ramp > maxFor:
+		return fmt.Errorf("%s: want a time from 0 to 366 days", o.name)
+	case order.For > 0 && !order.On:
+		return fmt.Errorf("%s: only a command to be on can be for a time", o.name)
+	case order.For > 0 && o.Momentary > 0:
+		return fmt.Errorf("%s is on for %v each time, as momentary says", o.name, o.Momentary)
+	}
+	if order.On && o.Momentary > 0 {
+		order.For = time.Duration(o.Momentary)
+	}
+	if order.Level == 0 || !order.On {
+		order.Level = 100
+	}
+	return nil
+}
+
+// lostPartner is a partner of which nobody knows how it is.
+func (o *guarded) lostPartner() *partner {
+	for i, p := range o.partners {
+		if p.lost {
+			return &o.partners[i]
+		}
+	}
+	return nil
+}
+
+// maxFor is the longest time that a command can be for.
+const maxFor = 366 * 24 * time.Hour
 
 func (g *Guard) find(output string) (*guarded, error) {
 	if o := g.byName[output]; o != nil {
@@ -178,25 +346,69 @@ func (g *Guard) find(output string) (*guarded, error) {
 	return nil, fmt.Errorf("no output %q", output)
 }
 
-// off switches an output off, or has it wait for its min_on.
-func (g *Guard) off(o *guarded, at time.Duration, cause, why string, drives []Drive) []Drive {
+// demands reports whether the output is on or, with a period, on again soon.
+func (o *guarded) demands() bool { return o.on || o.percent > 0 }
+
+// start has an output be on as ordered.
+func (g *Guard) start(o *guarded, order Order, at time.Duration, cause, why string, drives []Drive) []Drive {
+	from := o.shown(at)
+	if !o.demands() {
+		o.began, from = at, 0
+		o.cycle.window = max(o.cycle.window, at)
+	}
+	o.percent, o.ramp, o.renewed, o.until = order.Level, nil, at, never
+	if order.For > 0 {
+		o.until = at + order.For
+	}
+	if o.Period > 0 {
+		o.cycle.plan(o, at)
+		if !o.on && (!o.cycle.phase(at) || o.endsWithin(at)) { // its turn comes later, or never
+			return g.put(o, false, at, cause, why, drives)
+		}
+	}
+	o.ramp = newRamp(o, from, order.Level, order.Ramp, at)
+	return g.put(o, true, at, cause, why, drives)
+}
+
+// off switches an output off, or has it wait for its min_on. It goes at once if
+// over is negative, else as its ramp says.
+func (g *Guard) off(o *guarded, over, at time.Duration, cause, why string, drives []Drive) []Drive {
 	if due, waits, ok := g.earliest(o, false); !ok || due > at {
 		if why != "" {
 			waits = why + ", after " + waits
 		}
-		o.waiting = &wait{false, cause, waits}
+		g.asked++
+		o.waiting = &wait{Order{Output: o.name, Ramp: over}, g.asked, at, cause, waits}
 		return drives
+	}
+	if r := newRamp(o, o.shown(at), 0, over, at); o.on && over >= 0 && r != nil {
+		o.ramp, o.until = r, never
+		return g.put(o, true, at, cause, why, drives)
 	}
 	return g.drive(o, false, at, cause, why, drives)
 }
 
-// drive switches an output now.
+// drive makes an output be on or off, at once and for good.
 func (g *Guard) drive(o *guarded, on bool, at time.Duration, cause, why string, drives []Drive) []Drive {
+	o.percent, o.until, o.ramp = 0, never, nil
+	if on {
+		o.percent, o.began = 100, at
+	}
+	return g.put(o, on, at, cause, why, drives)
+}
+
+// put switches the line of an output now.
+func (g *Guard) put(o *guarded, on bool, at time.Duration, cause, why string, drives []Drive) []Drive {
 	change := o.on != on || o.unsure
 	if change {
-		o.on, o.began, o.since = on, at, at
+		if o.Period == 0 {
+			o.began = at
+		}
+		o.on, o.since = on, at
 		if on {
 			o.unsure = false // it is on, as far as anybody has to fear
+			o.cycles++
+			o.count(at)
 		} else {
 			o.gone = at
 		}
@@ -205,7 +417,18 @@ func (g *Guard) drive(o *guarded, on bool, at time.Duration, cause, why string, 
 	if change {
 		o.moving++
 	}
-	return append(drives, Drive{Output: o.name, On: on, Cause: cause, Why: why, change: change})
+	return append(drives, Drive{Output: o.name, On: on, Level: o.shown(at), Cause: cause, Why: why, change: change})
+}
+
+// count notes that an output went on.
+func (o *guarded) count(at time.Duration) {
+	for _, of := range o.groups {
+		of.last = at
+	}
+	if most := o.Starts.Most; most > 0 {
+		o.starts = append(o.starts, at)
+		o.starts = o.starts[max(0, len(o.starts)-most):]
+	}
 }
 
 // drop forgets what waits for an output.
@@ -214,7 +437,7 @@ func (g *Guard) drop(o *guarded, cause, why string, drives []Drive) []Drive {
 		return drives
 	}
 	o.waiting = nil
-	return append(drives, Drive{Output: o.name, On: o.on, Same: true, Cause: cause, Why: why})
+	return append(drives, Drive{Output: o.name, On: o.on, Level: o.percent, Same: true, Cause: cause, Why: why})
 }
 
 // earliest is when an output may become on or off and what it has to wait for
@@ -230,6 +453,23 @@ func (g *Guard) earliest(o *guarded, on bool) (due time.Duration, why string, ok
 	if !on || o.on {
 		return due, why, ok
 	}
+	later := func(when time.Duration, what string) {
+		if when > due {
+			due, why = when, what
+		}
+	}
+	if n := o.Starts.Most; n > 0 && len(o.starts) == n {
+		later(o.starts[0]+o.Starts.Per, fmt.Sprintf("starts = %q", o.Starts))
+	}
+	for _, of := range o.groups {
+		if of.Stagger > 0 {
+			later(of.last+time.Duration(of.Stagger), fmt.Sprintf("%s with stagger = %q", of.name, of.Stagger))
+		}
+		if of.Most > 0 && of.used(o) >= of.Most {
+			due, ok = max(due, longAgo+1), false
+			why = fmt.Sprintf("%s, of which %d may be on", of.name, of.Most)
+		}
+	}
 	for _, p := range o.partners {
 		free := p.gone + p.gap
 		switch {
@@ -237,19 +477,50 @@ func (g *Guard) earliest(o *guarded, on bool) (due time.Duration, why string, ok
 			end, _, _ := g.earliest(p.guarded, false)
 			free = max(end, p.since) + p.gap
 			ok = false
-		case p.unsure || p.moving > 0:
+		case p.unsure || p.moving > 0 || p.percent > 0:
 			ok = false
 		}
 		if free > due || why == "" && !ok {
-			due, why = max(due, free), fmt.Sprintf("interlock.%s with %s", p.lock, p.name)
+			due, why = max(due, free), fmt.Sprintf("%s with %s", p.lock, p.name)
 		}
 	}
 	return due, why, ok
 }
 
-// longest is when an output has been on long enough.
-func (o *guarded) longest() (time.Duration, bool) {
-	return o.began + time.Duration(o.MaxOn), o.on && o.MaxOn > 0
+// used is how many of the group are on, as far as anybody has to fear, but for o.
+func (of *group) used(o *guarded) (n int) {
+	for _, m := range of.members {
+		if m != o && (m.on || m.unsure || m.moving > 0) {
+			n++
+		}
+	}
+	return n
+}
+
+// ends is when an output has been on long enough, and what says so.
+func (o *guarded) ends() (due time.Duration, why string, ok bool) {
+	if !o.demands() {
+		return 0, "", false
+	}
+	due = never
+	if o.until < due {
+		due, why = o.until, "its time is over"
+		if o.Momentary > 0 {
+			why = fmt.Sprintf("momentary = %q", o.Momentary)
+		}
+	}
+	if d := o.renewed + time.Duration(o.Lifetime); o.Lifetime > 0 && d < due && o.falls() {
+		due, why = d, fmt.Sprintf("lifetime = %q: nobody has said again that it is to be on", o.Lifetime)
+	}
+	if d := o.began + time.Duration(o.MaxOn); o.MaxOn > 0 && d <= due {
+		due, why = d, fmt.Sprintf("max_on = %q", o.MaxOn)
+	}
+	return due, why, due != never
+}
+
+// falls reports whether nothing has decided yet that the output goes off.
+func (o *guarded) falls() bool {
+	return (o.waiting == nil || o.waiting.On) && (o.ramp == nil || o.ramp.to > 0)
 }
 
 // Advance is what has to be switched because it is now at.
@@ -260,41 +531,86 @@ func (g *Guard) advance(at time.Duration, now bool, drives []Drive) []Drive {
 	passed := func(due time.Duration) bool { return due < at || now && due == at }
 	// First what goes off: it may be what another waits for.
 	for _, o := range g.outputs {
-		if due, ok := o.longest(); ok && passed(due) {
-			o.waiting = nil // an off
-			drives = g.drive(o, false, at, "", fmt.Sprintf("max_on = %q", o.MaxOn), drives)
+		if due, why, ok := o.ends(); ok && passed(due) {
+			o.waiting, o.until, o.renewed = nil, never, never-time.Duration(o.Lifetime) // an off
+			if limit := o.began + time.Duration(o.MaxOn); o.MaxOn > 0 && passed(limit) {
+				drives = g.drive(o, false, at, "", why, drives)
+			} else {
+				drives = g.off(o, 0, at, "", why, drives)
+			}
+		}
+		if due, why, ok := o.contradicted(); ok && passed(due) {
+			drives = g.fail(o, why, at, drives)
+		}
+		if w := o.waiting; w != nil && w.On && o.Lifetime > 0 && passed(w.at+time.Duration(o.Lifetime)) {
+			drives = g.drop(o, "", fmt.Sprintf("lifetime = %q: it waited too long", o.Lifetime), drives)
+		}
+		if r := o.ramp; r != nil && passed(r.next()) {
+			drives = g.step(o, at, drives)
 		}
 	}
-	for _, on := range []bool{false, true} {
-		for _, o := range g.outputs {
+	for _, o := range g.waits(false) {
+		if due, _, ok := g.earliest(o, false); ok && passed(due) {
 			w := o.waiting
-			if w == nil || w.on != on {
-				continue
-			}
-			if due, _, ok := g.earliest(o, on); ok && passed(due) {
-				o.waiting = nil
-				drives = g.drive(o, on, at, w.cause, "it waited: "+w.why, drives)
-			}
+			o.waiting = nil
+			drives = g.off(o, w.Ramp, at, w.cause, "it waited: "+w.why, drives)
+		}
+	}
+	drives = g.turn(false, passed, at, drives)
+	return g.turn(true, passed, at, g.admit(passed, at, drives))
+}
+
+// admit has those go on that waited for it and may do so now.
+func (g *Guard) admit(passed func(time.Duration) bool, at time.Duration, drives []Drive) []Drive {
+	for _, o := range g.waits(true) {
+		if due, _, ok := g.earliest(o, true); ok && passed(due) {
+			w := o.waiting
+			o.waiting = nil
+			drives = g.start(o, w.Order, at, w.cause, "it waited: "+w.why, drives)
 		}
 	}
 	return drives
 }
 
+// waits is the outputs for which a command to be on, or off, waits: the oldest
+// first.
+func (g *Guard) waits(on bool) (waits []*guarded) {
+	for _, o := range g.outputs {
+		if o.waiting != nil && o.waiting.On == on {
+			waits = append(waits, o)
+		}
+	}
+	slices.SortStableFunc(waits, func(a, b *guarded) int { return a.waiting.nth - b.waiting.nth })
+	return waits
+}
+
 // Next is when Advance has something to do.
 func (g *Guard) Next() (at time.Duration, ok bool) {
-	at = math.MaxInt64
+	at = never
 	for _, o := range g.outputs {
-		if due, on := o.longest(); on && due < at {
-			at, ok = due, true
+		if due, _, on := o.ends(); on {
+			at = min(at, due)
+		}
+		if due, _, in := o.contradicted(); in {
+			at = min(at, due)
+		}
+		if o.ramp != nil {
+			at = min(at, o.ramp.next())
+		}
+		if due, turns := g.nextTurn(o); turns {
+			at = min(at, due)
 		}
 		if o.waiting == nil {
 			continue
 		}
-		if due, _, known := g.earliest(o, o.waiting.on); known && due < at {
-			at, ok = due, true
+		if due, _, known := g.earliest(o, o.waiting.On); known {
+			at = min(at, due)
+		}
+		if o.waiting.On && o.Lifetime > 0 {
+			at = min(at, o.waiting.at+time.Duration(o.Lifetime))
 		}
 	}
-	return at, ok
+	return at, at != never
 }
 
 // A Waiting is a command that came too early.
@@ -310,8 +626,8 @@ func (g *Guard) Waiting(output string) (Waiting, bool) {
 	if o == nil || o.waiting == nil {
 		return Waiting{}, false
 	}
-	until, _, _ := g.earliest(o, o.waiting.on)
-	return Waiting{o.waiting.on, until, o.waiting.why}, true
+	until, _, _ := g.earliest(o, o.waiting.On)
+	return Waiting{o.waiting.On, until, o.waiting.why}, true
 }
 
 // done says that a change of a slow guard was made at at, or that it failed. It
@@ -328,45 +644,103 @@ func (g *Guard) done(output string, on bool, at time.Duration, failed bool) []Dr
 		// It may still be on, so nobody may go on because of this off. A command
 		// that came minutes ago is not carried out when the line is back one day.
 		o.unsure, o.since, o.gone = true, at, at
-		for _, p := range o.partners {
-			if p.waiting != nil && p.waiting.on {
-				drives = g.drop(p.guarded, p.name, fmt.Sprintf("interlock.%s: %s could not be switched off", p.lock, o.name), drives)
-			}
-		}
+		drives = g.forsake(o, drives)
 	case failed || o.moving > 0 || o.on != on: // one that failed to go on counts as on
 	case on:
 		o.since = at
+		for _, of := range o.groups {
+			of.last = max(of.last, at)
+		}
 	default:
 		o.since, o.gone, o.unsure = at, at, false
 	}
 	return g.advance(at, true, drives)
 }
 
+// forsake drops the commands of those that wait for an output of which nobody
+// knows how it is.
+func (g *Guard) forsake(o *guarded, drives []Drive) []Drive {
+	for _, p := range o.partners {
+		if p.waiting != nil && p.waiting.On {
+			drives = g.drop(p.guarded, p.name, fmt.Sprintf("%s: %s could not be switched off", p.lock, o.name), drives)
+		}
+	}
+	return drives
+}
+
+// vanish says that the line of an output does not answer: nobody knows how the
+// output is, and it takes no command until appear. What was to become of it is
+// forgotten.
+func (g *Guard) vanish(output string, at time.Duration) []Drive {
+	o := g.byName[output]
+	if o == nil || o.lost {
+		return nil
+	}
+	drives := g.drop(o, o.name, "its line does not answer", nil)
+	o.on, o.percent, o.until, o.ramp = false, 0, never, nil
+	o.lost, o.unsure, o.moving = true, true, 0
+	o.since, o.gone = at, at
+	drives = g.forsake(o, drives)
+	return g.advance(at, true, drives)
+}
+
+// appear says that the line of an output answers again, and is on or off.
+func (g *Guard) appear(output string, on bool, at time.Duration) []Drive {
+	o := g.byName[output]
+	if o == nil || !o.lost {
+		return nil
+	}
+	o.lost, o.unsure = false, false
+	g.begin(output, on, at, at, at)
+	o.feedback.at = at
+	return g.advance(at, true, nil)
+}
+
 // adopt takes over from an earlier guard how an output is and what waits for it.
 func (g *Guard) adopt(from *Guard, output string) {
 	o, was := g.byName[output], from.byName[output]
-	o.on, o.began, o.since, o.gone = was.on, was.began, was.since, was.gone
-	o.waiting, o.moving, o.unsure = was.waiting, was.moving, was.unsure
+	o.state = was.state
+	g.asked = max(g.asked, from.asked)
+	if !o.Levels() {
+		o.ramp, o.percent = nil, 0
+		if o.on {
+			o.percent = 100
+		}
+	}
+	if o.Period > 0 && was.Period == 0 {
+		o.cycle = cycle{}
+	}
+	for _, of := range o.groups {
+		for _, before := range was.groups {
+			if before.name == of.name {
+				of.last = max(of.last, before.last)
+			}
+		}
+		if o.on {
+			of.last = max(of.last, o.since)
+		}
+	}
 }
 
 // settle is what has to be switched so that interlocks hold of which the state
 // that was adopted knew nothing. Of several that are on none stays on, for nobody
-// knows which was meant; min_on has to stand back.
+// knows which was meant; min_on has to stand back. So it is with groups of which
+// too many are on: the last of them go off.
 func (g *Guard) settle(at time.Duration) (drives []Drive) {
 	for _, o := range g.outputs {
 		for _, p := range o.partners {
-			if o.waiting == nil || !o.waiting.on {
+			if o.waiting == nil || !o.waiting.On {
 				break
 			}
-			if p.on || p.waiting != nil && p.waiting.on {
-				drives = g.drop(o, "", fmt.Sprintf("interlock.%s is new", p.lock), drives)
+			if p.demands() || p.waiting != nil && p.waiting.On {
+				drives = g.drop(o, "", fmt.Sprintf("%s is new", p.lock), drives)
 			}
 		}
 	}
 	locks := map[*guarded]string{}
 	for _, o := range g.outputs {
 		for _, p := range o.partners {
-			if o.on && p.on {
+			if o.demands() && p.demands() {
 				locks[o] = p.lock
 			}
 		}
@@ -374,8 +748,62 @@ func (g *Guard) settle(at time.Duration) (drives []Drive) {
 	for _, o := range g.outputs {
 		if lock, ok := locks[o]; ok {
 			o.waiting = nil
-			drives = g.drive(o, false, at, "", fmt.Sprintf("interlock.%s is new, and several of its outputs were on", lock), drives)
+			drives = g.drive(o, false, at, "", fmt.Sprintf("%s is new, and several of its outputs were on", lock), drives)
+		}
+	}
+	for _, o := range g.outputs {
+		for _, of := range o.groups {
+			if on := of.used(nil); o.on && of.Most > 0 && on > of.Most {
+				o.waiting = nil
+				drives = g.drive(o, false, at, "", fmt.Sprintf("%s is new, and %d of its outputs were on", of.name, on), drives)
+			}
 		}
 	}
 	return drives
+}
+
+// --- feedback ---
+
+// An echo is what the input says that shows whether an output obeys.
+type echo struct {
+	heard bool // there has been word of it
+	known bool // how it is
+	on    bool
+	at    time.Duration // since when
+}
+
+// Input says that an input is on or off, or that nobody knows.
+func (g *Guard) Input(input string, on, known bool, at time.Duration) {
+	for _, o := range g.outputs {
+		e := &o.feedback
+		if o.Feedback != input || input == "" || e.heard && e.on == on && e.known == known {
+			continue
+		}
+		*e = echo{true, known, on, at}
+	}
+}
+
+// contradicted is when the feedback of an output has been against it for too
+// long, and what it says.
+func (o *guarded) contradicted() (due time.Duration, why string, ok bool) {
+	e := o.feedback
+	if o.Feedback == "" || o.fault != "" || !e.heard || o.lost || e.known && e.on == o.on {
+		return 0, "", false
+	}
+	within := time.Duration(o.FeedbackWithin)
+	if within == 0 {
+		within = feedbackWithin
+	}
+	is := "is unknown"
+	if e.known {
+		is = "says " + word(e.on)
+	}
+	return max(o.since, e.at) + within, fmt.Sprintf("its feedback %s %s %v after it was switched %s", o.Feedback, is, within, word(o.on)), true
+}
+
+// fail gives an output the fault that its feedback tells, and its safe state.
+func (g *Guard) fail(o *guarded, why string, at time.Duration, drives []Drive) []Drive {
+	o.fault = why
+	drives = g.drop(o, "", "its feedback is against it", drives)
+	return g.drive(o, o.Safe == "on", at, "", why, drives)
 }

@@ -28,7 +28,11 @@ func played(t *testing.T, toml, story string) string {
 			if d.Why != "" {
 				why = ": " + d.Why
 			}
-			fmt.Fprintf(&b, "%v %s%s %s%s\n", at, same, d.Output, word(d.On), why)
+			level := ""
+			if o := g.byName[d.Output]; o.Frequency > 0 && d.On {
+				level = fmt.Sprintf(" %.4g", d.Level)
+			}
+			fmt.Fprintf(&b, "%v %s%s %s%s%s\n", at, same, d.Output, word(d.On), level, why)
 		}
 	}
 	until := func(end time.Duration) {
@@ -54,13 +58,32 @@ func played(t *testing.T, toml, story string) string {
 			t.Fatal(err)
 		}
 		until(at - 1)
-		if f[1] == "started" {
+		switch f[1] {
+		case "started":
 			g.Started(f[2], f[3] == "on", at)
 			continue
+		case "input":
+			g.Input(f[2], f[3] == "on", f[3] != "unknown", at)
+			continue
+		case "vanished":
+			note(at, g.vanish(f[2], at))
+			continue
+		case "appeared":
+			note(at, g.appear(f[2], false, at))
+			continue
 		}
-		drives, err := g.Command(f[1], f[2] == "on", at)
+		c, err := ParseSet([]byte(strings.Join(f[2:], " ")), g.byName[f[1]].Levels())
 		if err != nil {
 			t.Fatal(err)
+		}
+		c.Output = f[1]
+		order, err := OrderOf(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		drives, err := g.Do(order, at)
+		if err != nil {
+			fmt.Fprintf(&b, "%v refused: %v\n", at, err)
 		}
 		note(at, drives)
 	}
@@ -318,162 +341,278 @@ func wantDrives(t *testing.T, when string, drives []Drive, want ...string) {
 	}
 }
 
-// Any limits, any interlocks, any commands, deadlines served on time or late,
-// switches that take time and fail: no limit that was declared is ever broken.
-// The pins here are the simplest that can be: a level each, and when it changed.
-func TestNoLimitIsEverBroken(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		names := []string{"a", "b", "c", "d"}
-		span := func(label string) config.Duration {
-			return config.Duration(rapid.IntRange(0, 6).Draw(t, label)) * config.Duration(time.Second)
-		}
-		var cfg Config
-		for i, name := range names {
-			o := Output{Pin: fmt.Sprint("GPIO", i), MinOn: span("min_on"), MinOff: span("min_off")}
-			if most := span("max_on"); most > 0 {
-				o.MaxOn = max(most, o.MinOn)
-			}
-			cfg.Output = append(cfg.Output, config.Named[Output]{Name: name, Value: o})
-		}
-		gaps := map[[2]string]time.Duration{}
-		for i := range rapid.IntRange(0, 3).Draw(t, "interlocks") {
-			l := Interlock{Outputs: rapid.SliceOfNDistinct(rapid.SampledFrom(names), 2, 4, rapid.ID[string]).Draw(t, "outputs"), Gap: span("gap")}
-			cfg.Interlock = append(cfg.Interlock, config.Named[Interlock]{Name: fmt.Sprint("x", i), Value: l})
-			for _, a := range l.Outputs {
-				for _, b := range l.Outputs {
-					if a != b {
-						gaps[[2]string{a, b}] = max(gaps[[2]string{a, b}], time.Duration(l.Gap))
-					}
-				}
-			}
-		}
-		g := NewGuard(cfg)
-		g.slow = rapid.Bool().Draw(t, "slow")
+// Any limits, interlocks and groups, any commands, deadlines served on time or late,
+// feedbacks that contradict, lines that vanish, switches that take time and fail:
+// no limit that was declared is ever broken. The pins here are the simplest that
+// can be: a level each, and when it changed.
+func TestNoLimitIsEverBroken(t *testing.T) { rapid.Check(t, noLimitIsBroken) }
 
-		type level struct {
-			on    bool
-			since time.Duration
+func noLimitIsBroken(t *rapid.T) {
+	names := []string{"a", "b", "c", "d"}
+	span := func(label string) config.Duration {
+		return config.Duration(rapid.IntRange(0, 6).Draw(t, label)) * config.Duration(time.Second)
+	}
+	var cfg Config
+	for i, name := range names {
+		o := Output{Pin: fmt.Sprint("GPIO", i), MinOn: span("min_on"), MinOff: span("min_off")}
+		longest := func(label string) config.Duration {
+			if most := span(label); most > 0 {
+				return max(most, o.MinOn)
+			}
+			return 0
 		}
-		pins := map[string]level{}
-		for _, name := range names {
-			pins[name] = level{since: longAgo}
+		o.MaxOn = longest("max_on")
+		switch rapid.IntRange(0, 9).Draw(t, "kind") {
+		case 0:
+			o.Momentary = longest("momentary")
+		case 1:
+			o.Lifetime = longest("lifetime")
+		case 2:
+			o.Starts = Rate{rapid.IntRange(1, 3).Draw(t, "most"), time.Duration(span("per")) + time.Second}
+		case 3:
+			o.Period = max(o.MinOn+o.MinOff, 2*config.Duration(time.Second))
+		case 4:
+			o.Feedback, o.FeedbackWithin = "shows_"+name, span("within")+config.Duration(time.Second)
 		}
-		newest := map[string]bool{} // what each was told last
-		var queues map[string][]Drive
-		var now time.Duration
-		late := time.Duration(0) // by which deadlines were served too late so far
+		cfg.Output = append(cfg.Output, config.Named[Output]{Name: name, Value: o})
+	}
+	gaps := map[[2]string]time.Duration{}
+	some := rapid.SliceOfNDistinct(rapid.SampledFrom(names), 2, 4, rapid.ID[string])
+	for i := range rapid.IntRange(0, 3).Draw(t, "interlocks") {
+		l := Interlock{Outputs: some.Draw(t, "outputs"), Gap: span("gap")}
+		cfg.Interlock = append(cfg.Interlock, config.Named[Interlock]{Name: fmt.Sprint("x", i), Value: l})
+		for _, a := range l.Outputs {
+			for _, b := range l.Outputs {
+				if a != b {
+					gaps[[2]string{a, b}] = max(gaps[[2]string{a, b}], time.Duration(l.Gap))
+				}
+			}
+		}
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "groups") {
+		g := Group{Outputs: some.Draw(t, "outputs"), Most: rapid.IntRange(0, 2).Draw(t, "most"), Stagger: span("stagger")}
+		cfg.Group = append(cfg.Group, config.Named[Group]{Name: fmt.Sprint("g", i), Value: g})
+	}
+	g := NewGuard(cfg)
+	g.slow = rapid.Bool().Draw(t, "slow")
 
-		put := func(d Drive) {
-			if d.Same {
-				if pins[d.Output].on != d.On && !g.slow {
-					t.Fatalf("%v: %s is said to be %v", now, d.Output, d.On)
-				}
-				return
+	type level struct {
+		on    bool
+		since time.Duration
+		ons   []time.Duration // when it went on
+		told  time.Duration   // to be on, last
+		shows time.Duration   // its feedback agrees with it since then at the latest
+		lost  bool
+	}
+	pins := map[string]*level{}
+	shown := map[string]bool{}
+	for _, name := range names {
+		pins[name] = &level{since: longAgo, told: longAgo}
+		g.Input("shows_"+name, false, true, 0)
+	}
+	newest := map[string]bool{} // what each was told last
+	var queues map[string][]Drive
+	var now time.Duration
+	late := time.Duration(0) // by which deadlines were served too late so far
+
+	put := func(d Drive) {
+		if d.Same {
+			if pins[d.Output].on != d.On && !g.slow {
+				t.Fatalf("%v: %s is said to be %v", now, d.Output, d.On)
 			}
-			o, _ := cfg.Output.Get(d.Output)
-			was := pins[d.Output]
-			if was.on == d.On {
-				return
-			}
-			lasted := now - was.since
-			if d.On {
-				if lasted < time.Duration(o.MinOff) {
-					t.Fatalf("%v: %s was off for %v only", now, d.Output, lasted)
-				}
-				for pair, gap := range gaps {
-					if pair[0] != d.Output {
-						continue
-					}
-					if other := pins[pair[1]]; other.on || now-other.since < gap {
-						t.Fatalf("%v: %s goes on while %s is %v since %v", now, d.Output, pair[1], other.on, other.since)
-					}
-				}
-			} else if lasted < time.Duration(o.MinOn) && !g.slow {
-				t.Fatalf("%v: %s was on for %v only", now, d.Output, lasted)
-			}
-			pins[d.Output] = level{d.On, now}
-		}
-		do := func(drives []Drive) {
-			for _, d := range drives {
-				if g.slow {
-					queues[d.Output] = append(queues[d.Output], d)
-				} else {
-					put(d)
-				}
-			}
-		}
-		queues = map[string][]Drive{}
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			switch rapid.IntRange(0, 3).Draw(t, "step") {
-			case 0, 1:
-				name, on := rapid.SampledFrom(names).Draw(t, "output"), rapid.Bool().Draw(t, "on")
-				drives, err := g.Command(name, on, now)
-				if err != nil {
-					t.Fatal(err)
-				}
-				newest[name] = on
-				do(drives)
-			case 2:
-				for _, name := range names { // the lines answer
-					for len(queues[name]) > 0 && rapid.Bool().Draw(t, "answers") {
-						d := queues[name][0]
-						queues[name] = queues[name][1:]
-						failed := rapid.IntRange(0, 4).Draw(t, "failed") == 0
-						if !failed {
-							put(d)
-						}
-						if d.change {
-							do(g.done(d.Output, d.On, now, failed))
-						}
-					}
-				}
-			case 3:
-				end := now + time.Duration(rapid.IntRange(1, 80).Draw(t, "time"))*(time.Second/10)
-				for {
-					at, ok := g.Next()
-					if !ok || at > end {
-						break
-					}
-					at = max(at, now)
-					if rapid.IntRange(0, 3).Draw(t, "late") == 0 {
-						late = max(late, min(end-at, time.Second))
-						at = min(end, at+time.Second)
-					}
-					now = at
-					do(g.Advance(now))
-					if next, ok := g.Next(); ok && next <= now {
-						t.Fatalf("after Advance(%v) the next is %v", now, next)
-					}
-				}
-				now = end
-			}
-			for _, o := range cfg.Output {
-				most := time.Duration(o.Value.MaxOn)
-				if pin := pins[o.Name]; pin.on && most > 0 && now-pin.since > most+late && !g.slow {
-					t.Fatalf("%v: %s is on since %v", now, o.Name, pin.since)
-				}
-			}
-		}
-		if g.slow {
 			return
 		}
-		// Nothing waits for ever, and what was wanted last came about, unless an
-		// interlock or max_on said otherwise.
-		for at, ok := g.Next(); ok; at, ok = g.Next() {
-			now = max(now, at)
+		o, _ := cfg.Output.Get(d.Output)
+		was := pins[d.Output]
+		if was.lost && d.On {
+			t.Fatalf("%v: %s goes on although its line is lost", now, d.Output)
+		}
+		if was.on == d.On || was.lost {
+			return
+		}
+		lasted := now - was.since
+		if d.On {
+			if lasted < time.Duration(o.MinOff) {
+				t.Fatalf("%v: %s was off for %v only", now, d.Output, lasted)
+			}
+			if fault := g.Fault(d.Output); fault != "" && !g.slow {
+				t.Fatalf("%v: %s goes on with a fault: %s", now, d.Output, fault)
+			}
+			for pair, gap := range gaps {
+				if pair[0] != d.Output {
+					continue
+				}
+				if other := pins[pair[1]]; other.on || other.lost || now-other.since < gap {
+					t.Fatalf("%v: %s goes on while %s is %v since %v, lost %v", now, d.Output, pair[1], other.on, other.since, other.lost)
+				}
+			}
+			if n := o.Starts.Most; n > 0 && len(was.ons) >= n && now-was.ons[len(was.ons)-n] < o.Starts.Per && !g.slow {
+				t.Fatalf("%v: %s went on at %v already", now, d.Output, was.ons)
+			}
+			for _, group := range cfg.Group {
+				if !slices.Contains(group.Value.Outputs, d.Output) {
+					continue
+				}
+				on := 0
+				for _, name := range group.Value.Outputs {
+					other := pins[name]
+					if other.on && name != d.Output {
+						on++
+					}
+					if n := len(other.ons); n > 0 && now-other.ons[n-1] < time.Duration(group.Value.Stagger) && !g.slow {
+						t.Fatalf("%v: %s goes on, %s did at %v", now, d.Output, name, other.ons[n-1])
+					}
+				}
+				if most := group.Value.Most; most > 0 && on >= most {
+					t.Fatalf("%v: %s goes on while %d of its group are", now, d.Output, on)
+				}
+			}
+			was.ons = append(was.ons, now)
+		} else if lasted < time.Duration(o.MinOn) && !g.slow && g.Fault(d.Output) == "" {
+			t.Fatalf("%v: %s was on for %v only", now, d.Output, lasted)
+		}
+		was.on, was.since = d.On, now
+		was.shows = now
+	}
+	queues = map[string][]Drive{}
+	do := func(drives []Drive) {
+		for _, d := range drives {
+			if g.slow {
+				queues[d.Output] = append(queues[d.Output], d)
+			} else {
+				put(d)
+			}
+		}
+	}
+	pass := func(end time.Duration) {
+		for {
+			at, ok := g.Next()
+			if !ok || at > end {
+				break
+			}
+			at = max(at, now)
+			if rapid.IntRange(0, 3).Draw(t, "late") == 0 {
+				late = max(late, min(end-at, time.Second))
+				at = min(end, at+time.Second)
+			}
+			now = at
 			do(g.Advance(now))
+			if next, ok := g.Next(); ok && next <= now {
+				t.Fatalf("after Advance(%v) the next is %v", now, next)
+			}
+		}
+		now = end
+	}
+	for range rapid.IntRange(1, 40).Draw(t, "steps") {
+		name := rapid.SampledFrom(names).Draw(t, "output")
+		o, _ := cfg.Output.Get(name)
+		pin := pins[name]
+		switch rapid.IntRange(0, 6).Draw(t, "step") {
+		case 0, 1:
+			order := Order{Output: name, On: rapid.Bool().Draw(t, "on")}
+			if order.On && o.Momentary == 0 && rapid.IntRange(0, 3).Draw(t, "timed") == 0 {
+				order.For = time.Duration(rapid.IntRange(1, 60).Draw(t, "for")) * (time.Second / 10)
+			}
+			if order.On && o.Levels() {
+				order.Level = float64(rapid.IntRange(1, 100).Draw(t, "level"))
+			}
+			drives, err := g.Do(order, now)
+			if err != nil {
+				if g.Fault(name) == "" && !slices.ContainsFunc(names, func(n string) bool { return pins[n].lost }) {
+					t.Fatal(err)
+				}
+				continue
+			}
+			newest[name] = order.On && order.For == 0
+			if order.On {
+				pin.told = now
+			}
+			do(drives)
+		case 2:
+			for _, name := range names { // the lines answer
+				for len(queues[name]) > 0 && rapid.Bool().Draw(t, "answers") {
+					d := queues[name][0]
+					queues[name] = queues[name][1:]
+					failed := rapid.IntRange(0, 4).Draw(t, "failed") == 0
+					if !failed {
+						put(d)
+					}
+					if d.change {
+						do(g.done(d.Output, d.On, now, failed))
+					}
+				}
+			}
+		case 3, 4:
+			pass(now + time.Duration(rapid.IntRange(1, 80).Draw(t, "time"))*(time.Second/10))
+		case 5:
+			if is := rapid.Bool().Draw(t, "shows"); o.Feedback != "" && is != shown[name] {
+				shown[name] = is
+				pin.shows = now
+				g.Input(o.Feedback, is, true, now)
+			}
+			if g.Fault(name) != "" && rapid.Bool().Draw(t, "acknowledges") {
+				drives, err := g.Do(Order{Output: name, Acknowledge: true}, now)
+				if pin.shows = now; err != nil && !pin.lost {
+					t.Fatal(err)
+				}
+				do(drives)
+			}
+		case 6:
+			switch {
+			case g.slow: // what was decided before may still come about
+			case pin.lost:
+				pin.lost, pin.on, pin.since, pin.shows = false, false, now, now
+				do(g.appear(name, false, now))
+			default:
+				pin.lost, newest[name] = true, false
+				do(g.vanish(name, now))
+				pin.on = false
+			}
 		}
 		for _, o := range cfg.Output {
-			if _, waits := g.Waiting(o.Name); waits {
-				t.Fatalf("a command for %s waits for ever", o.Name)
+			pin := pins[o.Name]
+			if !pin.on || g.slow {
+				continue
 			}
-			if pins[o.Name].on && !newest[o.Name] {
-				t.Fatalf("%s is on although it was told to be off", o.Name)
+			on := now - pin.since
+			if most := time.Duration(o.Value.MaxOn); most > 0 && on > most+late {
+				t.Fatalf("%v: %s is on since %v", now, o.Name, pin.since)
 			}
-			free := len(g.byName[o.Name].partners) == 0 && o.Value.MaxOn == 0
-			if on, told := newest[o.Name]; told && free && pins[o.Name].on != on {
-				t.Fatalf("%s is %v, but was told %v", o.Name, pins[o.Name].on, on)
+			if d := time.Duration(o.Value.Lifetime); d > 0 && now-max(pin.told, pin.since) > d+late {
+				t.Fatalf("%v: %s is on, told so at %v", now, o.Name, pin.told)
+			}
+			if d := time.Duration(o.Value.Momentary); d > 0 && now-max(pin.told, pin.since) > d+late {
+				t.Fatalf("%v: %s is pressed since %v", now, o.Name, pin.told)
+			}
+			if o.Value.Feedback != "" && !shown[o.Name] && now-max(pin.since, pin.shows) > time.Duration(o.Value.FeedbackWithin)+late {
+				t.Fatalf("%v: %s is on since %v, its feedback is off since %v", now, o.Name, pin.since, pin.shows)
 			}
 		}
-	})
+	}
+	if g.slow {
+		return
+	}
+	// Nothing waits for ever, and what was wanted last came about, unless something
+	// that is declared said otherwise.
+	for range 1000 {
+		at, ok := g.Next()
+		if !ok || now > time.Hour {
+			break
+		}
+		now = max(now, at)
+		do(g.Advance(now))
+	}
+	for _, o := range cfg.Output {
+		free := len(g.byName[o.Name].partners) == 0 && len(g.byName[o.Name].groups) == 0
+		if _, waits := g.Waiting(o.Name); waits && free && o.Value.Period == 0 {
+			t.Fatalf("a command for %s waits for ever", o.Name)
+		}
+		if pins[o.Name].on && !newest[o.Name] {
+			t.Fatalf("%s is on although it was told to be off", o.Name)
+		}
+		plain := o.Value.MaxOn == 0 && o.Value.Lifetime == 0 && o.Value.Momentary == 0 && o.Value.Period == 0 && o.Value.Feedback == ""
+		if on, told := newest[o.Name]; told && free && plain && pins[o.Name].on != on {
+			t.Fatalf("%s is %v, but was told %v", o.Name, pins[o.Name].on, on)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,12 +24,21 @@ type kept struct {
 	Safe      string `json:"safe,omitempty"`
 	On        bool   `json:"on"`
 
+	Level float64 `json:"level,omitempty"` // percent, if not full
+	Timed bool    `json:"timed,omitempty"` // it was on for a time: it does not go on at a start
+	Was   bool    `json:"was,omitempty"`   // it was on before the hub ended and made it safe
+	Fault string  `json:"fault,omitempty"` // what nobody has acknowledged
+
+	Cycles uint64  `json:"cycles,omitempty"` // how often it went on
+	Starts []int64 `json:"starts,omitempty"` // when, as Since, the last few
+
 	// Since is when it became so, in nanoseconds of Unix time; 0 if the clock was
 	// not to be trusted then. The shortest times go on from here after a restart.
 	Since int64 `json:"since,omitempty"`
 }
 
-const keptWithin = time.Second
+// keptWithin leaves time for the sync: what was accepted is on disk within a second.
+const keptWithin = 900 * time.Millisecond
 
 func (k kept) output() Output {
 	return Output{Pin: k.Pin, ActiveLow: k.ActiveLow, Topic: k.Topic, OnWord: k.OnWord, OffWord: k.OffWord, Safe: k.Safe}
@@ -38,14 +48,27 @@ func (k kept) output() Output {
 // means another thing.
 func (k kept) of(o Output) bool { return k.Pin == o.Pin && k.Topic == o.Topic }
 
+// last is whether it goes on again where the last state counts.
+func (k kept) last() bool { return k.On && !k.Timed || k.Was }
+
+// same says whether two are equal.
+func (k kept) same(other kept) bool {
+	return slices.Equal(k.Starts, other.Starts) && reflect.DeepEqual(k, other)
+}
+
 // first is the state in which an output starts. last is what is kept of it from
-// earlier, nil if nothing is; with safe = "hold", or if somebody holds it on, it
-// counts if it was the same pin or topic.
-func first(o Output, last *kept, held bool) bool {
-	if (o.Safe == "hold" || held && last != nil && last.On) && last != nil && last.of(o) {
-		return last.On
+// earlier, nil if nothing is; with safe = "hold" or initial = "last", or if
+// somebody holds it on, it counts if it was the same pin or topic. ago is for how
+// long it has been so, below 0 if nobody knows.
+func first(o Output, last *kept, held bool, ago time.Duration) bool {
+	switch {
+	case last != nil && last.of(o) && last.Fault != "" && o.Feedback != "":
+		return o.Safe == "on"
+	case last != nil && last.of(o) && (o.Safe == "hold" || o.Initial == "last" || held && last.On):
+		over := last.On && o.MaxOn > 0 && ago >= time.Duration(o.MaxOn) // while the hub was away
+		return last.last() && !over
 	}
-	return o.Starts()
+	return o.StartsOn()
 }
 
 // safe is the state of an output that nobody looks after any more; hold means
@@ -114,6 +137,7 @@ func Safe(bank Bank, st *store.Store) error {
 			// It was switched just now, by nobody knows which clock: min_off counts
 			// from the next start.
 			if on, hold := safe(k.output()); !hold && on != k.On {
+				k.Was = k.last()
 				k.On, k.Since = on, 0
 				keep(st, name, k)
 			}

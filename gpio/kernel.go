@@ -33,6 +33,7 @@ const (
 
 // kernelBank is all chips in /dev.
 type kernelBank struct {
+	dev   string
 	pins  map[string]*kernelPin // by each name that they have
 	names []string              // the best name of each
 }
@@ -54,6 +55,15 @@ func OpenKernel() (Bank, error) {
 }
 
 func openKernel(dev string) (Bank, error) {
+	chips, err := findChips(dev)
+	if err != nil {
+		return nil, err
+	}
+	return newKernelBank(dev, chips), nil
+}
+
+// findChips is the chips that are there now.
+func findChips(dev string) ([]*kernelChip, error) {
 	paths, err := filepath.Glob(filepath.Join(dev, "gpiochip*"))
 	if err != nil {
 		return nil, fmt.Errorf("look for GPIO chips: %w", err)
@@ -89,7 +99,7 @@ func openKernel(dev string) (Bank, error) {
 		}
 		return nil, fmt.Errorf("no GPIO chip in %s", dev)
 	}
-	return newKernelBank(chips), nil
+	return chips, nil
 }
 
 func byNumber(a, b string) int {
@@ -130,8 +140,8 @@ func readChip(path string) (*kernelChip, error) {
 // that a name which two chips use means the header. There "GPIO17" is line 17
 // also where the kernel calls it otherwise: older ones name lines after a
 // second use, such as TXD1.
-func newKernelBank(chips []*kernelChip) *kernelBank {
-	b := &kernelBank{pins: map[string]*kernelPin{}}
+func newKernelBank(dev string, chips []*kernelChip) *kernelBank {
+	b := &kernelBank{dev: dev, pins: map[string]*kernelPin{}}
 	slices.SortStableFunc(chips, func(a, b *kernelChip) int { return a.rank() - b.rank() })
 	add := func(name string, p *kernelPin) {
 		if name != "" && b.pins[name] == nil {
@@ -146,7 +156,7 @@ func newKernelBank(chips []*kernelChip) *kernelBank {
 	for _, c := range chips {
 		var pins []*kernelPin
 		for i, line := range c.lines {
-			p := &kernelPin{chip: c, offset: i}
+			p := &kernelPin{bank: b, chip: c, offset: i, text: fmt.Sprintf("%s:%d", c.name, i)}
 			add(line, p)
 			pins = append(pins, p)
 		}
@@ -198,18 +208,20 @@ func (b *kernelBank) String() string  { return "pins of the kernel" }
 // kernelPin is one line. It is held from the first In or Out that works until
 // Halt; one that did not work can be tried again.
 type kernelPin struct {
-	chip   *kernelChip
+	bank   *kernelBank
 	offset int
 	name   string
+	text   string // stays the same where the chip gets another number
 
 	mu   sync.Mutex
+	chip *kernelChip
 	held *os.File // nil: not held
 	out  bool
 	pull gpio.Pull
 }
 
 func (p *kernelPin) Name() string   { return p.name }
-func (p *kernelPin) String() string { return fmt.Sprintf("%s:%d", p.chip.name, p.offset) }
+func (p *kernelPin) String() string { return p.text }
 func (p *kernelPin) Number() int    { return p.offset }
 
 // Function says what the pin is now. It never changes it.
@@ -276,14 +288,44 @@ func (p *kernelPin) InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Dura
 	return nil
 }
 
-// request takes the line anew; p.mu is held.
+// request takes the line anew; p.mu is held. A chip that was unplugged and is back
+// may have another number.
 func (p *kernelPin) request(config uapi.LineConfig, out bool) error {
 	p.release()
-	chip, err := os.Open(p.chip.path)
+	err := p.requestFrom(p.chip, config, out)
+	if !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENXIO) && !errors.Is(err, errOtherChip) {
+		return err
+	}
+	chips, _ := findChips(p.bank.dev)
+	chips = slices.DeleteFunc(chips, func(c *kernelChip) bool { return !c.alike(p.chip) })
+	if len(chips) != 1 { // of two that look the same nobody knows which it was
+		return err
+	}
+	p.chip = chips[0]
+	return p.requestFrom(p.chip, config, out)
+}
+
+// alike reports whether a chip is another again: its lines have the same names.
+func (c *kernelChip) alike(other *kernelChip) bool {
+	return c.label == other.label && slices.Equal(c.lines, other.lines)
+}
+
+// errOtherChip is found where the number of a chip has gone to another one.
+var errOtherChip = errors.New("its chip is gone")
+
+func (p *kernelPin) requestFrom(c *kernelChip, config uapi.LineConfig, out bool) error {
+	chip, err := os.Open(c.path)
 	if err != nil {
 		return err
 	}
 	defer chip.Close()
+	info, err := uapi.GetChipInfo(chip.Fd())
+	if err != nil {
+		return fmt.Errorf("take %v: %w", p, err)
+	}
+	if uapi.BytesToString(info.Label[:]) != c.label || int(info.Lines) != len(c.lines) {
+		return fmt.Errorf("take %v: %w", p, errOtherChip)
+	}
 	r := uapi.LineRequest{Lines: 1, Config: config}
 	r.Offsets[0] = uint32(p.offset)
 	copy(r.Consumer[:], consumer)

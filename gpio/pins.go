@@ -1,6 +1,7 @@
 package gpio
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,12 +16,14 @@ import (
 )
 
 const (
-	queueLimit   = 1024                   // commands that wait for one output
-	queueReserve = 64                     // and the room above it for what a reload says
-	acquireLimit = time.Second            // for taking lines, and for Safe
-	closeLimit   = 400 * time.Millisecond // for the lines to become safe at Close
-	feedLimit    = 100 * time.Millisecond // and then for the last readings to be taken
-	hangsAfter   = time.Second            // without an answer a line is said to hang
+	queueLimit   = 1024                    // commands that wait for one output
+	queueReserve = 64                      // and the room above it for what a reload says
+	acquireLimit = 1500 * time.Millisecond // for taking lines, and for Safe
+	closeLimit   = 400 * time.Millisecond  // for the lines to become safe at Close
+	feedLimit    = 100 * time.Millisecond  // and then for the last readings to be taken
+	hangsAfter   = time.Second             // without an answer a line is said to hang
+	checkEvery   = 2 * time.Second         // an idle output is looked at, for its chip may be gone
+	retryEvery   = time.Second             // a line that does not answer is tried again
 )
 
 // Options for [Open]. Bank, Now and Feed are needed.
@@ -66,16 +69,20 @@ type Pins struct {
 	stopping chan struct{} // closed when Close begins
 	timed    chan struct{} // closed when no deadline is kept any more
 
-	mu       sync.Mutex
-	guard    *Guard
-	told     map[string]devices.Origin // by output: where its newest command came from
-	kept     map[string]kept           // what the store was told last
-	lines    map[string]*line          // each line that is held, by the pin's own text
-	leaving  map[string]*line          // those on their way out, by the same
-	outputs  []*line                   // in the order of the configuration
-	inputs   []*line
-	changing bool // a Change is prepared
-	closed   bool
+	mu         sync.Mutex
+	guard      *Guard
+	covers     *Covers
+	keptCovers map[string]keptCover      // what the store was told of covers last
+	marks      map[string]chan struct{}  // by cover: closed when that is on disk
+	told       map[string]devices.Origin // by output: where its newest command came from
+	kept       map[string]kept           // what the store was told last
+	lines      map[string]*line          // each line that is held, by the pin's own text
+	leaving    map[string]*line          // those on their way out, by the same
+	outputs    []*line                   // in the order of the configuration
+	inputs     []*line
+	changing   bool // a Change is prepared
+	starting   bool // a line that can't be had yet is tried again later, as any that fails
+	closed     bool
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -85,9 +92,10 @@ type Pins struct {
 
 // Open takes all lines of the configuration and starts to work. Each output is
 // first in its initial state, or with safe = "hold" in the one that was
-// kept. Outputs that are kept but no longer configured are made safe. If any
-// line can't be had, the error names all that can't and why, and none is held.
-// One that another program holds can be tried again.
+// kept. Outputs that are kept but no longer configured are made safe. A line that
+// another program holds, or whose chip does not answer, has a fault and is tried
+// again every second: the rest of the house does not wait for it. If any line
+// can't ever be had, the error names all those and why, and none is held.
 func Open(cfg Config, opt Options) (*Pins, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -103,6 +111,8 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		stopping: make(chan struct{}),
 		timed:    make(chan struct{}),
 		guard:    NewGuard(Config{}),
+		covers:   NewCovers(Config{}),
+		marks:    map[string]chan struct{}{},
 		told:     map[string]devices.Origin{},
 		kept:     last,
 		lines:    map[string]*line{},
@@ -114,13 +124,16 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 	}
 	go p.feed()
 	go p.keepTime()
+	p.starting = true
 	change, err := p.Prepare(cfg)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.dropUnconfigured(change)
 	change.Commit()
-	p.opt.Held = nil // it was about this start
+	p.mu.Lock()
+	p.starting, p.opt.Held = false, nil // they were about this start
+	p.mu.Unlock()
 	return p, nil
 }
 
@@ -162,32 +175,35 @@ func (p *Pins) Set(output string, on bool) error {
 	return p.Command(devices.Command{Output: output, Value: on})
 }
 
-// Command asks for an output to be on or off, as Output and Value of c say. It
-// never blocks. What the configuration declares comes first: a command that is
+// Command asks for an output to be on or off, as Output, Value, For and Ramp of c
+// say: a bool, a level in percent, or "acknowledge" where it has a fault. It never
+// blocks. What the configuration declares comes first: a command that is
 // too early waits, and what is interlocked with it goes off before. The switch is
 // made by the line's worker, in order, and what the pin then really is comes back
 // through Feed, once for each command. A level that the output already has is
 // written all the same: the pin may have been changed by something else. The
-// error says that there is no such output, or that too many commands wait for it.
+// error says that there is no such output, that it can't take the command now, or
+// that too many commands wait for it.
 func (p *Pins) Command(c devices.Command) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	on, ok := c.Value.(bool)
+	order, err := OrderOf(c)
 	switch l := find(p.outputs, c.Output); {
 	case p.closed:
 		return fmt.Errorf("%s: the pins are closed", c.Output)
-	case !ok:
-		return fmt.Errorf("%s: want true or false, not %v", c.Output, c.Value)
+	case p.covers.Has(c.Output):
+		return p.commandCover(c)
+	case err != nil:
+		return err
 	case l != nil && len(l.jobs)+len(l.unsent) >= queueLimit:
 		return fmt.Errorf("%s: %d commands wait already", l.what(), queueLimit)
 	}
-	before := p.told[c.Output]
-	p.told[c.Output] = c.Origin
-	drives, err := p.guard.Command(c.Output, on, p.now())
+	drives, err := p.guard.Do(order, p.now())
 	if err != nil {
-		delete(p.told, c.Output)
 		return err
 	}
+	before := p.told[c.Output]
+	p.told[c.Output] = c.Origin
 	for _, d := range drives {
 		from := p.from(d)
 		if d.Same && d.Output == c.Output {
@@ -198,12 +214,40 @@ func (p *Pins) Command(c devices.Command) error {
 	if w, ok := p.guard.Waiting(c.Output); ok {
 		p.opt.Log.Debug("a command waits", "output", c.Output, "on", w.On, "for", w.Why)
 	}
+	if order.Acknowledge {
+		p.tellFault(c.Output, false)
+	}
 	p.nudge()
 	return nil
 }
 
+// OrderOf is what a command asks of a guard. The error says that an output can't
+// be told that.
+func OrderOf(c devices.Command) (Order, error) {
+	o := Order{Output: c.Output, For: c.For, Ramp: c.Ramp}
+	switch v := c.Value.(type) {
+	case bool:
+		o.On = v
+	case float64:
+		o.On, o.Level = v != 0, v // NaN too, which the guard refuses
+	case string:
+		if o.Acknowledge = v == Acknowledge; !o.Acknowledge {
+			return o, fmt.Errorf("%s: can't be told %q", c.Output, v)
+		}
+	default:
+		return o, fmt.Errorf("%s: want true or false, not %v", c.Output, c.Value)
+	}
+	return o, nil
+}
+
+// Acknowledge is the word that takes the fault of an output back.
+const Acknowledge = "acknowledge"
+
 // from is where a drive comes from; p.mu is held.
 func (p *Pins) from(d Drive) devices.Origin {
+	if d.Step {
+		return devices.Origin{}
+	}
 	if d.Cause == "" {
 		return devices.Origin{By: "output." + d.Output + ": " + d.Why}
 	}
@@ -212,15 +256,24 @@ func (p *Pins) from(d Drive) devices.Origin {
 
 // drive hands a decided switch to its line; p.mu is held.
 func (p *Pins) drive(d Drive, from devices.Origin) {
+	p.toldCover(d, from)
 	l := find(p.outputs, d.Output)
-	l.push(job{name: d.Output, out: *l.out, on: d.On, look: d.Same, change: d.change, from: from, owner: l.owner})
+	quiet := d.Step && l.out.Frequency > 0
+	if n := len(l.jobs); quiet && n > 0 && l.jobs[n-1].quiet {
+		l.jobs = l.jobs[:n-1] // a step that nobody waits for
+	}
+	l.push(job{name: d.Output, out: *l.out, on: d.On, level: d.Level, quiet: quiet, look: d.Same, change: d.change, from: from, owner: l.owner})
+	if d.Step {
+		return
+	}
 	l.why = ""
 	if !d.On {
 		l.why = d.Why
 	}
 	if !d.Same {
-		p.keep(d.Output, *l.out, d.On)
+		p.keep(p.guard.byName[d.Output])
 	}
+	p.tellFault(d.Output, false)
 	switch {
 	case d.Why == "":
 	case d.Cause == "":
@@ -248,6 +301,51 @@ func (p *Pins) confirm(l *line, j job, failed bool) {
 	if !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
 		p.driveAll(p.guard.done(j.name, j.on, p.now(), failed))
 	}
+}
+
+// vanished tells the guard that a line does not answer, and that its output, of
+// that name, may be anything.
+func (p *Pins) vanished(l *line, name string, owner int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.lost = true; !p.closed && owner == l.owner && find(p.outputs, name) == l {
+		p.driveAll(p.guard.vanish(name, p.now()))
+	}
+}
+
+// appeared tells it that the line answers again.
+func (p *Pins) appeared(l *line, j job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := l.lost
+	if l.lost = false; was && !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
+		p.driveAll(p.guard.appear(j.name, j.on, p.now()))
+		p.keep(p.guard.byName[j.name])
+	}
+}
+
+// heard tells the guard how an input is, which may be the feedback of an output.
+func (p *Pins) heard(input string, on, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.guard.Input(input, on, known, p.now())
+	p.nudge()
+}
+
+// tellFault reports whether an output with a feedback has a fault, if that is
+// news; p.mu is held.
+func (p *Pins) tellFault(name string, initial bool) {
+	l, o := find(p.outputs, name), p.guard.byName[name]
+	if l == nil || o == nil || o.Feedback == "" || !initial && l.latched == o.fault {
+		return
+	}
+	if l.latched = o.fault; o.fault != "" {
+		p.opt.Log.Error("an output has a fault and waits to be acknowledged", "output", name, "fault", o.fault)
+	}
+	text := cmp.Or(o.fault, "none")
+	l.unsent = append(l.unsent, report{l, name, devices.Reading{Source: name + ".fault", Value: text, Text: text, At: p.opt.Now(), Initial: initial}})
+	l.poke()
+	p.keep(o)
 }
 
 // now is the time that the guard and the presses go by. It never steps.
@@ -281,7 +379,11 @@ func (p *Pins) keepTime() {
 		for _, d := range p.guard.Advance(p.now()) {
 			p.drive(d, p.from(d))
 		}
+		p.advanceCovers()
 		next, ok := p.guard.Next()
+		if at, moves := p.covers.Next(); moves && (!ok || at < next) {
+			next, ok = at, true
+		}
 		p.mu.Unlock()
 		timer.Stop()
 		if ok {
@@ -291,21 +393,33 @@ func (p *Pins) keepTime() {
 }
 
 // keep notes the accepted state of an output; p.mu is held.
-func (p *Pins) keep(name string, o Output, on bool) {
+func (p *Pins) keep(o *guarded) { p.keepLast(o, false) }
+
+// keepLast is keep at the end: was is how the output was before it.
+func (p *Pins) keepLast(o *guarded, was bool) {
 	k := kept{
 		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
-		Safe: o.Safe, On: on,
+		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Was: was, Fault: o.fault, Cycles: o.cycles,
 	}
-	if last := p.kept[name]; last.of(o) && last.On == on && last.Since != 0 {
+	if o.Levels() && o.aim() < 100 {
+		k.Level = o.aim()
+	}
+	now := p.opt.Now()
+	if last := p.kept[o.name]; last.of(o.Output) && last.On == k.On && last.Since != 0 {
 		k.Since = last.Since
-	} else if now := p.opt.Now(); now.Known {
+	} else if now.Known {
 		k.Since = now.Wall.UnixNano()
 	}
-	if p.kept[name] == k {
+	for _, at := range o.starts {
+		if now.Known {
+			k.Starts = append(k.Starts, now.Wall.Add(at-p.now()).UnixNano())
+		}
+	}
+	if p.kept[o.name].same(k) {
 		return // spares the card a write
 	}
-	p.kept[name] = k
-	keep(p.opt.Store, name, k)
+	p.kept[o.name] = k
+	keep(p.opt.Store, o.name, k)
 }
 
 // forget takes an output out of what is kept; p.mu is held.
@@ -335,15 +449,18 @@ func (p *Pins) Drive(input string, on bool) error {
 
 // Info is an output or input as a page shows it.
 type Info struct {
-	Name  string
-	Pin   string // or topic, as the owner wrote it
-	On    bool   // the state last read
-	High  bool   // the same as a physical level
-	Known bool   // it has been read
-	Fault string // what is wrong with the line now, "" if nothing is
-	Lost  uint64 // edges of an input that came too fast to be told apart
-	Waits string // the command that waits and for what, "" if none does
-	Why   string // what of its declaration keeps it off, "" if it is on or a plain command did that
+	Name   string
+	Pin    string  // or topic, as the owner wrote it
+	On     bool    // the state last read
+	High   bool    // the same as a physical level
+	Known  bool    // it has been read
+	Fault  string  // what is wrong with the line now, "" if nothing is
+	Lost   uint64  // edges of an input that came too fast to be told apart
+	Level  float64 // of an output with levels, in percent
+	Levels bool    // it has them
+	Cycles uint64  // how often an output went on since it was first kept
+	Waits  string  // the command that waits and for what, "" if none does
+	Why    string  // what of its declaration keeps it off, "" if it is on or a plain command did that
 }
 
 // Outputs are all outputs in the order of the configuration.
@@ -358,6 +475,12 @@ func (p *Pins) infos(lines *[]*line) []Info {
 	infos := make([]Info, 0, len(*lines))
 	for _, l := range *lines {
 		i := l.info()
+		if o := p.guard.byName[l.name]; o != nil && l.out != nil {
+			i.Level, i.Levels, i.Cycles = o.aim(), o.Levels(), o.cycles
+			if o.fault != "" && i.Fault == "" {
+				i.Fault = o.fault + "; it waits to be acknowledged"
+			}
+		}
 		if w, ok := p.guard.Waiting(l.name); ok && l.out != nil {
 			left := max(0, w.Until-p.now()).Round(time.Second / 10)
 			i.Waits = fmt.Sprintf("%s in %v, for %s", word(w.On), left, w.Why)
@@ -447,16 +570,22 @@ func (p *Pins) deliver(r report) {
 
 // A line is one pin that is held, with the worker that alone touches it.
 type line struct {
-	p     *Pins
-	key   string // the pin's own text: one per physical line, whatever names it has
-	pin   gpio.PinIO
-	after *line         // the one that has to let the same pin go first; nil if none
-	start bool          // the state in which an output starts
-	sends bool          // an output on a topic: that state is sent
-	wake  chan struct{} // outputs only: there are jobs
-	quit  chan struct{} // drop the queue, be safe, let go
-	done  chan struct{} // all that is done
-	err   error         // and what went wrong in it; read after done
+	p          *Pins
+	key        string // the pin's own text: one per physical line, whatever names it has
+	pin        gpio.PinIO
+	after      *line         // the one that has to let the same pin go first; nil if none
+	start      bool          // the state in which an output starts
+	startLevel float64       // and its level then, if that is on
+	sends      bool          // an output on a topic: that state is sent
+	faulty     error         // why it could not be taken at the start; it is tried again
+	wake       chan struct{} // outputs only: there are jobs
+	quit       chan struct{} // drop the queue, be safe, let go
+	done       chan struct{} // all that is done
+	err        error         // and what went wrong in it; read after done
+
+	// Of an input's worker alone:
+	worked bool   // it has been read
+	told   string // why it can't be, as was last said
 
 	// Guarded by p.mu:
 	name      string
@@ -476,7 +605,10 @@ type line struct {
 	fault     string
 	why       string    // of its newest drive, if that was to be off
 	busy      time.Time // when the pin was asked for something that it has not answered
-	lost      uint64
+	missed    uint64    // edges
+	lost      bool      // it does not answer, and is tried again
+	percent   float64   // the level that was told last
+	latched   string    // the fault that was told last
 }
 
 // A job is a switch that waits for its turn. It brings its own name and
@@ -485,7 +617,9 @@ type job struct {
 	name    string
 	out     Output
 	on      bool
-	look    bool // only look how it is
+	level   float64 // percent
+	quiet   bool    // what comes of it is not told
+	look    bool    // only look how it is
 	initial bool
 	change  bool // the guard waits to hear that it was made
 	from    devices.Origin
@@ -495,6 +629,11 @@ type job struct {
 // push queues a job; p.mu is held.
 func (l *line) push(j job) {
 	l.jobs = append(l.jobs, j)
+	l.poke()
+}
+
+// poke has the worker of an output look what there is to do.
+func (l *line) poke() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -531,7 +670,7 @@ func (l *line) what() string {
 }
 
 func (l *line) info() Info {
-	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.lost, Why: l.why}
+	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.missed, Why: l.why}
 	if l.out != nil {
 		i.Pin, i.On = l.out.where(), l.known && l.out.state(l.level)
 	} else {
@@ -635,18 +774,23 @@ func (l *line) await() (ours bool) {
 }
 
 // runOutput is the worker of an output. The line has been taken, in the state
-// that start says, unless it has to wait for another to let it go.
+// that start says, unless it has to wait for another to let it go or does not
+// answer.
 func (l *line) runOutput(start job) {
 	defer close(l.done)
 	switch {
+	case l.faulty != nil:
+		l.fail(start, l.faulty)
 	case l.after == nil && !l.sends:
-		l.tellLater(start.name, l.look(start, nil))
+		l.tellLater(start.name, l.look(start, nil)...)
 	case l.after == nil || l.await():
-		l.tellLater(start.name, l.do(start))
+		l.tellLater(start.name, l.do(start)...)
 	default:
 		l.p.left(l, start.name, nil)
 		return
 	}
+	again := time.NewTimer(checkEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-l.quit: // comes first, however many jobs wait
@@ -655,7 +799,7 @@ func (l *line) runOutput(start job) {
 		default:
 		}
 		if j, ok := l.next(); ok {
-			l.tellLater(j.name, l.do(j))
+			l.tellLater(j.name, l.do(j)...)
 			continue
 		}
 		r, readings := l.oldest()
@@ -664,15 +808,75 @@ func (l *line) runOutput(start job) {
 		case <-l.wake:
 		case readings <- r:
 			l.sent()
+		case <-again.C:
+			again.Reset(l.check())
 		}
 	}
 }
 
+// check looks whether an output still answers and is as it was driven, and has one
+// that does not answer back if it can be had. It says when to look again.
+func (l *line) check() time.Duration {
+	if l.onTopic() {
+		return checkEvery
+	}
+	l.p.mu.Lock()
+	o := l.p.guard.byName[l.name]
+	if l.stopped || o == nil || len(l.jobs) > 0 || o.moving > 0 {
+		l.p.mu.Unlock()
+		return checkEvery
+	}
+	j := job{name: l.name, out: *l.out, on: o.on, level: o.shown(l.p.now()), owner: l.owner}
+	lost, was := l.lost, l.level
+	held := l.p.kept[l.name].On
+	l.p.mu.Unlock()
+	l.asked()
+	if !lost {
+		level, err := l.read(j.out)
+		if err == nil && level == was {
+			l.p.mu.Lock()
+			l.busy = time.Time{}
+			l.p.mu.Unlock()
+			return checkEvery
+		}
+		if err != nil {
+			l.fail(j, err)
+			return retryEvery
+		}
+		l.tellLater(j.name, l.do(j)...) // something else has changed it
+		return checkEvery
+	}
+	// It comes back in the state of one that nobody is sure of: what it was told
+	// long ago may not be wanted any more.
+	on, hold := safe(j.out)
+	if hold {
+		on = held
+	}
+	j.on, j.level = on, 100
+	_ = l.pin.Halt() // of what is left of it
+	if err := l.set(j.out, on, j.level); err != nil {
+		l.answered(gpio.Low, false, err)
+		return retryEvery
+	}
+	l.tellLater(j.name, l.look(j, nil)...)
+	return checkEvery
+}
+
+// fail notes that a line does not answer, and tells.
+func (l *line) fail(j job, err error) {
+	l.answered(gpio.Low, false, err)
+	l.p.vanished(l, j.name, j.owner)
+	l.p.sawCover(l, j, false, true)
+	l.tellLater(j.name, l.p.reading(j.name, false, err, l.p.now(), j.initial))
+}
+
 // tellLater has a reading wait to be taken. A hub that takes none must not keep
 // an output from being switched off in time.
-func (l *line) tellLater(name string, r devices.Reading) {
+func (l *line) tellLater(name string, readings ...devices.Reading) {
 	l.p.mu.Lock()
-	l.unsent = append(l.unsent, report{l, name, r})
+	for _, r := range readings {
+		l.unsent = append(l.unsent, report{l, name, r})
+	}
 	l.p.mu.Unlock()
 	for { // what can be passed on at once
 		r, readings := l.oldest() // which is no channel if there is nothing
@@ -704,26 +908,67 @@ func (l *line) sent() {
 }
 
 // do makes a switch, and gives what came of it.
-func (l *line) do(j job) devices.Reading {
+func (l *line) do(j job) []devices.Reading {
+	if err := l.refuses(j); err != nil {
+		return []devices.Reading{l.p.reading(j.name, false, err, l.p.now(), false)}
+	}
 	l.asked()
-	if j.look || !j.initial && l.echoed(j) {
+	if j.look || !j.initial && l.echoed(j) || !l.marked(j) {
 		return l.look(j, nil)
 	}
-	return l.look(j, l.put(j.out, j.on, j.from))
+	return l.look(j, l.put(j.out, j.on, j.level, j.from))
+}
+
+// refuses says why a line does nothing for a command: it did not answer since that
+// was given, so nobody knows any more whether it is still right.
+func (l *line) refuses(j job) error {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if !l.lost || j.initial {
+		return nil
+	}
+	return errors.New(l.fault)
 }
 
 // look reads back what a switch did.
-func (l *line) look(j job, err error) devices.Reading {
-	level, unread := readLevel(l.pin)
+func (l *line) look(j job, err error) []devices.Reading {
+	level, unread := l.read(j.out)
 	on := j.out.state(level)
-	if err == nil && unread == nil && on != j.on {
+	lost := (err != nil || unread != nil) && !l.onTopic()
+	if err == nil && unread == nil && on != j.on && !j.look {
 		err = fmt.Errorf("driven %v, but it is %v", j.out.level(j.on), level)
 	}
 	l.answered(level, unread == nil, errors.Join(err, unread))
-	l.p.confirm(l, j, err != nil)
+	if lost {
+		l.p.vanished(l, j.name, j.owner)
+	} else {
+		l.p.appeared(l, j)
+		l.p.confirm(l, j, err != nil)
+	}
+	l.p.sawCover(l, j, on, unread != nil)
+	if j.quiet && err == nil && unread == nil {
+		return nil
+	}
 	r := l.p.reading(j.name, on, unread, l.p.now(), j.initial)
 	r.Origin = j.from
-	return r
+	return append([]devices.Reading{r}, l.levelReading(j, r)...)
+}
+
+// levelReading tells the level of an output that has some, if it is news beside r.
+func (l *line) levelReading(j job, r devices.Reading) []devices.Reading {
+	if !j.out.Levels() || r.Bad != "" {
+		return nil
+	}
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	o := l.p.guard.byName[j.name]
+	if o == nil || !j.initial && l.percent == o.aim() {
+		return nil
+	}
+	l.percent = o.aim()
+	r.Source += ".level"
+	r.Value, r.Text = l.percent, devices.Text(l.percent)
+	return []devices.Reading{r}
 }
 
 // makeSafe is the end of an output: its safe level, then its release.
@@ -731,14 +976,18 @@ func (l *line) makeSafe() {
 	l.p.mu.Lock()
 	name, out := l.name, *l.out
 	l.p.mu.Unlock()
+	l.p.mu.Lock()
+	was := l.p.kept[name].last()
+	l.p.mu.Unlock()
 	if on, hold := safe(out); !hold {
 		l.asked()
-		l.err = l.put(out, on, devices.Origin{})
+		l.err = l.put(out, on, 100, devices.Origin{})
 		// Where nobody takes readings it is said through the error of Close.
-		l.tellLater(name, l.look(job{name: name, out: out, on: on}, l.err))
+		l.tellLater(name, l.look(job{name: name, out: out, on: on, level: 100}, l.err)...)
 		l.p.mu.Lock()
-		if l.err == nil && !l.removed {
-			l.p.keep(name, out, on) // it is so from now on, for min_on and min_off
+		if o := l.p.guard.byName[name]; o != nil && l.err == nil && !l.removed {
+			l.p.guard.drive(o, on, l.p.now(), "", "", nil)
+			l.p.keepLast(o, was) // it is so from now on, for min_on and min_off
 		}
 		l.p.mu.Unlock()
 	}
@@ -761,19 +1010,54 @@ func (l *line) runInput() {
 		<-l.quit
 		halted <- l.pin.Halt() // wakes NextEdge
 	}()
-	if err := l.watch(in, name, taken); err != nil {
+	for first := true; ; first = false {
+		err := l.faulty
+		if l.faulty = nil; err == nil {
+			err = l.watch(in, name, taken, first)
+		}
+		if err == nil {
+			break
+		}
 		l.answered(gpio.Low, false, err)
-		l.report(name, l.p.reading(name, false, err, l.p.now(), false))
+		l.p.heard(name, false, false)
+		if err.Error() != l.told {
+			l.told = err.Error()
+			l.report(name, l.p.reading(name, false, err, l.p.now(), !l.worked))
+		}
+		if !l.pause(retryEvery) {
+			break
+		}
+		_ = l.pin.Halt() // of what is left of it
+		taken = false
 	}
 	l.err = <-halted
 	l.p.left(l, name, l.err)
 }
 
-// watch follows an input until the line is stopped, or until it fails.
-func (l *line) watch(in Input, name string, taken bool) error {
+// pause waits, and says whether the line is still wanted then.
+func (l *line) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-l.quit:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// watch follows an input until the line is stopped, or until it fails. What it is
+// at the beginning is news after a failure, for nobody saw it become so.
+func (l *line) watch(in Input, name string, taken, initial bool) error {
 	if !taken {
+		l.asked()
 		if err := takeInput(l.pin, in); err != nil {
 			return err
+		}
+		select {
+		case <-l.quit: // its Halt may have come before
+			return l.pin.Halt()
+		default:
 		}
 	}
 	level, err := readLevel(l.pin)
@@ -787,7 +1071,9 @@ func (l *line) watch(in Input, name string, taken bool) error {
 	presses := NewPresses(Config{Input: config.Table[Input]{{Name: name, Value: in}}})
 	presses.Found(name, filter.On)
 	l.answered(level, true, nil)
-	l.report(name, l.p.reading(name, filter.On, nil, l.p.now(), true))
+	l.p.heard(name, filter.On, true)
+	l.worked, l.told = true, ""
+	l.report(name, l.p.reading(name, filter.On, nil, l.p.now(), initial))
 
 	pin := l.pin.(edger) // takeInput has made sure
 	var seq uint32
@@ -809,7 +1095,7 @@ func (l *line) watch(in Input, name string, taken bool) error {
 		case e.Seq != seq+1:
 			// Edges were lost, so this one may not tell how the line is now.
 			l.p.mu.Lock()
-			l.lost += uint64(e.Seq - seq - 1)
+			l.missed += uint64(e.Seq - seq - 1)
 			l.p.mu.Unlock()
 			if e.Level, err = readLevel(l.pin); err != nil {
 				return err
@@ -831,6 +1117,7 @@ func (l *line) watch(in Input, name string, taken bool) error {
 		}
 		if settled {
 			l.answered(in.level(filter.On), true, nil)
+			l.p.heard(name, filter.On, true)
 			l.report(name, l.p.reading(name, filter.On, nil, at, false))
 		}
 		for _, m := range made {
@@ -861,7 +1148,7 @@ func (l *line) tell(m Press) {
 // takeInput makes a pin an input that tells its edges.
 func takeInput(pin gpio.PinIO, in Input) error {
 	if _, ok := pin.(edger); !ok {
-		return errors.New("this pin can't tell when it changes, so it can't be an input")
+		return fmt.Errorf("%w: it can't tell when it changes, so it can't be an input", errUnable)
 	}
 	if d, ok := pin.(debouncer); ok {
 		return d.InDebounced(in.pull(), gpio.BothEdges, time.Duration(in.Debounce))

@@ -133,17 +133,17 @@ func (c *Change) begin() {
 	others := NewGuard(c.cfg)
 	for _, o := range c.cfg.Output {
 		last, known := c.p.kept[o.Name]
-		on := o.Value.Starts()
+		on := o.Value.StartsOn()
 		if known {
-			on = first(o.Value, &last, slices.Contains(c.p.opt.Held, o.Name))
+			on = first(o.Value, &last, slices.Contains(c.p.opt.Held, o.Name), c.p.ago(last))
 		}
-		partners := others.byName[o.Name].partners
-		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || len(partners) > 0) {
+		partners, groups := others.byName[o.Name].partners, others.byName[o.Name].groups
+		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || len(partners) > 0 || len(groups) > 0) {
 			on = known && last.of(o.Value) && last.On
 			for _, p := range partners {
 				on = on && !c.p.kept[p.name].On
 			}
-			if !on && o.Value.Starts() {
+			if !on && o.Value.StartsOn() {
 				c.wishes = append(c.wishes, o.Name)
 			}
 		}
@@ -180,7 +180,10 @@ func (c *Change) add(held *line, pin gpio.PinIO, name string, out *Output, in *I
 	}
 	if out != nil {
 		l.wake = make(chan struct{}, 1)
-		l.start = c.starts[name]
+		l.start, l.startLevel = c.starts[name], 100
+		if last := c.p.kept[name]; last.of(*out) && last.Level > 0 && out.Levels() && out.Period == 0 {
+			l.startLevel = last.Level
+		}
 		_, known := c.p.kept[name]
 		l.sends = out.Topic != "" && (out.Safe != "hold" || !known && out.Initial != "")
 	}
@@ -207,11 +210,14 @@ func (l *line) take() error {
 	case ok:
 		topic.told(gpio.Level(l.start))
 	case l.out != nil:
-		err = l.pin.Out(l.out.level(l.start))
+		err = l.set(*l.out, l.start, l.startLevel)
 	default:
 		err = takeInput(l.pin, *l.in)
 	}
 	l.p.mu.Lock()
+	if err != nil && l.p.starting && !errors.Is(err, errUnable) {
+		l.faulty, err = err, nil
+	}
 	l.taking = false
 	l.taken = err == nil && !l.abandoned
 	abandoned := l.abandoned
@@ -231,7 +237,7 @@ func (l *line) giveBack() error {
 	defer close(l.done)
 	if l.out != nil && l.out.Topic == "" { // a topic has not been sent anything yet
 		if on, hold := safe(*l.out); !hold {
-			l.err = l.pin.Out(l.out.level(on))
+			l.err = l.set(*l.out, on, 100)
 		}
 	}
 	l.err = errors.Join(l.err, l.pin.Halt())
@@ -271,6 +277,7 @@ func (c *Change) Commit() {
 		default:
 			since, gone := p.lasted(l.name, *l.out, l.start)
 			guard.begin(l.name, l.start, since, since, gone)
+			p.resume(guard.byName[l.name], l.startLevel)
 			if l.after != nil && p.lines[l.key] == l.after {
 				guard.byName[l.name].moving = 1
 			}
@@ -280,6 +287,9 @@ func (c *Change) Commit() {
 				guard.byName[l.name].moving++
 			}
 		}
+	}
+	for _, i := range c.inputs { // those that are followed already; others report soon
+		guard.Input(i.name, i.known && i.in.state(i.level), i.known, now)
 	}
 	drives := guard.settle(now)
 	p.guard = guard
@@ -303,7 +313,8 @@ func (c *Change) Commit() {
 			l.owner++
 		}
 		if again {
-			p.again(l, job{name: m.name, out: m.out, on: guard.byName[m.name].on, initial: true, change: other, owner: l.owner})
+			o := guard.byName[m.name]
+			p.again(l, job{name: m.name, out: m.out, on: o.on, level: o.shown(now), initial: true, change: other, owner: l.owner})
 		}
 		if guard.byName[was] == nil {
 			p.forget(was)
@@ -315,16 +326,18 @@ func (c *Change) Commit() {
 	for _, l := range append(c.fresh, c.renewed...) {
 		p.lines[l.key] = l
 		if l.out != nil {
-			go l.runOutput(job{name: l.name, out: *l.out, on: l.start, initial: true, change: slices.Contains(c.renewed, l)})
+			go l.runOutput(job{name: l.name, out: *l.out, on: l.start, level: l.startLevel, initial: true, change: slices.Contains(c.renewed, l)})
 		} else {
 			go l.runInput()
 		}
 	}
 	p.outputs, p.inputs = c.outputs, c.inputs
 	for _, o := range guard.outputs {
-		p.keep(o.name, o.Output, o.on)
+		p.keep(o)
+		p.tellFault(o.name, slices.ContainsFunc(c.fresh, func(l *line) bool { return l.name == o.name }))
 	}
-	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil })
+	p.startCovers(c.cfg, now)
+	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil && !p.covers.Has(name) })
 	p.driveAll(append(drives, c.wish(now)...))
 }
 
@@ -335,7 +348,7 @@ func (c *Change) wish(now time.Duration) (drives []Drive) {
 	for _, name := range c.wishes {
 		o, l := g.byName[name], find(c.p.outputs, name)
 		begins := slices.Contains(c.fresh, l) || slices.Contains(c.renewed, l) || c.moved[l].name == name
-		taken := slices.ContainsFunc(o.partners, func(p partner) bool { return p.on || p.waiting != nil && p.waiting.on })
+		taken := slices.ContainsFunc(o.partners, func(p partner) bool { return p.on || p.waiting != nil && p.waiting.On })
 		if !begins || o.on || taken {
 			continue
 		}
@@ -353,12 +366,45 @@ func (p *Pins) lasted(name string, o Output, on bool) (since, gone time.Duration
 	if !known || !last.of(o) {
 		return now, longAgo // nobody knows that it was ever on
 	}
-	if wall := p.opt.Now(); last.On == on && last.Since != 0 && wall.Known {
-		if ago := wall.Wall.Sub(time.Unix(0, last.Since)); ago >= 0 {
-			return now - ago, now - ago
-		}
+	if ago := p.ago(last); last.On == on && ago >= 0 {
+		return now - ago, now - ago
 	}
 	return now, now
+}
+
+// ago is for how long an output has been as it is kept; below 0 if nobody knows.
+func (p *Pins) ago(last kept) time.Duration {
+	wall := p.opt.Now()
+	if last.Since == 0 || !wall.Known {
+		return -1
+	}
+	return wall.Wall.Sub(time.Unix(0, last.Since))
+}
+
+// resume gives an output that starts what is kept of it besides its state. p.mu is
+// held.
+func (p *Pins) resume(o *guarded, level float64) {
+	if o.on {
+		o.percent = level
+	}
+	last, known := p.kept[o.name]
+	if !known || !last.of(o.Output) {
+		return
+	}
+	o.cycles = last.Cycles
+	if o.Feedback != "" {
+		o.fault = last.Fault
+	}
+	wall, now := p.opt.Now(), p.now()
+	if !wall.Known && len(last.Starts) > 0 {
+		o.starts = append(o.starts, now) // it may have gone on just before
+		return
+	}
+	for _, start := range last.Starts[max(0, len(last.Starts)-o.Starts.Most):] {
+		if ago := wall.Wall.Sub(time.Unix(0, start)); ago >= 0 {
+			o.starts = append(o.starts, now-ago)
+		}
+	}
 }
 
 // again queues what a reload wants of a held output, in the room that commands

@@ -219,7 +219,7 @@ func TestReloadWithALineThatHangs(t *testing.T) {
 
 		// Its pin can't be had again before it is let go.
 		_, err = h.pins.Prepare(configured(t, "[output.lamp]\npin = \"GPIO2\"\n[input.button]\npin = \"GPIO1\""))
-		wantError(t, err, "input button on GPIO1: no answer within 1s")
+		wantError(t, err, "input button on GPIO1: no answer within 1.5s")
 		h.sim.Hang("GPIO1", false)
 		synctest.Wait()
 		h.holds("GPIO2")
@@ -239,7 +239,7 @@ func TestALineThatHangsIsPreparedAgain(t *testing.T) {
 		for range 20 {
 			h.sim.Hang("GPIO2", true)
 			_, err := h.pins.Prepare(next)
-			wantError(t, err, "output fan on GPIO2: no answer within 1s")
+			wantError(t, err, "output fan on GPIO2: no answer within 1.5s")
 			time.AfterFunc(time.Second/2, func() { h.sim.Hang("GPIO2", false) })
 			c, err := h.pins.Prepare(next)
 			if err != nil {
@@ -267,7 +267,7 @@ func TestUndoOfALineThatHangsMeanwhile(t *testing.T) {
 		h.sim.Hang("GPIO2", true)
 		c.Undo()
 		_, err = h.pins.Prepare(next)
-		wantError(t, err, "output fan on GPIO2: no answer within 1s")
+		wantError(t, err, "output fan on GPIO2: no answer within 1.5s")
 		h.sim.Hang("GPIO2", false)
 		synctest.Wait()
 		h.holds("GPIO1")
@@ -371,7 +371,7 @@ func TestNoSequenceOfReloadsMakesAPulse(t *testing.T) {
 						if now, ok := next.Output.Get(o.Name); !ok || now.Pin != o.Value.Pin {
 							delete(on, o.Name) // gone, or something new by that name
 						} else if _, told := on[o.Name]; !told {
-							on[o.Name] = first(o.Value, nil, false) // stays as it began, whatever is declared now
+							on[o.Name] = first(o.Value, nil, false, -1) // stays as it began, whatever is declared now
 						}
 					}
 					c.Commit()
@@ -384,7 +384,7 @@ func TestNoSequenceOfReloadsMakesAPulse(t *testing.T) {
 					held[o.Value.Pin] = true
 					want, told := on[o.Name]
 					if !told {
-						want = first(o.Value, nil, false)
+						want = first(o.Value, nil, false, -1)
 					}
 					if got := h.sim.Level(o.Value.Pin); got != o.Value.level(want) {
 						t.Errorf("%s with %+v is %v, want on = %v", o.Name, o.Value, got, want)

@@ -1,7 +1,6 @@
 package gpio
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -346,4 +345,4 @@ func (p *simPin) PWM(gpio.Duty, physic.Frequency) error { return errNoPWM }
 
 // errNoPWM: lines of the kernel's GPIO interface have no PWM, so neither has
 // what simulates them.
-var errNoPWM = errors.New("this pin has no PWM")
+var errNoPWM = fmt.Errorf("%w: it has no PWM", errUnable)

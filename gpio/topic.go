@@ -66,6 +66,12 @@ func (p *topicPin) DefaultPull() gpio.Pull                { return gpio.PullNoCh
 func (p *topicPin) WaitForEdge(time.Duration) bool        { return false }
 func (p *topicPin) PWM(gpio.Duty, physic.Frequency) error { return errNoPWM }
 
+// onTopic reports whether the line is no line but a topic.
+func (l *line) onTopic() bool {
+	_, ok := l.pin.(*topicPin)
+	return ok
+}
+
 var errTopic = errors.New("this output is a topic, it can only be sent words")
 
 // pin is what an output or input is on. Those of topics are the same if name and
@@ -80,11 +86,11 @@ func (p *Pins) pin(name string, o Output) (gpio.PinIO, error) {
 	return &topicPin{name: fmt.Sprintf("%s as %s", o.Topic, name)}, nil
 }
 
-// put makes an output be on or off.
-func (l *line) put(o Output, on bool, from devices.Origin) error {
+// put makes an output be on, at a level, or off.
+func (l *line) put(o Output, on bool, level float64, from devices.Origin) error {
 	pin, ok := l.pin.(*topicPin)
 	if !ok {
-		return l.pin.Out(o.level(on))
+		return l.set(o, on, level)
 	}
 	if err := l.p.opt.Publish(devices.Message{Topic: o.Topic, Payload: []byte(o.word(on)), Origin: from}); err != nil {
 		return err

@@ -26,7 +26,7 @@ type Config struct {
 	Hub     Settings      `toml:"hub"`
 	Broker  broker.Config `toml:"broker"`
 	Web     web.Config    `toml:"web"`
-	Pins                  // [output.x], [input.x] and [interlock.x]
+	Pins                  // [output.x], [input.x], [interlock.x] and [cover.x]
 	Sensors               // [sensor.x]
 	Buses                 // [i2c.x]
 	Logic                 // [link.x], [rule.x] and what else decides
@@ -95,11 +95,9 @@ func (c *Config) check(doc *config.Doc) {
 		return
 	}
 	c.CheckBuses(c.Buses, doc.Root())
-	for _, s := range c.Sensor {
-		for table, names := range map[string][]string{"output": c.Output.Names(), "input": c.Input.Names()} {
-			if slices.Contains(names, s.Name) {
-				doc.Root().Key("sensor").Key(s.Name).Mistake("%s.%s has this name, at %v: want another", table, s.Name, doc.Root().Key(table).Key(s.Name).Position())
-			}
+	for _, p := range c.parts() { // the pins look at their own names
+		if _, ok := c.Sensor.Get(p.Name); ok && p.Table != "sensor" {
+			doc.Root().Key("sensor").Key(p.Name).Mistake("%s.%s has this name, at %v: want another", p.Table, p.Name, doc.Root().Key(p.Table).Key(p.Name).Position())
 		}
 	}
 	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
@@ -133,7 +131,14 @@ func (h *Hub) house(cfg *Config) rules.House {
 // parts is what is wired, as rules see it.
 func (c *Config) parts() (parts []rules.Part) {
 	for _, o := range c.Output {
-		parts = append(parts, rules.Part{Name: o.Name, Table: "output", Value: "boolean", Takes: "switch", Bounded: c.bounded(o.Name, o.Value)})
+		p := rules.Part{Name: o.Name, Table: "output", Value: "boolean", Takes: "switch", Bounded: c.bounded(o.Name, o.Value), Properties: make(map[string]string)}
+		if o.Value.Levels() {
+			p.Takes, p.Properties["level"] = "level", "number"
+		}
+		if o.Value.Feedback != "" {
+			p.Properties["fault"] = "text"
+		}
+		parts = append(parts, p)
 	}
 	for _, i := range c.Input {
 		p := rules.Part{Name: i.Name, Table: "input", Value: "boolean"}
@@ -143,6 +148,9 @@ func (c *Config) parts() (parts []rules.Part) {
 		}
 		parts = append(parts, p)
 	}
+	for _, v := range c.Cover {
+		parts = append(parts, rules.Part{Name: v.Name, Table: "cover", Value: "number", Properties: map[string]string{"moving": "text"}, Takes: "cover", Bounded: true})
+	}
 	for _, s := range c.Sensor {
 		p := rules.Part{Name: s.Name, Table: "sensor", Properties: map[string]string{}}
 		for _, property := range s.Value.Measures() {
@@ -151,6 +159,32 @@ func (c *Config) parts() (parts []rules.Part) {
 		parts = append(parts, p)
 	}
 	return parts
+}
+
+// part is the wired thing of that name that can be told something.
+func (c *Config) part(name string) (rules.Part, bool) {
+	for _, p := range c.parts() {
+		if p.Name == name && p.Takes != "" {
+			return p, true
+		}
+	}
+	return rules.Part{}, false
+}
+
+// settable is the names of all that can be told something.
+func (c *Config) settable() (names []string) {
+	for _, p := range c.parts() {
+		if p.Takes != "" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// obeysRetained reports whether something obeys a set message with the retain flag.
+func (c *Config) obeysRetained(name string) bool {
+	o, ok := c.Output.Get(name)
+	return ok && o.RetainedSet
 }
 
 // wired is the names of all parts.
@@ -164,7 +198,7 @@ func (c *Config) wired() (names []string) {
 // bounded reports whether an output goes off without being told to, or is meant
 // to be on.
 func (c *Config) bounded(name string, o gpio.Output) bool {
-	return o.MaxOn > 0 || o.Starts() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool {
+	return o.MaxOn > 0 || o.Momentary > 0 || o.Lifetime > 0 || o.StartsOn() || slices.ContainsFunc(c.Locks(), func(i config.Named[gpio.Interlock]) bool {
 		return slices.Contains(i.Value.Outputs, name)
 	})
 }

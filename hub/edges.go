@@ -7,6 +7,7 @@ import (
 
 	"hearth/broker"
 	"hearth/devices"
+	"hearth/gpio"
 	"hearth/rules"
 )
 
@@ -116,29 +117,29 @@ func (h *Hub) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
-	output, ok := h.cfg.Output.Get(name)
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
-	word := strings.TrimSpace(string(m.Payload))
-	on, isLevel := devices.OnOff(word)
+	part, ok := h.cfg.part(name)
+	c, err := gpio.ParseSet(m.Payload, part.Takes != "switch")
 	switch {
 	case !ok:
 		d.Rule = "hearth/+/set" // anybody may invent names, and each would be remembered
-		d.Outcome, d.Why = rules.Blocked, unknownName("output", name, h.cfg.Output.Names()).Error()
-	case (m.Retain || m.Initial) && !output.RetainedSet:
+		d.Outcome, d.Why = rules.Blocked, unknownName("output", name, h.cfg.settable()).Error()
+	case (m.Retain || m.Initial) && !h.cfg.obeysRetained(name):
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
-	case strings.EqualFold(word, "toggle"):
+	case err != nil:
+		d.Outcome, d.Why = rules.Blocked, err.Error()
+	case c.Value == devices.Toggle{} && part.Takes != "cover": // which knows itself
 		now, _ := h.registry.Level(name)
-		on, isLevel = !now, true
-	case !isLevel:
-		d.Outcome, d.Why = rules.Blocked, "want ON, OFF or TOGGLE"
+		c.Value = !now
 	}
 	if d.Outcome == rules.Fired {
 		origin := m.Origin
 		if origin.By == "" {
 			origin.By = m.Topic
 		}
-		h.registry.Command(name, on)
-		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+		c.Output, c.Origin = name, origin
+		h.registry.Command(name, c.Value)
+		d.Commands = []devices.Command{c}
 	}
 	h.obey([]rules.Decision{d})
 }

@@ -356,6 +356,9 @@ func (h *Hub) read(r devices.Reading) {
 	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: h.webReading(r)})
 	}
+	if r.Gone && r.Bad == "" {
+		r.Bad = "nothing is known of it" // so it begins nothing
+	}
 	h.obey(h.engine.Step(r))
 }
 
@@ -482,6 +485,7 @@ func (h *Hub) send(c devices.Command) {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {
 			h.registry.Reported(c.Output) // it will not
+			h.note(rules.Decision{At: h.now(), Rule: "output." + c.Output, Outcome: rules.Blocked, Why: err.Error()})
 		}
 		h.tellWait(c.Output)
 	case c.HTTP != nil:

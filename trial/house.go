@@ -79,6 +79,7 @@ type play struct {
 	engine   *rules.Engine
 	index    *devices.Index
 	guard    *gpio.Guard
+	covers   *gpio.Covers
 	presses  *gpio.Presses
 	contacts map[string]bool            // how the contact of each input is
 	measured map[string]float64         // what each property of a sensor that is available measures
@@ -188,6 +189,7 @@ func (p *play) next() time.Duration {
 	}
 	look(p.engine.Next())
 	look(p.guard.Next())
+	look(p.covers.Next())
 	look(p.presses.Next())
 	for _, f := range p.filters {
 		look(f.Next())
@@ -212,6 +214,8 @@ func (p *play) advance() {
 	p.gestures(p.presses.Advance(mono))
 	p.settle()
 	p.driveAll(p.guard.Advance(mono), nil)
+	p.turn(p.covers.Advance(mono))
+	p.tellCovers()
 	p.settle()
 	p.obey(p.engine.Advance(p.now()))
 	p.settle()
@@ -265,10 +269,13 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 	p.presses = gpio.NewPresses(p.house.Pins)
 	p.up = true
 	p.say("hearth/status", "online", devices.Origin{}, false)
+	p.beginCovers(disk.Covers)
 	wishes := p.beginOutputs(old)
+	p.tellCovers()
 	for _, i := range p.house.Pins.Input {
 		on := p.contacts[i.Name]
 		p.filters[i.Name] = &gpio.Debounce{Stable: time.Duration(i.Value.Debounce), On: on}
+		p.guard.Input(i.Name, on, true, p.now().Mono)
 		p.presses.Found(i.Name, on)
 		p.report(i.Name, on, devices.Origin{}, true)
 	}
@@ -304,7 +311,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 	for _, o := range p.house.Pins.Output {
 		was, careful := before[o.Name], o.Value.MinOff > 0
 		alone := true
-		for _, l := range p.house.Pins.Interlock {
+		for _, l := range p.house.Pins.Locks() {
 			if slices.Contains(l.Value.Outputs, o.Name) {
 				careful = true
 				for _, other := range l.Value.Outputs {
@@ -312,8 +319,10 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 				}
 			}
 		}
-		on := o.Value.Starts()
+		on := o.Value.StartsOn()
 		switch {
+		case old != nil && o.Value.Initial == "last" && !p.test.physical:
+			on = old.Last(o.Name)
 		case old != nil && (p.test.physical || o.Value.Safe == "hold"):
 			on = was
 		case on && careful && o.Value.Safe != "on":
@@ -336,6 +345,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 		}
 		sends := o.Value.Topic != "" && (o.Value.Safe != "hold" || old == nil && o.Value.Initial != "") && (old == nil || !p.test.physical)
 		p.put(o.Name, on, sends, "the hub starts", nil)
+		p.seen(o.Name, on)
 		p.report(o.Name, on, devices.Origin{}, true)
 	}
 	return wishes
@@ -344,6 +354,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 // stop stops the hub for a while. What it keeps goes through JSON, as on disk.
 func (p *play) stop(down time.Duration) {
 	p.up, p.back, p.disk = false, p.at+down, p.remember()
+	defer func() { p.disk.Covers = p.places() }()
 	if p.test.physical {
 		return
 	}
@@ -356,9 +367,11 @@ func (p *play) stop(down time.Duration) {
 			p.guard.Started(o.Name, on, uptime+p.at)
 		}
 		p.put(o.Name, on, o.Value.Topic != "", "the hub stops, and this is its safe level", nil)
+		p.seen(o.Name, on)
 		p.say(topic(o.Name, "state"), devices.Text(on), devices.Origin{}, false)
 	}
-	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names()) {
+	p.sayCovers()
+	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Cover.Names()) {
 		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
 	}
 	for _, part := range p.house.Rules.Parts {
@@ -382,6 +395,7 @@ type kept struct {
 type memory struct {
 	States map[string]rules.State
 	Values []kept
+	Covers map[string]gpio.Place
 }
 
 // remember gathers what the hub keeps over a restart.
@@ -476,6 +490,7 @@ func (p *play) level(input string, on bool, at time.Duration) {
 		n++
 	}
 	p.gestures(made[:n])
+	p.guard.Input(input, on, true, at)
 	p.report(input, on, devices.Origin{}, false)
 	p.gestures(made[n:])
 }
@@ -493,11 +508,34 @@ func (p *play) gestures(made []gpio.Press) {
 
 // report is what a pin is seen to be.
 func (p *play) report(name string, on bool, from devices.Origin, initial bool) {
-	r := devices.Reading{Source: name, Value: on, Text: devices.Text(on), At: p.now(), Initial: initial, Origin: from}
+	p.tell(name, "", on, from, initial)
+	if o, ok := p.house.Pins.Output.Get(name); ok {
+		level, fault := p.guard.Level(name), cmp.Or(p.guard.Fault(name), "none")
+		if o.Levels() && (initial || p.news(name+".level", level)) {
+			p.tell(name, "level", level, from, initial)
+		}
+		if o.Feedback != "" && (initial || p.news(name+".fault", fault)) {
+			p.tell(name, "fault", fault, from, initial)
+		}
+	}
+}
+
+// news reports whether a source says something else than it did last.
+func (p *play) news(source string, value any) bool {
+	last, known := p.registry.Last(source)
+	return !known || last.Value != value
+}
+
+// tell reports what something wired is, or a property of it.
+func (p *play) tell(name, property string, value any, from devices.Origin, initial bool) {
+	r := devices.Reading{Source: name, Value: value, Text: devices.Text(value), At: p.now(), Initial: initial, Origin: from}
+	if property != "" {
+		r.Source += "." + property
+	}
 	p.later(func() {
 		p.registry.Apply(r)
 		p.say(topic(name, "availability"), "online", from, initial)
-		p.say(topic(name, "state"), r.Text, from, initial)
+		p.say(topic(name, cmp.Or(property, "state")), r.Text, from, initial)
 		p.obey(p.engine.Step(r))
 	})
 }
@@ -579,30 +617,41 @@ func (p *play) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
-	output, ok := p.house.Pins.Output.Get(name)
+	part, ok := p.part(name)
 	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
-	word := strings.TrimSpace(string(m.Payload))
-	on, isLevel := devices.OnOff(word)
+	c, err := gpio.ParseSet(m.Payload, part.Takes != "switch")
+	output, _ := p.house.Pins.Output.Get(name)
 	switch {
 	case !ok:
 		d.Outcome, d.Why = rules.Blocked, "there is no such output"
-	case (m.Retain || m.Initial) && !output.RetainedSet:
+	case (m.Retain || m.Initial) && (output == nil || !output.RetainedSet):
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
-	case strings.EqualFold(word, "toggle"):
+	case err != nil:
+		d.Outcome, d.Why = rules.Blocked, err.Error()
+	case c.Value == devices.Toggle{} && part.Takes != "cover": // which knows itself
 		now, _ := p.registry.Level(name)
-		on = !now
-	case !isLevel:
-		d.Outcome, d.Why = rules.Blocked, "want ON, OFF or TOGGLE"
+		c.Value = !now
 	}
 	if d.Outcome == rules.Fired {
 		origin := m.Origin
 		if origin.By == "" {
 			origin.By = m.Topic
 		}
-		p.registry.Command(name, on)
-		d.Commands = []devices.Command{{Output: name, Value: on, Origin: origin}}
+		c.Output, c.Origin = name, origin
+		p.registry.Command(name, c.Value)
+		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})
+}
+
+// part is the wired thing of that name that can be told something.
+func (p *play) part(name string) (rules.Part, bool) {
+	for _, part := range p.house.Rules.Parts {
+		if part.Name == name && part.Takes != "" {
+			return part, true
+		}
+	}
+	return rules.Part{}, false
 }
 
 // say publishes what the hub tells of itself, if it is news.
@@ -628,11 +677,16 @@ func (p *play) obey(ds []rules.Decision) {
 
 func (p *play) command(c devices.Command, d *rules.Decision) {
 	switch {
+	case p.covers.Has(c.Output):
+		p.commandCover(c, d)
 	case c.Output != "":
-		on, _ := c.Value.(bool)
 		before := p.told[c.Output]
 		p.told[c.Output] = told{c.Origin, d}
-		drives, err := p.guard.Command(c.Output, on, p.now().Mono)
+		order, err := gpio.OrderOf(c)
+		var drives []gpio.Drive
+		if err == nil {
+			drives, err = p.guard.Do(order, p.now().Mono)
+		}
 		if err != nil {
 			p.note(step{sent: "not carried out: " + err.Error()})
 			p.registry.Reported(c.Output)
@@ -676,6 +730,9 @@ func (p *play) mocked(url string) (status int) {
 // command but one came from, of the output that this one is for.
 func (p *play) driveAll(drives []gpio.Drive, before *told) {
 	for _, d := range drives {
+		if o, _ := p.house.Pins.Output.Get(d.Output); d.Step && o.Frequency > 0 {
+			continue // a step of a ramp
+		}
 		from := told{origin: devices.Origin{By: "output." + d.Output + ": " + d.Why}}
 		switch {
 		case before != nil && d.Same && d.Output == d.Cause:
@@ -690,6 +747,7 @@ func (p *play) driveAll(drives []gpio.Drive, before *told) {
 			}
 			p.put(d.Output, d.On, true, why, &from)
 		}
+		p.drove(d, from)
 		p.report(d.Output, d.On, from.origin, false)
 	}
 }
