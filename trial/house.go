@@ -542,14 +542,8 @@ func (p *play) tell(name, property string, value any, from devices.Origin, initi
 
 // measure is a property of a sensor, "cellar.temperature".
 func (p *play) measure(source string, v float64, initial bool) {
-	r := devices.Reading{Source: source, Value: v, Text: devices.Text(v), At: p.now(), Initial: initial}
 	name, property, _ := strings.Cut(source, ".")
-	p.later(func() {
-		p.registry.Apply(r)
-		p.say(topic(name, "availability"), "online", devices.Origin{}, initial)
-		p.say(topic(name, property), r.Text, devices.Origin{}, initial)
-		p.obey(p.engine.Step(r))
-	})
+	p.tell(name, property, v, devices.Origin{}, initial)
 }
 
 // lose is a sensor that is unavailable.
