@@ -32,6 +32,10 @@ type Options struct {
 	Store *store.Store // where the accepted outputs are kept; nil: nowhere
 	Now   func() devices.Now
 
+	// Strict says that a line which can't be had just now is an error; else it is
+	// tried again.
+	Strict bool
+
 	// Held names outputs that are to go on as they were: after a crash of the
 	// hub, not of the machine, an output that a rule holds on need not go off and
 	// on again. It counts for those that were on when they were last switched.
@@ -124,7 +128,7 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 	}
 	go p.feed()
 	go p.keepTime()
-	p.starting = true
+	p.starting = !opt.Strict
 	change, err := p.Prepare(cfg)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
