@@ -25,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -256,6 +257,12 @@ func (h *Hub) Attach(conn net.Conn) { h.broker.Attach(conn) }
 // what must be kept is kept, and when Run returns all that New and Run started
 // has ended.
 func (h *Hub) Run(ctx context.Context) error {
+	defer func() {
+		if bug := recover(); bug != nil { // the process dies of it, but not with the boiler on
+			h.log.Error("the hub has a bug and ends", "bug", bug, "stack", string(debug.Stack()), "outputs", errText(h.pins.Close()))
+			panic(bug)
+		}
+	}()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	beat := time.NewTicker(heartbeat)
@@ -294,6 +301,13 @@ func (h *Hub) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+func errText(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "safe"
 }
 
 // advance lets time pass for the engine. What arrived before a deadline counts

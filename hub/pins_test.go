@@ -490,3 +490,32 @@ func TestRulesThatFightThroughAnInterlockAreStopped(t *testing.T) {
 		stop()
 	})
 }
+
+// A bug in the loop ends the process, but first of all the outputs are made safe.
+func TestABugLeavesNothingOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, _ := open(t, load(t, t.TempDir(), "[output.boiler]\npin = \"GPIO5\"\nactive_low = true\n"), Options{Bank: sim})
+		defer h.close()
+		bug := make(chan any)
+		go func() {
+			defer func() { bug <- recover() }()
+			h.Run(t.Context())
+		}()
+		if err := h.pins.Set("boiler", true); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if sim.Level("GPIO5") {
+			t.Fatal("the boiler is not on")
+		}
+		began := time.Now()
+		h.inbox.always(&item{control: func() { panic("nobody thought of this") }})
+		if got := <-bug; got != "nobody thought of this" {
+			t.Errorf("Run ended with %v", got)
+		}
+		if !bool(sim.Level("GPIO5")) || sim.Held("GPIO5") || time.Since(began) > 200*time.Millisecond {
+			t.Errorf("after %v the boiler's pin is %v", time.Since(began), sim.Level("GPIO5"))
+		}
+	})
+}
