@@ -159,7 +159,10 @@ func (h *Hub) webReading(r devices.Reading) *web.Reading {
 	if h.engine.Hidden(r) {
 		v.Text = "***"
 	}
-	if r.Bad != "" {
+	switch {
+	case r.Gone:
+		v.Bad = "unavailable: " + r.Bad
+	case r.Bad != "":
 		v.Bad = "not valid: " + r.Bad
 	}
 	return v
@@ -204,6 +207,17 @@ func (h *Hub) readingViews() []web.Reading {
 			v.Bad = fmt.Sprintf("not valid: %s (%d so far)", why, n)
 		}
 		list = append(list, v)
+	}
+	for _, s := range h.cfg.Sensor {
+		for _, property := range s.Value.Measures() {
+			v := web.Reading{Source: s.Name + "." + property, Bad: "nothing yet"}
+			if r, ok := h.registry.Last(v.Source); ok {
+				v = *h.webReading(r)
+			} else if why := h.sensors.Fault(s.Name); why != "" {
+				v.Bad = "unavailable: " + why
+			}
+			list = append(list, v)
+		}
 	}
 	slices.SortFunc(list, func(a, b web.Reading) int { return strings.Compare(a.Source, b.Source) })
 	return list

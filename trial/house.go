@@ -83,6 +83,7 @@ type play struct {
 	presses  *gpio.Presses
 	counters map[string]*counter
 	contacts map[string]bool            // how the contact of each input is
+	measured map[string]float64         // what each property of a sensor that is available measures
 	filters  map[string]*gpio.Debounce  // and what of it counts
 	levels   map[string]bool            // how each output is
 	told     map[string]told            // where its newest command came from
@@ -118,6 +119,7 @@ func begun(house House, test Test) *play {
 		known:    true,
 		contacts: make(map[string]bool),
 		counters: counters(house.Pins),
+		measured: make(map[string]float64),
 		levels:   make(map[string]bool),
 		retained: make(map[string]devices.Message),
 	}
@@ -284,6 +286,9 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 		p.report(i.Name, on, devices.Origin{}, true)
 	}
 	p.beginCounters()
+	for _, source := range slices.Sorted(maps.Keys(p.measured)) {
+		p.measure(source, p.measured[source], true)
+	}
 	for _, k := range disk.Values {
 		p.registry.Apply(restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
 			At: devices.Now{Wall: k.At, Known: k.Known}, Captured: k.Captured}))
@@ -377,6 +382,11 @@ func (p *play) stop(down time.Duration) {
 	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Counter.Names(), p.house.Pins.Encoder.Names(), p.house.Pins.Cover.Names()) {
 		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
 	}
+	for _, part := range p.house.Rules.Parts {
+		if part.Table == "sensor" {
+			p.say(topic(part.Name, "availability"), "offline", devices.Origin{}, false)
+		}
+	}
 	p.say("hearth/status", "offline", devices.Origin{}, false)
 }
 
@@ -437,6 +447,10 @@ func (p *play) outside(s Send) {
 		}
 	case s.Input != "":
 		p.contacts[s.Input] = s.To != nil && bool(*s.To)
+	case s.Sensor != "" && s.Value != nil:
+		p.measured[s.Sensor] = *s.Value
+	case s.Sensor != "":
+		maps.DeleteFunc(p.measured, func(source string, _ float64) bool { return strings.HasPrefix(source, s.Sensor+".") })
 	case s.HTTP != "":
 		p.mocks = append(p.mocks, s)
 	case s.Clock != "":
@@ -457,6 +471,10 @@ func (p *play) send(s Send) {
 				p.contact(s.Input, f.On, at)
 			}
 		}
+	case s.Sensor != "" && s.Value != nil:
+		p.measure(s.Sensor, *s.Value, false)
+	case s.Sensor != "":
+		p.lose(s.Sensor)
 	case s.Webhook != "":
 		p.obey(webhook(p.engine, s.Webhook, s.Body, now))
 	case s.Restart > 0:
@@ -528,6 +546,31 @@ func (p *play) tell(name, property string, value any, from devices.Origin, initi
 		p.say(topic(name, cmp.Or(property, "state")), r.Text, from, initial)
 		p.obey(p.engine.Step(r))
 	})
+}
+
+// measure is a property of a sensor, "cellar.temperature".
+func (p *play) measure(source string, v float64, initial bool) {
+	name, property, _ := strings.Cut(source, ".")
+	p.tell(name, property, v, devices.Origin{}, initial)
+}
+
+// lose is a sensor that is unavailable.
+func (p *play) lose(name string) {
+	for _, part := range p.house.Rules.Parts {
+		if part.Name != name {
+			continue
+		}
+		for _, property := range slices.Sorted(maps.Keys(part.Properties)) {
+			r := devices.Reading{Source: name + "." + property, Bad: "unavailable", Gone: true, At: p.now()}
+			p.later(func() {
+				p.registry.Apply(r)
+				p.registry.Forget(r.Source)
+				p.say(topic(name, property), "", devices.Origin{}, false)
+				p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
+				p.obey(p.engine.Step(r))
+			})
+		}
+	}
 }
 
 func (p *play) read(r devices.Reading) {
