@@ -144,6 +144,7 @@ func TestADeviceHearsTheNewestThatItMissed(t *testing.T) {
 		h, stop := start(t, load(t, t.TempDir(), twoPlugs), Options{Bank: gpio.NewSim()})
 		client, end := connect(t, h, "x", func(*paho.Publish) {})
 		time.Sleep(4 * time.Minute)
+		synctest.Wait() // what is said at the start reaches nobody
 		heard, endBoiler := listener(t, h, "cmnd/boiler/+")
 		time.Sleep(2 * time.Second)
 		if got := heard(); got != "OFF" {
@@ -154,6 +155,7 @@ func TestADeviceHearsTheNewestThatItMissed(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		publish(t, client, 1, "hearth/boiler/set", "OFF")
 		time.Sleep(10 * time.Second)
+		synctest.Wait() // what is said at the start reaches nobody
 		heard, endBoiler = listener(t, h, "cmnd/boiler/+")
 		time.Sleep(time.Minute)
 		if got := heard(); got != "OFF" {
@@ -179,6 +181,7 @@ func TestALimitOfATopicHoldsWhileTheLoopIsStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, stop := start(t, load(t, t.TempDir(), twoPlugs), Options{Bank: gpio.NewSim()})
 		h.inbox.size = 2
+		synctest.Wait() // what is said at the start reaches nobody
 		heard, endBoiler := listener(t, h, "cmnd/boiler/+")
 		client, end := connect(t, h, "x", func(*paho.Publish) {})
 		publish(t, client, 1, "hearth/boiler/set", "ON")
@@ -399,6 +402,7 @@ func TestSafeSaysWhichTopicsItCantReach(t *testing.T) {
 			t.Errorf("it is said %q", log.String())
 		}
 		h, stop = start(t, again, Options{Bank: gpio.NewSim()})
+		synctest.Wait() // what is said at the start reaches nobody
 		heard, end := listener(t, h, "cmnd/boiler/+")
 		time.Sleep(2 * time.Second)
 		if got := heard(); got != "OFF" {
