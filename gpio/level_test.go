@@ -90,4 +90,3 @@ func TestALevelHoldsInTheLongRun(t *testing.T) {
 		}
 	}
 }
-
