@@ -82,7 +82,7 @@ install: build
 	install -D -m 644 systemd/hearth.rules /usr/lib/udev/rules.d/60-hearth.rules
 	test -e /etc/hearth/config.toml || install -D -m 644 config.toml /etc/hearth/config.toml
 	systemd-sysusers
-	udevadm control --reload && udevadm trigger --subsystem-match=gpio
+	udevadm control --reload && udevadm trigger --subsystem-match=gpio --subsystem-match=misc --subsystem-match=watchdog
 	systemctl daemon-reload
 
 clean:

@@ -22,19 +22,19 @@ func (h *Hub) Reload(cfg *Config) error {
 	if was, is := h.cfg.DataDir(), cfg.DataDir(); was != is {
 		return fmt.Errorf("hub.data is now %s: only a restart can move what is kept in %s", is, was)
 	}
-	listeners, err := h.listen(cfg)
+	outside, err := h.acquire(cfg)
 	if err != nil {
 		return err
 	}
 	pins, err := h.pins.Prepare(cfg.Pins)
 	if err != nil {
-		listeners.Undo()
+		outside.Undo()
 		return err
 	}
 	// The pins go first, so that the new rules find every output they name.
 	pins.Commit()
 	err = h.do(context.Background(), func() { h.swap(cfg) })
-	listeners.Commit()
+	outside.Commit()
 	return err
 }
 
@@ -59,21 +59,27 @@ func (cs changes) Undo() {
 	}
 }
 
-// listen binds what cfg wants to listen on, of broker and page.
-func (h *Hub) listen(cfg *Config) (changes, error) {
+// acquire opens the watchdog that cfg wants, and binds what broker and page are
+// to listen on.
+func (h *Hub) acquire(cfg *Config) (change, error) {
+	d, err := h.dog.prepare(cfg.Hub.Watchdog)
+	if err != nil {
+		return nil, err
+	}
 	if h.opt.Offline {
-		return nil, nil
+		return d, nil
 	}
 	b, err := h.broker.Prepare(cfg.Broker)
 	if err != nil {
+		d.Undo()
 		return nil, err
 	}
 	w, err := h.web.Prepare(cfg.Web)
 	if err != nil {
-		b.Undo()
+		changes{d, b}.Undo()
 		return nil, err
 	}
-	return changes{b, w}, nil
+	return changes{d, b, w}, nil
 }
 
 // swap puts a new engine in place of the old one, on the loop.
