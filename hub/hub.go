@@ -250,6 +250,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer beat.Stop()
 	lazily := time.NewTicker(keepReadingsAfter)
 	defer lazily.Stop()
+	defer h.fall()
 	for {
 		if next, ok := h.engine.Next(); ok {
 			wake.Reset(next - h.clock.Mono())
@@ -282,6 +283,15 @@ func (h *Hub) Run(ctx context.Context) error {
 				h.opt.Alive()
 			}
 		}
+	}
+}
+
+// fall makes the outputs safe when the loop ends with a bug, which then ends the
+// program: hearth safe does that too, but has to be started first.
+func (h *Hub) fall() {
+	if bug := recover(); bug != nil {
+		_ = h.pins.Close()
+		panic(bug)
 	}
 }
 

@@ -490,3 +490,38 @@ func TestRulesThatFightThroughAnInterlockAreStopped(t *testing.T) {
 		stop()
 	})
 }
+
+// A bug in the loop ends the program, and not before the outputs are safe.
+func TestABugInTheLoopLeavesTheOutputsSafe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, err := New(load(t, t.TempDir(), "[output.heater]\npin = \"GPIO5\"\n[output.alarm]\npin = \"GPIO6\"\nsafe = \"on\"\n"),
+			Options{Bank: sim, Clock: testClock(), Offline: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan any)
+		go func() {
+			defer func() { ended <- recover() }()
+			h.Run(t.Context())
+		}()
+		for output, on := range map[string]bool{"heater": true, "alarm": false} {
+			if err := (page{h}).Switch(t.Context(), output, on); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		began := time.Now()
+		h.inbox.always(&item{control: func() { panic("a bug") }})
+		if bug := <-ended; bug != "a bug" {
+			t.Errorf("it ended with %v", bug)
+		}
+		if took := time.Since(began); took > 200*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		if got := levels(sim, "GPIO5") + " " + levels(sim, "GPIO6"); got != "010 101" {
+			t.Errorf("the lines went %s", got)
+		}
+		h.close()
+	})
+}
