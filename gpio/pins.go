@@ -22,7 +22,7 @@ const (
 	closeLimit   = 400 * time.Millisecond  // for the lines to become safe at Close
 	feedLimit    = 100 * time.Millisecond  // and then for the last readings to be taken
 	hangsAfter   = time.Second             // without an answer a line is said to hang
-	checkEvery   = 2 * time.Second         // an idle output is looked at, for its chip may be gone
+	checkEvery   = time.Second             // a line that is idle is looked at, for its chip may be gone
 	retryEvery   = time.Second             // a line that does not answer is tried again
 )
 
@@ -1040,6 +1040,10 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 		var made []Press
 		switch e, err := pin.NextEdge(l.patience(&filter, presses)); {
 		case errors.Is(err, errTimeout):
+			// A kernel before 6.6 does not wake who waits for a chip that is gone.
+			if _, err := readLevel(l.pin); err != nil {
+				return err
+			}
 			// Only now: an edge that waits to be taken may be older than a deadline.
 			now := l.p.now()
 			if settled, at = filter.Advance(now); !settled {
@@ -1083,15 +1087,12 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 	}
 }
 
-// patience is how long to wait for an edge, for ever if it is negative.
+// patience is how long to wait for an edge.
 func (l *line) patience(filter *Debounce, presses *Presses) time.Duration {
-	wait := time.Duration(-1)
+	wait := checkEvery
 	for _, next := range []func() (time.Duration, bool){filter.Next, presses.Next} {
 		if at, ok := next(); ok {
-			left := max(0, at-l.p.now())
-			if wait < 0 || left < wait {
-				wait = left
-			}
+			wait = min(wait, max(0, at-l.p.now()))
 		}
 	}
 	return wait
