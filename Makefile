@@ -7,7 +7,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TOOL     = go tool -modfile=tools/go.mod
 TESTLOG  = dist/test.log
 
-.PHONY: build check lint test race fuzz gpio-test gpio-long footprint dist deb bench ci install clean
+.PHONY: build check lint test race fuzz gpio-test gpio-pi3 gpio-long footprint dist deb bench ci install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o hearth ./cmd/hearth
@@ -41,9 +41,11 @@ fuzz:
 	xargs -L 1 -P 2 tools/fuzz.sh $(FUZZTIME)
 
 # A real kernel with simulated lines, in an emulated machine: the pins, and the hub
-# that ships. The second is the same with numbers for once.
+# that ships. Then an emulated Raspberry Pi 3B; and the first with large numbers.
 gpio-test:
 	vm/run.sh
+gpio-pi3:
+	vm/pi3.sh
 gpio-long:
 	LIMIT=7200 vm/run.sh starts=100 reads=1000 commands=100000 bursts=10000 cycles=1000
 
@@ -73,7 +75,7 @@ bench:
 	go test -run '^$$' -bench . ./bench ./rules ./store
 	bench/peers.sh
 
-ci: lint race fuzz gpio-test footprint deb
+ci: lint race fuzz gpio-test gpio-pi3 footprint deb
 	go test -run '^$$' -bench PublishToPin ./bench
 
 # From a checkout onto this machine, as root.
