@@ -79,7 +79,7 @@ type Reading struct {
 	At      Now
 	Initial bool // found at start; may end something, never begin it
 	Event   bool // it happened, and leaves no value: a press
-	Gone    bool // beside Bad: nothing is known of it any more, so its last value does not count either
+	Gone    bool // nothing is known of it any more, so its last value does not count; beside Bad it is not there either
 	Origin  Origin
 
 	// Restored says that At is of the hub's last life, of which only the wall

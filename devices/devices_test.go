@@ -217,6 +217,83 @@ func TestOneMessageFeedsAllItsSources(t *testing.T) {
 	}
 }
 
+// Of an output with levels whether it is on and how much come one by one, in either
+// order, and what it was told last is the newest until both have come.
+func TestTheRegistryKnowsLevels(t *testing.T) {
+	on := func(source string, on bool) Reading { return Reading{Source: source, Value: on, Text: Text(on)} }
+	level := func(f float64) Reading { return Reading{Source: "lamp.level", Value: f, Text: Text(f)} }
+	for _, story := range []struct {
+		name string
+		live func(g *Registry)
+		want string
+	}{
+		{"nothing is known", func(g *Registry) {}, "false false, 0 false"},
+		{"told", func(g *Registry) { g.Command("lamp", 40.0) }, "true true, 40 true"},
+		{"told 0", func(g *Registry) { g.Command("lamp", 0.0) }, "false true, 0 true"},
+		{"told on", func(g *Registry) { g.Command("lamp", true) }, "true true, 100 true"},
+		{"on comes first", func(g *Registry) {
+			g.Apply(level(70))
+			g.Command("lamp", 40.0)
+			g.Apply(on("lamp", true))
+		}, "true true, 40 true"},
+		{"then the level, which is what counts", func(g *Registry) {
+			g.Command("lamp", 40.0)
+			g.Apply(on("lamp", true))
+			g.Apply(level(39))
+		}, "true true, 39 true"},
+		{"the level comes first", func(g *Registry) {
+			g.Command("lamp", 40.0)
+			g.Apply(level(40))
+			g.Apply(on("lamp", true))
+			g.Apply(level(12))
+		}, "true true, 12 true"},
+		{"two quick steps", func(g *Registry) {
+			g.Command("lamp", 50.0)
+			g.Command("lamp", 60.0)
+			g.Apply(on("lamp", true))
+			g.Apply(level(50))
+		}, "true true, 60 true"},
+		{"it did not obey", func(g *Registry) {
+			g.Command("lamp", 40.0)
+			g.Apply(on("lamp", false))
+		}, "false true, 0 true"},
+		{"a limit ends it", func(g *Registry) {
+			g.Command("lamp", 40.0)
+			g.Apply(on("lamp", true))
+			g.Apply(level(40))
+			g.Apply(on("lamp", false))
+		}, "false true, 0 true"},
+		{"on again at a level that is not told", func(g *Registry) {
+			g.Apply(on("lamp", true))
+		}, "true true, 0 false"},
+		{"a cover on its way", func(g *Registry) {
+			g.Apply(Reading{Source: "lamp", Value: 100.0, Text: "100"})
+			g.Command("lamp", 30.0)
+		}, "true true, 30 true"},
+		{"and stopped", func(g *Registry) {
+			g.Apply(Reading{Source: "lamp", Value: 70.0, Text: "70"})
+			g.Command("lamp", 30.0)
+			g.Command("lamp", "stop")
+		}, "true true, 70 true"},
+		{"a fault is acknowledged", func(g *Registry) {
+			g.Command("lamp", true)
+			g.Command("lamp", "acknowledge")
+		}, "true true, 100 true"},
+		{"what was told before a start is past", func(g *Registry) {
+			g.Command("lamp", 40.0)
+			g.Apply(Reading{Source: "lamp", Value: false, Text: "OFF", Initial: true})
+		}, "false true, 0 true"},
+	} {
+		var g Registry
+		story.live(&g)
+		isOn, known := g.Level("lamp")
+		percent, known2 := g.Percent("lamp")
+		if got := fmt.Sprint(isOn, " ", known, ", ", percent, " ", known2); got != story.want {
+			t.Errorf("%s: %s, want %s", story.name, got, story.want)
+		}
+	}
+}
+
 func TestTheRegistryKnowsTheNewest(t *testing.T) {
 	var g Registry
 	if on, known := g.Level("lamp"); on || known {

@@ -3,6 +3,7 @@ package devices
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // A Registry keeps the newest valid reading of each source and what was last
@@ -29,11 +30,11 @@ type newest struct {
 	changed bool // it is in the list of those
 }
 
-// commanded is what an output was told last, and how many reports on commands
-// are still to come: only the last of them is news.
+// commanded is what an output was told last, on or off or a level, and how many
+// reports on commands are still to come: only the last of them is news.
 type commanded struct {
-	on      bool
-	reports int
+	value   any // bool or float64
+	reports int // 0: its level has not been reported yet, but whether it is on has
 }
 
 // Apply records r. A bad reading leaves the value as it was and is counted.
@@ -75,8 +76,17 @@ func (g *Registry) Apply(r Reading) {
 	if r.Initial { // taken anew: what was told before is past
 		delete(g.commanded, r.Source)
 	}
+	if output, ok := strings.CutSuffix(r.Source, levelOf); ok {
+		if c := g.commanded[output]; c != nil && c.reports == 0 {
+			delete(g.commanded, output)
+		}
+	}
 	g.Reported(r.Source)
 }
+
+// levelOf is the property in which an output with levels reports the level, beside
+// whether it is on.
+const levelOf = ".level"
 
 // room reports whether a reading may be kept: of each source with captures, those
 // of the first MaxCaptured that it was seen to stand for.
@@ -103,10 +113,13 @@ func (g *Registry) room(r Reading) bool {
 
 // Reported notes that an output has answered a command, or will not.
 func (g *Registry) Reported(output string) {
-	if c := g.commanded[output]; c != nil {
-		if c.reports--; c.reports <= 0 {
-			delete(g.commanded, output)
-		}
+	c := g.commanded[output]
+	if c == nil {
+		return
+	}
+	c.reports--
+	if _, level := c.value.(float64); c.reports < 0 || c.reports == 0 && !level {
+		delete(g.commanded, output)
 	}
 }
 
@@ -128,8 +141,18 @@ type bad struct {
 // last of them was none.
 func (g *Registry) Bad(source string) (n int, why string) { return g.bad[source].n, g.bad[source].why }
 
-// Command notes that an output was told a level, on which it will report.
-func (g *Registry) Command(output string, on bool) {
+// Command notes that an output was told a value, on which it will report: on or
+// off, a level, or the position of a cover. One that is told to stop stands where it
+// reports; other words are about neither.
+func (g *Registry) Command(output string, value any) {
+	switch value.(type) {
+	case bool, float64:
+	default:
+		if value == "stop" {
+			delete(g.commanded, output)
+		}
+		return
+	}
 	if g.commanded == nil {
 		g.commanded = make(map[string]*commanded)
 	}
@@ -138,18 +161,61 @@ func (g *Registry) Command(output string, on bool) {
 		c = new(commanded)
 		g.commanded[output] = c
 	}
-	c.on = on
+	c.value = value
 	c.reports++
 }
 
-// Level is the newest of what an output reported and what it was told; off and
-// not known while there is neither.
+// Level is the newest of what an output reported and what it was told: whether it
+// is on, which a cover is where it is not closed; off and not known while there is
+// neither.
 func (g *Registry) Level(output string) (on, known bool) {
-	if c := g.commanded[output]; c != nil {
-		return c.on, true
+	if c := g.commanded[output]; c != nil && c.reports > 0 {
+		return percent(c.value) > 0, true
+	}
+	switch last, _ := g.Last(output); v := last.Value.(type) {
+	case float64:
+		return v > 0, true
+	default:
+		return Bool(v)
+	}
+}
+
+// Percent is the same in numbers from 0 to 100: the level of an output that has
+// levels, the position of a cover. An output that is off stands at 0, whatever its
+// level was or will be.
+func (g *Registry) Percent(output string) (level float64, known bool) {
+	c := g.commanded[output]
+	if c != nil && c.reports > 0 {
+		return percent(c.value), true
 	}
 	last, _ := g.Last(output)
-	return Bool(last.Value)
+	if position, ok := last.Value.(float64); ok {
+		return position, true
+	}
+	switch on, known := Bool(last.Value); {
+	case !known:
+		return 0, false
+	case !on:
+		return 0, true
+	case c != nil && percent(c.value) > 0:
+		return percent(c.value), true
+	}
+	last, _ = g.Last(output + levelOf)
+	level, known = last.Value.(float64)
+	return level, known
+}
+
+// percent is what an output is told, as a number: on is all there is.
+func percent(v any) float64 {
+	switch v := v.(type) {
+	case float64:
+		return v
+	case bool:
+		if v {
+			return 100
+		}
+	}
+	return 0
 }
 
 // All is every source's newest reading, by the source's text.

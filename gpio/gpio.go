@@ -52,6 +52,18 @@
 // that was on before, alone of its interlock, starts on. Of several that were on
 // together, before there was an interlock, all start off.
 //
+// # Covers
+//
+//	[cover.bedroom]
+//	up = "bedroom_up"
+//	down = "bedroom_down"
+//	open_time = "24s"
+//	close_time = "22s"
+//
+// The two outputs of a cover are an interlock. Where the cover is follows from when
+// each of them was seen to be on, whoever switched it, so a stop by a limit, a fault
+// or the end of the hub counts like any other. See [Covers].
+//
 // # Outputs on a topic
 //
 //	[output.boiler]
@@ -96,10 +108,11 @@
 // A changed configuration is taken over in two steps, [Pins.Prepare] and
 // [Change.Commit], and a line that stays is not touched.
 //
-// [Guard], [Presses] and [Debounce] know only the times that they are given, so
+// [Guard], [Covers], [Presses] and [Debounce] know only the times that they are given, so
 // that a house can be tested on a virtual clock with exactly what runs it.
 //
-// Where to read first: this file, then guard.go, then pins.go.
+// Where to read first: this file, then guard.go, then pins.go; cover.go stands for
+// itself, and pincovers.go puts it to work.
 package gpio
 
 import (
@@ -121,6 +134,7 @@ type Config struct {
 	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
 	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
+	Cover     config.Table[Cover]     `toml:"cover"`     // [cover.bedroom]
 	Group     config.Table[Group]     `toml:"group"`     // [group.heaters]
 }
 
@@ -342,6 +356,7 @@ func (c *Config) Check(at config.Place) {
 	}
 	c.checkInterlocks(at)
 	c.checkGroups(at)
+	c.checkCovers(at)
 }
 
 // checkTimes looks for limits that can't all be kept.

@@ -143,6 +143,9 @@ func NewGuard(cfg Config) *Guard {
 	for _, l := range cfg.Interlock {
 		g.lock("interlock."+l.Name, time.Duration(l.Value.Gap), l.Value.Outputs...)
 	}
+	for _, c := range cfg.Cover {
+		g.lock("cover."+c.Name, c.Value.gap(), c.Value.Up, c.Value.Down)
+	}
 	for _, named := range cfg.Group {
 		of := &group{Group: named.Value, name: "group." + named.Name, last: longAgo}
 		for _, name := range named.Value.Outputs {
@@ -212,6 +215,12 @@ func (g *Guard) Level(output string) float64 {
 		return o.aim()
 	}
 	return 0
+}
+
+// Last is whether an output is on for good: what initial = "last" goes back to.
+func (g *Guard) Last(output string) bool {
+	o := g.byName[output]
+	return o != nil && o.demands() && o.until == never
 }
 
 // Fault is what keeps an output off until it is acknowledged; "" is nothing.
@@ -353,7 +362,7 @@ func (g *Guard) start(o *guarded, order Order, at time.Duration, cause, why stri
 	}
 	if o.Period > 0 {
 		o.cycle.plan(o, at)
-		if !o.on && !o.cycle.phase(at) { // its turn comes later
+		if !o.on && (!o.cycle.phase(at) || o.endsWithin(at)) { // its turn comes later, or never
 			return g.put(o, false, at, cause, why, drives)
 		}
 	}

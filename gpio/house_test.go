@@ -62,7 +62,7 @@ func (h *house) powerUp() {
 // made harmless by a bank of their own.)
 func (h *house) crash() {
 	h.t.Helper()
-	time.Sleep(keptWithin + time.Second)
+	time.Sleep(2 * time.Second) // longer than keptWithin
 	synctest.Wait()
 	h.st.Close()
 	old, pins := h.sim, h.pins
@@ -163,7 +163,7 @@ func (h *house) hears(want ...string) {
 		text := r.Text
 		if r.Bad != "" {
 			text = "bad: " + r.Bad
-		} else if on, ok := r.Value.(bool); ok && on != (r.Text == "ON") || !ok && r.Value != r.Text {
+		} else if devices.Text(r.Value) != r.Text {
 			h.t.Errorf("%s: value %v with text %s", r.Source, r.Value, r.Text)
 		}
 		if r.Initial {

@@ -26,6 +26,7 @@ type kept struct {
 
 	Level float64 `json:"level,omitempty"` // percent, if not full
 	Timed bool    `json:"timed,omitempty"` // it was on for a time: it does not go on at a start
+	Was   bool    `json:"was,omitempty"`   // it was on before the hub ended and made it safe
 	Fault string  `json:"fault,omitempty"` // what nobody has acknowledged
 
 	Cycles uint64  `json:"cycles,omitempty"` // how often it went on
@@ -36,7 +37,8 @@ type kept struct {
 	Since int64 `json:"since,omitempty"`
 }
 
-const keptWithin = time.Second
+// keptWithin leaves time for the sync: what was accepted is on disk within a second.
+const keptWithin = 900 * time.Millisecond
 
 func (k kept) output() Output {
 	return Output{Pin: k.Pin, ActiveLow: k.ActiveLow, Topic: k.Topic, OnWord: k.OnWord, OffWord: k.OffWord, Safe: k.Safe}
@@ -45,6 +47,9 @@ func (k kept) output() Output {
 // of says whether it is about what o switches: another wire, or another topic,
 // means another thing.
 func (k kept) of(o Output) bool { return k.Pin == o.Pin && k.Topic == o.Topic }
+
+// last is whether it goes on again where the last state counts.
+func (k kept) last() bool { return k.On && !k.Timed || k.Was }
 
 // same says whether two are equal.
 func (k kept) same(other kept) bool {
@@ -60,8 +65,8 @@ func first(o Output, last *kept, held bool, ago time.Duration) bool {
 	case last != nil && last.of(o) && last.Fault != "" && o.Feedback != "":
 		return o.Safe == "on"
 	case last != nil && last.of(o) && (o.Safe == "hold" || o.Initial == "last" || held && last.On):
-		over := o.MaxOn > 0 && ago >= time.Duration(o.MaxOn) // while the hub was away
-		return last.On && !last.Timed && !over
+		over := last.On && o.MaxOn > 0 && ago >= time.Duration(o.MaxOn) // while the hub was away
+		return last.last() && !over
 	}
 	return o.StartsOn()
 }
@@ -132,6 +137,7 @@ func Safe(bank Bank, st *store.Store) error {
 			// It was switched just now, by nobody knows which clock: min_off counts
 			// from the next start.
 			if on, hold := safe(k.output()); !hold && on != k.On {
+				k.Was = k.last()
 				k.On, k.Since = on, 0
 				keep(st, name, k)
 			}

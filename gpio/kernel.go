@@ -62,7 +62,7 @@ func openKernel(dev string) (Bank, error) {
 	return newKernelBank(dev, chips), nil
 }
 
-// findChips is the chips that are there now.
+// findChips is each GPIO chip in a folder once, as they are now; at least one.
 func findChips(dev string) ([]*kernelChip, error) {
 	paths, err := filepath.Glob(filepath.Join(dev, "gpiochip*"))
 	if err != nil {

@@ -33,6 +33,7 @@ func TestKernel(t *testing.T) {
 	}
 	m := newMachine(t)
 	t.Run("names", m.names)
+	t.Run("survey", m.survey)
 	t.Run("start without a pulse", m.startWithoutAPulse)
 	t.Run("reading changes nothing", m.readingChangesNothing)
 	t.Run("switching", m.switching)
@@ -227,6 +228,39 @@ func (m *machine) names(t *testing.T) {
 			t.Errorf("%s is %v, %v, want the pin %v", name, q, err, p)
 		}
 	}
+}
+
+// A survey tells who holds what, and touches no line: not one that is held, and
+// not one that is free.
+func (m *machine) survey(t *testing.T) {
+	var hub listener
+	p := openPins(t, "[output.lamp]\npin = \"GPIO17\"\n[input.door]\npin = \"GPIO4\"\npull = \"up\"", hub.options(kernel(t)))
+	other, err := gpiocdev.RequestLine(m.dev, 5, gpiocdev.WithConsumer("somebody"), gpiocdev.AsOutput(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chips []Chip
+	if events := trace(t, func() { chips, err = Survey() }); len(events) > 0 {
+		t.Errorf("the survey did %v", events)
+	}
+	if err != nil || len(chips) != 1 || len(chips[0].Lines) != 28 || chips[0].Label != "pinctrl-sim" || chips[0].Path != "/dev/"+m.dev {
+		t.Fatalf("%+v, %v", chips, err)
+	}
+	for line, want := range map[int]ChipLine{
+		17: {ID: m.dev + ":17", Name: "GPIO17", Direction: "output", Used: true, Consumer: Consumer},
+		4:  {ID: m.dev + ":4", Name: "GPIO4", Direction: "input", Pull: "up", Used: true, Consumer: Consumer},
+		5:  {ID: m.dev + ":5", Name: "GPIO5", Direction: "output", Used: true, Consumer: "somebody"},
+		6:  {ID: m.dev + ":6", Name: "GPIO6", Direction: "input"},
+	} {
+		if got := chips[0].Lines[line]; got != want {
+			t.Errorf("line %d: %+v, want %+v", line, got, want)
+		}
+	}
+	m.wantValue(t, 5, "1")
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+	closePins(t, p)
 }
 
 // Every start of an output is one request to the kernel: the level, then the

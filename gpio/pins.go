@@ -32,6 +32,10 @@ type Options struct {
 	Store *store.Store // where the accepted outputs are kept; nil: nowhere
 	Now   func() devices.Now
 
+	// Strict says that a line which can't be had just now is an error; else it is
+	// tried again.
+	Strict bool
+
 	// Held names outputs that are to go on as they were: after a crash of the
 	// hub, not of the machine, an output that a rule holds on need not go off and
 	// on again. It counts for those that were on when they were last switched.
@@ -69,17 +73,20 @@ type Pins struct {
 	stopping chan struct{} // closed when Close begins
 	timed    chan struct{} // closed when no deadline is kept any more
 
-	mu       sync.Mutex
-	guard    *Guard
-	told     map[string]devices.Origin // by output: where its newest command came from
-	kept     map[string]kept           // what the store was told last
-	lines    map[string]*line          // each line that is held, by the pin's own text
-	leaving  map[string]*line          // those on their way out, by the same
-	outputs  []*line                   // in the order of the configuration
-	inputs   []*line
-	changing bool // a Change is prepared
-	starting bool // a line that can't be had yet is tried again later, as any that fails
-	closed   bool
+	mu         sync.Mutex
+	guard      *Guard
+	covers     *Covers
+	keptCovers map[string]keptCover      // what the store was told of covers last
+	marks      map[string]chan struct{}  // by cover: closed when that is on disk
+	told       map[string]devices.Origin // by output: where its newest command came from
+	kept       map[string]kept           // what the store was told last
+	lines      map[string]*line          // each line that is held, by the pin's own text
+	leaving    map[string]*line          // those on their way out, by the same
+	outputs    []*line                   // in the order of the configuration
+	inputs     []*line
+	changing   bool // a Change is prepared
+	starting   bool // a line that can't be had yet is tried again later, as any that fails
+	closed     bool
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -108,6 +115,8 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		stopping: make(chan struct{}),
 		timed:    make(chan struct{}),
 		guard:    NewGuard(Config{}),
+		covers:   NewCovers(Config{}),
+		marks:    map[string]chan struct{}{},
 		told:     map[string]devices.Origin{},
 		kept:     last,
 		lines:    map[string]*line{},
@@ -119,7 +128,7 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 	}
 	go p.feed()
 	go p.keepTime()
-	p.starting = true
+	p.starting = !opt.Strict
 	change, err := p.Prepare(cfg)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -186,6 +195,8 @@ func (p *Pins) Command(c devices.Command) error {
 	switch l := find(p.outputs, c.Output); {
 	case p.closed:
 		return fmt.Errorf("%s: the pins are closed", c.Output)
+	case p.covers.Has(c.Output):
+		return p.commandCover(c)
 	case err != nil:
 		return err
 	case l != nil && len(l.jobs)+len(l.unsent) >= queueLimit:
@@ -249,6 +260,7 @@ func (p *Pins) from(d Drive) devices.Origin {
 
 // drive hands a decided switch to its line; p.mu is held.
 func (p *Pins) drive(d Drive, from devices.Origin) {
+	p.toldCover(d, from)
 	l := find(p.outputs, d.Output)
 	quiet := d.Step && l.out.Frequency > 0
 	if n := len(l.jobs); quiet && n > 0 && l.jobs[n-1].quiet {
@@ -309,7 +321,8 @@ func (p *Pins) vanished(l *line, name string, owner int) {
 func (p *Pins) appeared(l *line, j job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.lost = false; !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
+	was := l.lost
+	if l.lost = false; was && !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
 		p.driveAll(p.guard.appear(j.name, j.on, p.now()))
 		p.keep(p.guard.byName[j.name])
 	}
@@ -370,7 +383,11 @@ func (p *Pins) keepTime() {
 		for _, d := range p.guard.Advance(p.now()) {
 			p.drive(d, p.from(d))
 		}
+		p.advanceCovers()
 		next, ok := p.guard.Next()
+		if at, moves := p.covers.Next(); moves && (!ok || at < next) {
+			next, ok = at, true
+		}
 		p.mu.Unlock()
 		timer.Stop()
 		if ok {
@@ -380,10 +397,13 @@ func (p *Pins) keepTime() {
 }
 
 // keep notes the accepted state of an output; p.mu is held.
-func (p *Pins) keep(o *guarded) {
+func (p *Pins) keep(o *guarded) { p.keepLast(o, false) }
+
+// keepLast is keep at the end: was is how the output was before it.
+func (p *Pins) keepLast(o *guarded, was bool) {
 	k := kept{
 		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
-		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Fault: o.fault, Cycles: o.cycles,
+		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Was: was, Fault: o.fault, Cycles: o.cycles,
 	}
 	if o.Levels() && o.aim() < 100 {
 		k.Level = o.aim()
@@ -566,6 +586,10 @@ type line struct {
 	quit       chan struct{} // drop the queue, be safe, let go
 	done       chan struct{} // all that is done
 	err        error         // and what went wrong in it; read after done
+
+	// Of an input's worker alone:
+	worked bool   // it has been read
+	told   string // why it can't be, as was last said
 
 	// Guarded by p.mu:
 	name      string
@@ -838,7 +862,6 @@ func (l *line) check() time.Duration {
 		l.answered(gpio.Low, false, err)
 		return retryEvery
 	}
-	l.p.appeared(l, j)
 	l.tellLater(j.name, l.look(j, nil)...)
 	return checkEvery
 }
@@ -847,6 +870,7 @@ func (l *line) check() time.Duration {
 func (l *line) fail(j job, err error) {
 	l.answered(gpio.Low, false, err)
 	l.p.vanished(l, j.name, j.owner)
+	l.p.sawCover(l, j, false, true)
 	l.tellLater(j.name, l.p.reading(j.name, false, err, l.p.now(), j.initial))
 }
 
@@ -889,11 +913,25 @@ func (l *line) sent() {
 
 // do makes a switch, and gives what came of it.
 func (l *line) do(j job) []devices.Reading {
+	if err := l.refuses(j); err != nil {
+		return []devices.Reading{l.p.reading(j.name, false, err, l.p.now(), false)}
+	}
 	l.asked()
-	if j.look || !j.initial && l.echoed(j) {
+	if j.look || !j.initial && l.echoed(j) || !l.marked(j) {
 		return l.look(j, nil)
 	}
 	return l.look(j, l.put(j.out, j.on, j.level, j.from))
+}
+
+// refuses says why a line does nothing for a command: it did not answer since that
+// was given, so nobody knows any more whether it is still right.
+func (l *line) refuses(j job) error {
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	if !l.lost || j.initial {
+		return nil
+	}
+	return errors.New(l.fault)
 }
 
 // look reads back what a switch did.
@@ -908,8 +946,10 @@ func (l *line) look(j job, err error) []devices.Reading {
 	if lost {
 		l.p.vanished(l, j.name, j.owner)
 	} else {
+		l.p.appeared(l, j)
 		l.p.confirm(l, j, err != nil)
 	}
+	l.p.sawCover(l, j, on, unread != nil)
 	if j.quiet && err == nil && unread == nil {
 		return nil
 	}
@@ -940,6 +980,9 @@ func (l *line) makeSafe() {
 	l.p.mu.Lock()
 	name, out := l.name, *l.out
 	l.p.mu.Unlock()
+	l.p.mu.Lock()
+	was := l.p.kept[name].last()
+	l.p.mu.Unlock()
 	if on, hold := safe(out); !hold {
 		l.asked()
 		l.err = l.put(out, on, 100, devices.Origin{})
@@ -948,7 +991,7 @@ func (l *line) makeSafe() {
 		l.p.mu.Lock()
 		if o := l.p.guard.byName[name]; o != nil && l.err == nil && !l.removed {
 			l.p.guard.drive(o, on, l.p.now(), "", "", nil)
-			l.p.keep(o) // it is so from now on, for min_on and min_off
+			l.p.keepLast(o, was) // it is so from now on, for min_on and min_off
 		}
 		l.p.mu.Unlock()
 	}
@@ -971,17 +1014,20 @@ func (l *line) runInput() {
 		<-l.quit
 		halted <- l.pin.Halt() // wakes NextEdge
 	}()
-	for initial := true; ; initial = false {
+	for first := true; ; first = false {
 		err := l.faulty
 		if l.faulty = nil; err == nil {
-			err = l.watch(in, name, taken, initial)
+			err = l.watch(in, name, taken, first)
 		}
 		if err == nil {
 			break
 		}
 		l.answered(gpio.Low, false, err)
 		l.p.heard(name, false, false)
-		l.report(name, l.p.reading(name, false, err, l.p.now(), initial))
+		if err.Error() != l.told {
+			l.told = err.Error()
+			l.report(name, l.p.reading(name, false, err, l.p.now(), !l.worked))
+		}
 		if !l.pause(retryEvery) {
 			break
 		}
@@ -1030,6 +1076,7 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 	presses.Found(name, filter.On)
 	l.answered(level, true, nil)
 	l.p.heard(name, filter.On, true)
+	l.worked, l.told = true, ""
 	l.report(name, l.p.reading(name, filter.On, nil, l.p.now(), initial))
 
 	pin := l.pin.(edger) // takeInput has made sure

@@ -336,7 +336,8 @@ func (c *Change) Commit() {
 		p.keep(o)
 		p.tellFault(o.name, slices.ContainsFunc(c.fresh, func(l *line) bool { return l.name == o.name }))
 	}
-	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil })
+	p.startCovers(c.cfg, now)
+	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil && !p.covers.Has(name) })
 	p.driveAll(append(drives, c.wish(now)...))
 }
 

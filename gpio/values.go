@@ -95,16 +95,3 @@ func (o Output) duty(level float64) gpio.Duty {
 	}
 	return gpio.Duty(part*float64(gpio.DutyMax) + 0.5)
 }
-
-// levelOf is the level at a duty: the other way round.
-func (o Output) levelOf(d gpio.Duty) float64 {
-	part := float64(d) / float64(gpio.DutyMax)
-	if o.ActiveLow {
-		part = 1 - part
-	}
-	if o.Range != (Range{}) && part > 0 {
-		width := part * float64(physic.Frequency(o.Frequency).Period())
-		part = (width - float64(o.Range.From)) / float64(o.Range.To-o.Range.From)
-	}
-	return min(100, max(0, part*100))
-}

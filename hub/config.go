@@ -24,7 +24,7 @@ type Config struct {
 	Hub    Settings      `toml:"hub"`
 	Broker broker.Config `toml:"broker"`
 	Web    web.Config    `toml:"web"`
-	Pins                 // [output.x], [input.x] and [interlock.x]
+	Pins                 // [output.x], [input.x], [interlock.x] and [cover.x]
 	Logic                // [link.x], [rule.x] and what else decides
 	Tests                // [[test]]
 
@@ -140,6 +140,9 @@ func (c *Config) parts() (parts []rules.Part) {
 		}
 		parts = append(parts, p)
 	}
+	for _, v := range c.Cover {
+		parts = append(parts, rules.Part{Name: v.Name, Table: "cover", Value: "number", Properties: map[string]string{"moving": "text"}, Takes: "cover", Bounded: true})
+	}
 	return parts
 }
 
@@ -180,7 +183,7 @@ func (c *Config) wired() (names []string) {
 // bounded reports whether an output goes off without being told to, or is meant
 // to be on.
 func (c *Config) bounded(name string, o gpio.Output) bool {
-	return o.MaxOn > 0 || o.Momentary > 0 || o.Lifetime > 0 || o.StartsOn() || slices.ContainsFunc(c.Interlock, func(i config.Named[gpio.Interlock]) bool {
+	return o.MaxOn > 0 || o.Momentary > 0 || o.Lifetime > 0 || o.StartsOn() || slices.ContainsFunc(c.Locks(), func(i config.Named[gpio.Interlock]) bool {
 		return slices.Contains(i.Value.Outputs, name)
 	})
 }

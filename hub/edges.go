@@ -128,7 +128,7 @@ func (h *Hub) set(m devices.Message) {
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
 	case err != nil:
 		d.Outcome, d.Why = rules.Blocked, err.Error()
-	case c.Value == devices.Toggle{}:
+	case c.Value == devices.Toggle{} && part.Takes != "cover": // which knows itself
 		now, _ := h.registry.Level(name)
 		c.Value = !now
 	}
@@ -138,9 +138,7 @@ func (h *Hub) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		if on, ok := devices.Bool(c.Value); ok {
-			h.registry.Command(name, on)
-		}
+		h.registry.Command(name, c.Value)
 		d.Commands = []devices.Command{c}
 	}
 	h.obey([]rules.Decision{d})

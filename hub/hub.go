@@ -352,6 +352,9 @@ func (h *Hub) read(r devices.Reading) {
 	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: h.webReading(r)})
 	}
+	if r.Gone && r.Bad == "" {
+		r.Bad = "nothing is known of it" // so it begins nothing
+	}
 	h.obey(h.engine.Step(r))
 }
 

@@ -304,7 +304,9 @@ func (h *Hub) sayPin(r devices.Reading) {
 		return
 	}
 	h.sayFrom(from, topic(name, "availability"), "online")
-	h.sayFrom(from, topic(name, what), devices.Text(r.Value))
+	if !r.Gone {
+		h.sayFrom(from, topic(name, what), devices.Text(r.Value))
+	}
 }
 
 // sayEvent publishes what happened to something wired: hearth/button/press. Nobody

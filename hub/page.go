@@ -104,10 +104,12 @@ func (h *Hub) tell(e web.Event) {
 
 func (p page) Switch(ctx context.Context, output string, on bool) error {
 	return p.try(ctx, func() error {
-		if _, ok := p.cfg.Output.Get(output); !ok {
-			return unknownName("output", output, p.cfg.Output.Names())
+		if _, cover := p.cfg.Cover.Get(output); !cover { // which opens and closes
+			if _, ok := p.cfg.Output.Get(output); !ok {
+				return unknownName("output", output, p.cfg.Output.Names())
+			}
+			p.registry.Command(output, on)
 		}
-		p.registry.Command(output, on)
 		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
 			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}}})
 		return nil
@@ -224,7 +226,7 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 		}
 		return pins
 	}
-	return view(h.pins.Outputs()), view(h.pins.Inputs())
+	return view(append(h.pins.Outputs(), h.pins.Covers()...)), view(h.pins.Inputs())
 }
 
 func (h *Hub) webPin(i gpio.Info) web.Pin {

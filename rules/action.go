@@ -186,7 +186,7 @@ var actionKinds = []struct {
 }{
 	{"set", []string{"to", "value", "on", "off", "changed", "step", "min", "max", "for", "extend"}},
 	{"publish", []string{"payload", "value", "on", "off", "changed", "retain", "qos"}},
-	{"pulse", []string{"for", "on", "off", "retain", "qos"}},
+	{"pulse", []string{"for", "to", "on", "off", "retain", "qos"}},
 	{"ramp", []string{"from", "to", "value", "over", "every"}},
 	{"notify", []string{"via"}},
 	{"http", []string{"method", "body", "headers", "retry"}},
@@ -315,29 +315,31 @@ func (b *builder) set(a Action, at config.Place) {
 	for i, name := range a.Set {
 		place := at.Key("set").Index(i)
 		in := instr{op: opSend, off: -1, changed: a.Changed, target: b.target(name, place), moreOfInstr: new(moreOfInstr)}
-		boolean := in.target.output != ""
+		part := b.parts[in.target.output]
 		b.lasting(&in, a, at)
 		switch {
 		case a.Step != nil:
-			if boolean {
+			if in.target.output != "" && !part.levels() {
 				at.Key("step").Mistake("%s is on or off, and has no level: want a variable or a device's property", name)
 			}
 			in.on = value{kind: step, constant: *a.Step}
 			in.limits = [2]*float64{a.Min, a.Max}
-		case a.To != nil:
-			in.on = b.level(a.To, boolean, true, at.Key("to"))
-		case a.Value != "":
-			want := formula.Any
-			if boolean {
-				want = formula.Boolean
+			if part.levels() {
+				in.limits = b.limits(a, at)
 			}
-			in.on = b.computed(a.Value, want, at.Key("value"))
+		case a.To != nil:
+			in.on = b.level(a.To, part, true, at.Key("to"))
+		case a.Value != "":
+			in.on = b.computed(a.Value, part.wants(), at.Key("value"))
+			if f := in.on.formula; f != nil && part.levels() && !part.takesType(f.Type()) {
+				at.Key("value").Mistake("%s wants %s, and this is %s", name, or(part.orders()...), f.Type())
+			}
 		default:
 			if a.On != nil {
-				in.on = b.level(a.On, boolean, false, at.Key("on"))
+				in.on = b.level(a.On, part, false, at.Key("on"))
 			}
 			if a.Off != nil {
-				b.off(&in, a.Off, at.Key("off"), func(raw any, at config.Place) value { return b.level(raw, boolean, false, at) })
+				b.off(&in, a.Off, at.Key("off"), func(raw any, at config.Place) value { return b.level(raw, part, false, at) })
 			}
 		}
 		b.put(in)
@@ -396,8 +398,19 @@ func (b *builder) ramp(a Action, at config.Place) {
 		}
 	} else {
 		in.target = b.target(a.Ramp, at.Key("ramp"))
-		if in.target.output != "" {
+		switch part := b.parts[in.target.output]; part.Takes {
+		case "switch":
 			at.Key("ramp").Mistake("%s is on or off, and has no level: want a variable, a device's property or a topic", a.Ramp)
+		case "cover":
+			at.Key("ramp").Mistake("%s moves at its own pace, and would start and stop all the time: want set, with to = 30", a.Ramp)
+		case "level":
+			if a.From != nil && *a.From != percent(*a.From) {
+				at.Key("from").Mistake("want %s", part.orders()[0])
+			}
+			raw, _ := scalar(a.To)
+			if to, number := raw.(float64); number && to != percent(to) {
+				at.Key("to").Mistake("want %s", part.orders()[0])
+			}
 		}
 	}
 	if a.Over <= 0 {
@@ -447,31 +460,49 @@ func (b *builder) off(in *instr, raw any, at config.Place, read func(any, config
 	b.r.hasOff = true
 }
 
-// level is a configured level: of an output a boolean, an on/off word or toggle;
-// of others also any value.
-func (b *builder) level(raw any, boolean, toggle bool, at config.Place) value {
+// limits are those of a step of an output, which has levels from 0 to 100.
+func (b *builder) limits(a Action, at config.Place) [2]*float64 {
+	least, most := 0.0, 100.0
+	for key, limit := range map[string]*float64{"min": a.Min, "max": a.Max} {
+		switch {
+		case limit == nil:
+		case *limit != percent(*limit):
+			at.Key(key).Mistake("want a level from 0 to 100")
+		case key == "min":
+			least = *limit
+		default:
+			most = *limit
+		}
+	}
+	return [2]*float64{&least, &most}
+}
+
+// level is a configured level: of an output what it takes, or toggle; of others,
+// which are no part, also any value.
+func (b *builder) level(raw any, part Part, toggle bool, at config.Place) value {
 	if s, ok := raw.(string); ok && strings.EqualFold(strings.TrimSpace(s), "toggle") {
 		if !toggle {
 			at.Mistake("want true or false")
 		}
 		return value{kind: constant, constant: devices.Toggle{}}
 	}
-	if !boolean {
+	if part.Takes == "" {
 		if s, ok := raw.(string); ok {
 			return b.template(s, at)
 		}
 		return b.payload(raw, at)
 	}
 	if v, ok := scalar(raw); ok {
-		if on, ok := devices.Bool(v); ok {
-			return value{kind: constant, constant: on}
+		told, ok := part.order(v)
+		if level, number := told.(float64); ok && (!number || level == percent(level)) {
+			return value{kind: constant, constant: told}
 		}
 	}
+	want := part.orders()
 	if toggle {
-		at.Mistake(`want true, false or "toggle"`)
-	} else {
-		at.Mistake("want true or false")
+		want = append(want, `"toggle"`)
 	}
+	at.Mistake("want %s", or(want...))
 	return value{kind: constant, constant: false}
 }
 
@@ -530,6 +561,18 @@ func (b *builder) pulse(a Action, at config.Place) {
 	}
 	in.on, in.offValue = value{kind: constant, constant: true}, value{kind: constant, constant: false}
 	topic := in.target.plain != "" || in.target.topic != nil
+	switch part := b.parts[in.target.output]; {
+	case a.To == nil:
+	case !part.levels():
+		at.Key("to").Mistake("%s is on, then off: to is the level of an output that has levels", a.Pulse)
+	default:
+		to, _ := scalar(a.To)
+		if told, ok := part.order(to); ok && !switchesOn(told) {
+			at.Key("to").Mistake("a pulse is on for a time, then off: want a number above 0, such as 40")
+			break
+		}
+		in.on = b.level(a.To, part, false, at.Key("to"))
+	}
 	for key, raw := range map[string]any{"on": a.On, "off": a.Off} {
 		switch {
 		case raw == nil:

@@ -42,7 +42,9 @@ type Part struct {
 
 	// Takes is what it can be told: "" nothing, "switch" on and off, "level" also a
 	// number from 0 to 100, "cover" such a number, on and off for open and closed,
-	// and stop.
+	// and stop. One that takes levels reports whether it is on, and in its property
+	// level how much; a cover its position, a number. One with a property fault can
+	// also be told "acknowledge".
 	Takes string
 
 	// Bounded says that nobody need switch it off: max_on or an interlock does, or
@@ -60,16 +62,6 @@ func (p Part) kind() string {
 
 // formulaTypes are the types that expressions know, by the words of a Part.
 var formulaTypes = map[string]formula.Type{"boolean": formula.Boolean, "number": formula.Number, "text": formula.Text, "": formula.Any}
-
-// part is the wired thing of that name.
-func (h House) part(name string) (Part, bool) {
-	for _, p := range h.Parts {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Part{}, false
-}
 
 func (h House) zone() *time.Location {
 	if h.Zone == nil {
@@ -237,7 +229,7 @@ func (c *compiler) parseSource(text string) (devices.Source, error) {
 		return s, errors.New(c.unknown("input, output, device, calc, variable or machine", s.Name, c.all(),
 			`; a topic of one level needs quotes inside, '"`+s.Name+`"'`))
 	}
-	if p, ok := c.house.part(s.Name); ok {
+	if p, ok := c.parts[s.Name]; ok {
 		return s, p.reports(s.Property)
 	}
 	if s.Property != "" {
@@ -286,7 +278,7 @@ func (c *compiler) named(name string) (t target, wrong string) {
 	base, property, _ := strings.Cut(name, ".")
 	kind := c.kinds[base]
 	switch {
-	case c.takes(base) != "" && property == "":
+	case c.parts[base].Takes != "" && property == "":
 		t.output = base
 	case kind == "a variable" && property == "":
 		t.variable = base
@@ -298,24 +290,20 @@ func (c *compiler) named(name string) (t target, wrong string) {
 	case kind == "":
 		var can []string
 		for n, k := range c.kinds {
-			if k == "a variable" || k == "a device" || c.takes(n) != "" {
+			if k == "a variable" || k == "a device" || c.parts[n].Takes != "" {
 				can = append(can, n)
 			}
 		}
 		slices.Sort(can)
 		return t, c.unknown("output, device or variable", name, can, "")
+	case c.parts[base].Takes != "" && c.parts[base].Properties[property] != "":
+		return t, fmt.Sprintf("%s is what %s reports: want %q", name, base, base)
 	case property != "":
 		return t, fmt.Sprintf("%s is %s and has no property %s", base, kind, property)
 	default:
 		return t, fmt.Sprintf("%s is %s; want the name of an output, a device or a variable", base, kind)
 	}
 	return t, ""
-}
-
-// takes is what a part of that name can be told; "" if there is none.
-func (c *compiler) takes(name string) string {
-	p, _ := c.house.part(name)
-	return p.Takes
 }
 
 // topic checks a topic that something is published to.
@@ -411,8 +399,12 @@ func (c *compiler) withParams(s formula.Scope, params map[string]any) formula.Sc
 	return s
 }
 
-// property is the type of device.property in an expression.
+// property is the type of device.property in an expression, or of that of a part.
 func (c *compiler) property(name, property string) (formula.Type, bool) {
+	if said := c.parts[name].Properties[property]; said != "" && said != "event" {
+		c.use(devices.Source{Name: name, Property: property})
+		return formulaTypes[said], true
+	}
 	if d := c.devices[name]; d != nil {
 		c.use(d.source(property))
 		return formula.Any, true
@@ -463,16 +455,22 @@ func (c *compiler) link(name string, l Link, at config.Place) *rule {
 	b := &builder{compiler: c, r: r, scope: c.scope(r.captures, nil)}
 	to := b.carryLink(l.To, at.Key("to"))
 	topic := to.plain != "" || to.topic != nil
-	if to.output != "" && kind != "boolean" {
+	part := c.parts[to.output]
+	switch {
+	case part.levels() && l.Type == "":
+		kind = part.Takes
+	case part.levels() && kind != "boolean" && kind != "number":
+		at.Key("type").Mistake("%s takes on and off, and numbers: want \"boolean\" or \"number\", leave it out for both, or a topic in to", to.output)
+	case to.output != "" && !part.levels() && kind != "boolean":
 		at.Key("type").Mistake("an output takes only booleans: want \"boolean\", or a topic in to")
 	}
 	if !topic && l.Retain {
 		at.Key("retain").Mistake("an output has no retained commands: retain is for a topic in to")
 	}
-	if l.Invert && kind != "boolean" && kind != "number" {
+	if l.Invert && kind != "boolean" && kind != "number" && kind != part.Takes {
 		at.Key("invert").Mistake("only booleans and numbers can be inverted, not %s", kind)
 	}
-	if to.output != "" && to.output == source || to.variable != "" && to.variable == source || to.plain != "" && to.plain == source {
+	if to.output != "" && (to.output == source || to.output+".level" == source) || to.variable != "" && to.variable == source || to.plain != "" && to.plain == source {
 		at.Key("to").Mistake("the link goes from %s to itself: want another target", source)
 	}
 	t := &trigger{text: source, retained: l.Retained, implicit: true,

@@ -312,7 +312,7 @@ type Action struct {
 	Gap  config.Duration        `toml:"gap" max:"1000d"` // between one and the next, of each, times and while
 
 	Set     config.List[string] `toml:"set,some" eg:"\"porch_light\""` // outputs, properties of devices, variables
-	To      any                 `toml:"to"`                            // of set: a value, or "toggle"; of ramp: a number
+	To      any                 `toml:"to"`                            // of set: a value, or "toggle"; of ramp: a number; of pulse: the level of its on
 	Value   string              `toml:"value"`                         // of set, publish and ramp: an expression
 	On      any                 `toml:"on"`                            // sent when the episode begins; of a pulse to a topic its begin
 	Off     any                 `toml:"off"`                           // sent when it ends; "before" is what was there at the begin

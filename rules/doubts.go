@@ -315,14 +315,14 @@ func (d *doubter) tell(one deed, name string, topic bool) {
 	case topic && isSet && hole.MatchString(output):
 		d.vague = true
 		one.topic = name
-	case topic && isSet && d.kinds[output] == "an output":
+	case topic && isSet && d.parts[output].Takes != "":
 		one.topic, one.output = name, output
 	case topic:
 		one.topic = name
 	case hole.MatchString(name):
 		d.vague = true
 		return
-	case d.kinds[name] == "an output":
+	case d.parts[name].Takes != "":
 		one.output = name
 	case d.kinds[name] == "a variable":
 		one.variable = name
@@ -334,16 +334,34 @@ func (d *doubter) tell(one deed, name string, topic bool) {
 		return // a device: what it does with it is its own
 	}
 	if one.output != "" {
-		if on, ok := devices.Bool(one.to); ok {
-			one.to = on
-		} else if _, toggle := one.to.(devices.Toggle); !toggle {
-			one.to = nil
+		if one.to == "acknowledge" {
+			return // it switches nothing
+		}
+		if _, toggle := one.to.(devices.Toggle); !toggle {
+			if _, number := one.to.(float64); number && topic && d.parts[one.output].levels() {
+				one.to = nil // the number is what the topic gets
+			}
+			one.to = d.parts[one.output].end(one.to)
 		}
 	}
 	d.deeds = append(d.deeds, one)
 	if one.at0 {
 		one.who.begins = append(one.who.begins, one)
 	}
+}
+
+// end is whether a part that is told v is on then, of a cover whether it is open or
+// closed; nil where that is not known.
+func (p Part) end(v any) any {
+	told, ok := p.order(v)
+	level, number := told.(float64)
+	switch {
+	case !ok || told == "stop" || number && p.Takes == "cover" && level != 0 && level != 100:
+		return nil
+	case number:
+		return level > 0
+	}
+	return told
 }
 
 // ---- Conditions ------------------------------------------------------------
@@ -690,7 +708,9 @@ func similar(a, b string) bool {
 type realm struct {
 	what    string // "an output"
 	boolean bool   // true or false, which read as ON and OFF
+	level   string // where beside that a level is reported: "lamp.level"
 	number  bool
+	percent bool     // from 0 to 100, and neither true nor false
 	words   []string // one of these texts
 }
 
@@ -703,22 +723,24 @@ func (d *doubter) values(source string) *realm {
 	if s.Name == "rule" {
 		return &realm{what: "whether a rule runs", boolean: true}
 	}
-	part, wired := d.house.part(s.Name)
+	part, wired := d.parts[s.Name]
 	if words := part.Events[s.Property]; words != nil {
 		return &realm{what: "a " + s.Property, words: words}
 	}
 	if topic, ok := strings.CutPrefix(s.Filter, "hearth/"); ok && len(s.Path) == 0 {
-		name, isState := strings.CutSuffix(topic, "/state")
-		if p, ok := d.house.part(name); isState && ok && p.Value == "boolean" {
-			return &realm{what: "the state of " + p.kind(), boolean: true}
+		name, property, _ := strings.Cut(topic, "/")
+		if p, ok := d.parts[name]; ok && property == "state" {
+			return p.realm("the state of "+p.kind(), "")
+		} else if ok && property != "" {
+			return p.realm("the "+property+" of "+p.kind(), property)
 		}
 	}
-	said := part.Value
-	if s.Property != "" {
-		said = part.Properties[s.Property]
-	}
-	if wired && (said == "boolean" || said == "number") {
-		return &realm{what: part.kind(), boolean: said == "boolean", number: said == "number"}
+	if wired && s.Property == "" && part.Value != "" {
+		if r := part.realm(part.kind(), ""); r != nil {
+			return r
+		}
+	} else if wired && s.Property != "" {
+		return part.realm("the "+s.Property+" of "+part.kind(), s.Property)
 	}
 	if s.Name == "" || s.Property != "" {
 		return nil
@@ -741,12 +763,33 @@ func (d *doubter) values(source string) *realm {
 	return nil
 }
 
+// realm is that of a property of the part, or with "" of its own value; nil where
+// it is not known.
+func (p Part) realm(what, property string) *realm {
+	said, percent := p.Value, p.Takes == "cover"
+	if property != "" {
+		said, percent = p.Properties[property], p.Takes == "level" && property == "level"
+	}
+	if said != "boolean" && said != "number" {
+		return nil
+	}
+	r := &realm{what: what, boolean: said == "boolean", number: said == "number", percent: percent}
+	if p.Takes == "level" && property == "" {
+		r.level = p.Name + ".level"
+	}
+	return r
+}
+
 // can reports whether a value may be v.
 func (s *realm) can(v any) bool {
 	switch {
 	case s.boolean:
 		_, isBool := v.(bool)
 		return isBool || v == "ON" || v == "OFF"
+	case s.percent:
+		n, ok := numeric(v)
+		_, isBool := v.(bool)
+		return ok && !isBool && n == percent(n)
 	case s.number:
 		_, ok := numeric(v)
 		return ok
@@ -764,7 +807,12 @@ func (s *realm) want(v any) string {
 		if on, ok := devices.Bool(v); ok {
 			return fmt.Sprintf("want %v", on)
 		}
+		if _, number := v.(float64); number && s.level != "" {
+			return "want true or false, or " + s.level
+		}
 		return "want true or false"
+	case s.percent:
+		return "want a number from 0 to 100, or a limit such as above = 0"
 	case s.number:
 		return "want a number"
 	}
@@ -812,7 +860,11 @@ func (d *doubter) fits(source string, t Test, at config.Place) {
 	}
 	for _, key := range []string{"above", "below", "at_least", "at_most"} {
 		if at.Key(key).Given() {
-			at.Key(key).Mistake("%s is %s and no number: want a test such as is = %s", source, s.what, s.sample())
+			want := "a test such as is = " + s.sample()
+			if s.level != "" {
+				want = s.level
+			}
+			at.Key(key).Mistake("%s is %s and no number: want %s", source, s.what, want)
 			return
 		}
 	}
@@ -1116,7 +1168,7 @@ func (d *doubter) neverOff() {
 	}
 	for _, p := range d.house.Parts {
 		if x := on[p.Name]; x.who != nil && !off[p.Name] && p.Takes != "cover" && !p.Bounded {
-			x.at.Warn("nothing here ever switches %s off again; if that is left to people and to messages on hearth/%[1]s/set, a max_on in [output.%[1]s] says how long it may be forgotten", p.Name)
+			x.at.Warn("nothing here ever switches %s off again; if that is left to people and to messages on hearth/%[1]s/set, a max_on in [%[2]s.%[1]s] says how long it may be forgotten", p.Name, p.Table)
 		}
 	}
 }
@@ -1153,6 +1205,9 @@ func (d *doubter) opposites() {
 			switch {
 			case t.carries != "":
 				for output, x := range begins {
+					if t.carries == "number" && d.parts[output].levels() {
+						continue
+					}
 					for _, on := range []bool{true, false} {
 						y := x
 						y.to = on != d.inverts(a)
@@ -1185,7 +1240,7 @@ func (d *doubter) opposites() {
 				pair := a.who.name + " " + b.who.name + " " + output
 				if off, ok := x.to.(bool); ok && y.to == !off && !d.told[pair] {
 					d.told[pair] = true
-					y.at.Warn("%s switches %s %s at the same moment, at %s (%s), and no condition tells which is meant", a.who.name, output, onOff(off), x.at.Position(), a.text)
+					y.at.Warn("%s %s at the same moment, at %s (%s), and no condition tells which is meant", a.who.name, d.switches(output, off), x.at.Position(), a.text)
 				}
 			}
 		}
@@ -1230,11 +1285,18 @@ func (d *doubter) inverts(a *actor) bool {
 	return l != nil && l.Invert
 }
 
-func onOff(on bool) string {
-	if on {
-		return "on"
+// switches is what happens to an output, in words.
+func (d *doubter) switches(output string, on bool) string {
+	cover := d.parts[output].Takes == "cover"
+	switch {
+	case cover && on:
+		return "opens " + output
+	case cover:
+		return "closes " + output
+	case on:
+		return "switches " + output + " on"
 	}
-	return "off"
+	return "switches " + output + " off"
 }
 
 // ---- Chains ----------------------------------------------------------------
@@ -1352,7 +1414,7 @@ func (d *doubter) follow(a *actor, t placed, captured map[string]string, path []
 			}
 		}
 		name := x.output + x.variable
-		if name != "" {
+		if name != "" && d.parts[name].Takes != "cover" { // which is under way for a while
 			was, known := w[name]
 			on, _ := devices.Bool(was)
 			now := x.to

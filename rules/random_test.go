@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ var (
 	randomHouse = rules.House{Seed: 1, Parts: []rules.Part{
 		{Name: "lamp", Table: "output", Value: "boolean", Takes: "switch"},
 		{Name: "fan", Table: "output", Value: "boolean", Takes: "switch"},
+		{Name: "glow", Table: "output", Value: "boolean", Takes: "level", Properties: map[string]string{"level": "number"}},
 		{Name: "pir", Table: "input", Value: "boolean"},
 		{Name: "button", Table: "input", Value: "boolean"},
 	}}
@@ -152,9 +154,22 @@ func (h *hub) obey(ds []rules.Decision) {
 	for len(h.told) > 0 {
 		c := h.told[0]
 		h.told = h.told[1:]
-		h.step(devices.Reading{Source: c.Output, Value: c.Value, Text: devices.Text(c.Value), At: h.now, Origin: c.Origin})
+		for _, r := range reported(c.Output, c.Value) {
+			r.At, r.Origin = h.now, c.Origin
+			h.step(r)
+		}
 	}
 	h.busy = false
+}
+
+// reported is what an output says that has been told v.
+func reported(output string, v any) []devices.Reading {
+	on := levelOf(v) > 0
+	all := []devices.Reading{{Source: output, Value: on, Text: devices.Text(on)}}
+	if output == "glow" {
+		all = append(all, devices.Reading{Source: "glow.level", Value: levelOf(v), Text: devices.Text(levelOf(v))})
+	}
+	return all
 }
 
 // wholeDecision has everything of a decision, byte for byte.
@@ -395,6 +410,10 @@ func (p *plan) action(name string, waits bool, deep int) string {
 	case 0:
 		return fmt.Sprintf("{ publish = %q, payload = %q%s }", "out/"+name, p.of("x", "{n}", "{value}", "{trigger}"), guard)
 	case 1:
+		if p.in(40) {
+			return fmt.Sprintf(`{ set = "glow", %s%s }`, p.of("to = 40", "to = 0", "to = true", "to = false", `to = "toggle"`, "to = 40, changed = true", "to = true, changed = true",
+				"step = 30", "step = -70", `value = "tally * 3 - 10"`), guard)
+		}
 		return fmt.Sprintf("{ set = %s, to = %s%s }", p.of(`"lamp"`, `"fan"`, `["lamp", "fan"]`), p.of("true", "false", `"toggle"`, "true, changed = true", "false, changed = true"), guard)
 	case 2:
 		return fmt.Sprintf(`{ set = "tally", %s%s }`, p.of(`value = "tally + 1"`, `to = 20`, `to = 0`, `to = 20, changed = true`), guard)
@@ -402,7 +421,7 @@ func (p *plan) action(name string, waits bool, deep int) string {
 		return fmt.Sprintf("{ publish = %q, value = %q%s%s }", "out/"+name, p.of("tally", "value", "n * 2"), p.sent(), guard)
 	case 4, 5:
 		if waits {
-			return fmt.Sprintf("{ pulse = %s, for = %q%s }", p.of(`"lamp"`, `"fan"`, `"out/pulse"`), p.span(), guard)
+			return fmt.Sprintf("{ pulse = %s, for = %q%s }", p.of(`"lamp"`, `"fan"`, `"out/pulse"`, `"glow"`, `"glow", to = 30`), p.span(), guard)
 		}
 	case 6:
 		if waits {
@@ -691,7 +710,7 @@ func tellAll(house string, found, live []event, reports bool) string {
 func both(t fatal, house string, found, live []event, reports bool) (got, want, trace string) {
 	h := newHub(t, house, reports)
 	cfg, _ := parse(t, house)
-	s := newSecond(cfg, []string{"lamp", "fan"}, randomNoon.Add(-randomBoot), randomBoot)
+	s := newSecond(cfg, []string{"lamp", "fan", "glow"}, randomNoon.Add(-randomBoot), randomBoot)
 	told := 0
 	// What an output is told it reports, to both.
 	report := func() {
@@ -699,7 +718,12 @@ func both(t fatal, house string, found, live []event, reports bool) (got, want, 
 			words := strings.Fields(s.said[told])
 			told++
 			if reports && slices.Contains(s.outputs, words[1]) {
-				for _, r := range normalize(h.index, event{topic: words[1], payload: words[2]}, h.now, false) {
+				var v any = words[2] == "ON"
+				if level, err := strconv.ParseFloat(words[2], 64); err == nil {
+					v = level
+				}
+				for _, r := range reported(words[1], v) {
+					r.At = h.now
 					s.step(r)
 				}
 			}
@@ -785,7 +809,7 @@ func (h *hub) restart(kept []byte) (pins []devices.Reading) {
 	}
 	h.obey(h.engine.Restore(states, h.now, "boot"))
 	for _, r := range old.All() {
-		if r.Topic == "" && slices.Contains(append([]string{"pir", "button"}, []string{"lamp", "fan"}...), r.Source) {
+		if r.Topic == "" && slices.Contains(append([]string{"pir", "button"}, []string{"lamp", "fan", "glow", "glow.level"}...), r.Source) {
 			r.Initial, r.At = true, h.now
 			h.step(r)
 			pins = append(pins, r)

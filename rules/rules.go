@@ -201,6 +201,7 @@ type Engine struct {
 	sources   map[string]devices.Source
 	wanted    map[string][]Test // by source, what conditions ask of it
 	devices   map[string]*device
+	parts     map[string]Part // what is wired
 
 	mindful  map[string]bool // topics of actions with changed
 	sent     map[string]sent // what they got last
@@ -276,11 +277,15 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 		sources:  make(map[string]devices.Source),
 		wanted:   make(map[string][]Test),
 		devices:  make(map[string]*device),
+		parts:    make(map[string]Part),
 		mindful:  make(map[string]bool),
 		sent:     make(map[string]sent),
 		told:     make(map[string]told),
 		hidden:   make(map[string]bool),
 		requests: make(map[string]*request),
+	}
+	for _, p := range house.Parts {
+		e.parts[p.Name] = p
 	}
 	c := newCompiler(e, cfg, at)
 	c.declare()

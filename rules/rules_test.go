@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,13 +38,21 @@ type dispatch struct {
 
 var names = House{Parts: parts("output lamp", "output heater", "output fan", "input pir", "input button")}
 
-// parts are outputs and inputs: "output lamp".
+// parts are what is wired: "output lamp" on and off, "input pir", "dimmer hall" an
+// output with levels, "valve water" one that has a fault, "cover blind".
 func parts(list ...string) (ps []Part) {
 	for _, text := range list {
-		table, name, _ := strings.Cut(text, " ")
-		p := Part{Name: name, Table: table, Value: "boolean"}
-		if table == "output" {
+		kind, name, _ := strings.Cut(text, " ")
+		p := Part{Name: name, Table: kind, Value: "boolean"}
+		switch kind {
+		case "output":
 			p.Takes = "switch"
+		case "dimmer":
+			p.Table, p.Takes, p.Properties = "output", "level", map[string]string{"level": "number"}
+		case "valve":
+			p.Table, p.Takes, p.Properties = "output", "switch", map[string]string{"fault": "text"}
+		case "cover":
+			p.Value, p.Takes, p.Properties = "number", "cover", map[string]string{"moving": "text"}
 		}
 		ps = append(ps, p)
 	}
@@ -95,9 +104,16 @@ func (h *house) pass(d time.Duration) {
 // say is a message, or a level of an input, at the present moment.
 func (h *house) say(topic, payload string, initial bool) {
 	readings := h.index.Normalize(devices.Message{Topic: topic, Payload: []byte(payload), Initial: initial}, h.now)
-	if _, wired := names.part(topic); wired {
-		on, _ := devices.OnOff(payload)
-		readings = []devices.Reading{{Source: topic, Value: on, Text: devices.Text(on), At: h.now, Initial: initial}}
+	name, property, _ := strings.Cut(topic, ".")
+	if p, wired := h.engine.parts[name]; wired {
+		var v any = payload
+		switch said := p.Properties[property]; {
+		case property == "" && p.Value == "boolean":
+			v, _ = devices.OnOff(payload)
+		case property == "" && p.Value == "number", said == "number":
+			v, _ = strconv.ParseFloat(payload, 64)
+		}
+		readings = []devices.Reading{{Source: topic, Value: v, Text: devices.Text(v), At: h.now, Initial: initial}}
 	}
 	for _, r := range readings {
 		h.registry.Apply(r)

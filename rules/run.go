@@ -117,6 +117,9 @@ func (e *Engine) climb(t *thread, in *instr, now devices.Now, d *Decision) bool 
 			return false
 		}
 		r = &ramp{to: to.(float64), last: now.Mono}
+		if in.target.output != "" {
+			r.to = d.bounded(in.target.output, r.to)
+		}
 		if in.offValue.kind != none {
 			r.from = in.offValue.constant.(float64)
 			send(r.from)
@@ -155,6 +158,8 @@ func (e *Engine) standing(in *instr, inst *instance, ctx *context, now devices.N
 	}
 	var v any
 	switch {
+	case t.output != "":
+		return e.registry.Percent(t.output)
 	case t.variable != "":
 		v, _ = e.value(t.variable)
 	case t.device != nil:

@@ -68,6 +68,9 @@ func (e *Engine) value(name string) (any, bool) {
 	if d := e.devices[name]; d != nil {
 		name = d.source("").String()
 	}
+	if e.parts[name].Takes == "cover" {
+		return some(e.registry.Percent(name))
+	}
 	r, ok := e.registry.Last(name)
 	if on, known := e.registry.Level(name); known {
 		if _, boolean := r.Value.(bool); boolean || !ok {
@@ -77,8 +80,18 @@ func (e *Engine) value(name string) (any, bool) {
 	return r.Value, ok
 }
 
-// Property is the newest value of a property of a device.
+// some is a value that may not be known.
+func some(f float64, known bool) (any, bool) { return f, known }
+
+// Property is the newest value of a property of a device, or of what is wired.
 func (s *scene) Property(name, property string) (any, bool) {
+	if p, wired := s.e.parts[name]; wired {
+		if p.Takes == "level" && property == "level" {
+			return some(s.e.registry.Percent(name)) // what it was told is newer
+		}
+		r, ok := s.e.registry.Last(devices.Source{Name: name, Property: property}.String())
+		return r.Value, ok
+	}
 	d := s.e.devices[name]
 	if d == nil {
 		return nil, false
@@ -155,7 +168,10 @@ func (e *Engine) eval(v value, in *instr, inst *instance, ctx *context, now devi
 		case bool:
 			out = x != v.invert
 		case float64:
-			if v.invert {
+			switch {
+			case v.invert && e.parts[in.target.output].levels():
+				out = 100 - x
+			case v.invert:
 				out = 0 - x // not -0
 			}
 		}
@@ -247,6 +263,8 @@ func carried(in *devices.Reading, kind string, pathed bool) (any, bool) {
 	case "text":
 		s, ok := in.Value.(string)
 		return s, ok
+	case "level", "cover": // whatever such a part takes
+		return Part{Takes: kind}.order(in.Value)
 	}
 	return in.Text, true // json: whatever it is, as it was sent
 }
@@ -317,8 +335,7 @@ func (e *Engine) remember(in *instr, inst *instance, ctx *context) {
 	var ok bool
 	switch t := in.target; {
 	case t.output != "":
-		v, _ = e.registry.Level(t.output)
-		ok = true
+		v, ok = e.before(t.output)
 	case t.variable != "":
 		v, ok = e.value(t.variable)
 	case t.device != nil:
@@ -355,16 +372,11 @@ func (e *Engine) aim(in *instr, inst *instance, ctx *context, now devices.Now, d
 		return target{device: dev, property: property, text: name}, true
 	case e.isVariable(name):
 		return target{variable: name, text: name}, true
-	case e.isOutput(name):
+	case e.parts[name].Takes != "":
 		return target{output: name, text: name}, true
 	}
 	e.failed(inst.rule, d, "nothing that can be set is called "+short(name))
 	return t, false
-}
-
-func (e *Engine) isOutput(name string) bool {
-	p, ok := e.house.part(name)
-	return ok && p.Takes != ""
 }
 
 // sends is the command of a sending; false if there is none.
@@ -385,12 +397,15 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 			c.Value, c.Journal = v, true
 			return c, true
 		}
-		on, ok := devices.Bool(v)
+		told, ok := e.parts[t.output].order(v)
 		if !ok {
-			e.failed(inst.rule, d, fmt.Sprintf("%s wants true or false, not %s", t.output, short(valueText(v))))
+			e.failed(inst.rule, d, fmt.Sprintf("%s wants %s, not %s", t.output, or(e.parts[t.output].orders()...), short(valueText(v))))
 			return c, false
 		}
-		c.Value = on
+		if level, number := told.(float64); number {
+			told = d.bounded(t.output, level)
+		}
+		c.Value = told
 	case t.device != nil:
 		c.Source = t.device.source(t.property).String()
 		if _, toggle := v.(devices.Toggle); toggle {
@@ -429,8 +444,7 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 // same reports whether a command would change nothing of what is known.
 func (e *Engine) same(in *instr, c devices.Command) bool {
 	if c.Output != "" {
-		on, known := e.registry.Level(c.Output)
-		return known && c.Value == on
+		return e.stands(c.Output, c.Value)
 	}
 	if d := in.target.device; d != nil {
 		known, ok := e.newest(c.Source)
@@ -478,7 +492,10 @@ func (e *Engine) emit(out []devices.Command, c devices.Command) []devices.Comman
 			on, _ := e.registry.Level(c.Output)
 			c.Value = !on
 		}
-		e.registry.Command(c.Output, c.Value.(bool))
+		if level, number := c.Value.(float64); number && !e.parts[c.Output].levels() {
+			c.Value = level > 0 // it is owed since the output had levels
+		}
+		e.registry.Command(c.Output, c.Value)
 	case c.Source != "":
 		e.told[c.Source] = told{c.Value, e.now.Mono}
 	case c.Topic != "" && e.mindful[c.Topic]:

@@ -37,7 +37,7 @@ type second struct {
 	runs    int           // begun
 
 	past  map[string][]devices.Reading // every valid reading, by source
-	level map[string]bool              // of outputs, the newest of told and reported
+	level map[string]float64           // of outputs, the newest of told and reported: 0 is off
 	sent  map[string]string            // to topics
 	vars  map[string]any
 	fresh []devices.Reading // of variables and machines, waiting for a step of their own
@@ -63,7 +63,7 @@ type alarm struct {
 
 func newSecond(cfg rules.Config, outputs []string, epoch time.Time, now time.Duration) *second {
 	s := &second{cfg: cfg, outputs: outputs, epoch: epoch, now: now, born: now,
-		past: map[string][]devices.Reading{}, level: map[string]bool{}, sent: map[string]string{}, vars: map[string]any{}}
+		past: map[string][]devices.Reading{}, level: map[string]float64{}, sent: map[string]string{}, vars: map[string]any{}}
 	for _, v := range cfg.Variable {
 		s.vars[v.Name] = plainNumber(v.Value.Initial)
 	}
@@ -324,8 +324,11 @@ func (s *second) note(r devices.Reading) devices.Reading {
 		r.Origin.By = "found again"
 	}
 	s.past[key(r)] = append(s.past[key(r)], r)
-	if slices.Contains(s.outputs, r.Source) {
-		s.level[r.Source], _ = devices.Bool(r.Value)
+	// A dimmed lamp does what it is told; only at a start it is asked.
+	if output, isLevel := strings.CutSuffix(r.Source, ".level"); isLevel && r.Initial && s.level[output] > 0 {
+		s.level[output] = r.Value.(float64)
+	} else if slices.Contains(s.outputs, r.Source) && (r.Source != "glow" || r.Initial) {
+		s.level[r.Source] = levelOf(r.Value)
 	}
 	return r
 }
@@ -1202,6 +1205,9 @@ func (s *second) one(run *secondRun, a rules.Action, params map[string]any, then
 		back()
 	case a.Pulse != "":
 		on, off := any(true), any(false)
+		if a.To != nil {
+			on = a.To
+		}
 		if a.On != nil {
 			on = a.On
 		}
@@ -1330,14 +1336,25 @@ func (s *second) send(scene *secondScene, a rules.Action, v any) {
 			to = x
 		}
 		if slices.Contains(s.outputs, target) {
-			on, ok := devices.Bool(to)
-			if to == "toggle" {
-				on, ok = !s.level[target], true
+			old, known := s.level[target]
+			to, ok := plainNumber(to), true
+			switch level, number := to.(float64); {
+			case to == "toggle":
+				to = old == 0
+			case a.Step != nil:
+				if ok = known; ok {
+					to = min(100, max(0, old+*a.Step))
+				}
+			case number && target == "glow":
+				to = min(100, max(0, level))
+			default:
+				to, ok = devices.Bool(to)
 			}
-			if old, known := s.level[target]; !ok || a.Changed && known && old == on {
+			level, number := to.(float64)
+			if !ok || a.Changed && known && (number && level == old || !number && to == (old > 0)) {
 				continue
 			}
-			s.tell(target, on, false)
+			s.tell(target, to, false)
 			continue
 		}
 		if text, isText := to.(string); isText && a.Value == "" {
@@ -1377,9 +1394,25 @@ func (s *second) tell(target string, v any, retain bool) {
 		s.publish(target, devices.Text(v), retain)
 		return
 	}
-	on, _ := devices.Bool(v)
-	s.level[target] = on
-	s.say(devices.Command{Output: target, Value: on})
+	v = plainNumber(v)
+	if target != "glow" {
+		v, _ = devices.Bool(v)
+	}
+	s.level[target] = levelOf(v)
+	s.say(devices.Command{Output: target, Value: v})
+}
+
+// levelOf is what an output that is told v gets.
+func levelOf(v any) float64 {
+	switch v := v.(type) {
+	case float64:
+		return v
+	case bool:
+		if v {
+			return 100
+		}
+	}
+	return 0
 }
 
 func (s *second) publish(topic, payload string, retain bool) {

@@ -665,8 +665,16 @@ func (r *rule) depth(pc int) int {
 
 // sound guards against a kept command that makes no sense.
 func sound(c devices.Command) bool {
-	_, level := c.Value.(bool)
-	return level && c.Output != "" || c.Output == "" && c.Topic != ""
+	if c.Output == "" {
+		return c.Topic != ""
+	}
+	switch v := c.Value.(type) {
+	case bool:
+		return true
+	case float64:
+		return v == percent(v)
+	}
+	return c.Value == "stop" || c.Value == "acknowledge"
 }
 
 // A restoring turns deadlines back into moments.
@@ -717,7 +725,7 @@ func (e *Engine) heldBy(inst *instance) {
 	for _, t := range inst.rule.triggers {
 		if l := &inst.latches[t.index]; l.began {
 			for _, s := range e.endings(inst, t, noContext) {
-				if in := s.in; in.target.output != "" && l.sent&(1<<in.off) != 0 && in.on.constant == true {
+				if in := s.in; e.drops(in.target.output) && l.sent&(1<<in.off) != 0 && in.on.kind == constant && switchesOn(in.on.constant) {
 					e.held = append(e.held, in.target.output)
 				}
 			}
@@ -725,7 +733,7 @@ func (e *Engine) heldBy(inst *instance) {
 	}
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
-			if t.resumes(e.now) {
+			if e.resumes(t, e.now) {
 				e.held = append(e.held, t.owed.Output)
 			}
 		}

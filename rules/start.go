@@ -115,7 +115,7 @@ func (e *Engine) Resume(now devices.Now) []Decision {
 				}
 				ctx.origin = devices.Origin{By: "time"}.Then(r.name)
 				for _, s := range e.endings(inst, t, ctx) {
-					if s.in.target.output != "" && s.in.on.kind != none && l.sent&(1<<s.in.off) != 0 {
+					if e.drops(s.in.target.output) && s.in.on.kind != none && l.sent&(1<<s.in.off) != 0 {
 						e.carryOut(sending{s.in, s.in.on, false}, inst, ctx, now, &d)
 					}
 				}
@@ -133,23 +133,33 @@ func (e *Engine) Resume(now devices.Now) []Decision {
 func (e *Engine) resumePulses(inst *instance, now devices.Now) {
 	for _, run := range inst.runs {
 		for _, t := range run.threads {
-			resumes := t.resumes(now)
+			resumes := e.resumes(t, now)
 			if t.again = false; !resumes {
 				continue
 			}
 			d := inst.decision(now, run.trigger.text, nil, Went)
 			d.Why = "its pulse was on when the hub stopped, " + left(t.due, now) + " to go"
-			on := devices.Command{Output: t.owed.Output, Value: true, Origin: devices.Origin{By: "time"}.Then(inst.rule.name)}
+			on := devices.Command{Output: t.owed.Output, Value: any(true), Origin: devices.Origin{By: "time"}.Then(inst.rule.name)}
+			if level := t.instr().on; level.kind == constant && level.constant != nil {
+				on.Value = level.constant
+			}
 			d.Commands = e.emit(d.Commands, on)
 			e.decide(d)
 		}
 	}
 }
 
+// drops reports whether that is an output that may have lost over a restart what it
+// was told. A cover stands where it stood, and must not come back to where a rule
+// once had it from where a hand has put it since.
+func (e *Engine) drops(output string) bool {
+	return output != "" && e.parts[output].Takes != "cover"
+}
+
 // resumes reports whether a thread is in a pulse of an output that goes on after a
 // restart.
-func (t *thread) resumes(now devices.Now) bool {
-	return t.again && t.owed != nil && t.owed.Output != "" && t.owed.Value == false && t.instr().wait >= heldFor && t.due != nil && t.due.due > now.Mono
+func (e *Engine) resumes(t *thread, now devices.Now) bool {
+	return t.again && t.owed != nil && e.drops(t.owed.Output) && t.owed.Value == false && t.instr().wait >= heldFor && t.due != nil && t.due.due > now.Mono
 }
 
 // clockKnown takes the downtime off the deadlines that were restored while the

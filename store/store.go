@@ -69,6 +69,7 @@ const (
 	Output   Kind = 3 // gpio: the last accepted state and settings of an output or interlock, by name
 	Reading  Kind = 4 // hub: the newest reading of a source, by source
 	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
+	Cover    Kind = 8 // gpio: where a cover was left, by name
 )
 
 func (k Kind) String() string {
@@ -77,6 +78,8 @@ func (k Kind) String() string {
 		return "retained"
 	case Engine:
 		return "engine"
+	case Cover:
+		return "cover"
 	case Output:
 		return "output"
 	case Reading:

@@ -79,6 +79,7 @@ type play struct {
 	engine   *rules.Engine
 	index    *devices.Index
 	guard    *gpio.Guard
+	covers   *gpio.Covers
 	presses  *gpio.Presses
 	contacts map[string]bool            // how the contact of each input is
 	filters  map[string]*gpio.Debounce  // and what of it counts
@@ -186,6 +187,7 @@ func (p *play) next() time.Duration {
 	}
 	look(p.engine.Next())
 	look(p.guard.Next())
+	look(p.covers.Next())
 	look(p.presses.Next())
 	for _, f := range p.filters {
 		look(f.Next())
@@ -210,6 +212,8 @@ func (p *play) advance() {
 	p.gestures(p.presses.Advance(mono))
 	p.settle()
 	p.driveAll(p.guard.Advance(mono), nil)
+	p.turn(p.covers.Advance(mono))
+	p.tellCovers()
 	p.settle()
 	p.obey(p.engine.Advance(p.now()))
 	p.settle()
@@ -263,10 +267,13 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 	p.presses = gpio.NewPresses(p.house.Pins)
 	p.up = true
 	p.say("hearth/status", "online", devices.Origin{}, false)
+	p.beginCovers(disk.Covers)
 	wishes := p.beginOutputs(old)
+	p.tellCovers()
 	for _, i := range p.house.Pins.Input {
 		on := p.contacts[i.Name]
 		p.filters[i.Name] = &gpio.Debounce{Stable: time.Duration(i.Value.Debounce), On: on}
+		p.guard.Input(i.Name, on, true, p.now().Mono)
 		p.presses.Found(i.Name, on)
 		p.report(i.Name, on, devices.Origin{}, true)
 	}
@@ -299,7 +306,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 	for _, o := range p.house.Pins.Output {
 		was, careful := before[o.Name], o.Value.MinOff > 0
 		alone := true
-		for _, l := range p.house.Pins.Interlock {
+		for _, l := range p.house.Pins.Locks() {
 			if slices.Contains(l.Value.Outputs, o.Name) {
 				careful = true
 				for _, other := range l.Value.Outputs {
@@ -309,6 +316,8 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 		}
 		on := o.Value.StartsOn()
 		switch {
+		case old != nil && o.Value.Initial == "last" && !p.test.physical:
+			on = old.Last(o.Name)
 		case old != nil && (p.test.physical || o.Value.Safe == "hold"):
 			on = was
 		case on && careful && o.Value.Safe != "on":
@@ -331,6 +340,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 		}
 		sends := o.Value.Topic != "" && (o.Value.Safe != "hold" || old == nil && o.Value.Initial != "") && (old == nil || !p.test.physical)
 		p.put(o.Name, on, sends, "the hub starts", nil)
+		p.seen(o.Name, on)
 		p.report(o.Name, on, devices.Origin{}, true)
 	}
 	return wishes
@@ -339,6 +349,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 // stop stops the hub for a while. What it keeps goes through JSON, as on disk.
 func (p *play) stop(down time.Duration) {
 	p.up, p.back, p.disk = false, p.at+down, p.remember()
+	defer func() { p.disk.Covers = p.places() }()
 	if p.test.physical {
 		return
 	}
@@ -351,9 +362,11 @@ func (p *play) stop(down time.Duration) {
 			p.guard.Started(o.Name, on, uptime+p.at)
 		}
 		p.put(o.Name, on, o.Value.Topic != "", "the hub stops, and this is its safe level", nil)
+		p.seen(o.Name, on)
 		p.say(topic(o.Name, "state"), devices.Text(on), devices.Origin{}, false)
 	}
-	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names()) {
+	p.sayCovers()
+	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Cover.Names()) {
 		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
 	}
 	p.say("hearth/status", "offline", devices.Origin{}, false)
@@ -372,6 +385,7 @@ type kept struct {
 type memory struct {
 	States map[string]rules.State
 	Values []kept
+	Covers map[string]gpio.Place
 }
 
 // remember gathers what the hub keeps over a restart.
@@ -458,6 +472,7 @@ func (p *play) level(input string, on bool, at time.Duration) {
 		n++
 	}
 	p.gestures(made[:n])
+	p.guard.Input(input, on, true, at)
 	p.report(input, on, devices.Origin{}, false)
 	p.gestures(made[n:])
 }
@@ -475,11 +490,34 @@ func (p *play) gestures(made []gpio.Press) {
 
 // report is what a pin is seen to be.
 func (p *play) report(name string, on bool, from devices.Origin, initial bool) {
-	r := devices.Reading{Source: name, Value: on, Text: devices.Text(on), At: p.now(), Initial: initial, Origin: from}
+	p.tell(name, "", on, from, initial)
+	if o, ok := p.house.Pins.Output.Get(name); ok {
+		level, fault := p.guard.Level(name), cmp.Or(p.guard.Fault(name), "none")
+		if o.Levels() && (initial || p.news(name+".level", level)) {
+			p.tell(name, "level", level, from, initial)
+		}
+		if o.Feedback != "" && (initial || p.news(name+".fault", fault)) {
+			p.tell(name, "fault", fault, from, initial)
+		}
+	}
+}
+
+// news reports whether a source says something else than it did last.
+func (p *play) news(source string, value any) bool {
+	last, known := p.registry.Last(source)
+	return !known || last.Value != value
+}
+
+// tell reports what something wired is, or a property of it.
+func (p *play) tell(name, property string, value any, from devices.Origin, initial bool) {
+	r := devices.Reading{Source: name, Value: value, Text: devices.Text(value), At: p.now(), Initial: initial, Origin: from}
+	if property != "" {
+		r.Source += "." + property
+	}
 	p.later(func() {
 		p.registry.Apply(r)
 		p.say(topic(name, "availability"), "online", from, initial)
-		p.say(topic(name, "state"), r.Text, from, initial)
+		p.say(topic(name, cmp.Or(property, "state")), r.Text, from, initial)
 		p.obey(p.engine.Step(r))
 	})
 }
@@ -541,7 +579,7 @@ func (p *play) set(m devices.Message) {
 		d.Outcome, d.Why = rules.Blocked, "the command is retained, so nobody knows how old it is; retained_set = true would allow it"
 	case err != nil:
 		d.Outcome, d.Why = rules.Blocked, err.Error()
-	case c.Value == devices.Toggle{}:
+	case c.Value == devices.Toggle{} && part.Takes != "cover": // which knows itself
 		now, _ := p.registry.Level(name)
 		c.Value = !now
 	}
@@ -551,9 +589,7 @@ func (p *play) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		if on, ok := devices.Bool(c.Value); ok {
-			p.registry.Command(name, on)
-		}
+		p.registry.Command(name, c.Value)
 		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})
@@ -592,6 +628,8 @@ func (p *play) obey(ds []rules.Decision) {
 
 func (p *play) command(c devices.Command, d *rules.Decision) {
 	switch {
+	case p.covers.Has(c.Output):
+		p.commandCover(c, d)
 	case c.Output != "":
 		before := p.told[c.Output]
 		p.told[c.Output] = told{c.Origin, d}
@@ -643,6 +681,9 @@ func (p *play) mocked(url string) (status int) {
 // command but one came from, of the output that this one is for.
 func (p *play) driveAll(drives []gpio.Drive, before *told) {
 	for _, d := range drives {
+		if o, _ := p.house.Pins.Output.Get(d.Output); d.Step && o.Frequency > 0 {
+			continue // a step of a ramp
+		}
 		from := told{origin: devices.Origin{By: "output." + d.Output + ": " + d.Why}}
 		switch {
 		case before != nil && d.Same && d.Output == d.Cause:
@@ -657,6 +698,7 @@ func (p *play) driveAll(drives []gpio.Drive, before *told) {
 			}
 			p.put(d.Output, d.On, true, why, &from)
 		}
+		p.drove(d, from)
 		p.report(d.Output, d.On, from.origin, false)
 	}
 }

@@ -5,6 +5,7 @@
 //	hearth check      says what is wrong with a config.toml
 //	hearth test       runs its tests on a virtual clock
 //	hearth pub, sub   a small MQTT client, to try it with
+//	hearth gpio       shows the pins, and tries one by hand
 //	hearth safe       outputs to their safe state, after a crash
 //	hearth version
 //
@@ -38,6 +39,7 @@ type commands struct {
 	Test    testCommand    `cmd:"" help:"Run the tests of a configuration on a virtual clock."`
 	Pub     pubCommand     `cmd:"" help:"Publish one MQTT message."`
 	Sub     subCommand     `cmd:"" help:"Print MQTT messages as they come."`
+	GPIO    gpioCommand    `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
 	Safe    safeCommand    `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -65,6 +65,9 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if kept := gpio.KeptByKernel(cfg.Pins, bank, sysfs); len(kept) > 0 {
+		log.Warn(keptWarning(kept))
+	}
 	s := service{hub: h, path: path, log: log, err: std.err}
 
 	var beside sync.WaitGroup
