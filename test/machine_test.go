@@ -981,13 +981,14 @@ func (m *machine) sensors(t *testing.T) {
 	h := install(t, `
 		[sensor.attic]
 		iio = "bmp280"
+		unit = "kPa"
 		interval = "1s"
 	`)
 	l := h.serve(t).mustBeReady(t)
 	c := l.client(t, "x", "hearth/attic/#")
 	eventually(t, "readings", func() bool {
 		last := c.last()
-		return last["hearth/attic/temperature"] == "25.08" && strings.HasPrefix(last["hearth/attic/pressure"], "100")
+		return last["hearth/attic/temperature"] == "25.08" && last["hearth/attic/pressure"] == "100.653"
 	})
 	told := maps.Clone(c.last())
 	write(t, bus+"delete_device", "0x76")
@@ -1000,7 +1001,7 @@ func (m *machine) sensors(t *testing.T) {
 	write(t, bus+"new_device", "bmp280 0x76")
 	restored := time.Now()
 	c.expect(t, "hearth/attic/availability", "online")
-	shown(t, "9. BMP280 through IIO: temperature %s, pressure %s; deleted: unavailable after %v (interval 1s); restored: back after %v",
+	shown(t, "9. BMP280 through IIO: %s °C, %s kPa; deleted: unavailable after %v (interval 1s); restored: back after %v",
 		told["hearth/attic/temperature"], told["hearth/attic/pressure"], took.Round(time.Millisecond), time.Since(restored).Round(time.Millisecond))
 	h.end(t, l, syscall.SIGTERM)
 }
