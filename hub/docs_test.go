@@ -134,7 +134,7 @@ func dedent(block string) string { return strings.ReplaceAll(block, "\n  [", "\n
 // pinsOf gives a block the outputs that an earlier one has declared.
 func pinsOf(block string) string {
 	var more string
-	for _, name := range []string{"shutter_up", "shutter_down", "boiler"} {
+	for _, name := range []string{"shutter_up", "shutter_down", "boiler", "heater_1", "heater_2", "heater_3"} {
 		if strings.Contains(block, `"`+name+`"`) && !strings.Contains(block, "[output."+name+"]") {
 			more += "\n[output." + name + "]\ntopic = \"cmnd/" + name + "/POWER\"\n"
 		}

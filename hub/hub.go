@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -244,13 +245,18 @@ func (h *Hub) Attach(conn net.Conn) { h.broker.Attach(conn) }
 // what must be kept is kept, and when Run returns all that New and Run started
 // has ended.
 func (h *Hub) Run(ctx context.Context) error {
+	defer func() {
+		if bug := recover(); bug != nil { // the process dies of it, but not with the boiler on
+			h.log.Error("the hub has a bug and ends", "bug", bug, "stack", string(debug.Stack()), "outputs", errText(h.pins.Close()))
+			panic(bug)
+		}
+	}()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	lazily := time.NewTicker(keepReadingsAfter)
 	defer lazily.Stop()
-	defer h.fall()
 	for {
 		if next, ok := h.engine.Next(); ok {
 			wake.Reset(next - h.clock.Mono())
@@ -286,13 +292,11 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 }
 
-// fall makes the outputs safe when the loop ends with a bug, which then ends the
-// program: hearth safe does that too, but has to be started first.
-func (h *Hub) fall() {
-	if bug := recover(); bug != nil {
-		_ = h.pins.Close()
-		panic(bug)
+func errText(err error) string {
+	if err != nil {
+		return err.Error()
 	}
+	return "safe"
 }
 
 // advance lets time pass for the engine. What arrived before a deadline counts

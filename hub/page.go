@@ -231,6 +231,15 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 
 func (h *Hub) webPin(i gpio.Info) web.Pin {
 	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Simulated: h.opt.Simulated}
+	if p.Note == "" && i.Levels && i.On {
+		p.Note = fmt.Sprintf("at %.3g %%", i.Level)
+	}
+	switch {
+	case i.Cycles > 0:
+		p.Hint = fmt.Sprintf("went on %d times", i.Cycles)
+	case i.Lost > 0:
+		p.Hint = fmt.Sprintf("%d edges were lost", i.Lost)
+	}
 	if p.Note == "" && !i.On { // what should be off and is not has a fault
 		p.Note = i.Why
 	}

@@ -90,6 +90,7 @@ function makePins(kind) {
     put(li.querySelector('.name'), pin.name);
     put(li.querySelector('.state'), pin.known ? (pin.on ? 'On' : 'Off') : 'Not known');
     put(li.querySelector('.line'), pin.pin);
+    li.querySelector('.line').title = pin.hint || '';
     put(li.querySelector('.note'), pin.note || '');
     put(li.querySelector('.fault'), pin.fault);
     li.classList.toggle('on', pin.known && pin.on);

@@ -153,6 +153,7 @@ type Pin struct {
 	Known     bool   `json:"known"`          // On has been read from the line or accepted by it
 	Fault     string `json:"fault"`          // "" is none
 	Note      string `json:"note,omitempty"` // what it waits for, or why it is as it is
+	Hint      string `json:"hint,omitempty"` // what there is to say about its line: "went on 12 times"
 	Simulated bool   `json:"simulated"`
 }
 
