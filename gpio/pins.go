@@ -22,7 +22,7 @@ const (
 	closeLimit   = 400 * time.Millisecond  // for the lines to become safe at Close
 	feedLimit    = 100 * time.Millisecond  // and then for the last readings to be taken
 	hangsAfter   = time.Second             // without an answer a line is said to hang
-	checkEvery   = time.Second             // a line that is idle is looked at, for its chip may be gone
+	checkEvery   = 2 * time.Second         // a line that is idle is looked at, for its chip may be gone
 	retryEvery   = time.Second             // a line that does not answer is tried again
 )
 
@@ -422,8 +422,12 @@ func (p *Pins) keepLast(o *guarded, was bool) {
 	if p.kept[o.name].same(k) {
 		return // spares the card a write
 	}
+	within := keptWithin
+	if k.On && (o.MinOff > 0 || len(o.partners) > 0) {
+		within = 0 // after a crash it would pass for one that was off all the time
+	}
 	p.kept[o.name] = k
-	keep(p.opt.Store, o.name, k)
+	keep(p.opt.Store, o.name, k, within)
 }
 
 // forget takes an output out of what is kept; p.mu is held.
