@@ -94,7 +94,7 @@
 // # How it works
 //
 // A [Bank] is a set of pins: the kernel's ([OpenKernel]) or a simulated one
-// ([Sim]). Both give periph's PinIO, so what drives them is the same code, and a
+// ([Sim]); [Join] adds those of expanders. All give periph's PinIO, so what drives them is the same code, and a
 // test on simulated pins tests what runs on a Raspberry Pi. All levels of a
 // PinIO are physical. What active_low turns round is turned round in one place,
 // [Output.level], above the bank: the kernel is asked for a physical level, in
@@ -136,6 +136,7 @@ type Config struct {
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
 	Cover     config.Table[Cover]     `toml:"cover"`     // [cover.bedroom]
 	Group     config.Table[Group]     `toml:"group"`     // [group.heaters]
+	Expander  config.Table[Expander]  `toml:"expander"`  // [expander.relays]
 }
 
 // Output is something that is switched, by a pin or over MQTT: a relay, a lamp,
@@ -143,7 +144,8 @@ type Config struct {
 type Output struct {
 	// Pin is the name of the line: "GPIO17" as the Raspberry Pi numbers them
 	// (not the position on the header), any other name that the kernel gives a
-	// line, or "gpiochip1:5" for line 5 of a chip.
+	// line, "gpiochip1:5" for line 5 of a chip, "relays:3" for pin 3 of
+	// [expander.relays], or "pwmchip0:1" for a PWM channel.
 	Pin string `toml:"pin" eg:"\"GPIO17\""`
 
 	// Topic is where a device takes the words OnWord and OffWord, by default ON
@@ -312,7 +314,11 @@ func (i Input) pull() gpio.Pull {
 func (c *Config) Check(at config.Place) {
 	first := map[string]config.Place{}
 	check := func(pin string, at config.Place) {
-		if want := pinMistake(pin); want != "" {
+		pin, want := c.plain(pin)
+		if want == "" {
+			want = pinMistake(pin)
+		}
+		if want != "" {
 			at.Mistake("%s", want)
 			return
 		}
@@ -346,6 +352,7 @@ func (c *Config) Check(at config.Place) {
 		at := at.Key("input").Key(i.Name)
 		if i.Value.Pin != "" || at.Key("pin").Given() { // else it is reported as missing
 			check(i.Value.Pin, at.Key("pin"))
+			c.checkInput(i.Value, at)
 		}
 		if _, ok := c.Output.Get(i.Name); ok {
 			at.Mistake("an output has this name, at %v: want another", outputs.Key(i.Name).Position())
@@ -354,6 +361,7 @@ func (c *Config) Check(at config.Place) {
 			at.Key("presses").Mistake(`want double as well, such as double = "500ms": how long to wait for the next press`)
 		}
 	}
+	c.checkExpanders(at, check)
 	c.checkInterlocks(at)
 	c.checkGroups(at)
 	c.checkCovers(at)

@@ -253,13 +253,13 @@ func TestTheSameLineByTwoNames(t *testing.T) {
 }
 
 func TestNoChip(t *testing.T) {
-	_, err := openKernel(t.TempDir())
+	_, err := openKernel(t.TempDir(), "")
 	wantError(t, err, "no GPIO chip in ")
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/gpiochip0", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = openKernel(dir)
+	_, err = openKernel(dir, "")
 	wantError(t, err, "no GPIO chip can be opened", "gpiochip0: not a GPIO chip")
 }
 

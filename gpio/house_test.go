@@ -72,6 +72,7 @@ func (h *house) crash() {
 		h.sim.pins[i].level = p.level
 		p.mu.Unlock()
 	}
+	h.sim.inherit(old)
 	pins.Close()
 	h.pins = nil
 	h.powerUp()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"hearth/store"
+
+	"periph.io/x/conn/v3/gpio"
 )
 
 // kept is what the store holds of an output: enough to make it safe when the
@@ -17,6 +19,7 @@ import (
 // within a second of an accepted command.
 type kept struct {
 	Pin       string `json:"pin,omitempty"`
+	Chip      string `json:"chip,omitempty"` // of a pin on an expander: "mcp23017 I2C1 0x20"
 	ActiveLow bool   `json:"active_low,omitempty"`
 	Topic     string `json:"topic,omitempty"`
 	OnWord    string `json:"on_word,omitempty"`
@@ -119,19 +122,29 @@ func forget(st *store.Store, name string) {
 // any configuration: after a crash, or when there is none that can be read. It
 // lets the pins go again; that a released pin keeps its level is up to the
 // kernel (those of Raspberry Pi OS do). Outputs with safe = "hold" are left
-// alone, and those on a topic, which only a hub can reach (see [Unreached]). The
+// alone, and those on a topic, which only a hub can reach (see [Unreached]). For
+// those on an expander bank has to come from [WithBuses]. The
 // error names each output that could not be made safe, within a second at most,
 // and why; one that another process holds, such as a hub that still runs, is
 // among them.
 func Safe(bank Bank, st *store.Store) error {
 	outputs, wrong := keptOutputs(st)
 	var tasks []task
+	expanders := map[string]*expander{}
 	for name, k := range outputs {
 		if k.Topic != "" {
 			continue
 		}
+		pin, err := keptPin(bank, nil, k, expanders)
+		if _, hold := safe(k.output()); hold {
+			continue
+		}
+		if err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("%s: %w", what(name, k.Pin), err))
+			continue
+		}
 		tasks = append(tasks, task{what(name, k.Pin), func() error {
-			if err := makeSafe(bank, k); err != nil {
+			if err := makeSafe(pin, k); err != nil {
 				return err
 			}
 			// It was switched just now, by nobody knows which clock: min_off counts
@@ -162,15 +175,8 @@ func Unreached(st *store.Store) []string {
 }
 
 // makeSafe drives an output that nobody holds to its safe level.
-func makeSafe(bank Bank, k kept) error {
-	on, hold := safe(k.output())
-	if hold {
-		return nil
-	}
-	pin, err := bank.ByName(k.Pin)
-	if err != nil {
-		return err
-	}
+func makeSafe(pin gpio.PinIO, k kept) error {
+	on, _ := safe(k.output())
 	if err := pin.Out(k.output().level(on)); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type kernelBank struct {
 	dev   string
 	pins  map[string]*kernelPin // by each name that they have
 	names []string              // the best name of each
+	pwm   pwmPins
 }
 
 // A kernelChip is one GPIO chip as it was found.
@@ -51,15 +52,17 @@ type kernelChip struct {
 // is taken by its first Out or In. The error says that there is no chip, or none
 // that may be opened.
 func OpenKernel() (Bank, error) {
-	return openKernel("/dev")
+	return openKernel("/dev", "/sys/class/pwm")
 }
 
-func openKernel(dev string) (Bank, error) {
+func openKernel(dev, pwm string) (Bank, error) {
 	chips, err := findChips(dev)
 	if err != nil {
 		return nil, err
 	}
-	return newKernelBank(dev, chips), nil
+	b := newKernelBank(dev, chips)
+	b.pwm.root = pwm
+	return b, nil
 }
 
 // findChips is each GPIO chip in a folder once, as they are now; at least one.
@@ -194,15 +197,22 @@ func (c *kernelChip) rank() int {
 	return otherChip
 }
 
-// ByName is the line of that name.
+// ByName is the line, or the PWM channel, of that name.
 func (b *kernelBank) ByName(pin string) (gpio.PinIO, error) {
 	if p := b.pins[pin]; p != nil {
+		return p, nil
+	}
+	if pwmName.MatchString(pin) {
+		p, err := b.pwm.byName(pin)
+		if err != nil {
+			return nil, err
+		}
 		return p, nil
 	}
 	return nil, noPin(b, pin)
 }
 
-func (b *kernelBank) Names() []string { return b.names }
+func (b *kernelBank) Names() []string { return append(slices.Clip(b.names), b.pwm.names()...) }
 func (b *kernelBank) String() string  { return "pins of the kernel" }
 
 // kernelPin is one line. It is held from the first In or Out that works until

@@ -709,7 +709,8 @@ func (m *machine) removed(t *testing.T) {
 	live := func(on string) {
 		t.Helper()
 		if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
-			t.Fatal(err)
+			out, _ := exec.Command("sh", "-c", "dmesg | tail -40; ls -la /dev/gpio*; cat /sys/kernel/debug/gpio; ls -l /proc/$PPID/fd").CombinedOutput()
+			t.Fatalf("%v %s", err, out)
 		}
 	}
 	var hub listener

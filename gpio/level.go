@@ -9,12 +9,6 @@ import (
 	"periph.io/x/conn/v3/physic"
 )
 
-// A dutyPin can put out a part of full power.
-type dutyPin interface {
-	PWM(gpio.Duty, physic.Frequency) error
-	Duty() (gpio.Duty, error)
-}
-
 // set makes the pin of an output be on, at a level, or off.
 func (l *line) set(o Output, on bool, level float64) error {
 	if o.Frequency == 0 {

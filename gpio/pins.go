@@ -52,6 +52,10 @@ type Options struct {
 	// command that a reading follows from, or names the limit that made it.
 	Feed func(devices.Reading)
 
+	// OpenBus opens the buses of expanders. Where it is nil there can't be any,
+	// but for simulated ones on simulated pins.
+	OpenBus OpenBus
+
 	// Publish sends a message for an output on a topic. It is called by that
 	// output's own goroutine, maybe already before Open returns, and must work
 	// until Close has returned; so it can't wait for whoever calls those. It
@@ -87,6 +91,9 @@ type Pins struct {
 	changing   bool // a Change is prepared
 	starting   bool // a line that can't be had yet is tried again later, as any that fails
 	closed     bool
+
+	bank      Bank                 // opt.Bank, and the expanders of the configuration
+	expanders map[string]*expander // by id: those, and any that is still in use
 
 	readings chan report
 	ending   chan struct{} // closed when no line reports any more
@@ -125,6 +132,9 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		ending:   make(chan struct{}),
 		over:     make(chan struct{}),
 		fed:      make(chan struct{}),
+
+		bank:      opt.Bank,
+		expanders: map[string]*expander{},
 	}
 	go p.feed()
 	go p.keepTime()
@@ -150,6 +160,9 @@ func (p *Pins) dropUnconfigured(c *Change) {
 	for name, k := range p.kept {
 		out := k.output()
 		pin, err := p.pin(name, out)
+		if k.Chip != "" {
+			pin, err = keptPin(p.opt.Bank, p.opt.OpenBus, k, p.expanders)
+		}
 		if err != nil {
 			p.opt.Log.Warn("an output that is no longer configured may not be safe", "line", what(name, out.where()), "err", err)
 			continue
@@ -407,6 +420,9 @@ func (p *Pins) keepLast(o *guarded, was bool) {
 	}
 	if o.Levels() && o.aim() < 100 {
 		k.Level = o.aim()
+	}
+	if l := find(p.outputs, o.name); l != nil {
+		k.Chip = chipText(l.pin)
 	}
 	now := p.opt.Now()
 	if last := p.kept[o.name]; last.of(o.Output) && last.On == k.On && last.Since != 0 {

@@ -49,6 +49,7 @@ type Change struct {
 	starts  map[string]bool // the state in which each output begins, if it does
 	wishes  []string        // outputs that begin off and then are told to be on
 	pins    map[string]string
+	bank    *joined
 	ended   bool // guarded by p.mu
 }
 
@@ -94,6 +95,10 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 	c := &Change{p: p, cfg: cfg, moved: map[*line]move{}, pins: map[string]string{}}
 	c.begin()
 	var wrong []error
+	bank, err := join(p.opt.Bank, cfg, p.opt.OpenBus, p.expanders)
+	wrong = append(wrong, err)
+	c.bank, p.bank = bank, bank
+	interrupts := p.interrupts(bank, cfg)
 	resolve := func(name string, o Output) gpio.PinIO {
 		pin, err := p.pin(name, o)
 		if err != nil {
@@ -102,6 +107,10 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 		}
 		if other, ok := c.pins[pin.String()]; ok {
 			wrong = append(wrong, fmt.Errorf("%s: that is the same line as %s", what(name, o.where()), other))
+			return nil
+		}
+		if other, ok := interrupts[pin.String()]; ok {
+			wrong = append(wrong, fmt.Errorf("%s: that line is %s; one that changes its use has to be left out once", what(name, o.where()), other))
 			return nil
 		}
 		c.pins[pin.String()] = what(name, o.where())
@@ -117,6 +126,11 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 	for _, i := range cfg.Input {
 		if pin := resolve(i.Name, Output{Pin: i.Value.Pin}); pin != nil {
 			c.inputs = append(c.inputs, c.input(p.lines[pin.String()], pin, i.Name, i.Value))
+		}
+	}
+	for pin, expander := range interrupts {
+		if l := p.lines[pin]; l != nil && c.pins[pin] == "" {
+			wrong = append(wrong, fmt.Errorf("%s: that line is to be %s; one that changes its use has to be left out once", l.what(), expander))
 		}
 	}
 	if err := errors.Join(wrong...); err != nil {
@@ -261,6 +275,7 @@ func (c *Change) Commit() {
 	}
 	c.ended = true
 	p.changing = false
+	p.adoptExpanders(c)
 
 	// The outputs as they will be, before the guard forgets those that were.
 	guard := NewGuard(c.cfg)

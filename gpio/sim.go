@@ -3,6 +3,7 @@ package gpio
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,21 +13,29 @@ import (
 	"periph.io/x/conn/v3/physic"
 )
 
-// Sim is a bank of 28 simulated pins, GPIO0 to GPIO27, for a machine without
-// pins and for tests. A pin that is let go stays as it was, as on Raspberry Pi
-// OS. Its methods may be called from any goroutine.
+// Sim is a bank of 28 simulated pins, GPIO0 to GPIO27, and four PWM pins,
+// pwmchip0:0 to pwmchip0:3, for a machine without pins and for tests. A pin that
+// is let go stays as it was, as on Raspberry Pi OS. The expanders of a
+// configuration are simulated too: their pins are there by the name that the
+// configuration gives them, once it has been opened. Its methods may be called
+// from any goroutine.
 //
-// Hang and Fail break a pin, History shows all that happened to it. They are
-// for tests: with a name that does not exist they panic.
+// Hang and Fail break a pin, or all of its expander, History shows all that
+// happened to it. They are for tests: with a name that does not exist they panic.
 type Sim struct {
 	pins []*simPin
+
+	mu        sync.Mutex
+	chips     map[string]*simChip // by bus and address
+	expanders map[string]*simChip // by what the configuration calls them
 }
 
 // A Switch is one moment in the history of a simulated pin.
 type Switch struct {
 	Level  gpio.Level
 	At     time.Time
-	Driven bool // by us, as an output; otherwise it came from outside
+	Driven bool      // by us, as an output; otherwise it came from outside
+	Duty   gpio.Duty // of a PWM pin
 }
 
 const (
@@ -41,6 +50,9 @@ func NewSim() *Sim {
 	for n := range 28 {
 		s.pins = append(s.pins, &simPin{number: n, name: fmt.Sprintf("GPIO%d", n), wake: make(chan struct{}, 1)})
 	}
+	for n := range 4 {
+		s.pins = append(s.pins, &simPin{number: n, name: fmt.Sprintf("pwmchip0:%d", n), pwm: true, wake: make(chan struct{}, 1)})
+	}
 	return s
 }
 
@@ -50,6 +62,9 @@ func (s *Sim) ByName(pin string) (gpio.PinIO, error) {
 	if err != nil {
 		return nil, err // not p: a nil pin in an interface is no nil interface
 	}
+	if p.pwm {
+		return simPWM{p}, nil
+	}
 	return p, nil
 }
 
@@ -57,6 +72,16 @@ func (s *Sim) find(pin string) (*simPin, error) {
 	for _, p := range s.pins {
 		if p.Name() == pin {
 			return p, nil
+		}
+	}
+	if name, number, ok := strings.Cut(pin, ":"); ok {
+		s.mu.Lock()
+		c := s.expanders[name]
+		s.mu.Unlock()
+		if c != nil {
+			if n, ok := c.kind.number(number); ok {
+				return c.pins[n], nil
+			}
 		}
 	}
 	return nil, noPin(s, pin)
@@ -70,7 +95,7 @@ func noPin(b Bank, pin string) error {
 	return fmt.Errorf("%v: no pin %q", b, pin)
 }
 
-// Names are GPIO0 to GPIO27.
+// Names are those of the pins that are there without any expander.
 func (s *Sim) Names() []string {
 	var names []string
 	for _, p := range s.pins {
@@ -88,9 +113,12 @@ func (s *Sim) Drive(pin string, l gpio.Level) error {
 	if err != nil {
 		return err
 	}
+	if p.chip != nil {
+		return p.chip.drive(p, l)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.out {
+	if p.out || p.pwm {
 		return fmt.Errorf("%s is an output, it can't be driven from outside", pin)
 	}
 	p.outside, p.hasOutside = l, true
@@ -106,7 +134,8 @@ func (s *Sim) Level(pin string) gpio.Level {
 	return p.level
 }
 
-// Held says whether a pin is taken, as an input or an output.
+// Held says whether a pin is taken, as an input or an output; one of an expander,
+// which knows no inputs that nobody has, whether it is an output.
 func (s *Sim) Held(pin string) bool {
 	p := s.must(pin)
 	p.mu.Lock()
@@ -127,6 +156,10 @@ func (s *Sim) History(pin string) []Switch {
 // called with false.
 func (s *Sim) Hang(pin string, hang bool) {
 	p := s.must(pin)
+	if p.chip != nil {
+		p.chip.setHung(hang)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if hang && p.hung == nil {
@@ -142,6 +175,10 @@ func (s *Sim) Hang(pin string, hang bool) {
 // called with nil. Whoever waits for an edge of it learns at once.
 func (s *Sim) Fail(pin string, err error) {
 	p := s.must(pin)
+	if p.chip != nil {
+		p.chip.setFail(err)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fail = err
@@ -160,6 +197,8 @@ func (s *Sim) must(pin string) *simPin {
 type simPin struct {
 	number int
 	name   string
+	pwm    bool
+	chip   *simChip      // that it is a pin of; then only that chip touches it
 	wake   chan struct{} // something for NextEdge to look at
 
 	mu         sync.Mutex
@@ -169,6 +208,7 @@ type simPin struct {
 	outside    gpio.Level // what Drive put on it
 	hasOutside bool
 	level      gpio.Level
+	duty       gpio.Duty
 	history    []Switch
 	edges      []Edge
 	seq        uint32
@@ -176,9 +216,14 @@ type simPin struct {
 	fail       error
 }
 
-func (p *simPin) Name() string   { return p.name }
-func (p *simPin) String() string { return fmt.Sprintf("sim:%d", p.number) }
-func (p *simPin) Number() int    { return p.number }
+func (p *simPin) Name() string { return p.name }
+func (p *simPin) String() string {
+	if p.pwm {
+		return "sim:" + p.name
+	}
+	return fmt.Sprintf("sim:%d", p.number)
+}
+func (p *simPin) Number() int { return p.number }
 
 // Function says what the pin is now, as periph's pins do.
 func (p *simPin) Function() string {
@@ -201,18 +246,26 @@ func function(held, out bool, l gpio.Level) string {
 func (p *simPin) Out(l gpio.Level) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.unhang()
+	if p.fail != nil {
+		return p.fail
+	}
+	p.held, p.out, p.edge = true, true, gpio.NoEdge
+	if p.duty = 0; p.pwm && bool(l) {
+		p.duty = gpio.DutyMax
+	}
+	p.settle(l, true)
+	return nil
+}
+
+// unhang waits until the pin hangs no more; p.mu is held.
+func (p *simPin) unhang() {
 	for p.hung != nil {
 		hung := p.hung
 		p.mu.Unlock()
 		<-hung
 		p.mu.Lock()
 	}
-	if p.fail != nil {
-		return p.fail
-	}
-	p.held, p.out, p.edge = true, true, gpio.NoEdge
-	p.settle(l, true)
-	return nil
 }
 
 // In makes the pin an input. Edges that nobody took are gone.
@@ -248,7 +301,7 @@ func (p *simPin) settle(l gpio.Level, driven bool) {
 	if len(p.history) == simHistory {
 		p.history = slices.Delete(p.history, 0, simHistory/4)
 	}
-	p.history = append(p.history, Switch{l, now, driven})
+	p.history = append(p.history, Switch{l, now, driven, p.duty})
 	if wanted := p.edge == gpio.BothEdges || p.edge == gpio.RisingEdge && bool(l) || p.edge == gpio.FallingEdge && !bool(l); !changed || !wanted {
 		return
 	}
@@ -266,6 +319,34 @@ func (p *simPin) poke() {
 	default:
 	}
 }
+
+// simPWM is a simulated pin that has PWM, and nothing else: see pwmPin.
+type simPWM struct{ *simPin }
+
+// PWM gives the pin a duty, in one step. It waits and fails as Out does.
+func (p simPWM) PWM(duty gpio.Duty, f physic.Frequency) error {
+	if err := checkPWM(duty, f); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unhang()
+	if p.fail != nil {
+		return p.fail
+	}
+	p.held, p.out, p.duty = true, true, duty
+	p.settle(duty > 0, true)
+	return nil
+}
+
+// Duty is that which the pin has.
+func (p simPWM) Duty() (gpio.Duty, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.duty, p.fail
+}
+
+func (p simPWM) In(gpio.Pull, gpio.Edge) error { return errOnlyPWM }
 
 // Level is the level of the pin, or why it can't be read.
 func (p *simPin) Level() (gpio.Level, error) {

@@ -79,7 +79,7 @@ var errTopic = errors.New("this output is a topic, it can only be sent words")
 func (p *Pins) pin(name string, o Output) (gpio.PinIO, error) {
 	switch {
 	case o.Topic == "":
-		return p.opt.Bank.ByName(o.Pin)
+		return p.bank.ByName(o.Pin)
 	case p.opt.Publish == nil:
 		return nil, errors.New("there is nothing to publish with")
 	}
