@@ -43,6 +43,7 @@ func TestKernel(t *testing.T) {
 	t.Run("debounce", m.debounce)
 	t.Run("waiting", m.waiting)
 	t.Run("busy", m.busy)
+	t.Run("busy and freed", m.freed)
 	t.Run("reload", m.reload)
 	t.Run("direction", m.direction)
 	t.Run("nothing is left behind", m.nothingIsLeft)
@@ -539,6 +540,47 @@ func (m *machine) busy(t *testing.T) {
 	closePins(t, p)
 }
 
+// A line that another program has when the hub comes, and then lets go, again and
+// again: each time it is the hub's within five seconds, and nothing is left.
+func (m *machine) freed(t *testing.T) {
+	bank := kernel(t)
+	var slowest time.Duration
+	var files, routines int
+	cycles := number("cycles", 20)
+	for i := range cycles {
+		other, err := gpiocdev.RequestLine(m.dev, 13, gpiocdev.AsInput, gpiocdev.WithConsumer("heating-script"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hub listener
+		p := openPins(t, "[output.boiler]\npin = \"GPIO13\"\n[input.pir]\npin = \"GPIO14\"", hub.options(bank))
+		waitFor(t, "a fault", func() bool { return p.Outputs()[0].Fault != "" })
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+		freed := time.Now()
+		waitFor(t, "the line", func() bool { return p.Outputs()[0].Known })
+		slowest = max(slowest, time.Since(freed))
+		if err := p.Set("boiler", true); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the boiler", func() bool { return p.Outputs()[0].On })
+		closePins(t, p)
+		if i == min(10, cycles/2) {
+			files, routines = m.descriptors(t), runtime.NumGoroutine()
+		}
+	}
+	if slowest > 5*time.Second {
+		t.Errorf("it took %v", slowest)
+	}
+	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= routines })
+	if n := m.descriptors(t); n > files {
+		t.Errorf("%d descriptors, before %d", n, files)
+	}
+	t.Logf("shown: 8. in package gpio %d times a line was held by another and freed: the hub's after %v at most; goroutines %d before and %d after, descriptors %d and %d",
+		cycles, slowest.Round(time.Millisecond), routines, runtime.NumGoroutine(), files, m.descriptors(t))
+}
+
 // A setting that matters later does nothing to the pin. A pin that goes to an
 // output with another name is written once, and never let go.
 func (m *machine) reload(t *testing.T) {
@@ -709,15 +751,16 @@ func (m *machine) removed(t *testing.T) {
 	live := func(on string) {
 		t.Helper()
 		if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
-			out, _ := exec.Command("sh", "-c", "dmesg | tail -40; ls -la /dev/gpio*; cat /sys/kernel/debug/gpio; ls -l /proc/$PPID/fd").CombinedOutput()
-			t.Fatalf("%v %s", err, out)
+			t.Fatal(err)
 		}
 	}
 	var hub listener
 	p := openPins(t, "[output.lamp]\npin = \"GPIO22\"\n[input.pir]\npin = \"GPIO23\"", hub.options(kernel(t)))
 	var slowest time.Duration
 	var files, routines int
-	cycles := number("cycles", 20)
+	// This kernel (6.1) never frees the numbers of a chip that went while a line of it
+	// was held, and has a thousand.
+	cycles := min(number("cycles", 20), 30)
 	for i := range cycles {
 		waitFor(t, "both", func() bool { return p.Outputs()[0].Known && p.Inputs()[0].Known })
 		if i == 0 || i == 1 { // the first had no fault yet
