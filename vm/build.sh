@@ -5,7 +5,7 @@
 # "rm -r build" begins anew.
 set -euo pipefail
 cd "$(dirname "$0")"
-if [ -e build/base.cpio ] && [ -e build/vmlinux ]; then exit 0; fi
+if [ build/base.cpio -nt build.sh ] && [ -e build/vmlinux ]; then exit 0; fi
 mkdir -p build/debs build/module
 cd build
 
@@ -54,7 +54,7 @@ rm -rf base
 mkdir -p base/bin base/modules base/dev base/proc base/sys base/tmp
 cp /bin/busybox base/bin/
 cp module/gpio-sim.ko base/modules/
-for m in configfs i2c-dev i2c-stub lm75 industrialio bmp280 bmp280-i2c softdog; do
+for m in configfs i2c-dev i2c-stub lm75 industrialio bmp280 bmp280-i2c; do
 	cp "$(find image/lib/modules -name $m.ko)" base/modules/
 done
 (cd base && find . | cpio -o -H newc --quiet) > base.cpio
