@@ -54,9 +54,9 @@ func opener(bank Bank, open OpenBus, name string, cfg Expander) func() (i2c.BusC
 	}
 	return func() (i2c.BusCloser, error) {
 		if open == nil {
-			return nil, fmt.Errorf("there is nothing to open the bus %s with", cfg.bus())
+			return nil, fmt.Errorf("there is nothing to open the bus %s with", cfg.BusName())
 		}
-		return open(cfg.bus())
+		return open(cfg.BusName())
 	}
 }
 

@@ -116,7 +116,7 @@ func (e Expander) address() uint16 {
 	return uint16(n)
 }
 
-func (e Expander) bus() string {
+func (e Expander) BusName() string {
 	if e.Bus == "" {
 		return "I2C1"
 	}
@@ -124,7 +124,7 @@ func (e Expander) bus() string {
 }
 
 // id is the same for the same chip, whatever it is called.
-func (e Expander) id() string { return fmt.Sprintf("%s 0x%02x", e.bus(), e.address()) }
+func (e Expander) id() string { return fmt.Sprintf("%s 0x%02x", e.BusName(), e.address()) }
 
 func (e Expander) poll() time.Duration {
 	switch {
@@ -674,7 +674,7 @@ func (p *chipPin) sees(l gpio.Level, at time.Time) {
 	if len(p.edges) == chipEdges {
 		p.edges = slices.Delete(p.edges, 0, 1)
 	}
-	p.edges = append(p.edges, Edge{l, at, p.seq})
+	p.edges = append(p.edges, Edge{Level: l, At: at, Seq: p.seq})
 	p.poke()
 }
 

@@ -224,7 +224,7 @@ func TestInterruptOfAnExpander(t *testing.T) {
 				c := h.sim.expanders["keys"]
 				c.transfers()
 				time.Sleep(10 * time.Second)
-				if n := len(c.transfers()); n > 11 {
+				if n := len(c.transfers()); n > 16 {
 					t.Errorf("%d transactions in 10 s in which nothing happened", n)
 				}
 				time.Sleep(123 * time.Millisecond)
@@ -476,8 +476,8 @@ func TestReloadWithExpanders(t *testing.T) {
 		c := h.sim.chip("x", Expander{Type: "pcf8574", Address: "0x20"})
 		c.transfers()
 		time.Sleep(10 * time.Second)
-		if n := len(c.transfers()); n != 15 {
-			t.Errorf("%d looks in 10 s, want one a second for the inputs and one every two for the lamp", n)
+		if n := len(c.transfers()); n != 20 {
+			t.Errorf("%d looks in 10 s, want one a second for the inputs, and one every two for each pin", n)
 		}
 		h.reload("[output.lamp]\npin = \"GPIO1\"\nsafe = \"on\"")
 		time.Sleep(time.Second)

@@ -91,6 +91,22 @@
 // [Presses] for when each is told. With neither it tells none: the press of such a
 // button is its level that becomes on.
 //
+// # Counters and encoders
+//
+//	[counter.power]
+//	pin = "GPIO5"
+//	pulses = 1000
+//	unit = "kWh"
+//
+//	[encoder.volume]
+//	a = "GPIO6"
+//	b = "GPIO7"
+//
+// A counter counts the pulses of a meter, and an encoder is a knob. Their readings
+// are numbers: "power" (the total, which is kept over restarts), "power.rate",
+// "power.pulses", "power.gaps" and "power.missed"; "volume" (the position) and the
+// event "volume.turn". See [Count] and [Turns] for what they make of edges.
+//
 // # How it works
 //
 // A [Bank] is a set of pins: the kernel's ([OpenKernel]) or a simulated one
@@ -108,8 +124,9 @@
 // A changed configuration is taken over in two steps, [Pins.Prepare] and
 // [Change.Commit], and a line that stays is not touched.
 //
-// [Guard], [Covers], [Presses] and [Debounce] know only the times that they are given, so
-// that a house can be tested on a virtual clock with exactly what runs it.
+// [Guard], [Covers], [Presses], [Debounce], [Count] and [Turns] know only the times that
+// they are given, so that a house can be tested on a virtual clock with exactly what
+// runs it.
 //
 // Where to read first: this file, then guard.go, then pins.go; cover.go stands for
 // itself, and pincovers.go puts it to work.
@@ -134,6 +151,8 @@ type Config struct {
 	Output    config.Table[Output]    `toml:"output"`    // [output.porch_light]
 	Input     config.Table[Input]     `toml:"input"`     // [input.pir]
 	Interlock config.Table[Interlock] `toml:"interlock"` // [interlock.shutter]
+	Counter   config.Table[Counter]   `toml:"counter"`   // [counter.power]
+	Encoder   config.Table[Encoder]   `toml:"encoder"`   // [encoder.volume]
 	Cover     config.Table[Cover]     `toml:"cover"`     // [cover.bedroom]
 	Group     config.Table[Group]     `toml:"group"`     // [group.heaters]
 	Expander  config.Table[Expander]  `toml:"expander"`  // [expander.relays]
@@ -362,6 +381,7 @@ func (c *Config) Check(at config.Place) {
 		}
 	}
 	c.checkExpanders(at, check)
+	c.checkFollowers(at, check)
 	c.checkInterlocks(at)
 	c.checkGroups(at)
 	c.checkCovers(at)
@@ -396,6 +416,8 @@ func (o Output) checkLevels(at config.Place) {
 		at.Key("period").Mistake("want at least %v, min_on and min_off together: else there is no time to be on in part", o.MinOn+o.MinOff)
 	case o.Period > 0 && o.Starts.Most > 0:
 		at.Key("starts").Mistake("period says how often it goes on; want one of the two")
+	case o.Frequency > 0 && o.Pin != "" && !pwmName.MatchString(o.Pin):
+		at.Key("pin").Mistake(`want a pin with PWM, such as "pwmchip0:0", for a frequency; or period, for a slow load`)
 	case o.Frequency > 0 && o.Topic != "":
 		at.Key("frequency").Mistake("only a pin has a frequency; to tell a device a level, publish it")
 	}
@@ -554,6 +576,8 @@ type Edge struct {
 	Level gpio.Level // after the change
 	At    time.Time
 	Seq   uint32 // counts the edges of this pin since it became an input, from 1; a gap means lost edges
+
+	Second bool // of a pair: the second line has changed, and Seq counts those of both
 }
 
 // errTimeout and errHalted are what NextEdge ends with where there is no edge
@@ -575,6 +599,13 @@ type (
 	// can't, its worker does (debounce.go).
 	debouncer interface {
 		InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Duration) error
+	}
+	// A pairer can be one input with another pin, so that it is known in which order
+	// the edges of the two came: NextEdge then tells those of both. Halt lets both go.
+	pairer interface {
+		edger
+		InPair(second gpio.PinIO, pull gpio.Pull) error
+		Levels() (first, second gpio.Level, err error)
 	}
 	// A leveler can say that reading went wrong, where PinIO's Read only says Low.
 	leveler interface {

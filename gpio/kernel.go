@@ -159,7 +159,7 @@ func newKernelBank(dev string, chips []*kernelChip) *kernelBank {
 	for _, c := range chips {
 		var pins []*kernelPin
 		for i, line := range c.lines {
-			p := &kernelPin{bank: b, chip: c, offset: i, text: fmt.Sprintf("%s:%d", c.name, i)}
+			p := &kernelPin{bank: b, chip: c, home: c, offset: i, text: fmt.Sprintf("%s:%d", c.name, i)}
 			add(line, p)
 			pins = append(pins, p)
 		}
@@ -221,11 +221,13 @@ type kernelPin struct {
 	bank   *kernelBank
 	offset int
 	name   string
-	text   string // stays the same where the chip gets another number
+	text   string      // stays the same where the chip gets another number
+	home   *kernelChip // as it was found first
 
 	mu   sync.Mutex
 	chip *kernelChip
-	held *os.File // nil: not held
+	held *os.File   // nil: not held
+	with *kernelPin // the other line of the request, of a pair
 	out  bool
 	pull gpio.Pull
 }
@@ -260,6 +262,7 @@ func (p *kernelPin) Out(l gpio.Level) error {
 		}
 		return nil
 	}
+	p.with = nil
 	config := uapi.LineConfig{Flags: uapi.LineFlagV2Output}
 	config.AddAttribute(uapi.LineConfigAttribute{Attr: uapi.OutputValues(bit).Encode(), Mask: 1})
 	return p.request(config, true)
@@ -271,15 +274,7 @@ func (p *kernelPin) In(pull gpio.Pull, edge gpio.Edge) error { return p.InDeboun
 // InDebounced makes the line an input whose level and edges the kernel filters.
 // It is let go in between if it was held.
 func (p *kernelPin) InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Duration) error {
-	config := uapi.LineConfig{Flags: uapi.LineFlagV2Input}
-	switch pull {
-	case gpio.PullUp:
-		config.Flags |= uapi.LineFlagV2BiasPullUp
-	case gpio.PullDown:
-		config.Flags |= uapi.LineFlagV2BiasPullDown
-	case gpio.Float:
-		config.Flags |= uapi.LineFlagV2BiasDisabled
-	}
+	config := inputConfig(pull)
 	if edge&gpio.RisingEdge != 0 {
 		config.Flags |= uapi.LineFlagV2EdgeRising
 	}
@@ -291,11 +286,58 @@ func (p *kernelPin) InDebounced(pull gpio.Pull, edge gpio.Edge, stable time.Dura
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.with = nil
 	if err := p.request(config, false); err != nil {
 		return err
 	}
 	p.pull = pull
 	return nil
+}
+
+// inputConfig asks for an input with a resistor.
+func inputConfig(pull gpio.Pull) uapi.LineConfig {
+	config := uapi.LineConfig{Flags: uapi.LineFlagV2Input}
+	switch pull {
+	case gpio.PullUp:
+		config.Flags |= uapi.LineFlagV2BiasPullUp
+	case gpio.PullDown:
+		config.Flags |= uapi.LineFlagV2BiasPullDown
+	case gpio.Float:
+		config.Flags |= uapi.LineFlagV2BiasDisabled
+	}
+	return config
+}
+
+// InPair makes the line and another of its chip one request; see pairer.
+func (p *kernelPin) InPair(other gpio.PinIO, pull gpio.Pull) error {
+	with, ok := other.(*kernelPin)
+	if !ok || with.home != p.home {
+		return fmt.Errorf("%w: %v and %v are not of one chip", errUnable, p, other)
+	}
+	config := inputConfig(pull)
+	config.Flags |= uapi.LineFlagV2EdgeBoth
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.with = with
+	if err := p.request(config, false); err != nil {
+		return err
+	}
+	p.pull = pull
+	return nil
+}
+
+// Levels reads both lines of a pair; see pairer.
+func (p *kernelPin) Levels() (first, second gpio.Level, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil || p.with == nil {
+		return first, second, fmt.Errorf("read %v: it is not held as a pair", p)
+	}
+	values := uapi.LineValues{Mask: 3}
+	if err := p.control(func(fd uintptr) error { return uapi.GetLineValuesV2(fd, &values) }); err != nil {
+		return first, second, fmt.Errorf("read %v and %v: %w", p, p.with, err)
+	}
+	return values.Bits&1 != 0, values.Bits&2 != 0, nil
 }
 
 // request takes the line anew; p.mu is held. A chip that was unplugged and is back
@@ -338,6 +380,9 @@ func (p *kernelPin) requestFrom(c *kernelChip, config uapi.LineConfig, out bool)
 	}
 	r := uapi.LineRequest{Lines: 1, Config: config}
 	r.Offsets[0] = uint32(p.offset)
+	if p.with != nil {
+		r.Lines, r.Offsets[1] = 2, uint32(p.with.offset)
+	}
 	copy(r.Consumer[:], consumer)
 	if !out {
 		r.EventBufferSize = kernelEdges
@@ -443,7 +488,8 @@ func (p *kernelPin) edge(event []byte) (Edge, error) {
 		return Edge{}, fmt.Errorf("event of %v: %w", p, err)
 	}
 	ago := time.Duration(now.Nano() - int64(e.Timestamp))
-	return Edge{Level: e.ID == uapi.LineEventRisingEdge, At: time.Now().Add(-ago), Seq: e.LineSeqno}, nil
+	second := int(e.Offset) != p.offset // only of a pair
+	return Edge{Level: e.ID == uapi.LineEventRisingEdge, At: time.Now().Add(-ago), Seq: e.Seqno, Second: second}, nil
 }
 
 // WaitForEdge is NextEdge in periph's words: -1 waits for ever, or until Halt.

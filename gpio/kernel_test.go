@@ -44,11 +44,15 @@ func TestKernel(t *testing.T) {
 	t.Run("waiting", m.waiting)
 	t.Run("busy", m.busy)
 	t.Run("busy and freed", m.freed)
+	t.Run("counter", m.counter)
+	t.Run("counter debounced", m.counterDebounced)
+	t.Run("encoder", m.encoder)
 	t.Run("reload", m.reload)
 	t.Run("direction", m.direction)
 	t.Run("nothing is left behind", m.nothingIsLeft)
 	t.Run("killed", m.killed)
-	t.Run("chip removed and back", m.removed) // last: it takes the chip away
+	t.Run("chip removed and back", m.removed) // last: these take the chip away
+	t.Run("counters of a chip removed and back", m.removedCounters)
 }
 
 // machine is the test machine seen from outside the kernel's GPIO device.
@@ -581,6 +585,145 @@ func (m *machine) freed(t *testing.T) {
 		cycles, slowest.Round(time.Millisecond), routines, runtime.NumGoroutine(), files, m.descriptors(t))
 }
 
+// Many more pulses than the kernel keeps come while nobody takes any; then a slow
+// meter. Each is counted, and the rate is that of the edges.
+func (m *machine) counter(t *testing.T) {
+	m.pull(t, 25, gpio.High)
+	var hub listener
+	p := openPins(t, "[counter.power]\npin = \"GPIO25\"\nactive_low = true\nrate = \"1s\"\ninterval = \"100ms\"", hub.options(kernel(t)))
+	waitFor(t, "the counter", func() bool { return p.Inputs()[0].Known })
+	const n = 3000
+	began := time.Now()
+	p.mu.Lock() // its worker stands still
+	for range n {
+		m.pull(t, 25, gpio.Low)
+		m.pull(t, 25, gpio.High)
+	}
+	p.mu.Unlock()
+	apart := time.Since(began) / n
+	last := func(source string) (v float64) {
+		for _, r := range hub.readings() {
+			if f, ok := r.Value.(float64); ok && r.Source == source {
+				v = f
+			}
+		}
+		return v
+	}
+	waitFor(t, "all pulses", func() bool { return last("power") == n })
+	lost := p.Inputs()[0].Lost
+	if lost < n-2*kernelEdges {
+		t.Errorf("%d were lost, so the kernel kept more than it can", lost)
+	}
+	t.Logf("%d pulses, %v apart, %d of them lost by the kernel and counted all the same; %d readings", n, apart.Round(time.Microsecond), lost, len(hub.readings()))
+
+	pulse := func() {
+		m.pull(t, 25, gpio.Low)
+		m.pull(t, 25, gpio.High)
+	}
+	time.Sleep(300 * time.Millisecond)
+	pulse()
+	began = time.Now()
+	waitFor(t, "a pulse", func() bool { return last("power") == n+1 })
+	time.Sleep(time.Second - time.Since(began))
+	pulse()
+	took := time.Since(began).Seconds()
+	waitFor(t, "a pulse", func() bool { return last("power") == n+2 && last("power.pulses") == n+2 })
+	time.Sleep(10 * time.Millisecond)
+	if rate := last("power.rate"); rate < 0.9/took || rate > 1.1/took {
+		t.Errorf("two pulses %v s apart are a rate of %v", took, rate)
+	} else {
+		t.Logf("two pulses %.3f s apart are a rate of %v a second", took, rate)
+	}
+	if info := m.info(t, 25); info.Consumer != "hearth" || info.Config.EdgeDetection != gpiocdev.LineEdgeFalling {
+		t.Errorf("%+v", info)
+	}
+	closePins(t, p)
+	if m.info(t, 25).Used {
+		t.Error("after Close it is held")
+	}
+}
+
+// The kernel filters, and tells one of the two edges: a pulse that bounces is one.
+func (m *machine) counterDebounced(t *testing.T) {
+	m.pull(t, 4, gpio.Low)
+	var hub listener
+	p := openPins(t, "[counter.water]\npin = \"GPIO4\"\ndebounce = \"5ms\"\ninterval = \"100ms\"", hub.options(kernel(t)))
+	waitFor(t, "the counter", func() bool { return p.Inputs()[0].Known })
+	const n = 20
+	for range n {
+		for _, end := range []bool{true, false} {
+			for i := range 11 {
+				m.pull(t, 4, gpio.Level((i%2 == 0) == end))
+			}
+			time.Sleep(30 * time.Millisecond)
+		}
+	}
+	waitFor(t, "the total", func() bool { return strings.HasPrefix(p.Inputs()[0].Shows, fmt.Sprintf("%d,", n)) })
+	time.Sleep(200 * time.Millisecond)
+	if i := p.Inputs()[0]; !strings.HasPrefix(i.Shows, fmt.Sprintf("%d,", n)) || i.Lost != 0 {
+		t.Errorf("%+v", i)
+	}
+	t.Logf("%d pulses of 22 edges: %s", n, p.Inputs()[0].Shows)
+	closePins(t, p)
+}
+
+// Two lines of one request: their edges come in order, however quickly it is
+// turned.
+func (m *machine) encoder(t *testing.T) {
+	const a, b = 26, 27
+	m.pull(t, a, gpio.High)
+	m.pull(t, b, gpio.High)
+	var hub listener
+	p := openPins(t, "[encoder.volume]\na = \"GPIO26\"\nb = \"GPIO27\"", hub.options(kernel(t)))
+	waitFor(t, "first reading", func() bool { return len(hub.readings()) == 1 })
+	time.Sleep(100 * time.Millisecond)
+	turn := func(detents int, first, second int) {
+		for range detents {
+			for _, l := range []gpio.Level{gpio.Low, gpio.High} {
+				for _, line := range []int{first, second} {
+					m.pull(t, line, l)
+					m.pull(t, line, !l) // it bounces
+					m.pull(t, line, l)
+				}
+			}
+		}
+	}
+	began := time.Now()
+	turn(20, a, b)
+	turn(5, b, a)
+	took := time.Since(began)
+	position := func() any {
+		var v any
+		for _, r := range hub.readings() {
+			if r.Source == "volume" {
+				v = r.Value
+			}
+		}
+		return v
+	}
+	waitFor(t, "the position", func() bool { return position() == 15.0 })
+	turned := 0.0
+	for _, r := range hub.readings() {
+		if r.Source == "volume.turn" {
+			turned += r.Value.(float64)
+		}
+	}
+	i := p.Inputs()[0]
+	if turned != 15 {
+		t.Errorf("turned by %v, %+v", turned, i)
+	}
+	for _, line := range []int{a, b} {
+		if info := m.info(t, line); info.Consumer != "hearth" {
+			t.Errorf("%+v", info)
+		}
+	}
+	t.Logf("25 detents, bouncing, 300 edges in %v: %d came together with the one before, at %v", took.Round(time.Millisecond), i.Lost, position())
+	closePins(t, p)
+	if m.info(t, a).Used || m.info(t, b).Used {
+		t.Error("after Close it is held")
+	}
+}
+
 // A setting that matters later does nothing to the pin. A pin that goes to an
 // output with another name is written once, and never let go.
 func (m *machine) reload(t *testing.T) {
@@ -796,6 +939,49 @@ func (m *machine) removed(t *testing.T) {
 	}
 	t.Logf("shown: 8. in package gpio %d times the chip was removed and restored: back after %v at most; goroutines %d before and %d after, descriptors %d and %d",
 		cycles, slowest.Round(time.Millisecond), routines, runtime.NumGoroutine(), files, m.descriptors(t))
+	closePins(t, p)
+}
+
+// A counter and an encoder are back soon after their chip is, and count on.
+func (m *machine) removedCounters(t *testing.T) {
+	live := func(on string) {
+		t.Helper()
+		if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var hub listener
+	p := openPins(t, "[counter.power]\npin = \"GPIO24\"\ninterval = \"100ms\"\n[encoder.volume]\na = \"GPIO26\"\nb = \"GPIO27\"", hub.options(kernel(t)))
+	all := func(is func(Info) bool) func() bool {
+		return func() bool { i := p.Inputs(); return is(i[0]) && is(i[1]) }
+	}
+	pulse := func() {
+		m := newMachine(t)
+		m.pull(t, 24, gpio.High)
+		m.pull(t, 24, gpio.Low)
+	}
+	works := all(func(i Info) bool { return i.Known && i.Fault == "" })
+	waitFor(t, "both", works)
+	pulse()
+	waitFor(t, "the pulse", func() bool { return strings.HasPrefix(p.Inputs()[0].Shows, "1") })
+	live("0")
+	waitFor(t, "two faults", all(func(i Info) bool { return i.Fault != "" }))
+	t.Logf("without the chip: %q", p.Inputs()[0].Fault)
+	live("1")
+	began := time.Now()
+	waitFor(t, "both", works)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("back only after %v", took)
+	} else {
+		t.Logf("back after %v", took.Round(time.Millisecond))
+	}
+	pulse()
+	waitFor(t, "the next pulse", func() bool {
+		return strings.HasPrefix(p.Inputs()[0].Shows, "2, ") || p.Inputs()[0].Shows == "2, 1 gaps"
+	})
+	if shows := p.Inputs()[0].Shows; !strings.HasSuffix(shows, "1 gaps") {
+		t.Errorf("it shows %q", shows)
+	}
 	closePins(t, p)
 }
 

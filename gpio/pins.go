@@ -22,7 +22,7 @@ const (
 	closeLimit   = 400 * time.Millisecond  // for the lines to become safe at Close
 	feedLimit    = 100 * time.Millisecond  // and then for the last readings to be taken
 	hangsAfter   = time.Second             // without an answer a line is said to hang
-	checkEvery   = 2 * time.Second         // a line that is idle is looked at, for its chip may be gone
+	checkEvery   = 2 * time.Second         // an idle output is looked at, for its chip may be gone
 	retryEvery   = time.Second             // a line that does not answer is tried again
 )
 
@@ -452,7 +452,8 @@ func (p *Pins) forget(name string) {
 	forget(p.opt.Store, name)
 }
 
-// Drive puts a simulated input into a state, as its contact would.
+// Drive puts a simulated input, or that of a counter, into a state, as its contact
+// would.
 func (p *Pins) Drive(input string, on bool) error {
 	sim, ok := p.opt.Bank.(interface {
 		Drive(pin string, l gpio.Level) error
@@ -466,8 +467,11 @@ func (p *Pins) Drive(input string, on bool) error {
 		p.mu.Unlock()
 		return fmt.Errorf("no input %q", input)
 	}
-	in := *l.in
+	in, ok := l.contact()
 	p.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%s is no single contact that could be driven", input)
+	}
 	return sim.Drive(in.Pin, in.level(on))
 }
 
@@ -483,6 +487,7 @@ type Info struct {
 	Level  float64 // of an output with levels, in percent
 	Levels bool    // it has them
 	Cycles uint64  // how often an output went on since it was first kept
+	Shows  string  // of a counter or encoder: its value in words
 	Waits  string  // the command that waits and for what, "" if none does
 	Why    string  // what of its declaration keeps it off, "" if it is on or a plain command did that
 }
@@ -490,7 +495,8 @@ type Info struct {
 // Outputs are all outputs in the order of the configuration.
 func (p *Pins) Outputs() []Info { return p.infos(&p.outputs) }
 
-// Inputs are all inputs in the order of the configuration.
+// Inputs are all inputs in the order of the configuration, then the counters and
+// the encoders.
 func (p *Pins) Inputs() []Info { return p.infos(&p.inputs) }
 
 func (p *Pins) infos(lines *[]*line) []Info {
@@ -611,9 +617,14 @@ type line struct {
 	worked bool   // it has been read
 	told   string // why it can't be, as was last said
 
+	follows follower      // of a counter or encoder: what it makes of edges (follow.go)
+	other   *line         // of an encoder: its other line
+	free    chan struct{} // of its second line alone: closed when the pin can be taken
+	from    *line         // the counter or encoder of that name that has to end first; nil if none
+
 	// Guarded by p.mu:
 	name      string
-	out       *Output // one of these is set
+	out       *Output // one of these is set, or follows
 	in        *Input
 	jobs      []job
 	unsent    []report // outputs only: what is still to be told
@@ -690,6 +701,9 @@ func (l *line) what() string {
 	if l.out != nil {
 		return "output " + what(l.name, l.out.where())
 	}
+	if l.follows != nil {
+		return l.follows.kind() + " " + what(l.name, l.follows.where())
+	}
 	return "input " + what(l.name, l.in.Pin)
 }
 
@@ -697,6 +711,9 @@ func (l *line) info() Info {
 	i := Info{Name: l.name, High: bool(l.level), Known: l.known, Fault: l.fault, Lost: l.missed, Why: l.why}
 	if l.out != nil {
 		i.Pin, i.On = l.out.where(), l.known && l.out.state(l.level)
+	} else if l.follows != nil {
+		i.Pin = l.follows.where()
+		l.follows.info(&i)
 	} else {
 		i.Pin, i.On = l.in.Pin, l.known && l.in.state(l.level)
 	}
@@ -1101,20 +1118,31 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 
 	pin := l.pin.(edger) // takeInput has made sure
 	var seq uint32
+	checked := l.p.now()
 	for {
 		var settled, lost bool
 		var at time.Duration
 		var made []Press
-		switch e, err := pin.NextEdge(l.patience(&filter, presses)); {
+		switch e, err := pin.NextEdge(l.patience(&filter, presses, checked+checkEvery)); {
 		case errors.Is(err, errTimeout):
-			// A kernel before 6.6 does not wake who waits for a chip that is gone.
-			if _, err := readLevel(l.pin); err != nil {
-				return err
-			}
 			// Only now: an edge that waits to be taken may be older than a deadline.
 			now := l.p.now()
 			if settled, at = filter.Advance(now); !settled {
 				made = presses.Advance(now)
+			}
+			if now-checked < checkEvery {
+				break
+			}
+			// Not every kernel wakes us when a chip is gone; and the last edge of a
+			// burst may be lost, which no later one tells.
+			checked = now
+			level, err := readLevel(l.pin)
+			if err != nil {
+				return err
+			}
+			if _, moves := filter.Next(); !moves && !settled && in.state(level) != filter.On {
+				lost = true
+				settled, at = filter.Level(in.state(level), now)
 			}
 		case errors.Is(err, errHalted):
 			return nil
@@ -1154,15 +1182,15 @@ func (l *line) watch(in Input, name string, taken, initial bool) error {
 	}
 }
 
-// patience is how long to wait for an edge.
-func (l *line) patience(filter *Debounce, presses *Presses) time.Duration {
-	wait := checkEvery
+// patience is how long to wait for an edge, until something is due or at check.
+func (l *line) patience(filter *Debounce, presses *Presses, check time.Duration) time.Duration {
+	until := check
 	for _, next := range []func() (time.Duration, bool){filter.Next, presses.Next} {
 		if at, ok := next(); ok {
-			wait = min(wait, max(0, at-l.p.now()))
+			until = min(until, at)
 		}
 	}
-	return wait
+	return max(0, until-l.p.now())
 }
 
 // tell reports a gesture.

@@ -51,6 +51,8 @@ type Change struct {
 	pins    map[string]string
 	bank    *joined
 	ended   bool // guarded by p.mu
+
+	counters map[*line]Counter // that stay on their line with other settings
 }
 
 // A move is what a held output line becomes.
@@ -128,6 +130,7 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 			c.inputs = append(c.inputs, c.input(p.lines[pin.String()], pin, i.Name, i.Value))
 		}
 	}
+	c.followers(func(name, pin string) gpio.PinIO { return resolve(name, Output{Pin: pin}) })
 	for pin, expander := range interrupts {
 		if l := p.lines[pin]; l != nil && c.pins[pin] == "" {
 			wrong = append(wrong, fmt.Errorf("%s: that line is to be %s; one that changes its use has to be left out once", l.what(), expander))
@@ -225,6 +228,8 @@ func (l *line) take() error {
 		topic.told(gpio.Level(l.start))
 	case l.out != nil:
 		err = l.set(*l.out, l.start, l.startLevel)
+	case l.follows != nil:
+		err = l.takeFollower()
 	default:
 		err = takeInput(l.pin, *l.in)
 	}
@@ -249,6 +254,10 @@ func (l *line) take() error {
 // giveBack lets a pin go that has been taken and never was at work.
 func (l *line) giveBack() error {
 	defer close(l.done)
+	if l.free != nil {
+		l.giveBackSecond()
+		return nil
+	}
 	if l.out != nil && l.out.Topic == "" { // a topic has not been sent anything yet
 		if on, hold := safe(*l.out); !hold {
 			l.err = l.set(*l.out, on, 100)
@@ -304,7 +313,9 @@ func (c *Change) Commit() {
 		}
 	}
 	for _, i := range c.inputs { // those that are followed already; others report soon
-		guard.Input(i.name, i.known && i.in.state(i.level), i.known, now)
+		if i.in != nil {
+			guard.Input(i.name, i.known && i.in.state(i.level), i.known, now)
+		}
 	}
 	drives := guard.settle(now)
 	p.guard = guard
@@ -336,15 +347,23 @@ func (c *Change) Commit() {
 		}
 	}
 	for _, l := range c.renewed {
-		leave(l.after)
+		if l.after != nil && p.lines[l.key] == l.after {
+			leave(l.after)
+		}
 	}
 	for _, l := range append(c.fresh, c.renewed...) {
 		p.lines[l.key] = l
 		if l.out != nil {
 			go l.runOutput(job{name: l.name, out: *l.out, on: l.start, level: l.startLevel, initial: true, change: slices.Contains(c.renewed, l)})
+		} else if l.follows != nil {
+			go l.follow()
 		} else {
 			go l.runInput()
 		}
+	}
+	for l, settings := range c.counters {
+		l.follows.(*counterLine).configure(settings)
+		l.poke()
 	}
 	p.outputs, p.inputs = c.outputs, c.inputs
 	for _, o := range guard.outputs {

@@ -1,6 +1,7 @@
 package gpio
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -214,6 +215,8 @@ type simPin struct {
 	seq        uint32
 	hung       chan struct{}
 	fail       error
+	with       *simPin // of a pair: the second line, whose edges come here as well
+	first      *simPin // and the other way round
 }
 
 func (p *simPin) Name() string { return p.name }
@@ -305,12 +308,59 @@ func (p *simPin) settle(l gpio.Level, driven bool) {
 	if wanted := p.edge == gpio.BothEdges || p.edge == gpio.RisingEdge && bool(l) || p.edge == gpio.FallingEdge && !bool(l); !changed || !wanted {
 		return
 	}
+	if p.first != nil {
+		p.first.mu.Lock() // a first line never looks at the second with its lock held
+		defer p.first.mu.Unlock()
+		p.first.note(Edge{Level: l, At: now, Second: true})
+		return
+	}
+	p.note(Edge{Level: l, At: now})
+}
+
+// note queues an edge; p.mu is held.
+func (p *simPin) note(e Edge) {
 	p.seq++
+	e.Seq = p.seq
 	if len(p.edges) == simEdges {
 		p.edges = slices.Delete(p.edges, 0, 1)
 	}
-	p.edges = append(p.edges, Edge{l, now, p.seq})
+	p.edges = append(p.edges, e)
 	p.poke()
+}
+
+// InPair makes the pin and another inputs whose edges come in one order; see
+// pairer.
+func (p *simPin) InPair(other gpio.PinIO, pull gpio.Pull) error {
+	with, ok := other.(*simPin)
+	if !ok {
+		return fmt.Errorf("%w: %v and %v are not of one bank", errUnable, p, other)
+	}
+	if err := p.In(pull, gpio.BothEdges); err != nil {
+		return err
+	}
+	if err := with.In(pull, gpio.BothEdges); err != nil {
+		return errors.Join(err, p.Halt())
+	}
+	with.mu.Lock()
+	defer with.mu.Unlock()
+	with.first = p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.with = with
+	return nil
+}
+
+// Levels reads both pins of a pair.
+func (p *simPin) Levels() (first, second gpio.Level, err error) {
+	p.mu.Lock()
+	with := p.with
+	p.mu.Unlock()
+	if with == nil {
+		return first, second, fmt.Errorf("read %v: it is not held as a pair", p)
+	}
+	first, err = p.Level()
+	second, unread := with.Level()
+	return first, second, errors.Join(err, unread)
 }
 
 func (p *simPin) poke() {
@@ -408,9 +458,13 @@ func (p *simPin) WaitForEdge(timeout time.Duration) bool {
 // Halt lets the pin go. It stays as it was.
 func (p *simPin) Halt() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.held, p.out, p.edge = false, false, gpio.NoEdge
+	with := p.with
+	p.held, p.out, p.edge, p.with, p.first = false, false, gpio.NoEdge, nil, nil
 	p.poke()
+	p.mu.Unlock()
+	if with != nil {
+		return with.Halt()
+	}
 	return nil
 }
 

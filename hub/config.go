@@ -12,6 +12,8 @@ import (
 	"hearth/config"
 	"hearth/devices"
 	"hearth/gpio"
+	"hearth/gpio/bus"
+	"hearth/gpio/sensor"
 	"hearth/rules"
 	"hearth/rules/calendar"
 	"hearth/trial"
@@ -21,12 +23,14 @@ import (
 // Config is the whole of config.toml: each part belongs to the package that
 // obeys it.
 type Config struct {
-	Hub    Settings      `toml:"hub"`
-	Broker broker.Config `toml:"broker"`
-	Web    web.Config    `toml:"web"`
-	Pins                 // [output.x], [input.x], [interlock.x] and [cover.x]
-	Logic                // [link.x], [rule.x] and what else decides
-	Tests                // [[test]]
+	Hub     Settings      `toml:"hub"`
+	Broker  broker.Config `toml:"broker"`
+	Web     web.Config    `toml:"web"`
+	Pins                  // [output.x], [input.x] and what else is wired
+	Sensors               // [sensor.x]
+	Buses                 // [i2c.x]
+	Logic                 // [link.x], [rule.x] and what else decides
+	Tests                 // [[test]]
 
 	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
@@ -34,12 +38,14 @@ type Config struct {
 	path string
 }
 
-// Pins, Logic and Tests are other packages' parts under names of their own,
+// Pins, Sensors, Buses, Logic and Tests are other packages' parts under names of their own,
 // because all lie at the top of the file.
 type (
-	Pins  = gpio.Config
-	Logic = rules.Config
-	Tests = trial.Config
+	Pins    = gpio.Config
+	Sensors = sensor.Config
+	Buses   = bus.Config
+	Logic   = rules.Config
+	Tests   = trial.Config
 )
 
 // Settings are the hub's own.
@@ -92,6 +98,17 @@ func (c *Config) check(doc *config.Doc) {
 	if !doc.Whole() {
 		return
 	}
+	c.CheckBuses(c.Buses, doc.Root())
+	for _, x := range c.Expander {
+		if wrong := c.Buses.Mistake(x.Value.BusName()); wrong != "" {
+			doc.Root().Key("expander").Key(x.Name).Key("bus").Mistake("%s", wrong)
+		}
+	}
+	for _, p := range c.parts() { // the pins look at their own names
+		if _, ok := c.Sensor.Get(p.Name); ok && p.Table != "sensor" {
+			doc.Root().Key("sensor").Key(p.Name).Mistake("%s.%s has this name, at %v: want another", p.Table, p.Name, doc.Root().Key(p.Table).Key(p.Name).Position())
+		}
+	}
 	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
 	trial.Check(c.Test, c.Trial(), doc.Root())
 }
@@ -140,8 +157,22 @@ func (c *Config) parts() (parts []rules.Part) {
 		}
 		parts = append(parts, p)
 	}
+	for _, n := range c.Counter {
+		parts = append(parts, rules.Part{Name: n.Name, Table: "counter", Value: "number",
+			Properties: map[string]string{"rate": "number", "pulses": "number", "gaps": "number", "missed": "number"}})
+	}
+	for _, e := range c.Encoder {
+		parts = append(parts, rules.Part{Name: e.Name, Table: "encoder", Value: "number", Properties: map[string]string{"turn": "event"}})
+	}
 	for _, v := range c.Cover {
 		parts = append(parts, rules.Part{Name: v.Name, Table: "cover", Value: "number", Properties: map[string]string{"moving": "text"}, Takes: "cover", Bounded: true})
+	}
+	for _, s := range c.Sensor {
+		p := rules.Part{Name: s.Name, Table: "sensor", Properties: map[string]string{}}
+		for _, property := range s.Value.Measures() {
+			p.Properties[property] = "number"
+		}
+		parts = append(parts, p)
 	}
 	return parts
 }

@@ -9,17 +9,23 @@ import (
 	"strings"
 	"testing"
 
+	"hearth/gpio/bus"
+	"hearth/gpio/sensor"
 	"hearth/rules"
 	"hearth/trial"
 )
 
-// sections says which keys each section of docs/rules.md has to name: all of a
-// struct, but for those that another section of it is about.
-var sections = []struct {
+// keysIn is a section of a reference and the struct whose keys it has to name, but for those
+// of another.
+type keysIn struct {
 	heading string
 	of      any
 	but     any
-}{
+}
+
+// sections says which keys each section of docs/rules.md has to name: all of a
+// struct, but for those that another section of it is about.
+var sections = []keysIn{
 	{"Tests", rules.Test{}, nil},
 	{"Links", rules.Link{}, nil},
 	{"Triggers", rules.Trigger{}, rules.Test{}},
@@ -38,9 +44,20 @@ var sections = []struct {
 	{"Testing a house", trial.Expect{}, nil},
 }
 
-// The reference names every key that the code takes, and no other.
-func TestTheReferenceIsComplete(t *testing.T) {
-	text, err := os.ReadFile("../docs/rules.md")
+// sensorSections is the same for docs/sensors.md.
+var sensorSections = []keysIn{
+	{"Keys", sensor.Sensor{}, nil},
+	{"Multiplexers", bus.Mux{}, nil},
+}
+
+// A reference names every key that the code takes, and no other.
+func TestTheReferencesAreComplete(t *testing.T) {
+	complete(t, "../docs/rules.md", sections)
+	complete(t, "../docs/sensors.md", sensorSections)
+}
+
+func complete(t *testing.T, file string, sections []keysIn) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +77,12 @@ func TestTheReferenceIsComplete(t *testing.T) {
 	for heading, keys := range want {
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
 			if !documented[heading][key] {
-				t.Errorf("docs/rules.md: the tables of %q do not tell of the key %s", heading, key)
+				t.Errorf("%s: the tables of %q do not tell of the key %s", file, heading, key)
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(documented[heading])) {
 			if !keys[key] {
-				t.Errorf("docs/rules.md: %q tells of a key %s, which is none", heading, key)
+				t.Errorf("%s: %q tells of a key %s, which is none", file, heading, key)
 			}
 		}
 	}
@@ -106,7 +123,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 			inKeys = false
 		case inKeys && heading != "":
 			first, _, _ := strings.Cut(line[1:], " | ")
-			for _, key := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(first, -1) {
+			for _, key := range regexp.MustCompile("`([a-z0-9_]+)`").FindAllStringSubmatch(first, -1) {
 				all[heading][key[1]] = true
 			}
 		}
@@ -116,7 +133,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -134,7 +151,7 @@ func dedent(block string) string { return strings.ReplaceAll(block, "\n  [", "\n
 // pinsOf gives a block the outputs that an earlier one has declared.
 func pinsOf(block string) string {
 	var more string
-	for _, name := range []string{"shutter_up", "shutter_down", "boiler", "heater_1", "heater_2", "heater_3"} {
+	for _, name := range []string{"shutter_up", "shutter_down", "boiler", "fan", "heater_1", "heater_2", "heater_3"} {
 		if strings.Contains(block, `"`+name+`"`) && !strings.Contains(block, "[output."+name+"]") {
 			more += "\n[output." + name + "]\ntopic = \"cmnd/" + name + "/POWER\"\n"
 		}

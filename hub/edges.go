@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -117,6 +118,10 @@ func (h *Hub) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
+	if _, ok := h.cfg.Counter.Get(name); ok {
+		h.setTotal(name, m)
+		return
+	}
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
 	part, ok := h.cfg.part(name)
 	c, err := gpio.ParseSet(m.Payload, part.Takes != "switch")
@@ -140,6 +145,24 @@ func (h *Hub) set(m devices.Message) {
 		c.Output, c.Origin = name, origin
 		h.registry.Command(name, c.Value)
 		d.Commands = []devices.Command{c}
+	}
+	h.obey([]rules.Decision{d})
+}
+
+// setTotal obeys hearth/<counter>/set, whose message is what the meter shows.
+func (h *Hub) setTotal(name string, m devices.Message) {
+	word := strings.TrimSpace(string(m.Payload))
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word}, Why: "the total was set"}
+	total, err := strconv.ParseFloat(word, 64)
+	switch {
+	case m.Retain || m.Initial: // it would be set again at every start
+		d.Outcome, d.Why = rules.Blocked, "the total is retained, so nobody knows how old it is"
+	case err != nil:
+		d.Outcome, d.Why = rules.Blocked, "want what the meter shows, a number such as 12345.6"
+	default:
+		if err := h.pins.SetTotal(name, total); err != nil {
+			d.Outcome, d.Why = rules.Blocked, err.Error()
+		}
 	}
 	h.obey([]rules.Decision{d})
 }

@@ -27,6 +27,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,8 @@ import (
 	"hearth/config"
 	"hearth/devices"
 	"hearth/gpio"
+	"hearth/gpio/bus"
+	"hearth/gpio/sensor"
 	"hearth/rules"
 	"hearth/store"
 	"hearth/web"
@@ -59,7 +62,9 @@ const (
 // Options is what a hub needs besides its configuration.
 type Options struct {
 	Bank      gpio.Bank
-	Simulated bool // the bank is not real; the page says so
+	Simulated bool       // the bank is not real; the page says so, and no bus is opened
+	Root      string     // where sensors find the kernel's sys; "" is "/"
+	OpenBus   bus.Opener // of I²C buses; nil is the kernel's
 	Clock     Clock
 	Log       *slog.Logger
 	Version   string
@@ -79,19 +84,21 @@ type Hub struct {
 	log   *slog.Logger
 	clock Clock
 
-	store  *store.Store
-	broker *broker.Broker
-	pins   *gpio.Pins
-	web    *web.Server
-	dog    *watchdog
-	inbox  *inbox
-	ended  chan struct{} // closed when the loop has stopped turning
-	reload sync.Mutex
-	mqtt   *outbox[broker.Message]
-	http   *caller               // requests of rules
-	words  *words                // what outputs on topics tell their devices
-	lines  *outbox[func()]       // of the log
-	known  atomic.Pointer[names] // what the edges need to know
+	store   *store.Store
+	broker  *broker.Broker
+	pins    *gpio.Pins
+	buses   *bus.Buses
+	sensors *sensor.Sensors
+	web     *web.Server
+	dog     *watchdog
+	inbox   *inbox
+	ended   chan struct{} // closed when the loop has stopped turning
+	reload  sync.Mutex
+	mqtt    *outbox[broker.Message]
+	http    *caller               // requests of rules
+	words   *words                // what outputs on topics tell their devices
+	lines   *outbox[func()]       // of the log
+	known   atomic.Pointer[names] // what the edges need to know
 
 	clockKnown atomic.Bool
 
@@ -190,12 +197,14 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
 		}
 	})
+	h.buses = openBuses(cfg, opt)
 	owed := h.takeUp()
 	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{
-		Held: h.engine.Held(), Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Publish: h.words.say, Log: opt.Log,
+		Held: h.engine.Held(), Bank: opt.Bank, Store: h.store, Now: h.now, Feed: h.feed, Publish: h.words.say, OpenBus: h.buses.Open, Log: opt.Log,
 	}); err != nil {
 		return nil, err
 	}
+	h.sensors = sensor.Open(cfg.Sensors, sensor.Options{Root: opt.Root, Buses: h.buses, Now: h.now, Feed: h.feed, Log: opt.Log})
 	h.obey(owed)
 	h.find()
 	h.announce()
@@ -210,6 +219,16 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	}
 	outside.Commit()
 	return h, nil
+}
+
+// openBuses opens no bus yet, and where the pins are simulated none at all: what
+// is on it may be in other hands.
+func openBuses(cfg *Config, opt Options) *bus.Buses {
+	open := opt.OpenBus
+	if open == nil && opt.Simulated {
+		open = func(string) (bus.Bus, error) { return nil, errors.New("the pins are simulated, so no bus is opened") }
+	}
+	return bus.New(cfg.Buses, open)
 }
 
 // Safe gives the outputs that the last hub on cfg's data folder drove their safe
@@ -229,7 +248,9 @@ func Safe(cfg *Config, bank gpio.Bank, log *slog.Logger) (err error) {
 	for _, output := range gpio.Unreached(st) {
 		log.Warn("an output on a topic is out of reach until a hub runs again: it may not be safe", "output", output)
 	}
-	return gpio.Safe(bank, st)
+	buses := bus.New(cfg.Buses, nil)
+	defer buses.Close()
+	return gpio.Safe(gpio.WithBuses(bank, buses.Open), st)
 }
 
 // Addrs is where the broker listens.
@@ -353,6 +374,9 @@ func (h *Hub) read(r devices.Reading) {
 		h.sayPin(r)
 		h.noteLimit(r)
 		h.tellPin(r.Source)
+		if name, _, _ := strings.Cut(r.Source, "."); slices.Contains(h.cfg.Sensor.Names(), name) {
+			h.tell(web.Event{Reading: h.webReading(r)})
+		}
 	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: h.webReading(r)})
 	}

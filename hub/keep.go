@@ -342,6 +342,7 @@ func (h *Hub) stop() error {
 	h.openAll()
 	close(h.ended)
 	err := h.pins.Close()
+	h.sensors.Close()
 	for it := h.inbox.take(); it != nil; it = h.inbox.take() {
 		for _, r := range it.readings {
 			if r.Topic == "" && !r.Event { // of the pins: they are safe now
@@ -369,6 +370,12 @@ func (h *Hub) close() {
 		if err := h.pins.Close(); err != nil {
 			h.log.Error("not every output is safe", "err", err)
 		}
+	}
+	if h.sensors != nil {
+		h.sensors.Close()
+	}
+	if h.buses != nil { // what its users left open
+		h.buses.Close()
 	}
 	if h.words != nil {
 		h.words.finish()

@@ -118,8 +118,9 @@ func (p page) Switch(ctx context.Context, output string, on bool) error {
 
 func (p page) Drive(ctx context.Context, input string, on bool) error {
 	return p.try(ctx, func() error {
-		if _, ok := p.cfg.Input.Get(input); !ok {
-			return unknownName("input", input, p.cfg.Input.Names())
+		known := slices.Concat(p.cfg.Input.Names(), p.cfg.Counter.Names())
+		if !slices.Contains(known, input) {
+			return unknownName("input", input, known)
 		}
 		return p.pins.Drive(input, on)
 	})
@@ -158,7 +159,10 @@ func (h *Hub) webReading(r devices.Reading) *web.Reading {
 	if h.engine.Hidden(r) {
 		v.Text = "***"
 	}
-	if r.Bad != "" {
+	switch {
+	case r.Gone:
+		v.Bad = "unavailable: " + r.Bad
+	case r.Bad != "":
 		v.Bad = "not valid: " + r.Bad
 	}
 	return v
@@ -204,6 +208,17 @@ func (h *Hub) readingViews() []web.Reading {
 		}
 		list = append(list, v)
 	}
+	for _, s := range h.cfg.Sensor {
+		for _, property := range s.Value.Measures() {
+			v := web.Reading{Source: s.Name + "." + property, Bad: "nothing yet"}
+			if r, ok := h.registry.Last(v.Source); ok {
+				v = *h.webReading(r)
+			} else if why := h.sensors.Fault(s.Name); why != "" {
+				v.Bad = "unavailable: " + why
+			}
+			list = append(list, v)
+		}
+	}
 	slices.SortFunc(list, func(a, b web.Reading) int { return strings.Compare(a.Source, b.Source) })
 	return list
 }
@@ -230,14 +245,14 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 }
 
 func (h *Hub) webPin(i gpio.Info) web.Pin {
-	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Simulated: h.opt.Simulated}
+	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Shows: i.Shows, Simulated: h.opt.Simulated}
 	if p.Note == "" && i.Levels && i.On {
 		p.Note = fmt.Sprintf("at %.3g %%", i.Level)
 	}
 	switch {
 	case i.Cycles > 0:
 		p.Hint = fmt.Sprintf("went on %d times", i.Cycles)
-	case i.Lost > 0:
+	case i.Lost > 0 && i.Shows == "": // a counter counts them all the same
 		p.Hint = fmt.Sprintf("%d edges were lost", i.Lost)
 	}
 	if p.Note == "" && !i.On { // what should be off and is not has a fault
@@ -291,6 +306,7 @@ func (h *Hub) tellPin(name string) {
 	if len(h.watchers) == 0 {
 		return
 	}
+	name, _, _ = strings.Cut(name, ".")
 	outputs, inputs := h.pinViews()
 	for _, p := range outputs {
 		if p.Name == name {

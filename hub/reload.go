@@ -26,13 +26,16 @@ func (h *Hub) Reload(cfg *Config) error {
 	if err != nil {
 		return err
 	}
+	h.buses.Use(cfg.Buses)
 	pins, err := h.pins.Prepare(cfg.Pins)
 	if err != nil {
+		h.buses.Use(h.cfg.Buses)
 		outside.Undo()
 		return err
 	}
 	// The pins go first, so that the new rules find every output they name.
 	pins.Commit()
+	h.sensors.Reload(cfg.Sensors)
 	err = h.do(context.Background(), func() { h.swap(cfg) })
 	outside.Commit()
 	return err
@@ -122,7 +125,7 @@ func (h *Hub) swap(cfg *Config) {
 	h.reloadTrouble = ""
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),
-		"outputs", len(cfg.Output), "inputs", len(cfg.Input))
+		"outputs", len(cfg.Output), "inputs", len(cfg.Input), "sensors", len(cfg.Sensor))
 }
 
 // forget takes back all that was said of something wired that is no more.

@@ -69,6 +69,7 @@ const (
 	Output   Kind = 3 // gpio: the last accepted state and settings of an output or interlock, by name
 	Reading  Kind = 4 // hub: the newest reading of a source, by source
 	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
+	Total    Kind = 7 // gpio: what a counter has counted, by name
 	Cover    Kind = 8 // gpio: where a cover was left, by name
 )
 
@@ -86,6 +87,8 @@ func (k Kind) String() string {
 		return "reading"
 	case Owed:
 		return "owed"
+	case Total:
+		return "total"
 	}
 	return fmt.Sprintf("kind %d", byte(k))
 }

@@ -81,7 +81,9 @@ type play struct {
 	guard    *gpio.Guard
 	covers   *gpio.Covers
 	presses  *gpio.Presses
+	counters map[string]*counter
 	contacts map[string]bool            // how the contact of each input is
+	measured map[string]float64         // what each property of a sensor that is available measures
 	filters  map[string]*gpio.Debounce  // and what of it counts
 	levels   map[string]bool            // how each output is
 	told     map[string]told            // where its newest command came from
@@ -116,6 +118,8 @@ func begun(house House, test Test) *play {
 		start:    test.Start.in(house.zone()),
 		known:    true,
 		contacts: make(map[string]bool),
+		counters: counters(house.Pins),
+		measured: make(map[string]float64),
 		levels:   make(map[string]bool),
 		retained: make(map[string]devices.Message),
 	}
@@ -192,6 +196,9 @@ func (p *play) next() time.Duration {
 	for _, f := range p.filters {
 		look(f.Next())
 	}
+	for _, c := range p.counters {
+		look(c.Next())
+	}
 	return next
 }
 
@@ -210,6 +217,7 @@ func (p *play) advance() {
 		}
 	}
 	p.gestures(p.presses.Advance(mono))
+	p.count(mono)
 	p.settle()
 	p.driveAll(p.guard.Advance(mono), nil)
 	p.turn(p.covers.Advance(mono))
@@ -276,6 +284,10 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 		p.guard.Input(i.Name, on, true, p.now().Mono)
 		p.presses.Found(i.Name, on)
 		p.report(i.Name, on, devices.Origin{}, true)
+	}
+	p.beginCounters()
+	for _, source := range slices.Sorted(maps.Keys(p.measured)) {
+		p.measure(source, p.measured[source], true)
 	}
 	for _, k := range disk.Values {
 		p.registry.Apply(restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
@@ -349,6 +361,7 @@ func (p *play) beginOutputs(old *gpio.Guard) (wishes []string) {
 // stop stops the hub for a while. What it keeps goes through JSON, as on disk.
 func (p *play) stop(down time.Duration) {
 	p.up, p.back, p.disk = false, p.at+down, p.remember()
+	p.endCounters()
 	defer func() { p.disk.Covers = p.places() }()
 	if p.test.physical {
 		return
@@ -366,8 +379,13 @@ func (p *play) stop(down time.Duration) {
 		p.say(topic(o.Name, "state"), devices.Text(on), devices.Origin{}, false)
 	}
 	p.sayCovers()
-	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Cover.Names()) {
+	for _, name := range slices.Concat(p.house.Pins.Output.Names(), p.house.Pins.Input.Names(), p.house.Pins.Counter.Names(), p.house.Pins.Encoder.Names(), p.house.Pins.Cover.Names()) {
 		p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
+	}
+	for _, part := range p.house.Rules.Parts {
+		if part.Table == "sensor" {
+			p.say(topic(part.Name, "availability"), "offline", devices.Origin{}, false)
+		}
 	}
 	p.say("hearth/status", "offline", devices.Origin{}, false)
 }
@@ -429,6 +447,10 @@ func (p *play) outside(s Send) {
 		}
 	case s.Input != "":
 		p.contacts[s.Input] = s.To != nil && bool(*s.To)
+	case s.Sensor != "" && s.Value != nil:
+		p.measured[s.Sensor] = *s.Value
+	case s.Sensor != "":
+		maps.DeleteFunc(p.measured, func(source string, _ float64) bool { return strings.HasPrefix(source, s.Sensor+".") })
 	case s.HTTP != "":
 		p.mocks = append(p.mocks, s)
 	case s.Clock != "":
@@ -446,9 +468,13 @@ func (p *play) send(s Send) {
 	case s.Input != "":
 		if f := p.filters[s.Input]; f != nil {
 			if settled, at := f.Level(p.contacts[s.Input], now.Mono); settled {
-				p.level(s.Input, f.On, at)
+				p.contact(s.Input, f.On, at)
 			}
 		}
+	case s.Sensor != "" && s.Value != nil:
+		p.measure(s.Sensor, *s.Value, false)
+	case s.Sensor != "":
+		p.lose(s.Sensor)
 	case s.Webhook != "":
 		p.obey(webhook(p.engine, s.Webhook, s.Body, now))
 	case s.Restart > 0:
@@ -520,6 +546,31 @@ func (p *play) tell(name, property string, value any, from devices.Origin, initi
 		p.say(topic(name, cmp.Or(property, "state")), r.Text, from, initial)
 		p.obey(p.engine.Step(r))
 	})
+}
+
+// measure is a property of a sensor, "cellar.temperature".
+func (p *play) measure(source string, v float64, initial bool) {
+	name, property, _ := strings.Cut(source, ".")
+	p.tell(name, property, v, devices.Origin{}, initial)
+}
+
+// lose is a sensor that is unavailable.
+func (p *play) lose(name string) {
+	for _, part := range p.house.Rules.Parts {
+		if part.Name != name {
+			continue
+		}
+		for _, property := range slices.Sorted(maps.Keys(part.Properties)) {
+			r := devices.Reading{Source: name + "." + property, Bad: "unavailable", Gone: true, At: p.now()}
+			p.later(func() {
+				p.registry.Apply(r)
+				p.registry.Forget(r.Source)
+				p.say(topic(name, property), "", devices.Origin{}, false)
+				p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
+				p.obey(p.engine.Step(r))
+			})
+		}
+	}
 }
 
 func (p *play) read(r devices.Reading) {

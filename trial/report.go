@@ -238,6 +238,10 @@ func (s Send) String() string {
 		return message(s.Topic, string(s.payload()), s.Retain)
 	case s.Input != "":
 		return fmt.Sprintf("input %s %s", s.Input, onOff(s.To != nil && bool(*s.To)))
+	case s.Sensor != "" && s.Value == nil:
+		return fmt.Sprintf("sensor %s is unavailable", s.Sensor)
+	case s.Sensor != "":
+		return fmt.Sprintf("sensor %s %s", s.Sensor, devices.Text(*s.Value))
 	case s.Webhook != "":
 		return strings.TrimSpace("POST " + s.Webhook + " " + s.Body)
 	case s.Restart > 0:

@@ -32,6 +32,7 @@ package trial
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -74,7 +75,7 @@ type Test struct {
 	physical bool // a recipe: pins begin low, and keep their level while the hub is down
 }
 
-// A Send is what happens to the house: exactly one of Topic, Input, Webhook,
+// A Send is what happens to the house: exactly one of Topic, Input, Sensor, Webhook,
 // Restart, HTTP and Clock. At a negative offset it is what the hub finds at its
 // start.
 type Send struct {
@@ -86,6 +87,11 @@ type Send struct {
 
 	Input string `toml:"input" eg:"\"pir\""` // its contact changes
 	To    *Level `toml:"to"`
+
+	// Sensor measures Value, as "cellar.temperature"; without a property, "cellar", it
+	// is unavailable from then on.
+	Sensor string   `toml:"sensor" eg:"\"cellar.temperature\""`
+	Value  *float64 `toml:"value"`
 
 	Webhook string `toml:"webhook" eg:"\"/hook/bell\""` // somebody posts to this path
 	Body    string `toml:"body"`
@@ -283,14 +289,14 @@ func belongs(at config.Place, kind string, owners map[string][]string, keys ...s
 	}
 }
 
-var sendOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"input"}, "body": {"webhook"}, "status": {"http"}}
+var sendOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"input"}, "value": {"sensor"}, "body": {"webhook"}, "status": {"http"}}
 
 func (c checker) send(s Send, at config.Place) {
-	kind := oneOf(at, "topic", "input", "webhook", "restart", "http", "clock")
+	kind := oneOf(at, "topic", "input", "sensor", "webhook", "restart", "http", "clock")
 	if kind == "" {
 		return
 	}
-	belongs(at, kind, sendOwners, "payload", "retain", "to", "body", "status")
+	belongs(at, kind, sendOwners, "payload", "retain", "to", "value", "body", "status")
 	if c.End != nil && s.At > *c.End {
 		at.Key("at").Mistake("the test ends before, at %v", *c.End)
 	}
@@ -307,10 +313,12 @@ func (c checker) send(s Send, at config.Place) {
 			at.Mistake(`want the message: payload = "ON"`)
 		}
 	case "input":
-		c.name("input", s.Input, c.house.Pins.Input.Names(), at.Key("input"))
+		c.name("input", s.Input, slices.Concat(c.house.Pins.Input.Names(), c.house.Pins.Counter.Names()), at.Key("input"))
 		if s.To == nil && !at.Key("to").Given() {
 			at.Mistake("want what it becomes: to = true")
 		}
+	case "sensor":
+		c.sensor(s, at)
 	case "webhook":
 		if !strings.HasPrefix(s.Webhook, "/") {
 			at.Key("webhook").Mistake(`want a path such as "/hook/bell"`)
@@ -322,6 +330,26 @@ func (c checker) send(s Send, at config.Place) {
 		if !at.Key("status").Given() {
 			at.Mistake("want the answer: status = 503, or 0 for no connection")
 		}
+	}
+}
+
+func (c checker) sensor(s Send, at config.Place) {
+	name, property, measures := strings.Cut(s.Sensor, ".")
+	var sensors []string
+	for _, p := range c.house.Rules.Parts {
+		if p.Table != "sensor" {
+			continue
+		}
+		if sensors = append(sensors, p.Name); p.Name == name && measures {
+			c.name("property", property, slices.Sorted(maps.Keys(p.Properties)), at.Key("sensor"))
+		}
+	}
+	c.name("sensor", name, sensors, at.Key("sensor"))
+	switch {
+	case measures && s.Value == nil && !at.Key("value").Given():
+		at.Mistake("want what it measures: value = 21.5")
+	case !measures && s.Value != nil:
+		at.Key("sensor").Mistake("want which property has this value, such as %s.temperature; %s alone is unavailable", name, name)
 	}
 }
 

@@ -51,6 +51,8 @@ func (r pinRow) IsOn() bool { return r.Known && r.On }
 
 func (r pinRow) State() string {
 	switch {
+	case r.Shows != "":
+		return r.Shows
 	case !r.Known:
 		return "Not known"
 	case r.On:
@@ -59,8 +61,9 @@ func (r pinRow) State() string {
 	return "Off"
 }
 
-// Switchable says whether the page may set it: a real input may not be.
-func (r pinRow) Switchable() bool { return r.Kind == "output" || r.Simulated }
+// Switchable says whether the page may set it: a real input may not be, and what
+// counts is no switch.
+func (r pinRow) Switchable() bool { return r.Kind == "output" || r.Simulated && r.Shows == "" }
 
 type decisionRow struct {
 	Decision
@@ -386,6 +389,7 @@ func (v View) status() View {
 
 func (p Pin) clean() Pin {
 	p.Name, p.Pin, p.Fault, p.Note = mended(p.Name, mostName), mended(p.Pin, mostName), sentence(p.Fault), mended(p.Note, mostName)
+	p.Shows = mended(p.Shows, mostName)
 	return p
 }
 

@@ -88,7 +88,7 @@ function makePins(kind) {
   return makeList(ul, $('pin'), (pin) => pin.name, (li, pin) => {
     const button = li.querySelector('button');
     put(li.querySelector('.name'), pin.name);
-    put(li.querySelector('.state'), pin.known ? (pin.on ? 'On' : 'Off') : 'Not known');
+    put(li.querySelector('.state'), pin.shows || (pin.known ? (pin.on ? 'On' : 'Off') : 'Not known'));
     put(li.querySelector('.line'), pin.pin);
     li.querySelector('.line').title = pin.hint || '';
     put(li.querySelector('.note'), pin.note || '');
@@ -99,7 +99,7 @@ function makePins(kind) {
     button.removeAttribute('aria-busy');
     button.setAttribute('aria-checked', String(pin.known && pin.on));
     button.setAttribute('aria-label', pin.name);
-    button.hidden = kind === 'input' && !pin.simulated;
+    button.hidden = kind === 'input' && (!pin.simulated || !!pin.shows);
     button.disabled = false;
     button.onclick = () => flip(kind, pin.name, li, button);
   });

@@ -150,10 +150,11 @@ type Pin struct {
 	Name      string `json:"name"`
 	Pin       string `json:"pin"` // "GPIO17"
 	On        bool   `json:"on"`
-	Known     bool   `json:"known"`          // On has been read from the line or accepted by it
-	Fault     string `json:"fault"`          // "" is none
-	Note      string `json:"note,omitempty"` // what it waits for, or why it is as it is
-	Hint      string `json:"hint,omitempty"` // what there is to say about its line: "went on 12 times"
+	Known     bool   `json:"known"`           // On has been read from the line or accepted by it
+	Fault     string `json:"fault"`           // "" is none
+	Note      string `json:"note,omitempty"`  // what it waits for, or why it is as it is
+	Hint      string `json:"hint,omitempty"`  // what there is to say about its line: "went on 12 times"
+	Shows     string `json:"shows,omitempty"` // what it counts, in words, in place of On
 	Simulated bool   `json:"simulated"`
 }
 

@@ -226,7 +226,7 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 		house := newHouse()
 		house.view = View{
 			Name: evil, Version: evil, Now: noon, Trouble: []string{evil}, Waiting: []string{evil}, Broker: map[string]int64{"clients": 1},
-			Outputs:   []Pin{{Name: evil, Pin: evil, Fault: evil, Note: evil}},
+			Outputs:   []Pin{{Name: evil, Pin: evil, Fault: evil, Note: evil, Shows: evil}},
 			Inputs:    []Pin{{Name: evil, Pin: evil, Fault: evil}},
 			Readings:  []Reading{{Source: evil, Text: evil, Bad: evil, At: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}},
 			Decisions: []Decision{{Rule: evil, Outcome: evil, Text: evil, At: time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC)}},

@@ -92,6 +92,8 @@ func contents(cfg *hub.Config) string {
 	}{
 		{len(cfg.Output), "output"},
 		{len(cfg.Input), "input"},
+		{len(cfg.Counter), "counter"},
+		{len(cfg.Encoder), "encoder"},
 		{len(cfg.Link), "link"},
 		{len(cfg.Rule), "rule"},
 		{len(cfg.Calc), "calc"},

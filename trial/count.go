@@ -1,0 +1,98 @@
+package trial
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth/devices"
+	"hearth/gpio"
+)
+
+// counter is one that counts, and what it told last in this life of the hub. It
+// counts on over restarts, as what the store keeps of it makes it do.
+type counter struct {
+	*gpio.Count
+	tally *gpio.Tally
+}
+
+func counters(pins gpio.Config) map[string]*counter {
+	all := make(map[string]*counter)
+	for _, n := range pins.Counter {
+		all[n.Name] = &counter{Count: gpio.NewCount(n.Value)}
+	}
+	return all
+}
+
+// beginCounters starts what counts. A knob stands where it starts: nobody turns it.
+func (p *play) beginCounters() {
+	mono := p.now().Mono
+	for _, n := range p.house.Pins.Counter {
+		p.filters[n.Name] = &gpio.Debounce{Stable: time.Duration(n.Value.Debounce), On: p.contacts[n.Name]}
+		p.counters[n.Name].Begin(mono)
+		p.counters[n.Name].tally = nil
+	}
+	p.count(mono)
+	for _, e := range p.house.Pins.Encoder {
+		at := gpio.NewTurns(e.Value).Position
+		p.number(devices.Reading{Source: e.Name, Value: at, Text: devices.Text(at), At: p.now(), Initial: true})
+	}
+}
+
+func (p *play) endCounters() {
+	for _, c := range p.counters {
+		c.End(p.now().Mono)
+	}
+}
+
+// contact is a contact that has settled, of an input or a counter.
+func (p *play) contact(name string, on bool, at time.Duration) {
+	c := p.counters[name]
+	if c == nil {
+		p.level(name, on, at)
+		return
+	}
+	if on {
+		c.Pulse(1, at)
+	}
+	p.count(p.now().Mono)
+}
+
+// count tells what there is to tell of counters.
+func (p *play) count(mono time.Duration) {
+	for _, name := range slices.Sorted(maps.Keys(p.counters)) {
+		c := p.counters[name]
+		if f := p.filters[name]; f != nil {
+			if settled, at := f.Advance(mono); settled && f.On {
+				c.Pulse(1, at)
+			}
+		}
+		if t, due := c.Report(mono); due {
+			for _, r := range t.Readings(name, c.tally, p.now()) {
+				p.number(r)
+			}
+			c.tally = &t
+		}
+	}
+}
+
+// number is one that something wired reports, or that it is not known.
+func (p *play) number(r devices.Reading) {
+	p.later(func() {
+		name, what, _ := strings.Cut(r.Source, ".")
+		if what == "" {
+			what = "state"
+		}
+		p.registry.Apply(r)
+		if r.Gone {
+			p.registry.Forget(r.Source)
+			p.say(topic(name, what), "", r.Origin, r.Initial)
+			p.say(topic(name, "availability"), "offline", r.Origin, r.Initial)
+		} else {
+			p.say(topic(name, "availability"), "online", r.Origin, r.Initial)
+			p.say(topic(name, what), r.Text, r.Origin, r.Initial)
+		}
+		p.obey(p.engine.Step(r))
+	})
+}
