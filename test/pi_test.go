@@ -22,6 +22,7 @@ func TestPi(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	patience = 2 * time.Minute // its clock is that of the machine it runs on, which may be busy
 	m := newMachine(t)
 	h := install(t, `
 		[hub]
@@ -70,7 +71,7 @@ func TestPi(t *testing.T) {
 		t.Fatalf("the valve did %v", did)
 	}
 	took := did[1].at - did[0].at
-	if took < 1950*time.Millisecond || took > 2100*time.Millisecond {
+	if took < 1950*time.Millisecond || took > 2500*time.Millisecond {
 		t.Errorf("on for %v, max_on is 2s", took)
 	}
 	chip := regexp.MustCompile(`pinctrl-\w+`).FindString(debugfs(t))
