@@ -203,10 +203,10 @@ type Engine struct {
 	devices   map[string]*device
 	parts     map[string]Part // what is wired
 
-	mindful  map[string]bool // topics of actions with changed
-	sent     map[string]sent // what they got last
-	hidden   map[string]bool // topics of what is compared with a secret
-	told     map[string]told // what properties of devices were told, by where they report
+	mindful  map[string]bool    // topics of actions with changed
+	sent     map[string]sent    // what they got last
+	hidden   map[string]bool    // topics of what is compared with a secret
+	told     map[string]told    // what properties of devices were told, by where they report
 	pulses   map[string]*thread // by output, who has switched it on for a time
 	requests map[string]*request
 	asked    int // requests made
