@@ -253,7 +253,7 @@ func TestCover(t *testing.T) {
 					m.output(f[1], f[2] == "on")
 					continue
 				}
-				c, err := ParseSet([]byte(f[1]), true)
+				c, err := ParseSet([]byte(f[1]), "cover")
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -422,6 +422,12 @@ func (o Output) checkTimes(at config.Place) {
 	if o.Momentary == 0 {
 		return
 	}
+	if o.MaxOn > 0 && o.MaxOn < o.Momentary {
+		at.Key("max_on").Mistake("want at least %v, as long as momentary", o.Momentary)
+	}
+	if o.Feedback != "" && (o.FeedbackWithin == 0 || o.FeedbackWithin >= o.Momentary) {
+		at.Key("feedback").Mistake(`want feedback_within shorter than momentary as well: it is on for %v only`, o.Momentary)
+	}
 	for key, value := range map[string]string{"initial": o.Initial, "safe": o.Safe} {
 		if value != "" && value != "off" {
 			at.Key(key).Mistake(`want "off": with momentary it is on only when it is told, and for %v`, o.Momentary)

@@ -618,6 +618,7 @@ type Waiting struct {
 	On    bool
 	Until time.Duration // when it will be carried out, as far as can be said now
 	Why   string        // what it waits for
+	Open  bool          // nobody knows when, for another has to go off first
 }
 
 // Waiting is the command that waits for an output, if there is one.
@@ -626,8 +627,8 @@ func (g *Guard) Waiting(output string) (Waiting, bool) {
 	if o == nil || o.waiting == nil {
 		return Waiting{}, false
 	}
-	until, _, _ := g.earliest(o, o.waiting.On)
-	return Waiting{o.waiting.On, until, o.waiting.why}, true
+	until, _, known := g.earliest(o, o.waiting.On)
+	return Waiting{o.waiting.On, until, o.waiting.why, !known && until <= longAgo+1}, true
 }
 
 // done says that a change of a slow guard was made at at, or that it failed. It
@@ -794,11 +795,14 @@ func (o *guarded) contradicted() (due time.Duration, why string, ok bool) {
 	if within == 0 {
 		within = feedbackWithin
 	}
-	is := "is unknown"
+	is, been := "is unknown", "has been unknown"
 	if e.known {
-		is = "says " + word(e.on)
+		is, been = "says "+word(e.on), "has said "+word(e.on)
 	}
-	return max(o.since, e.at) + within, fmt.Sprintf("its feedback %s %s %v after it was switched %s", o.Feedback, is, within, word(o.on)), true
+	if e.at > o.since { // it was as it should be, or nobody knew
+		return e.at + within, fmt.Sprintf("its feedback %s %s for %v while it was %s", o.Feedback, been, within, word(o.on)), true
+	}
+	return o.since + within, fmt.Sprintf("its feedback %s %s %v after it was switched %s", o.Feedback, is, within, word(o.on)), true
 }
 
 // fail gives an output the fault that its feedback tells, and its safe state.

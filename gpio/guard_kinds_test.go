@@ -155,7 +155,7 @@ func TestGuardOfFeedback(t *testing.T) {
 			10s valve on
 			11s input valve_open on
 			20s input valve_open unknown`,
-			"10s valve ON\n25s valve OFF: its feedback valve_open is unknown 5s after it was switched ON\n"},
+			"10s valve ON\n25s valve OFF: its feedback valve_open has been unknown for 5s while it was ON\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := played(t, tt.toml, tt.story); got != tt.want {

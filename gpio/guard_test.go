@@ -72,7 +72,11 @@ func played(t *testing.T, toml, story string) string {
 			note(at, g.appear(f[2], false, at))
 			continue
 		}
-		c, err := ParseSet([]byte(strings.Join(f[2:], " ")), g.byName[f[1]].Levels())
+		takes := "switch"
+		if g.byName[f[1]].Levels() {
+			takes = "level"
+		}
+		c, err := ParseSet([]byte(strings.Join(f[2:], " ")), takes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,10 +253,10 @@ func TestGuardSaysWhatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if w, ok := g.Waiting("heat"); !ok || w != (Waiting{true, 70 * time.Second, "interlock.air with cool"}) {
+	if w, ok := g.Waiting("heat"); !ok || w != (Waiting{On: true, Until: 70 * time.Second, Why: "interlock.air with cool"}) {
 		t.Errorf("heat: %+v, %v", w, ok)
 	}
-	if w, ok := g.Waiting("cool"); !ok || w != (Waiting{false, time.Minute, `interlock.air: heat is to be on, after min_on = "1m"`}) {
+	if w, ok := g.Waiting("cool"); !ok || w != (Waiting{Until: time.Minute, Why: `interlock.air: heat is to be on, after min_on = "1m"`}) {
 		t.Errorf("cool: %+v, %v", w, ok)
 	}
 	if on, since := g.State("cool"); !on || since != 0 {

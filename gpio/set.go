@@ -23,24 +23,29 @@ import (
 //	{"on_ms": 5000}                      on for so many milliseconds
 //	{"level": 40, "ramp": "2s"}          "position" is the same
 //
-// levels says that numbers are levels; else 1 and 0 are on and off. In the Command
-// that comes back only Value, For and Ramp are set. The error says what would be
-// right.
-func ParseSet(payload []byte, levels bool) (devices.Command, error) {
+// takes is what it is told: "switch" for on and off, for which 1 and 0 are these,
+// "level" or "cover". In the Command that comes back only Value, For and Ramp are
+// set. The error says what would be right.
+func ParseSet(payload []byte, takes string) (devices.Command, error) {
 	text := strings.TrimSpace(string(payload))
 	if strings.HasPrefix(text, "{") {
-		return parseSetObject([]byte(text), levels)
+		return parseSetObject([]byte(text), takes)
 	}
-	v, err := setWord(text, levels)
+	v, err := setWord(text, takes)
 	return devices.Command{Value: v}, err
 }
 
-var errSet = errors.New(`want ON, OFF or TOGGLE, or {"state": "ON", "for": "5s"}`)
+// wantSet is what would be right, by what is taken.
+var wantSet = map[string]string{
+	"switch": `want ON, OFF or TOGGLE, or {"state": "ON", "for": "5s"}`,
+	"level":  `want ON, OFF, TOGGLE or a number from 0 to 100, or {"level": 40, "ramp": "2s"}`,
+	"cover":  `want OPEN, CLOSE, STOP or a number from 0, closed, to 100, or {"position": 40}`,
+}
 
 // setWord is what a word stands for.
-func setWord(text string, levels bool) (any, error) {
-	if n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(text, "%")), 64); err == nil && levels {
-		if math.IsNaN(n) || n < 0 || n > 100 {
+func setWord(text, takes string) (any, error) {
+	if n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(text, "%")), 64); err == nil && takes != "switch" {
+		if math.IsNaN(n) || n < 0 || n > 100 || text[0] == '+' || text[0] == '-' { // which others take for a step
 			return nil, errors.New("want a number from 0 to 100")
 		}
 		return n, nil
@@ -50,18 +55,17 @@ func setWord(text string, levels bool) (any, error) {
 		return devices.Toggle{}, nil
 	case "stop", Acknowledge:
 		return word, nil
-	case "open":
-		return true, nil
-	case "close":
-		return false, nil
+	case "open", "close":
+		return word == "open", nil
+	case "up", "down":
+		if takes == "cover" {
+			return word == "up", nil
+		}
 	}
 	if on, ok := devices.OnOff(text); ok {
 		return on, nil
 	}
-	if levels {
-		return nil, errors.New(`want ON, OFF, TOGGLE or a number from 0 to 100, or {"level": 40}`)
-	}
-	return nil, errSet
+	return nil, errors.New(wantSet[takes])
 }
 
 // A setObject is the JSON form.
@@ -74,12 +78,13 @@ type setObject struct {
 	Ramp     any      `json:"ramp"`
 }
 
-func parseSetObject(text []byte, levels bool) (c devices.Command, err error) {
+func parseSetObject(text []byte, takes string) (c devices.Command, err error) {
+	levels, errSet := takes != "switch", errors.New(wantSet[takes])
 	var o setObject
 	in := json.NewDecoder(strings.NewReader(string(text)))
 	in.DisallowUnknownFields()
 	if err := in.Decode(&o); err != nil || in.More() {
-		return c, fmt.Errorf(`this JSON is not understood (%s): want {"state": "ON", "for": "5s"}`, jsonTrouble(err))
+		return c, fmt.Errorf("this JSON is not understood (%s): %s", jsonTrouble(err), wantSet[takes])
 	}
 	level := o.Level
 	if level == nil {
@@ -101,7 +106,7 @@ func parseSetObject(text []byte, levels bool) (c devices.Command, err error) {
 	case o.State == nil:
 		return c, errSet
 	default:
-		if c.Value, err = setWord(devices.Text(o.State), levels); err != nil {
+		if c.Value, err = setWord(devices.Text(o.State), takes); err != nil {
 			return c, err
 		}
 	}
@@ -134,8 +139,12 @@ func parseSetObject(text []byte, levels bool) (c devices.Command, err error) {
 }
 
 func jsonTrouble(err error) string {
-	if err == nil {
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
 		return "there is more than one value"
+	case errors.As(err, &kind):
+		return fmt.Sprintf("%s can't be a %s", kind.Field, kind.Value)
 	}
 	return strings.TrimPrefix(err.Error(), "json: ")
 }

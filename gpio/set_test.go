@@ -27,6 +27,8 @@ func TestSet(t *testing.T) {
 		{`{"state": "OFF", "level": 40}`, true, "false 0s 0s"},
 		{`{"position": 30}`, true, "30 0s 0s"},
 
+		{"+10", true, "want a number from 0 to 100"},
+		{`{"level": "x"}`, true, "level can't be a string"},
 		{"40", false, "want ON, OFF or TOGGLE"},
 		{"101", true, "want a number from 0 to 100"},
 		{"NaN", true, "want a number from 0 to 100"},
@@ -48,7 +50,11 @@ func TestSet(t *testing.T) {
 		{`{}`, false, "want ON, OFF or TOGGLE"},
 		{"", false, "want ON, OFF or TOGGLE"},
 	} {
-		c, err := ParseSet([]byte(tt.payload), tt.levels)
+		takes := "switch"
+		if tt.levels {
+			takes = "level"
+		}
+		c, err := ParseSet([]byte(tt.payload), takes)
 		got := fmt.Sprint(c.Value, " ", c.For, " ", c.Ramp)
 		if err != nil {
 			got = err.Error()
@@ -64,7 +70,11 @@ func FuzzParseSet(f *testing.F) {
 		f.Add([]byte(seed), true)
 	}
 	f.Fuzz(func(t *testing.T, payload []byte, levels bool) {
-		c, err := ParseSet(payload, levels)
+		takes := "switch"
+		if levels {
+			takes = "level"
+		}
+		c, err := ParseSet(payload, takes)
 		if err != nil {
 			return
 		}

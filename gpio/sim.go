@@ -3,7 +3,9 @@ package gpio
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -88,8 +90,18 @@ func (s *Sim) find(pin string) (*simPin, error) {
 	return nil, noPin(s, pin)
 }
 
+// headerPin is how somebody writes a pin who counts those of the header.
+var headerPin = regexp.MustCompile(`^(?i:pin)[ _-]?0*([0-9]{1,2})$`)
+
 // noPin is the error for a pin that a bank does not have.
 func noPin(b Bank, pin string) error {
+	if number := headerPin.FindStringSubmatch(pin); number != nil {
+		for _, h := range Header() {
+			if _, line := headerLine(h.Name); line && strconv.Itoa(h.Number) == number[1] {
+				return fmt.Errorf("%v: no pin %q; pin %d of the header is %q", b, pin, h.Number, h.Name)
+			}
+		}
+	}
 	if near, ok := config.Nearest(pin, b.Names()); ok {
 		return fmt.Errorf("%v: no pin %q, did you mean %q?", b, pin, near)
 	}

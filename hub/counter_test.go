@@ -35,6 +35,7 @@ func TestACounterIsAReadingLikeOthers(t *testing.T) {
 		sim := gpio.NewSim()
 		h, stop := start(t, load(t, dir, oneMeter), Options{Bank: sim, Simulated: true})
 		client, end := connect(t, h, "x", func(*paho.Publish) {})
+		synctest.Wait()
 		total, endTotal := listener(t, h, "hearth/power/state")
 		rate, endRate := listener(t, h, "hearth/power/rate")
 		time.Sleep(time.Second)

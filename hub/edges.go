@@ -124,7 +124,7 @@ func (h *Hub) set(m devices.Message) {
 	}
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
 	part, ok := h.cfg.part(name)
-	c, err := gpio.ParseSet(m.Payload, part.Takes != "switch")
+	c, err := gpio.ParseSet(m.Payload, part.Takes)
 	switch {
 	case !ok:
 		d.Rule = "hearth/+/set" // anybody may invent names, and each would be remembered

@@ -394,7 +394,11 @@ func (h *Hub) noteLimit(r devices.Reading) {
 	if !ok || len(r.Origin.Rules) > 0 { // a rule that followed from it has its own trace
 		return
 	}
-	if on, known := r.Value.(bool); on || !known {
+	o, _ := h.cfg.Output.Get(r.Source)
+	switch on, known := r.Value.(bool); {
+	case on && o != nil && o.Ramp > 0:
+		why += ", so it fades"
+	case on || !known:
 		why += ", but it may still be on"
 	}
 	h.note(rules.Decision{At: r.At, Rule: name, Outcome: rules.Fired, Why: why,
@@ -411,14 +415,25 @@ func (h *Hub) obey(ds []rules.Decision) {
 		for _, s := range d.Switched {
 			h.sayEnabled(s.Rule, s.On)
 		}
+		var refused []string
 		for _, c := range d.Commands {
+			var err error
 			if c.Journal && journal == nil {
 				journal = new(gate)
 			}
 			if c.Journal {
-				h.command(c, journal)
+				err = h.command(c, journal)
 			} else {
-				h.command(c, nil)
+				err = h.command(c, nil)
+			}
+			if err != nil {
+				refused = append(refused, err.Error())
+			}
+		}
+		if len(refused) > 0 {
+			d.Why = strings.TrimPrefix(d.Why+"; "+strings.Join(refused, "; "), "; ")
+			if len(refused) == len(d.Commands) {
+				d.Outcome, d.Commands = rules.Blocked, nil
 			}
 		}
 		h.note(d) // after the commands, which somebody waits for
@@ -457,19 +472,21 @@ type held struct {
 
 // command sends c to its sink. One with a gate waits for that; those after it
 // to the same target wait behind it, so that the order is kept.
-func (h *Hub) command(c devices.Command, g *gate) {
+//
+// The error says that an output does not take it.
+func (h *Hub) command(c devices.Command, g *gate) error {
 	target := c.Output + c.Topic // a topic has a slash, an output has none
 	if c.HTTP != nil {
 		target = c.HTTP.ID
 	}
 	if g == nil && len(h.held[target]) == 0 {
-		h.send(c)
-		return
+		return h.send(c)
 	}
 	h.held[target] = append(h.held[target], held{c, g})
 	if g != nil {
 		g.targets = append(g.targets, target)
 	}
+	return nil
 }
 
 // open lets the commands behind a gate go, and those that waited behind them.
@@ -481,7 +498,7 @@ func (h *Hub) open(g *gate) {
 	for _, target := range g.targets {
 		queue := h.held[target]
 		for len(queue) > 0 && (queue[0].gate == nil || queue[0].gate.opened) {
-			h.send(queue[0].command)
+			h.sendLate(queue[0].command)
 			queue = queue[1:]
 		}
 		if len(queue) == 0 {
@@ -496,22 +513,31 @@ func (h *Hub) open(g *gate) {
 func (h *Hub) openAll() {
 	for _, queue := range h.held {
 		for _, c := range queue {
-			h.send(c.command)
+			h.sendLate(c.command)
 		}
 	}
 	clear(h.held)
 }
 
-// send hands a command to its outbox.
-func (h *Hub) send(c devices.Command) {
+// sendLate is send of a command whose decision has been told already.
+func (h *Hub) sendLate(c devices.Command) {
+	if err := h.send(c); err != nil {
+		h.note(rules.Decision{At: h.now(), Rule: "output." + c.Output, Outcome: rules.Blocked, Why: err.Error()})
+	}
+}
+
+// send hands a command to its outbox. The error says that an output does not take
+// it; what else goes wrong is logged.
+func (h *Hub) send(c devices.Command) error {
 	var err error
 	switch {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {
 			h.registry.Reported(c.Output) // it will not
-			h.note(rules.Decision{At: h.now(), Rule: "output." + c.Output, Outcome: rules.Blocked, Why: err.Error()})
+			h.refused++
 		}
 		h.tellWait(c.Output)
+		return err
 	case c.HTTP != nil:
 		if full := h.http.put(*c.HTTP); full != nil {
 			h.answered(c.HTTP.ID, 0, full.Error())
@@ -531,6 +557,7 @@ func (h *Hub) send(c devices.Command) {
 		h.refused++
 		h.log.Error("a command was not carried out", "command", c.String(), "by", strings.Join(c.Origin.Rules, " -> "), "err", err)
 	}
+	return nil
 }
 
 // homecoming is how long devices may take to be back after the hub: after a

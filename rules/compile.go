@@ -249,6 +249,10 @@ func (p Part) reports(property string) error {
 		return fmt.Errorf("%s is %s and has no value of its own, want one of its properties: %s.%s", p.Name, p.kind(), p.Name, strings.Join(known, ", "+p.Name+"."))
 	case isNear:
 		return fmt.Errorf("%s is %s and has no property %s, did you mean %q?", p.Name, p.kind(), property, p.Name+"."+near)
+	case property == "fault" && p.Table == "output":
+		return fmt.Errorf("%s has no feedback, so it has no fault: give the output the input that shows whether it obeys, such as feedback = \"valve_open\"", p.Name)
+	case property == "level" && p.Table == "output":
+		return fmt.Errorf("%s is on or off and has no level: give the output period for a slow load, or frequency on a pin with PWM", p.Name)
 	case property == "press" && p.Table == "input":
 		return fmt.Errorf("%s makes no presses: give the input double or hold, such as double = \"400ms\"", p.Name)
 	}

@@ -621,7 +621,7 @@ func (p *play) set(m devices.Message) {
 	name := strings.Split(m.Topic, "/")[1]
 	part, ok := p.part(name)
 	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
-	c, err := gpio.ParseSet(m.Payload, part.Takes != "switch")
+	c, err := gpio.ParseSet(m.Payload, part.Takes)
 	output, _ := p.house.Pins.Output.Get(name)
 	switch {
 	case !ok:

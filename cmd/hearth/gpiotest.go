@@ -126,6 +126,9 @@ func (t *tryout) output(ctx context.Context) (err error) {
 	if most := time.Duration(o.MaxOn); most > 0 && !rest {
 		limit = min(limit, most)
 	}
+	if press := time.Duration(o.Momentary); press > 0 {
+		limit = min(limit, press)
+	}
 	u := describe(gpio.Use{Name: t.Name, Table: "output", Pin: o.Pin, ActiveLow: o.ActiveLow}, t.bank)
 	if u.Wrong != "" {
 		return errors.New(u.Wrong)
