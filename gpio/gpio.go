@@ -52,6 +52,26 @@
 // that was on before, alone of its interlock, starts on. Of several that were on
 // together, before there was an interlock, all start off.
 //
+// # Times, levels, groups and feedback
+//
+// A command to be on may be for a time, its own ([Order]) or that of momentary;
+// with lifetime it has to be repeated; starts limits how often it goes on. A newer
+// command takes the place of an older one with its time, and none prolongs max_on.
+// With period or frequency an output has levels from 0 to 100: it takes turns, or
+// its pin puts out a part. A [Group] lets only some be on together, or go on one
+// after the other. An output that its feedback contradicts has a fault, which is
+// kept, and stays in its safe state until it is acknowledged.
+//
+// # A line that does not answer
+//
+// One that another program holds, or whose chip is gone, is tried again every
+// second; so it is at the start as well, but not in a reload, which asks for all
+// that it needs. Idle lines are looked at, for not every kernel and no expander
+// tells that a chip is gone. Until it is back an output takes no command, what waited for it is
+// forgotten, and what is interlocked with it stays off. It comes back in its safe
+// state, for what it was told long ago may not be wanted any more; with safe =
+// "hold" as it was. An input comes back as it is then.
+//
 // # Covers
 //
 //	[cover.bedroom]
@@ -110,9 +130,9 @@
 // # How it works
 //
 // A [Bank] is a set of pins: the kernel's ([OpenKernel]) or a simulated one
-// ([Sim]); [Join] adds those of expanders. All give periph's PinIO, so what drives them is the same code, and a
-// test on simulated pins tests what runs on a Raspberry Pi. All levels of a
-// PinIO are physical. What active_low turns round is turned round in one place,
+// ([Sim]); [Join] adds those of expanders. All give periph's PinIO, so what drives
+// them is the same code, and a test on simulated pins tests what runs on a Raspberry
+// Pi. All levels of a PinIO are physical. What active_low turns round is turned round in one place,
 // [Output.level], above the bank: the kernel is asked for a physical level, in
 // the same call that makes the pin an output.
 //
@@ -128,8 +148,13 @@
 // they are given, so that a house can be tested on a virtual clock with exactly what
 // runs it.
 //
-// Where to read first: this file, then guard.go, then pins.go; cover.go stands for
-// itself, and pincovers.go puts it to work.
+// Where to read first: this file, then guard.go, then pins.go. The files are of four
+// kinds:
+//
+//	what decides, without a clock     guard.go level.go cover.go press.go debounce.go count.go turn.go
+//	what works on lines               pins.go reload.go kept.go topic.go pincovers.go follow.go
+//	banks of pins                     kernel.go pwm.go sim.go simchip.go bank.go expander.go chips.go
+//	what the owner writes and sees    gpio.go values.go set.go survey.go header.go alone.go
 package gpio
 
 import (

@@ -92,7 +92,7 @@ func chipLine(chip string, info uapi.LineInfoV2) ChipLine {
 // A Use is what a configuration wants a pin for.
 type Use struct {
 	Name      string `json:"name"`  // the owner's
-	Table     string `json:"table"` // "output" or "input"
+	Table     string `json:"table"` // "output", "input", "counter", "encoder" or, for its interrupt, "expander"
 	Pin       string `json:"pin"`   // as the owner wrote it
 	ActiveLow bool   `json:"active_low"`
 	Pull      string `json:"pull,omitempty"` // "up" or "down"
@@ -119,15 +119,32 @@ func (c *Config) Uses() (uses []Use) {
 		}
 	}
 	for _, i := range c.Input {
-		pull := i.Value.Pull
-		if pull == "none" {
-			pull = ""
-		}
 		if i.Value.Pin != "" {
-			uses = append(uses, Use{Name: i.Name, Table: "input", Pin: i.Value.Pin, ActiveLow: i.Value.ActiveLow, Pull: pull})
+			uses = append(uses, Use{Name: i.Name, Table: "input", Pin: i.Value.Pin, ActiveLow: i.Value.ActiveLow, Pull: pulled(i.Value.Pull)})
+		}
+	}
+	for _, n := range c.Counter {
+		uses = append(uses, Use{Name: n.Name, Table: "counter", Pin: n.Value.Pin, ActiveLow: n.Value.ActiveLow, Pull: pulled(n.Value.Pull)})
+	}
+	for _, n := range c.Encoder {
+		for _, pin := range []string{n.Value.A, n.Value.B} {
+			uses = append(uses, Use{Name: n.Name, Table: "encoder", Pin: pin, Pull: pulled(n.Value.Pull)})
+		}
+	}
+	for _, x := range c.Expander {
+		if x.Value.Interrupt != "" {
+			uses = append(uses, Use{Name: x.Name, Table: "expander", Pin: x.Value.Interrupt, ActiveLow: true, Pull: "up"})
 		}
 	}
 	return uses
+}
+
+// pulled is a pull as it is told: "" where there is none.
+func pulled(pull string) string {
+	if pull == "none" {
+		return ""
+	}
+	return pull
 }
 
 // KeptByKernel names the outputs of a configuration whose pins the kernel leaves

@@ -20,7 +20,7 @@ func TestTheSampleIsSound(t *testing.T) {
 	for _, w := range doc.Warnings() {
 		t.Errorf("the sample warns: %v", w)
 	}
-	if len(cfg.Output) == 0 || len(cfg.Input) == 0 || len(cfg.Interlock) == 0 || !slices.ContainsFunc(cfg.parts(), func(p rules.Part) bool { return p.Events["press"] != nil }) || len(cfg.Link) == 0 || len(cfg.Rule) == 0 {
+	if len(cfg.Output) == 0 || len(cfg.Input) == 0 || len(cfg.Interlock) == 0 || len(cfg.Cover) == 0 || len(cfg.Sensor) == 0 || !slices.ContainsFunc(cfg.parts(), func(p rules.Part) bool { return p.Events["press"] != nil }) || len(cfg.Link) == 0 || len(cfg.Rule) == 0 {
 		t.Error("the sample lacks a section")
 	}
 }
@@ -29,7 +29,9 @@ func TestTheSampleIsSound(t *testing.T) {
 func TestTheSampleIsComplete(t *testing.T) {
 	sample := string(read(t, "../config.toml"))
 	for _, key := range []string{"name", "data", "timezone", "clock", "listen", "pin", "active_low", "initial", "safe",
-		"retained_set", "min_on", "min_off", "max_on", "topic", "on", "off", "outputs", "gap", "pull", "debounce", "double", "hold", "presses", "from", "to", "trigger", "condition", "action", "mode", "include"} {
+		"retained_set", "min_on", "min_off", "max_on", "topic", "on", "off", "outputs", "gap", "pull", "debounce", "double", "hold", "presses", "momentary", "lifetime", "starts", "feedback", "feedback_within", "period", "frequency", "ramp", "range", "most", "stagger",
+		"up", "down", "open_time", "close_time", "overrun", "type", "bus", "address", "interrupt", "poll", "pulses", "unit", "rate", "interval", "timeout", "a", "b", "steps", "reverse", "min", "max",
+		"thermal", "iio", "hwmon", "w1", "round", "filter", "from", "to", "trigger", "condition", "action", "mode", "include"} {
 		if !strings.Contains(sample, key+" = ") {
 			t.Errorf("the sample does not mention %s", key)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
 	"hearth/rules"
@@ -50,10 +51,23 @@ var sensorSections = []keysIn{
 	{"Multiplexers", bus.Mux{}, nil},
 }
 
+// pinSections is the same for docs/pins.md.
+var pinSections = []keysIn{
+	{"Outputs", gpio.Output{}, nil},
+	{"Interlocks", gpio.Interlock{}, nil},
+	{"Groups", gpio.Group{}, nil},
+	{"Covers", gpio.Cover{}, nil},
+	{"Inputs", gpio.Input{}, nil},
+	{"Counters", gpio.Counter{}, nil},
+	{"Encoders", gpio.Encoder{}, nil},
+	{"Expanders", gpio.Expander{}, nil},
+}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
 	complete(t, "../docs/sensors.md", sensorSections)
+	complete(t, "../docs/pins.md", pinSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {

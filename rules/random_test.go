@@ -384,7 +384,10 @@ func (p *plan) condition() string {
 	case 0:
 		test += `, for = "` + p.span() + `"`
 	case 1:
-		test += `, within = "` + p.span() + `"`
+		// A pin is read anew at each start, so its value is fresh then.
+		if within := p.span(); !slices.ContainsFunc(randomHouse.Parts, func(part rules.Part) bool { return part.Name == source }) {
+			test += `, within = "` + within + `"`
+		}
 	}
 	return fmt.Sprintf("{ state = { %q = { %s } } }", source, test)
 }

@@ -91,9 +91,11 @@ func contents(cfg *hub.Config) string {
 		what string
 	}{
 		{len(cfg.Output), "output"},
+		{len(cfg.Cover), "cover"},
 		{len(cfg.Input), "input"},
 		{len(cfg.Counter), "counter"},
 		{len(cfg.Encoder), "encoder"},
+		{len(cfg.Sensor), "sensor"},
 		{len(cfg.Link), "link"},
 		{len(cfg.Rule), "rule"},
 		{len(cfg.Calc), "calc"},

@@ -15,7 +15,7 @@ import (
 // ended, however it ended. What the outputs are is read from what the hub kept,
 // so the configuration may be broken or gone; it only tells where that is.
 type safeCommand struct {
-	Config string `placeholder:"FILE" help:"Configuration, which tells where the data folder is; default ./config.toml if there is one, else /etc/hearth/config.toml, else the data folder is $$STATE_DIRECTORY."`
+	Config string `short:"c" placeholder:"FILE" help:"Configuration, which tells where the data folder is; default ./config.toml if there is one, else /etc/hearth/config.toml, else the data folder is $$STATE_DIRECTORY."`
 	Sim    bool   `help:"Switch simulated pins, which changes nothing; for tests."`
 }
 

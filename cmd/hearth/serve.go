@@ -17,7 +17,7 @@ import (
 )
 
 type serveCommand struct {
-	Config   string     `placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
+	Config   string     `short:"c" placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
 	Sim      bool       `help:"Simulate the pins. The default on a machine that has none."`
 	LogLevel slog.Level `default:"info" placeholder:"LEVEL" help:"Log what is at least this important: debug, info (default), warn or error."`
 }
