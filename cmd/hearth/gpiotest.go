@@ -49,7 +49,11 @@ func (c *gpioTestCommand) Run(ctx context.Context, std streams) error {
 	}
 	if simulated {
 		fmt.Fprintln(std.out, "The pins are SIMULATED: nothing wired will switch.")
+	} else if err := cfg.Free(); err != nil { // nobody holds a chip on a bus, or a PWM channel
+		return fmt.Errorf("%w\nA hub runs. It has to stop first, and with it the whole house: sudo systemctl stop hearth", err)
 	}
+	bank, closeBuses := cfg.WithExpanders(bank)
+	defer closeBuses()
 	t := &tryout{gpioTestCommand: c, cfg: cfg, alone: alone, bank: bank, simulated: simulated, out: std.out, lines: lines(std.in), heard: make(chan devices.Reading, 64)}
 	if _, ok := alone.Input.Get(c.Name); ok {
 		return t.input(ctx)
