@@ -7,7 +7,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TOOL     = go tool -modfile=tools/go.mod
 TESTLOG  = dist/test.log
 
-.PHONY: build check lint test race fuzz vm footprint dist deb bench ci install clean
+.PHONY: build check lint test race fuzz gpio-test gpio-pi3 gpio-long footprint dist deb bench ci install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o hearth ./cmd/hearth
@@ -26,7 +26,7 @@ test:
 	go test ./...
 
 # All tests again with the race detector; the last line says how many there were.
-# Those that need a kernel with pins are skipped here and run by vm.
+# Those that need a kernel with pins are skipped here and run by gpio-test.
 race:
 	@mkdir -p dist/shots
 	HEARTH_SCREENSHOTS=$(CURDIR)/dist/shots go test -race -v ./... >$(TESTLOG) 2>&1 || { grep -av '^=== ' $(TESTLOG) | tail -n 300; exit 1; }
@@ -40,10 +40,14 @@ fuzz:
 	@grep -rnoE '^func Fuzz\w+' --include=*_test.go . | sed -E 's|^\./(.*)/[^/]*:[0-9]+:func |\1 |' | sort | \
 	xargs -L 1 -P 2 tools/fuzz.sh $(FUZZTIME)
 
-# The pins against a real kernel: gpio-sim in an emulated machine.
-vm:
-	vm/build.sh
+# A real kernel with simulated lines, in an emulated machine: the pins, and the hub
+# that ships. Then an emulated Raspberry Pi 3B; and the first with large numbers.
+gpio-test:
 	vm/run.sh
+gpio-pi3:
+	vm/pi3.sh
+gpio-long:
+	LIMIT=7200 vm/run.sh starts=100 reads=1000 commands=100000 bursts=10000 cycles=1000
 
 footprint:
 	test/footprint.sh
@@ -71,7 +75,7 @@ bench:
 	go test -run '^$$' -bench . ./bench ./rules ./store
 	bench/peers.sh
 
-ci: lint race fuzz vm footprint deb
+ci: lint race fuzz gpio-test gpio-pi3 footprint deb
 	go test -run '^$$' -bench PublishToPin ./bench
 
 # From a checkout onto this machine, as root.
@@ -82,7 +86,7 @@ install: build
 	install -D -m 644 systemd/hearth.rules /usr/lib/udev/rules.d/60-hearth.rules
 	test -e /etc/hearth/config.toml || install -D -m 644 config.toml /etc/hearth/config.toml
 	systemd-sysusers
-	udevadm control --reload && udevadm trigger --subsystem-match=gpio
+	udevadm control --reload && udevadm trigger --subsystem-match=gpio --subsystem-match=misc --subsystem-match=watchdog
 	systemctl daemon-reload
 
 clean:

@@ -101,7 +101,7 @@ func keptOutputs(st *store.Store) (map[string]kept, error) {
 
 // keep puts the accepted state of an output into the store, forget takes the
 // output out of it. Both only note it; the store writes in its own time.
-func keep(st *store.Store, name string, k kept) {
+func keep(st *store.Store, name string, k kept, within time.Duration) {
 	if st == nil {
 		return
 	}
@@ -109,7 +109,7 @@ func keep(st *store.Store, name string, k kept) {
 	if err != nil {
 		panic(err) // strings and booleans always encode
 	}
-	st.Put(store.Record{Kind: store.Output, Key: name, Value: value}, keptWithin, nil)
+	st.Put(store.Record{Kind: store.Output, Key: name, Value: value}, within, nil)
 }
 
 func forget(st *store.Store, name string) {
@@ -152,7 +152,7 @@ func Safe(bank Bank, st *store.Store) error {
 			if on, hold := safe(k.output()); !hold && on != k.On {
 				k.Was = k.last()
 				k.On, k.Since = on, 0
-				keep(st, name, k)
+				keep(st, name, k, keptWithin)
 			}
 			return nil
 		}})

@@ -438,8 +438,12 @@ func (p *Pins) keepLast(o *guarded, was bool) {
 	if p.kept[o.name].same(k) {
 		return // spares the card a write
 	}
+	within := keptWithin
+	if k.On && (o.MinOff > 0 || len(o.partners) > 0) {
+		within = 0 // after a crash it would pass for one that was off all the time
+	}
 	p.kept[o.name] = k
-	keep(p.opt.Store, o.name, k)
+	keep(p.opt.Store, o.name, k, within)
 }
 
 // forget takes an output out of what is kept; p.mu is held.

@@ -55,13 +55,17 @@ type Settings struct {
 	Timezone  string   `toml:"timezone" eg:"\"Europe/Berlin\""` // default: the machine's
 	Latitude  *float64 `toml:"latitude" min:"-90" max:"90"`     // degrees north, for sunrise and sunset
 	Longitude *float64 `toml:"longitude" min:"-180" max:"180"`  // degrees east
+	Watchdog  string   `toml:"watchdog" eg:"\"/dev/watchdog\""` // device to be fed so that it does not reset the machine; default none
 	Clock     string   `toml:"clock" enum:"auto,trust"`         // auto (default): times of day wait until a time service has set the clock; trust: it is right from the start
 }
 
-// Check looks up the time zone.
+// Check looks up the time zone, and where the watchdog is said to be.
 func (s Settings) Check(at config.Place) {
 	if _, err := time.LoadLocation(s.Timezone); err != nil {
 		at.Key("timezone").Mistake("no such time zone: want one such as \"Europe/Berlin\"")
+	}
+	if s.Watchdog != "" && !filepath.IsAbs(s.Watchdog) {
+		at.Key("watchdog").Mistake("want the whole path of a device, such as \"/dev/watchdog\"")
 	}
 }
 

@@ -143,7 +143,7 @@ func (h *Hub) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		h.registry.Command(name, c.Value)
+		h.engine.Told(name, c.Value)
 		d.Commands = []devices.Command{c}
 	}
 	h.obey([]rules.Decision{d})

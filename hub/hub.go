@@ -25,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -72,7 +73,8 @@ type Options struct {
 	Seed      uint64   // of what is random in rules; 0: drawn at the first start, and kept
 	Offline   bool     // bind no listener: all connections come through Attach
 
-	publish func(broker.Message) error // of tests: in place of the broker's
+	publish  func(broker.Message) error       // of tests: in place of the broker's
+	patience func(*os.File, int) (int, error) // of tests: in place of the watchdog's
 }
 
 // A Hub is a house that runs.
@@ -88,6 +90,7 @@ type Hub struct {
 	buses   *bus.Buses
 	sensors *sensor.Sensors
 	web     *web.Server
+	dog     *watchdog
 	inbox   *inbox
 	ended   chan struct{} // closed when the loop has stopped turning
 	reload  sync.Mutex
@@ -206,11 +209,15 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.find()
 	h.announce()
 	h.web = web.New(page{h}, opt.Log)
-	listeners, err := h.listen(cfg)
+	h.dog = &watchdog{log: opt.Log, patience: devicePatience}
+	if opt.patience != nil {
+		h.dog.patience = opt.patience
+	}
+	outside, err := h.acquire(cfg)
 	if err != nil {
 		return nil, err
 	}
-	listeners.Commit()
+	outside.Commit()
 	return h, nil
 }
 
@@ -298,6 +305,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()
+			h.dog.feed()
 			if h.opt.Alive != nil {
 				h.opt.Alive()
 			}

@@ -398,5 +398,8 @@ func (h *Hub) close() {
 		close(watcher)
 	}
 	h.watchers = nil
+	if h.dog != nil { // last, for what hangs at the end is a reset too
+		h.dog.set("", nil)
+	}
 	h.lines.finish()
 }

@@ -108,7 +108,7 @@ func (p page) Switch(ctx context.Context, output string, on bool) error {
 			if _, ok := p.cfg.Output.Get(output); !ok {
 				return unknownName("output", output, p.cfg.Output.Names())
 			}
-			p.registry.Command(output, on)
+			p.engine.Told(output, on)
 		}
 		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
 			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}}})

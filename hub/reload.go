@@ -22,7 +22,7 @@ func (h *Hub) Reload(cfg *Config) error {
 	if was, is := h.cfg.DataDir(), cfg.DataDir(); was != is {
 		return fmt.Errorf("hub.data is now %s: only a restart can move what is kept in %s", is, was)
 	}
-	listeners, err := h.listen(cfg)
+	outside, err := h.acquire(cfg)
 	if err != nil {
 		return err
 	}
@@ -30,14 +30,14 @@ func (h *Hub) Reload(cfg *Config) error {
 	pins, err := h.pins.Prepare(cfg.Pins)
 	if err != nil {
 		h.buses.Use(h.cfg.Buses)
-		listeners.Undo()
+		outside.Undo()
 		return err
 	}
 	// The pins go first, so that the new rules find every output they name.
 	pins.Commit()
 	h.sensors.Reload(cfg.Sensors)
 	err = h.do(context.Background(), func() { h.swap(cfg) })
-	listeners.Commit()
+	outside.Commit()
 	return err
 }
 
@@ -62,21 +62,27 @@ func (cs changes) Undo() {
 	}
 }
 
-// listen binds what cfg wants to listen on, of broker and page.
-func (h *Hub) listen(cfg *Config) (changes, error) {
+// acquire opens the watchdog that cfg wants, and binds what broker and page are
+// to listen on.
+func (h *Hub) acquire(cfg *Config) (change, error) {
+	d, err := h.dog.prepare(cfg.Hub.Watchdog)
+	if err != nil {
+		return nil, err
+	}
 	if h.opt.Offline {
-		return nil, nil
+		return d, nil
 	}
 	b, err := h.broker.Prepare(cfg.Broker)
 	if err != nil {
+		d.Undo()
 		return nil, err
 	}
 	w, err := h.web.Prepare(cfg.Web)
 	if err != nil {
-		b.Undo()
+		changes{d, b}.Undo()
 		return nil, err
 	}
-	return changes{b, w}, nil
+	return changes{d, b, w}, nil
 }
 
 // swap puts a new engine in place of the old one, on the loop.

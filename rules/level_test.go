@@ -343,7 +343,7 @@ func TestLevelsSurviveARestart(t *testing.T) {
 		12:00:13 rule.ring went on: a/ring; its pulse was on when the hub stopped, 49s to go -> hall 30
 		12:01:02 rule.ring went on: a/ring; the wait is over -> hall OFF
 		12:01:30 rule.film ended: a/film is ON (now OFF) -> lamp 65.5, blind 80
-		12:02:03 rule.air went on: a/air; the wait is over -> blind OFF
+		12:02:03 rule.air went on: a/air; the wait is over; its pulse is over, and a newer command has taken its place
 		12:03:00 rule.dawn fired: a/dawn (now x) -> hall 0
 		12:04:00 rule.dawn went on: a/dawn; the wait is over -> hall 25
 		12:05:00 rule.dawn went on: a/dawn; the wait is over -> hall 50

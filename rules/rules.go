@@ -203,10 +203,11 @@ type Engine struct {
 	devices   map[string]*device
 	parts     map[string]Part // what is wired
 
-	mindful  map[string]bool // topics of actions with changed
-	sent     map[string]sent // what they got last
-	hidden   map[string]bool // topics of what is compared with a secret
-	told     map[string]told // what properties of devices were told, by where they report
+	mindful  map[string]bool    // topics of actions with changed
+	sent     map[string]sent    // what they got last
+	hidden   map[string]bool    // topics of what is compared with a secret
+	told     map[string]told    // what properties of devices were told, by where they report
+	pulses   map[string]*thread // by output, who has switched it on for a time
 	requests map[string]*request
 	asked    int // requests made
 
@@ -282,6 +283,7 @@ func New(cfg Config, house House, registry *devices.Registry, at config.Place) *
 		sent:     make(map[string]sent),
 		told:     make(map[string]told),
 		hidden:   make(map[string]bool),
+		pulses:   make(map[string]*thread),
 		requests: make(map[string]*request),
 	}
 	for _, p := range house.Parts {

@@ -72,6 +72,7 @@ type thread struct {
 	due     *timer           // it waits
 	timeout *timer           // the same, but no longer than this
 	owed    *devices.Command // what must be sent whatever becomes of it
+	struck  bool             // it is in a pulse whose end is not owed any more: the output was told something else
 	again   bool             // it was in a pulse before the restart, and has not been resumed
 	ramp    *ramp            // the instruction at pc is one, and on its way
 	waits   []untilState     // for one of the triggers of the instruction at pc
@@ -204,12 +205,30 @@ func (r *run) holds(c devices.Command) bool {
 
 func sameTarget(a, b devices.Command) bool { return a.Output == b.Output && a.Topic == b.Topic }
 
+// Told notes that somebody else has told an output something. It is the newest word,
+// so a pulse that the output is in has no end any more: what was switched on for good
+// after that is not to go off.
+func (e *Engine) Told(output string, value any) {
+	e.registry.Command(output, value)
+	e.strike(output)
+}
+
+// strike forgets the end of a pulse of an output.
+func (e *Engine) strike(output string) {
+	if t := e.pulses[output]; t != nil && t.owed != nil {
+		t.owed, t.struck, t.again = nil, true, false
+		e.moved(t.run.inst)
+	}
+	delete(e.pulses, output)
+}
+
 // drop takes a run away and returns what it owes.
 func (e *Engine) drop(gone *run) []devices.Command {
 	var owed []devices.Command
 	for _, t := range gone.threads {
 		if t.owed != nil {
 			owed = append(owed, *t.owed)
+			t.owed = nil
 		}
 		e.clear(t)
 	}
@@ -250,9 +269,15 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 	run := t.run
 	inst := run.inst
 	r := inst.rule
-	if t.owed != nil {
-		d.Commands = e.emit(d.Commands, *t.owed)
-		t.owed = nil
+	switch {
+	case t.owed != nil:
+		end := *t.owed
+		t.owed = nil // before it is sent, for it is no newer word than itself
+		d.Commands = e.emit(d.Commands, end)
+		t.pc++
+	case t.struck:
+		d.because("its pulse is over, and a newer command has taken its place")
+		t.struck = false
 		t.pc++
 	}
 	if run.at != now.Mono {
@@ -315,6 +340,7 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 			on.Journal = true
 			d.Commands = e.emit(d.Commands, on)
 			t.owed = &off
+			e.pulses[off.Output] = t // of a topic it is of no use
 			e.timers.set(&t.due, timer{inst: inst, kind: waitOver, thread: t}, now.Mono+wait)
 			e.moved(inst)
 			return

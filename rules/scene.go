@@ -496,6 +496,7 @@ func (e *Engine) emit(out []devices.Command, c devices.Command) []devices.Comman
 			c.Value = level > 0 // it is owed since the output had levels
 		}
 		e.registry.Command(c.Output, c.Value)
+		e.strike(c.Output)
 	case c.Source != "":
 		e.told[c.Source] = told{c.Value, e.now.Mono}
 	case c.Topic != "" && e.mindful[c.Topic]:

@@ -36,13 +36,14 @@ type second struct {
 	steps   int           // taken
 	runs    int           // begun
 
-	past  map[string][]devices.Reading // every valid reading, by source
-	level map[string]float64           // of outputs, the newest of told and reported: 0 is off
-	sent  map[string]string            // to topics
-	vars  map[string]any
-	fresh []devices.Reading // of variables and machines, waiting for a step of their own
-	alarm []*alarm
-	set   int // alarms so far
+	past   map[string][]devices.Reading // every valid reading, by source
+	pulses map[string]*secondOwed       // of outputs, the newest
+	level  map[string]float64           // of outputs, the newest of told and reported: 0 is off
+	sent   map[string]string            // to topics
+	vars   map[string]any
+	fresh  []devices.Reading // of variables and machines, waiting for a step of their own
+	alarm  []*alarm
+	set    int // alarms so far
 
 	calcs    []*secondCalc
 	machines []*secondMachine
@@ -63,7 +64,7 @@ type alarm struct {
 
 func newSecond(cfg rules.Config, outputs []string, epoch time.Time, now time.Duration) *second {
 	s := &second{cfg: cfg, outputs: outputs, epoch: epoch, now: now, born: now,
-		past: map[string][]devices.Reading{}, level: map[string]float64{}, sent: map[string]string{}, vars: map[string]any{}}
+		past: map[string][]devices.Reading{}, level: map[string]float64{}, pulses: map[string]*secondOwed{}, sent: map[string]string{}, vars: map[string]any{}}
 	for _, v := range cfg.Variable {
 		s.vars[v.Name] = plainNumber(v.Value.Initial)
 	}
@@ -1217,7 +1218,15 @@ func (s *second) one(run *secondRun, a rules.Action, params map[string]any, then
 		target, _ := s.text(scene, a.Pulse)
 		s.tell(target, on, false)
 		run.taken = slices.DeleteFunc(run.taken, func(o *secondOwed) bool { return o.target == target })
-		o := &secondOwed{target, func() { s.tell(target, off, false) }}
+		o := &secondOwed{target: target}
+		if slices.Contains(s.outputs, target) {
+			s.pulses[target] = o
+		}
+		o.send = func() {
+			if !slices.Contains(s.outputs, target) || s.pulses[target] == o { // else it was told something newer
+				s.tell(target, off, false)
+			}
+		}
 		run.owed = append(run.owed, o)
 		s.pause(run, time.Duration(a.For.Fixed), func() {
 			run.owed = slices.DeleteFunc(run.owed, func(p *secondOwed) bool { return p == o })
@@ -1394,6 +1403,7 @@ func (s *second) tell(target string, v any, retain bool) {
 		s.publish(target, devices.Text(v), retain)
 		return
 	}
+	delete(s.pulses, target)
 	v = plainNumber(v)
 	if target != "glow" {
 		v, _ = devices.Bool(v)

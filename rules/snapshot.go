@@ -114,6 +114,7 @@ type ThreadState struct {
 	Timeout *Deadline        `json:"timeout,omitempty"`
 	Waits   []WaitState      `json:"waits,omitempty"` // for these triggers
 	Owed    *devices.Command `json:"owed,omitempty"`
+	Struck  bool             `json:"struck,omitempty"`
 	Ramp    *RampState       `json:"ramp,omitempty"`
 }
 
@@ -429,7 +430,7 @@ func (run *run) state(k keeping) RunState {
 	s.Context.Trigger = run.trigger.index
 	for _, t := range run.threads {
 		ts := ThreadState{Step: t.pc, Parent: slices.Index(run.threads, t.parent), Joins: t.joins, Loops: slices.Clone(t.loops),
-			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Owed: t.owed}
+			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Owed: t.owed, Struck: t.struck}
 		for _, w := range t.waits {
 			ws := WaitState{UntilState: UntilState{Since: k.timer(w.since), Silent: k.timer(w.silent)}}
 			if w.since != nil {
@@ -630,6 +631,8 @@ func (s State) fits(r *rule) bool {
 			switch {
 			case t.Owed != nil && (op != opPulse || !sound(*t.Owed) || t.Due == nil):
 				return false
+			case t.Struck && (op != opPulse || t.Owed != nil || t.Due == nil):
+				return false
 			case t.Ramp != nil && (op != opRamp || t.Due == nil):
 				return false
 			case op == opWait && len(t.Waits) > 0 && len(t.Waits) != len(r.program[t.Step].triggers):
@@ -782,7 +785,10 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 	for _, rs := range s.Runs {
 		run := &run{inst: inst, trigger: r.triggers[rs.Context.Trigger], ctx: rs.Context.context(r), after: rs.After}
 		for _, ts := range rs.Threads {
-			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed, again: ts.Owed != nil}
+			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed, struck: ts.Struck, again: ts.Owed != nil}
+			if t.owed != nil {
+				e.pulses[t.owed.Output] = t
+			}
 			if ts.Parent >= 0 {
 				t.parent = run.threads[ts.Parent]
 			}

@@ -143,7 +143,9 @@ func (e *Engine) resumePulses(inst *instance, now devices.Now) {
 			if level := t.instr().on; level.kind == constant && level.constant != nil {
 				on.Value = level.constant
 			}
+			delete(e.pulses, on.Output) // it is the same pulse
 			d.Commands = e.emit(d.Commands, on)
+			e.pulses[on.Output] = t
 			e.decide(d)
 		}
 	}

@@ -4,7 +4,7 @@
 set -e
 if [ -d /run/systemd/system ]; then
 	systemd-sysusers
-	udevadm control --reload && udevadm trigger --subsystem-match=gpio || true
+	udevadm control --reload && udevadm trigger --subsystem-match=gpio --subsystem-match=misc --subsystem-match=watchdog || true
 	systemctl daemon-reload
 	systemctl try-restart hearth.service
 fi

@@ -7,6 +7,7 @@
 //	crash_test.go     kill -9 and power cuts at random moments, under load
 //	disk_test.go      a full disk; and the disks that can be cut and filled
 //	hostile_test.go   what no client should do
+//	machine_test.go   a kernel with simulated lines (make gpio-test)
 //	footprint.sh      sizes, start and idle memory
 //
 // A test that needs what this machine has not (a client, root, a loop device)
@@ -39,7 +40,7 @@ import (
 
 // patience is for what should take milliseconds, on a machine that has much else
 // to do. No test waits so long for something that is to happen.
-const patience = 20 * time.Second
+var patience = 20 * time.Second
 
 var (
 	cuts    = flag.Int("cuts", 0, "how many times to kill the hub or cut its power; 0: 50 with HEARTH_CI=1, else 5")
@@ -117,6 +118,7 @@ func spread(times []time.Duration) string {
 type house struct {
 	config string
 	log    *transcript
+	env    []string
 }
 
 // ports stands in the configuration of every house: free ones of this machine.
@@ -130,17 +132,22 @@ listen = "127.0.0.1:0"
 // newHouse writes a configuration. What the hub keeps goes to data.
 func newHouse(t *testing.T, data, config string) *house {
 	t.Helper()
-	h := &house{filepath.Join(t.TempDir(), "config.toml"), new(transcript)}
+	h := &house{config: filepath.Join(t.TempDir(), "config.toml"), log: new(transcript)}
 	config = fmt.Sprintf("[hub]\ndata = %q\n%s%s", data, ports, config)
 	if err := os.WriteFile(h.config, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	h.showLog(t)
+	return h
+}
+
+// showLog tells of a test that failed what the hub said.
+func (h *house) showLog(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the end of the hub's log:\n%s", h.log.tail(120))
 		}
 	})
-	return h
 }
 
 // A life of the hub is a process.
@@ -156,12 +163,17 @@ type life struct {
 	page    string
 }
 
-// launch starts the binary and returns at once.
+// launch starts the binary with simulated pins and returns at once.
 func (h *house) launch(t *testing.T) *life {
 	t.Helper()
-	l := &life{cmd: exec.Command(program, "serve", "--sim", "--config", h.config), log: h.log, from: h.log.len(), ended: make(chan struct{})}
+	return h.run(t, program, "serve", "--sim", "--config", h.config)
+}
+
+func (h *house) run(t *testing.T, command string, args ...string) *life {
+	t.Helper()
+	l := &life{cmd: exec.Command(command, args...), log: h.log, from: h.log.len(), ended: make(chan struct{})}
 	// What a service manager or a terminal says is not for this hub.
-	l.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TZ=UTC"}
+	l.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TZ=UTC"}, h.env...)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +203,11 @@ func (h *house) launch(t *testing.T) *life {
 // start is launch, and waits until the hub says that it is ready.
 func (h *house) start(t *testing.T) *life {
 	t.Helper()
-	l := h.launch(t)
+	return h.launch(t).mustBeReady(t)
+}
+
+func (l *life) mustBeReady(t *testing.T) *life {
+	t.Helper()
 	if err := l.waitReady(); err != nil {
 		t.Fatalf("%v\n%s", err, strings.Join(l.lines(), "\n"))
 	}

@@ -640,7 +640,7 @@ func (p *play) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		p.registry.Command(name, c.Value)
+		p.engine.Told(name, c.Value)
 		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})

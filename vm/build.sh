@@ -5,7 +5,7 @@
 # "rm -r build" begins anew.
 set -euo pipefail
 cd "$(dirname "$0")"
-if [ -e build/base.cpio ] && [ -e build/vmlinux ]; then exit 0; fi
+if [ build/base.cpio -nt build.sh ] && [ -e build/vmlinux ]; then exit 0; fi
 mkdir -p build/debs build/module
 cd build
 
@@ -32,6 +32,11 @@ dpkg --fsys-tarfile debs/${source}_*.deb | tar -xO ./usr/src/$source.tar.xz | ta
 cd module
 mv gpio-sim.c sim.c
 sed -i 's/handle_simple_irq(irq_to_desc(irqnum))/generic_handle_irq(irqnum)/' irq_sim.c
+# A line that is let go takes its pull again, as with mainline's drivers. With keep=1
+# it stays a driven output, as Raspberry Pi kernels leave it without strict_gpiod.
+sed -i -e '/^static void gpio_sim_free/i static bool keep;\nmodule_param(keep, bool, 0644);\n' \
+	-e '/^static void gpio_sim_free/,/^}/s/\tmutex_lock/\tif (keep)\n\t\treturn;\n&/' sim.c
+[ "$(grep -c keep sim.c)" = 3 ]
 printf 'obj-m := gpio-sim.o\ngpio-sim-y := sim.o irq_sim.o\n' > Makefile
 make -s -C "/usr/src/linux-headers-$version" M="$PWD" modules
 strip -g gpio-sim.ko
@@ -43,11 +48,15 @@ packed=image/boot/vmlinuz-$version
 at=$(LC_ALL=C grep -abom1 -P '\xfd7zXZ\x00' "$packed" | head -1 | cut -d: -f1)
 tail -c +$((at + 1)) "$packed" | xz -dc --single-stream > vmlinux.new 2>/dev/null || [ -s vmlinux.new ]
 
-# The part of the root file system that stays the same: a shell and two modules.
+# The part of the root file system that stays the same: a shell and the modules,
+# as init loads them one after the other.
 rm -rf base
 mkdir -p base/bin base/modules base/dev base/proc base/sys base/tmp
 cp /bin/busybox base/bin/
-cp "$(find image/lib/modules -name configfs.ko)" module/gpio-sim.ko base/modules/
+cp module/gpio-sim.ko base/modules/
+for m in configfs i2c-dev i2c-stub lm75 industrialio bmp280 bmp280-i2c; do
+	cp "$(find image/lib/modules -name $m.ko)" base/modules/
+done
 (cd base && find . | cpio -o -H newc --quiet) > base.cpio
 rm -rf image base module
 mv vmlinux.new vmlinux
