@@ -137,6 +137,9 @@ func jsonTrouble(err error) string {
 	if err == nil {
 		return "there is more than one value"
 	}
+	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+		return wrong.Field + " is no number"
+	}
 	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
