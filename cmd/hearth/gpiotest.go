@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +32,9 @@ func (c *gpioTestCommand) Run(ctx context.Context, std streams) error {
 	if c.For <= 0 {
 		return usageError{errors.New("--for wants a time above 0, such as 5s")}
 	}
+	// The end of a terminal or of an SSH connection must not leave it on either.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	defer stop()
 	path, err := findConfig(c.Config)
 	if err != nil {
 		return err
