@@ -68,6 +68,8 @@ func (p Place) wantTable() string {
 // wantList is the text where a list of t should be.
 func (p Place) wantList(t reflect.Type) string {
 	switch _, isTable := p.val.(map[string]any); {
+	case p.hint != nil && strings.HasPrefix(p.hint.eg, "["):
+		return "want a list such as " + p.hint.eg
 	case p.hint != nil && p.hint.eg != "":
 		return "want a list such as [" + p.hint.eg + "]"
 	case isTable && t.Kind() == reflect.Struct && !strings.ContainsAny(p.path, `["`):
@@ -433,7 +435,7 @@ func (p Place) decodeStruct(v any, rv reflect.Value) {
 		}
 		f := fs.list[i]
 		sub.hint = f.hint
-		if list, ok := m[key].([]any); ok && len(list) == 0 && f.some {
+		if list, ok := m[key].([]any); ok && len(list) == 0 && f.some && rv.FieldByIndex(f.index).Kind() != reflect.String {
 			if f.required {
 				sub.wrong("the list is empty: want at least one")
 			} else {

@@ -17,6 +17,11 @@ func (c Config) Alone(name string) (Config, error) {
 	if in, ok := c.Input.Get(name); ok {
 		return Config{Input: config.Table[Input]{{Name: name, Value: *in}}}, nil
 	}
+	for table, names := range map[string][]string{"a counter": c.Counter.Names(), "an encoder": c.Encoder.Names(), "a cover": c.Cover.Names()} {
+		if slices.Contains(names, name) {
+			return Config{}, fmt.Errorf("%s is %s: only outputs and inputs can be tried, of a cover its two outputs", name, table)
+		}
+	}
 	switch o, ok := c.Output.Get(name); {
 	case !ok:
 		names := append(c.Output.Names(), c.Input.Names()...)

@@ -99,6 +99,15 @@ func (b *joined) ByName(pin string) (gpio.PinIO, error) {
 	return b.Bank.ByName(pin)
 }
 
+// Drive is that of simulated pins, those of their expanders too.
+func (b *joined) Drive(pin string, l gpio.Level) error {
+	sim, ok := b.Bank.(*Sim)
+	if !ok {
+		return fmt.Errorf("%s: only simulated pins can be driven, these are %v", pin, b.Bank)
+	}
+	return sim.Drive(pin, l)
+}
+
 // Names are those of the bank, and then those of the expanders.
 func (b *joined) Names() []string {
 	names := slices.Clip(b.Bank.Names())

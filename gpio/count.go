@@ -161,6 +161,10 @@ const (
 	aliveKept   = 50 * time.Minute // so an hour at most
 )
 
+// maxTotal is more than any meter shows; above it a pulse would soon be less than
+// the number can tell.
+const maxTotal = 1e12
+
 // NewCount is a counter that has counted nothing yet and whose line is not held.
 func NewCount(c Counter) *Count { return &Count{Counter: c, fresh: true} }
 

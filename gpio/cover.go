@@ -133,7 +133,7 @@ func (c *Config) checkCovers(at config.Place) {
 			if dir == down {
 				key = "down"
 			}
-			if cover.output(dir) != "" { // else it is reported as missing
+			if cover.output(dir) != "" || here.Key(key).Given() { // else it is reported as missing
 				c.checkDrive(here.Key(key), at.Key("output"), v, dir, drives)
 			}
 		}
@@ -146,6 +146,9 @@ func (c *Config) checkDrive(here, outputs config.Place, v config.Named[Cover], d
 	o, ok := c.Output.Get(name)
 	near, isNear := config.Nearest(name, c.Output.Names())
 	switch other, taken := drives[name]; {
+	case name == "":
+		here.Mistake("want the name of an output")
+		return
 	case !ok && isNear:
 		here.Mistake("no such output, did you mean %q?", near)
 		return

@@ -449,8 +449,8 @@ func (p *Pins) SetTotal(name string, total float64) error {
 		return fmt.Errorf("%s: the pins are closed", name)
 	case i < 0:
 		return p.noCounter(name)
-	case math.IsNaN(total), math.IsInf(total, 0), total < 0:
-		return fmt.Errorf("%s: want what the meter shows, a number from 0, not %v", name, total)
+	case math.IsNaN(total), total < 0, total > maxTotal:
+		return fmt.Errorf("%s: want what the meter shows, a number from 0 to %.0f, not %v", name, maxTotal, total)
 	}
 	l := p.inputs[i]
 	c, at := l.follows.(*counterLine), p.now()

@@ -62,8 +62,9 @@ func TestACounterCounts(t *testing.T) {
 		if i := h.pins.Inputs()[0]; i.Name != "power" || i.Pin != "GPIO5" || i.Shows != "0.002 kWh, 0.12 kW" || !i.Known || i.Fault != "" {
 			t.Errorf("%+v", i)
 		}
-		wantError(t, h.pins.SetTotal("power", math.NaN()), "power: want what the meter shows, a number from 0, not NaN")
+		wantError(t, h.pins.SetTotal("power", math.NaN()), "power: want what the meter shows, a number from 0 to 1000000000000, not NaN")
 		wantError(t, h.pins.SetTotal("power", math.Inf(1)), "not +Inf")
+		wantError(t, h.pins.SetTotal("power", 1e308), "not 1e+308")
 		wantError(t, h.pins.SetTotal("power", -1), "not -1")
 		wantError(t, h.pins.SetTotal("powre", 1), `no counter "powre", did you mean "power"?`)
 		if err := h.pins.SetTotal("power", 4711.5); err != nil {

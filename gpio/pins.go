@@ -957,7 +957,11 @@ func (l *line) do(j job) []devices.Reading {
 		return []devices.Reading{l.p.reading(j.name, false, err, l.p.now(), false)}
 	}
 	l.asked()
-	if j.look || !j.initial && l.echoed(j) || !l.marked(j) {
+	if j.look || !j.initial && l.echoed(j) {
+		return l.look(j, nil)
+	}
+	if !l.marked(j) { // it stays as it is, which is no fault
+		j.look = true
 		return l.look(j, nil)
 	}
 	return l.look(j, l.put(j.out, j.on, j.level, j.from))

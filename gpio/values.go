@@ -83,13 +83,15 @@ func (r Range) String() string {
 }
 
 // duty is the part of each period that the pin is high at a level in percent,
-// above 0. The lowest level of a range is its first pulse; off is no pulse.
+// while it is on. The lowest level of a range is its first pulse; off is no pulse,
+// so what is on has one of a nanosecond at least, also where a ramp begins.
 func (o Output) duty(level float64) gpio.Duty {
-	part := level / 100
+	part, period := level/100, float64(physic.Frequency(o.Frequency).Period())
 	if o.Range != (Range{}) {
 		width := float64(o.Range.From) + part*float64(o.Range.To-o.Range.From)
-		part = width / float64(physic.Frequency(o.Frequency).Period())
+		part = width / period
 	}
+	part = max(part, 1/period, 1/float64(gpio.DutyMax))
 	if o.ActiveLow {
 		part = 1 - part
 	}

@@ -21,6 +21,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -555,7 +556,7 @@ func (h *Hub) send(c devices.Command) error {
 	}
 	if err != nil {
 		h.refused++
-		h.log.Error("a command was not carried out", "command", c.String(), "by", strings.Join(c.Origin.Rules, " -> "), "err", err)
+		h.log.Error("a command was not carried out", "command", c.String(), "by", cmp.Or(strings.Join(c.Origin.Rules, " -> "), c.Origin.By), "err", err)
 	}
 	return nil
 }

@@ -63,9 +63,40 @@ func (d Disk) MkdirAll(dir string) error {
 	return d.SyncDir(parent)
 }
 
+// Free says who has a store open in a folder, as an error; nil if nobody has, or
+// if that can't be told. It writes nothing.
+func Free(dir string) error {
+	f, err := lockFolder(filepath.Join(dir, lockName))
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return nil
+	}
+	return fmt.Errorf("%s: %w", dir, err)
+}
+
 // Lock locks the folder itself, for that can be opened on a full disk and on a
 // read-only one too; the file tells others who has it.
 func (Disk) Lock(name string) (io.Closer, error) {
+	dir, err := lockFolder(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		dir.Close() // a folder of someone else is a mistake in the setup, no sick disk
+		return nil, err
+	case err == nil:
+		// Of fixed width, so that one write replaces the last one's pid whole.
+		f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
+		f.Close()
+	}
+	return dir, nil
+}
+
+func lockFolder(name string) (*os.File, error) {
 	dir, err := os.Open(filepath.Dir(name))
 	if err != nil {
 		return nil, err
@@ -81,16 +112,6 @@ func (Disk) Lock(name string) (io.Closer, error) {
 	if err != nil {
 		dir.Close()
 		return nil, fmt.Errorf("lock %s: %w", dir.Name(), err)
-	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		dir.Close() // a folder of someone else is a mistake in the setup, no sick disk
-		return nil, err
-	case err == nil:
-		// Of fixed width, so that one write replaces the last one's pid whole.
-		f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
-		f.Close()
 	}
 	return dir, nil
 }

@@ -625,7 +625,15 @@ func TestASecondOpenerIsToldWhoHasIt(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("in use by process ", os.Getpid())) {
 		t.Errorf("second open: %v", err)
 	}
+	if err := store.Free(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprint("in use by process ", os.Getpid())) {
+		t.Errorf("it is free: %v", err)
+	}
 	closed(t, s)
+	for _, dir := range []string{dir, filepath.Join(dir, "nowhere")} {
+		if err := store.Free(dir); err != nil {
+			t.Error(err)
+		}
+	}
 	closed(t, open(t, dir, nil))
 }
 

@@ -80,6 +80,8 @@ func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
 		}
 		b.Kept = gpio.KeptByKernel(cfg.Pins, bank, sysfs)
 	}
+	bank, closeBuses := cfg.WithExpanders(bank)
+	defer closeBuses()
 	for _, u := range cfg.Uses() {
 		b.Uses = append(b.Uses, describe(u, bank))
 	}
@@ -259,13 +261,14 @@ func (b *board) list(w io.Writer, all bool) {
 		fmt.Fprintf(w, "  %-16s %-24s %3d lines\n", c.Path, c.Label, len(c.Lines))
 	}
 	fmt.Fprintln(w, "\nLines")
-	free := 0
+	free, onChip := 0, map[string]bool{}
 	row := func(id, name, direction, state, text string) {
 		fmt.Fprintf(w, "  %-13s %-12s %-6s %-7s %s\n", id, name, direction, state, text)
 	}
 	for _, c := range b.Chips {
 		for _, l := range c.Lines {
 			u, ours := b.use(l.ID)
+			onChip[l.ID] = true
 			if !all && !ours && !l.Used {
 				free++
 				continue
@@ -289,8 +292,8 @@ func (b *board) list(w io.Writer, all bool) {
 			row(l.ID, harmless([]byte(l.Name)), l.Direction, state, strings.Join(text, "; "))
 		}
 	}
-	if b.Simulated {
-		for _, u := range b.Uses {
+	for _, u := range b.Uses { // what is simulated, on an expander or a PWM channel is no line of a chip
+		if u.Wrong == "" && !onChip[u.ID] {
 			row(u.ID, u.Pin, u.Table, u.State, u.Use.String())
 		}
 	}

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -121,5 +124,41 @@ func TestInterruptedTest(t *testing.T) {
 	}
 	if !bool(bank.Level("GPIO22")) || bank.Held("GPIO22") {
 		t.Errorf("after it the pin is %v, held %v; want High, which is off, and free", bank.Level("GPIO22"), bank.Held("GPIO22"))
+	}
+}
+
+// A terminal that is closed while the output is on ends the test as Ctrl-C does.
+func TestATerminalThatEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "house.toml")
+	if err := os.WriteFile(path, []byte("[output.heater]\npin = \"GPIO22\""), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	said, screen := io.Pipe()
+	answers, keys := io.Pipe()
+	go io.WriteString(keys, "\n\n\n")
+	var text strings.Builder
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for b := make([]byte, 1024); ; {
+			n, err := said.Read(b)
+			was := strings.Contains(text.String(), "by itself")
+			text.Write(b[:n])
+			if !was && strings.Contains(text.String(), "by itself") {
+				syscall.Kill(os.Getpid(), syscall.SIGHUP)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	try := &gpioTestCommand{Name: "heater", For: time.Hour, pinFlags: pinFlags{Config: path, Sim: true}}
+	if err := try.Run(t.Context(), streams{answers, screen, io.Discard}); !errors.Is(err, errStopped) {
+		t.Errorf("it ended with %v", err)
+	}
+	screen.Close()
+	<-over
+	if !strings.Contains(text.String(), "heater is in its safe state, OFF") {
+		t.Error(text.String())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +32,9 @@ func (c *gpioTestCommand) Run(ctx context.Context, std streams) error {
 	if c.For <= 0 {
 		return usageError{errors.New("--for wants a time above 0, such as 5s")}
 	}
+	// The end of a terminal or of an SSH connection must not leave it on either.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	defer stop()
 	path, err := findConfig(c.Config)
 	if err != nil {
 		return err
@@ -49,7 +53,11 @@ func (c *gpioTestCommand) Run(ctx context.Context, std streams) error {
 	}
 	if simulated {
 		fmt.Fprintln(std.out, "The pins are SIMULATED: nothing wired will switch.")
+	} else if err := cfg.Free(); err != nil { // nobody holds a chip on a bus, or a PWM channel
+		return fmt.Errorf("%w\nA hub runs. It has to stop first, and with it the whole house: sudo systemctl stop hearth", err)
 	}
+	bank, closeBuses := cfg.WithExpanders(bank)
+	defer closeBuses()
 	t := &tryout{gpioTestCommand: c, cfg: cfg, alone: alone, bank: bank, simulated: simulated, out: std.out, lines: lines(std.in), heard: make(chan devices.Reading, 64)}
 	if _, ok := alone.Input.Get(c.Name); ok {
 		return t.input(ctx)

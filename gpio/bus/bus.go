@@ -70,7 +70,7 @@ func (c Config) Check(at config.Place) {
 		address := m.Value.address()
 		key := m.Value.Bus + " " + address.String()
 		switch {
-		case m.Value.Bus != "" && !plain.MatchString(m.Value.Bus):
+		case (m.Value.Bus != "" || at.Key("bus").Given()) && !plain.MatchString(m.Value.Bus):
 			at.Key("bus").Mistake(`want the bus that the chip is on, such as "I2C1"`)
 		case address < 0x70:
 			at.Key("address").Mistake(`want "0x70" to "0x77", which is all that this chip can have`)

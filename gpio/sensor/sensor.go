@@ -449,7 +449,7 @@ func (c Config) CheckBuses(buses bus.Config, at config.Place) {
 	first := map[string]string{}
 	for _, s := range c.Sensor {
 		at := at.Key("sensor").Key(s.Name)
-		if s.Value.Type == "" || s.Value.Bus == "" {
+		if s.Value.Type == "" || !at.Key("bus").Given() { // which is reported as missing
 			continue
 		}
 		if wrong := buses.Mistake(s.Value.Bus); wrong != "" {
