@@ -305,11 +305,16 @@ func (b *Broker) Publish(m Message) error {
 	return nil
 }
 
-// take is the way of every message: to Receive, to the subscribers, and to the
-// disk if it is retained. With durable it returns when the disk has it, if it
-// must. from is the publisher's client id.
+// take is the way of every message: to the store if it is retained, to Receive and
+// to the subscribers. With durable it returns when the disk has it, if it must.
+// from is the publisher's client id.
 func (b *Broker) take(ctx context.Context, pk packets.Packet, from string, origin any, durable bool) error {
 	b.received.Add(1)
+	var c change
+	if pk.FixedHeader.Retain {
+		c = changeBy(pk)
+		b.retained.ahead(c)
+	}
 	if b.receive != nil {
 		b.receive(ctx, Message{
 			Topic:   strings.Clone(pk.TopicName), // it is a part of the packet, and may be kept long
@@ -319,6 +324,9 @@ func (b *Broker) take(ctx context.Context, pk packets.Packet, from string, origi
 			Origin:  origin,
 		})
 		if pk.FixedHeader.Qos > 0 && ctx.Err() != nil {
+			if pk.FixedHeader.Retain {
+				b.retained.takeBack(c.topic)
+			}
 			return context.Cause(ctx)
 		}
 	}
@@ -326,7 +334,7 @@ func (b *Broker) take(ctx context.Context, pk packets.Packet, from string, origi
 		b.deliver(pk, from)
 		return nil
 	}
-	committed := b.retained.keep(pk, func() { b.deliver(pk, from) })
+	committed := b.retained.keep(c, func() { b.deliver(pk, from) })
 	if !durable || committed == nil {
 		return nil
 	}

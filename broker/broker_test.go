@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -279,6 +281,90 @@ func TestChattyTopicIsWrittenEveryFiveMinutes(t *testing.T) {
 			t.Errorf("the same value cost %d syncs", n)
 		}
 	})
+}
+
+// afterCrash is the retained value that a crash at this moment would leave.
+func afterCrash(t *testing.T, dir, topic string) string {
+	log, err := os.ReadFile(filepath.Join(dir, "hearth.log"))
+	if err != nil {
+		t.Error(err)
+	}
+	left := t.TempDir()
+	if err := os.WriteFile(filepath.Join(left, "hearth.log"), log, 0o600); err != nil {
+		t.Error(err)
+	}
+	st, err := store.Open(left, store.Options{})
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer st.Close()
+	b, err := Open(Options{Store: st})
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer b.Close()
+	pk, _ := b.retained.get(topic)
+	return string(pk.Payload)
+}
+
+// The hub may have on disk what came of a message before the message has gone out.
+// The first is of a quiet topic, those behind it of one that may be written late.
+func TestWhatCameOfAValueIsNotOnDiskBeforeIt(t *testing.T) {
+	dir := t.TempDir()
+	st := openStore(t, dir, nil)
+	b := open(t, Options{Store: st, Receive: func(ctx context.Context, m Message) {
+		st.Put(store.Record{Kind: store.Engine, Key: "rule", Value: []byte("heard " + string(m.Payload))}, 0, nil)
+		if err := st.Sync(ctx); err != nil {
+			t.Error(err)
+		}
+		if got := afterCrash(t, dir, "lwt"); got != string(m.Payload) {
+			t.Errorf("the rule has heard %q, and a crash leaves %q", m.Payload, got)
+		}
+	}})
+	c := connect(t, b, "c", 4, patient)
+	for i, payload := range []string{"Online", "Offline", "Online", "", "Offline"} {
+		c.publish("lwt", payload, 1, uint16(i+1), retain)
+		c.want(packets.Puback)
+	}
+	c.publish("lwt", "Online", 0, 0, retain)
+	c.alive()
+	if err := b.Publish(Message{Topic: "lwt", Payload: []byte("Offline"), Retain: true}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A message that Receive did not take leaves the disk as it was.
+func TestWhatWasNotTakenIsNotKept(t *testing.T) {
+	dir := t.TempDir()
+	st := openStore(t, dir, nil)
+	waits := make(chan string)
+	b := open(t, Options{Store: st, Receive: func(ctx context.Context, m Message) {
+		if string(m.Payload) == "lost" {
+			if err := st.Sync(ctx); err != nil {
+				t.Error(err)
+			}
+			waits <- m.Topic
+			<-ctx.Done()
+		}
+	}})
+	one, two := connect(t, b, "one", 4), connect(t, b, "two", 4)
+	one.publish("old", "kept", 1, 1, retain)
+	one.want(packets.Puback)
+	one.publish("old", "lost", 1, 2, retain)
+	two.publish("new", "lost", 1, 1, retain)
+	<-waits
+	<-waits
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if old, new := afterCrash(t, dir, "old"), afterCrash(t, dir, "new"); old != "kept" || new != "" {
+		t.Errorf("a crash leaves %q and %q", old, new)
+	}
 }
 
 func TestTwoPublishersOneTopic(t *testing.T) {

@@ -66,32 +66,75 @@ func openRetained(st *store.Store, log *slog.Logger) *retained {
 	return r
 }
 
-// keep makes pk the topic's value, or with an empty payload deletes it, and calls
-// deliver; nothing else changes in between, so that memory, disk and subscribers
-// see two publishers of a topic in the same order. The channel says when the
-// value is on disk; it is nil if nobody needs to wait for that.
-func (r *retained) keep(pk packets.Packet, deliver func()) <-chan error {
+// A change is what a retained message makes of its topic's value.
+type change struct {
+	topic  string
+	record []byte // nil: deletes it
+	expiry int64
+}
+
+func changeBy(pk packets.Packet) change {
+	c := change{topic: strings.Clone(pk.TopicName)} // which is a part of the packet
+	if len(pk.Payload) > 0 {
+		c.record, c.expiry = encodeRetained(pk)
+	}
+	return c
+}
+
+// same says that c changes nothing, in memory or on disk. mu is held.
+func (r *retained) same(c change) bool {
+	v := r.topics[c.topic]
+	if v == nil {
+		return c.record == nil
+	}
+	return c.record != nil && bytes.Equal(v.record, c.record) && v.onDisk.Load() == v.put
+}
+
+// ahead gives the store a change that nobody has heard of yet. The store commits
+// all it has, so what comes of the message is not on disk without its value: else
+// a rule could end by "Online" and after a crash begin anew by the "Offline" of
+// before. keep or takeBack follows.
+func (r *retained) ahead(c change) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.store != nil && !r.same(c) {
+		r.store.Put(store.Record{Kind: store.Retained, Key: c.topic, Value: c.record}, chatty, nil)
+	}
+}
+
+// takeBack gives the store again what the topic's value is, after a message that
+// was not taken.
+func (r *retained) takeBack(topic string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store == nil {
+		return
+	}
+	var record []byte
+	if v := r.topics[topic]; v != nil {
+		record = v.record
+	}
+	r.store.Put(store.Record{Kind: store.Retained, Key: topic, Value: record}, 0, nil)
+}
+
+// keep makes c the topic's value, or deletes it, and calls deliver; nothing else
+// changes in between, so that memory, disk and subscribers see two publishers of
+// a topic in the same order. The channel says when the value is on disk; it is nil
+// if nobody needs to wait for that.
+func (r *retained) keep(c change, deliver func()) <-chan error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer deliver()
-	v := r.topics[pk.TopicName]
-	if len(pk.Payload) == 0 {
-		if v == nil {
-			return nil
-		}
-		return r.put(pk.TopicName, v, nil)
-	}
-	record, expiry := encodeRetained(pk)
-	if v != nil && bytes.Equal(v.record, record) && v.onDisk.Load() == v.put {
+	if r.same(c) {
 		return nil
 	}
+	v := r.topics[c.topic]
 	if v == nil {
 		v = &value{}
-		topic := strings.Clone(pk.TopicName)
-		r.topics[topic] = v
+		r.topics[c.topic] = v
 	}
-	v.expiry = expiry
-	return r.put(pk.TopicName, v, record)
+	v.expiry = c.expiry
+	return r.put(c.topic, v, c.record)
 }
 
 // put gives the store a change, nil for deletion: at once if the topic was quiet.
@@ -106,7 +149,7 @@ func (r *retained) put(topic string, v *value, record []byte) <-chan error {
 		}
 		return nil
 	}
-	rec := store.Record{Kind: store.Retained, Key: strings.Clone(topic), Value: record}
+	rec := store.Record{Kind: store.Retained, Key: topic, Value: record}
 	written := func() {
 		v.onDisk.Store(put)
 		v.committed.Store(int64(time.Since(r.begun)))
