@@ -46,9 +46,6 @@ var errUnable = errors.New("this pin is not able to do that")
 // Levels reports whether an output can be on in part.
 func (o Output) Levels() bool { return o.Frequency > 0 || o.Period > 0 }
 
-// leastShown is the lowest level in percent on a ramp of an output that is on.
-const leastShown = 0.1
-
 // rampStep is the time between two steps of a ramp: what the eye takes for even.
 const rampStep = 20 * time.Millisecond
 
@@ -101,7 +98,7 @@ func (o *guarded) shown(at time.Duration) float64 {
 	case !o.on:
 		return 0
 	case o.ramp != nil:
-		return max(leastShown, o.ramp.at(at)) // on, however little, till the ramp is over
+		return o.ramp.at(at)
 	case o.Frequency > 0:
 		return o.percent
 	}

@@ -13,8 +13,8 @@ func TestGuardOfLevels(t *testing.T) {
 		{"a ramp, which a newer command takes over where it is", strip, `
 			0s strip {"level": 100, "ramp": "100ms"}
 			50ms strip {"level": 0, "ramp": "40ms"}`,
-			"0s strip ON 0.1\n20ms strip ON 20\n40ms strip ON 40\n50ms strip ON 50\n70ms strip ON 25\n90ms strip OFF\n"},
-		{"max_on does not fade", strip + "ramp = \"1s\"\nmax_on = \"30ms\"", "0s strip 10", "0s strip ON 0.1\n20ms strip ON 2\n30ms strip OFF: max_on = \"30ms\"\n"},
+			"0s strip ON 0\n20ms strip ON 20\n40ms strip ON 40\n50ms strip ON 50\n70ms strip ON 25\n90ms strip OFF\n"},
+		{"max_on does not fade", strip + "ramp = \"1s\"\nmax_on = \"30ms\"", "0s strip 10", "0s strip ON 0\n20ms strip ON 2\n30ms strip OFF: max_on = \"30ms\"\n"},
 		{"a slow load takes turns", heater, `
 			0s heater 30
 			25s heater 60

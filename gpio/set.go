@@ -146,9 +146,6 @@ func jsonTrouble(err error) string {
 	case errors.As(err, &kind):
 		return fmt.Sprintf("%s can't be a %s", kind.Field, kind.Value)
 	}
-	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
-		return wrong.Field + " is no number"
-	}
 	return strings.TrimPrefix(err.Error(), "json: ")
 }
 

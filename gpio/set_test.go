@@ -23,7 +23,7 @@ func TestSet(t *testing.T) {
 		{`{"state": "ON", "for": "5s"}`, false, "true 5s 0s"},
 		{`{"state": true, "for": 2.5}`, false, "true 2.5s 0s"},
 		{`{"level": 40, "ramp": "2s"}`, true, "40 0s 2s"},
-		{`{"on_ms": "5"}`, false, "on_ms is no number"},
+		{`{"on_ms": "5"}`, false, "on_ms can't be a string"},
 		{`{"state": "ON", "level": 40}`, true, "40 0s 0s"},
 		{`{"state": "OFF", "level": 40}`, true, "false 0s 0s"},
 		{`{"position": 30}`, true, "30 0s 0s"},
