@@ -234,6 +234,10 @@ func (p *Pins) Command(c devices.Command) error {
 	if order.Acknowledge {
 		p.tellFault(c.Output, false)
 	}
+	p.keep(p.guard.byName[c.Output]) // what waits counts as well: it was accepted
+	for _, partner := range p.guard.byName[c.Output].partners {
+		p.keep(partner.guarded)
+	}
 	p.nudge()
 	return nil
 }
@@ -416,26 +420,42 @@ func (p *Pins) keep(o *guarded) { p.keepLast(o, false) }
 func (p *Pins) keepLast(o *guarded, was bool) {
 	k := kept{
 		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
-		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Was: was, Fault: o.fault, Cycles: o.cycles,
+		Safe: o.Safe, On: o.demands(), Timed: o.until != never || !o.falls(), Was: was, Fault: o.fault, Cycles: o.cycles,
 	}
-	if o.Levels() && o.aim() < 100 {
+	before := p.kept[o.name]
+	switch {
+	case !o.Levels():
+	case was:
+		k.Level = before.Level
+	case o.aim() < 100:
 		k.Level = o.aim()
 	}
 	if l := find(p.outputs, o.name); l != nil {
 		k.Chip = chipText(l.pin)
 	}
 	now := p.opt.Now()
-	if last := p.kept[o.name]; last.of(o.Output) && last.On == k.On && last.Since != 0 {
-		k.Since = last.Since
+	if before.of(o.Output) && before.On == k.On && before.Since != 0 {
+		k.Since = before.Since
 	} else if now.Known {
 		k.Since = now.Wall.UnixNano()
 	}
-	for _, at := range o.starts {
-		if now.Known {
-			k.Starts = append(k.Starts, now.Wall.Add(at-p.now()).UnixNano())
-		}
+	if o.lost && before.of(o.Output) { // how it was is what it may come back to
+		k.On, k.Level, k.Timed, k.Was, k.Since = before.On, before.Level, before.Timed, before.Was, before.Since
 	}
-	if p.kept[o.name].same(k) {
+	for _, at := range o.starts {
+		start := int64(0) // nobody knows when
+		if now.Known {
+			start = now.Wall.Add(at - p.now()).UnixNano()
+		}
+		for _, last := range before.Starts { // no clock says the same twice
+			if d := time.Duration(start - last); d > -time.Second && d < time.Second {
+				start = last
+				break
+			}
+		}
+		k.Starts = append(k.Starts, start)
+	}
+	if before.same(k) {
 		return // spares the card a write
 	}
 	p.kept[o.name] = k
@@ -865,7 +885,8 @@ func (l *line) check() time.Duration {
 	}
 	j := job{name: l.name, out: *l.out, on: o.on, level: o.shown(l.p.now()), owner: l.owner}
 	lost, was := l.lost, l.level
-	held := l.p.kept[l.name].On
+	last := l.p.kept[l.name]
+	ago := l.p.ago(last)
 	l.p.mu.Unlock()
 	l.asked()
 	if !lost {
@@ -886,10 +907,14 @@ func (l *line) check() time.Duration {
 	// It comes back in the state of one that nobody is sure of: what it was told
 	// long ago may not be wanted any more.
 	on, hold := safe(j.out)
-	if hold {
-		on = held
+	j.level = 100
+	if hold { // as after a restart
+		on = first(j.out, &last, false, ago)
+		if last.Level > 0 && j.out.Frequency > 0 {
+			j.level = last.Level
+		}
 	}
-	j.on, j.level = on, 100
+	j.on = on
 	_ = l.pin.Halt() // of what is left of it
 	if err := l.set(j.out, on, j.level); err != nil {
 		l.answered(gpio.Low, false, err)
@@ -970,7 +995,7 @@ func (l *line) refuses(j job) error {
 // look reads back what a switch did.
 func (l *line) look(j job, err error) []devices.Reading {
 	level, unread := l.read(j.out)
-	on := j.out.state(level)
+	on := j.out.state(level) || j.on && j.out.faint(j.level)
 	lost := (err != nil || unread != nil) && !l.onTopic()
 	if err == nil && unread == nil && on != j.on && !j.look {
 		err = fmt.Errorf("driven %v, but it is %v", j.out.level(j.on), level)
