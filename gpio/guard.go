@@ -54,7 +54,7 @@ type state struct {
 	percent float64         //: 0 for off, 100 for one without levels that is on
 	until   time.Duration   // when a timed set ends, else never
 	renewed time.Duration   // when it was last told to be on: lifetime counts from here
-	starts  []time.Duration // when it went on, the last few, for starts
+	starts  []time.Duration // when it went on, the last maxRate times, for starts
 	cycles  uint64          // how often it went on
 	ramp    *ramp           // the way from one level to another that it is on
 	cycle   cycle           // the turns of one with a period
@@ -430,10 +430,8 @@ func (o *guarded) count(at time.Duration) {
 	for _, of := range o.groups {
 		of.last = at
 	}
-	if most := o.Starts.Most; most > 0 {
-		o.starts = append(o.starts, at)
-		o.starts = o.starts[max(0, len(o.starts)-most):]
-	}
+	o.starts = append(o.starts, at) // a reload may bring a limit
+	o.starts = o.starts[max(0, len(o.starts)-maxRate):]
 }
 
 // drop forgets what waits for an output.
@@ -463,7 +461,7 @@ func (g *Guard) earliest(o *guarded, on bool) (due time.Duration, why string, ok
 			due, why = when, what
 		}
 	}
-	if n := o.Starts.Most; n > 0 && len(o.starts) >= n { // more where a reload allows fewer
+	if n := o.Starts.Most; n > 0 && len(o.starts) >= n {
 		later(o.starts[len(o.starts)-n]+o.Starts.Per, fmt.Sprintf("starts = %q", o.Starts))
 	}
 	for _, of := range o.groups {

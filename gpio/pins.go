@@ -442,7 +442,7 @@ func (p *Pins) keepLast(o *guarded, was bool) {
 	if o.lost && before.of(o.Output) { // how it was is what it may come back to
 		k.On, k.Level, k.Timed, k.Was, k.Since = before.On, before.Level, before.Timed, before.Was, before.Since
 	}
-	for _, at := range o.starts {
+	for _, at := range o.starts[max(0, len(o.starts)-o.Starts.Most):] {
 		start := int64(0) // nobody knows when
 		if now.Known {
 			start = now.Wall.Add(at - p.now()).UnixNano()

@@ -156,7 +156,7 @@ func (c *Change) begin() {
 		}
 		again := known && last.of(o.Value) && last.Was && on // it was on before a stop made it safe
 		partners, groups := others.byName[o.Name].partners, others.byName[o.Name].groups
-		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || len(partners) > 0 || len(groups) > 0) {
+		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || o.Value.Starts.Most > 0 || len(partners) > 0 || len(groups) > 0) {
 			on = known && last.of(o.Value) && last.On
 			for _, p := range partners {
 				on = on && !c.p.kept[p.name].On
