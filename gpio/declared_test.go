@@ -83,6 +83,45 @@ func TestALineThatIsHeldComesBackAsAfterARestart(t *testing.T) {
 	})
 }
 
+// A line that was gone is not asked for leave: what it does when it is back has to
+// be right whatever the others do.
+func TestWhatDoesNotComeBackOn(t *testing.T) {
+	const two = "[output.a]\npin = \"GPIO1\"\nsafe = \"hold\"\n[output.b]\npin = \"GPIO2\"\nsafe = \"hold\"\n"
+	gone := errors.New("no such device")
+	t.Run("what never went on", func(t *testing.T) {
+		inHouse(t, func(h *house) {
+			h.open(two)
+			h.sim.Fail("GPIO1", gone)
+			h.set("a", true)
+			time.Sleep(time.Minute)
+			h.sim.Fail("GPIO1", nil)
+			time.Sleep(time.Minute)
+			h.wantSwitched("GPIO1", "")
+		})
+	})
+	t.Run("two that are interlocked since", func(t *testing.T) {
+		inHouse(t, func(h *house) {
+			h.open(two)
+			h.set("a", true)
+			h.set("b", true)
+			time.Sleep(time.Second)
+			h.sim.Fail("GPIO1", gone)
+			h.sim.Fail("GPIO2", gone)
+			time.Sleep(4 * time.Second)
+			h.reload(two + "[interlock.x]\noutputs = [\"a\", \"b\"]")
+			h.sim.Fail("GPIO1", nil)
+			time.Sleep(10 * time.Second)
+			h.sim.Fail("GPIO2", nil)
+			time.Sleep(10 * time.Second)
+			for _, o := range h.pins.Outputs() {
+				if o.On && o.Name == "a" {
+					t.Error("a is on, and nobody knew what b was")
+				}
+			}
+		})
+	})
+}
+
 func TestALevelOverARestart(t *testing.T) {
 	for name, toml := range map[string]string{
 		"hold": "[output.heater]\npin = \"GPIO1\"\nperiod = \"10s\"\nsafe = \"hold\"",

@@ -325,6 +325,13 @@ func (o *guarded) takes(order *Order) error {
 	return nil
 }
 
+// alone reports whether all partners are off for sure, and have been for the gap.
+func (o *guarded) alone(at time.Duration) bool {
+	return !slices.ContainsFunc(o.partners, func(p partner) bool {
+		return p.demands() || p.unsure || p.moving > 0 || p.gone+p.gap > at
+	})
+}
+
 // lostPartner is a partner of which nobody knows how it is.
 func (o *guarded) lostPartner() *partner {
 	for i, p := range o.partners {
@@ -436,10 +443,10 @@ func (o *guarded) count(at time.Duration) {
 
 // drop forgets what waits for an output.
 func (g *Guard) drop(o *guarded, cause, why string, drives []Drive) []Drive {
-	if o.waiting == nil {
+	w := o.waiting
+	if o.waiting = nil; w == nil || w.cause != o.name { // else nobody waits to hear of it
 		return drives
 	}
-	o.waiting = nil
 	return append(drives, Drive{Output: o.name, On: o.on, Level: o.percent, Same: true, Cause: cause, Why: why})
 }
 

@@ -38,6 +38,7 @@ type model struct {
 	broken  map[string][]span    // when nothing could be done with its pin
 	orders  map[string][]ordered // what was accepted
 	log     bytes.Buffer
+	opened  time.Time // the hub last
 }
 
 type inForce struct {
@@ -51,6 +52,7 @@ type ordered struct {
 	at time.Time
 	on bool
 	d  time.Duration // for how long
+	by string        // its origin
 }
 
 func drawHouse(t *rapid.T) Config {
@@ -117,6 +119,7 @@ func playHouse(t *testing.T, r *rapid.T) {
 			r.Fatal(err)
 		}
 		m.configs = append(m.configs, inForce{time.Now(), cfg})
+		m.opened, h.heard = time.Now(), nil
 		options := h.options()
 		options.Log = slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		if h.pins, err = Open(cfg, options); err != nil {
@@ -205,8 +208,9 @@ func playHouse(t *testing.T, r *rapid.T) {
 			if on && o.Period > 0 {
 				c.Value = float64(rapid.IntRange(1, 100).Draw(r, "level"))
 			}
+			c.Origin.By = fmt.Sprint("command ", len(m.orders[name]), " of ", name)
 			if h.pins.Command(c) == nil {
-				m.orders[name] = append(m.orders[name], ordered{time.Now(), on, c.For})
+				m.orders[name] = append(m.orders[name], ordered{time.Now(), on, c.For, c.Origin.By})
 			}
 		}
 		if rapid.Bool().Draw(r, "settles") {
@@ -220,6 +224,7 @@ func playHouse(t *testing.T, r *rapid.T) {
 	synctest.Wait()
 	m.look()
 	end := time.Now()
+	m.checkAnswers(r)
 	for _, o := range h.pins.Outputs() {
 		if o.Fault != "" {
 			r.Errorf("%s has still a fault: %s", o.Name, o.Fault)
@@ -243,6 +248,28 @@ func (m *model) look() {
 				m.spans[name][len(m.spans[name])-1].to = s.At
 			}
 			m.on[name] = bool(s.Level)
+		}
+	}
+}
+
+// checkAnswers expects one reading for each command since the last start: its own,
+// or that of what took its place.
+func (m *model) checkAnswers(r *rapid.T) {
+	answers := map[string]int{}
+	for _, reading := range m.h.heard {
+		answers[reading.Source+" "+reading.Origin.By]++
+	}
+	for name, orders := range m.orders {
+		for _, o := range orders {
+			if _, waits := m.h.pins.guard.Waiting(name); waits || o.at.Before(m.opened) || o.at == m.opened {
+				continue
+			}
+			later := slices.ContainsFunc(m.h.heard, func(reading devices.Reading) bool {
+				return reading.Source == name && !reading.Initial && reading.At.Mono >= o.at.Sub(m.h.began)
+			})
+			if n := answers[name+" "+o.by]; n > 1 || n == 0 && !later {
+				r.Errorf("%s at %v has %d readings", o.by, o.at.Sub(m.h.began), n)
+			}
 		}
 	}
 }

@@ -633,6 +633,8 @@ type line struct {
 	worked bool   // it has been read
 	told   string // why it can't be, as was last said
 
+	off bool // of an output's worker alone: it was when it was last read
+
 	follows follower      // of a counter or encoder: what it makes of edges (follow.go)
 	other   *line         // of an encoder: its other line
 	free    chan struct{} // of its second line alone: closed when the pin can be taken
@@ -886,7 +888,8 @@ func (l *line) check() time.Duration {
 	j := job{name: l.name, out: *l.out, on: o.on, level: o.shown(l.p.now()), owner: l.owner}
 	lost, was := l.lost, l.level
 	last := l.p.kept[l.name]
-	ago := l.p.ago(last)
+	// One that never went on does not come back on, nor one that may not be alone.
+	held := (!l.off || j.out.Period > 0) && o.alone(l.p.now()) && first(j.out, &last, false, l.p.ago(last))
 	l.p.mu.Unlock()
 	l.asked()
 	if !lost {
@@ -909,7 +912,7 @@ func (l *line) check() time.Duration {
 	on, hold := safe(j.out)
 	j.level = 100
 	if hold { // as after a restart
-		on = first(j.out, &last, false, ago)
+		on = held
 		if last.Level > 0 && j.out.Frequency > 0 {
 			j.level = last.Level
 		}
@@ -1001,6 +1004,9 @@ func (l *line) look(j job, err error) []devices.Reading {
 		err = fmt.Errorf("driven %v, but it is %v", j.out.level(j.on), level)
 	}
 	l.answered(level, unread == nil, errors.Join(err, unread))
+	if unread == nil {
+		l.off = !on
+	}
 	if lost {
 		l.p.vanished(l, j.name, j.owner)
 	} else {
