@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"hearth/devices"
+
+	"periph.io/x/conn/v3/gpio"
 )
 
 // What is declared holds where two things meet: a limit and a reload, a level and
@@ -407,4 +409,59 @@ func TestNoHeldButtonAtAStart(t *testing.T) {
 	if first(Output{Pin: "GPIO1", Momentary: 1}, &last, true, 0) {
 		t.Error("a button is pressed at the start")
 	}
+}
+
+// A word that was not taken is said again: max_on is not over with one attempt.
+func TestAnOffThatFailedIsTriedAgain(t *testing.T) {
+	inHouse(t, func(h *house) {
+		refuse := false
+		options := h.options()
+		publish := options.Publish
+		options.Publish = func(m devices.Message) error {
+			if refuse {
+				return errors.New("nobody takes it")
+			}
+			return publish(m)
+		}
+		var err error
+		if h.pins, err = Open(configured(t, "[output.plug]\ntopic = \"cmnd/plug/POWER\"\nmax_on = \"1m\""), options); err != nil {
+			t.Fatal(err)
+		}
+		h.set("plug", true)
+		synctest.Wait()
+		refuse = true
+		time.Sleep(2 * time.Minute)
+		refuse = false
+		time.Sleep(time.Minute)
+		if h.pins.Outputs()[0].On {
+			t.Error("it is on for ever")
+		}
+	})
+}
+
+// A hub that takes no reading does not make a fault of a feedback that followed.
+func TestAFeedbackWhileTheHubIsStalled(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open(valve + "[output.noise]\npin = \"GPIO3\"")
+		h.full = make(chan struct{})
+		for range 600 {
+			h.set("noise", true)
+		}
+		synctest.Wait()
+		for range 4 {
+			h.set("valve", true)
+			time.Sleep(time.Second)
+			h.drive("GPIO2", gpio.High)
+			time.Sleep(10 * time.Second)
+			h.pins.Set("valve", false)
+			time.Sleep(time.Second)
+			h.drive("GPIO2", gpio.Low)
+			time.Sleep(10 * time.Second)
+		}
+		close(h.full)
+		synctest.Wait()
+		if f := h.pins.Outputs()[0].Fault; f != "" {
+			t.Errorf("the valve obeys, and has a fault: %s", f)
+		}
+	})
 }

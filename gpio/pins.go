@@ -24,6 +24,7 @@ const (
 	hangsAfter   = time.Second             // without an answer a line is said to hang
 	checkEvery   = 2 * time.Second         // an idle output is looked at, for its chip may be gone
 	retryEvery   = time.Second             // a line that does not answer is tried again
+	listenEvery  = 100 * time.Millisecond  // a feedback is read so often while nobody takes readings
 )
 
 // Options for [Open]. Bank, Now and Feed are needed.
@@ -786,9 +787,20 @@ func (l *line) answered(level gpio.Level, known bool, err error) {
 // report hands a reading of an input on. Feed may be slow, but it can't keep the
 // worker from ending when the line is to be stopped.
 func (l *line) report(name string, r devices.Reading) {
-	select {
-	case l.p.readings <- report{l, name, r}:
-	case <-l.quit:
+	listen := time.NewTicker(listenEvery)
+	defer listen.Stop()
+	for {
+		select {
+		case l.p.readings <- report{l, name, r}:
+			return
+		case <-l.quit:
+			return
+		case <-listen.C: // it may be a feedback, which the guard has to hear all the same
+			if l.in != nil {
+				level, err := readLevel(l.pin)
+				l.p.heard(name, l.in.state(level), err == nil)
+			}
+		}
 	}
 }
 
@@ -876,13 +888,23 @@ func (l *line) runOutput(start job) {
 // check looks whether an output still answers and is as it was driven, and has one
 // that does not answer back if it can be had. It says when to look again.
 func (l *line) check() time.Duration {
-	if l.onTopic() {
-		return checkEvery
-	}
 	l.p.mu.Lock()
 	o := l.p.guard.byName[l.name]
-	if l.stopped || o == nil || len(l.jobs) > 0 || o.moving > 0 {
+	if l.stopped || o == nil || len(l.jobs) > 0 || o.moving > 0 || l.onTopic() && !o.unsure {
 		l.p.mu.Unlock()
+		return checkEvery
+	}
+	if o.unsure && !o.lost { // it could not be switched off, which was told then
+		o.moving++
+		j := job{name: l.name, out: *l.out, change: true, owner: l.owner}
+		l.p.mu.Unlock()
+		readings := l.do(j)
+		l.p.mu.Lock()
+		works := l.fault == ""
+		l.p.mu.Unlock()
+		if works {
+			l.tellLater(j.name, readings...)
+		}
 		return checkEvery
 	}
 	j := job{name: l.name, out: *l.out, on: o.on, level: o.shown(l.p.now()), owner: l.owner}
