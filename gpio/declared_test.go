@@ -2,6 +2,7 @@ package gpio
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -414,11 +415,11 @@ func TestNoHeldButtonAtAStart(t *testing.T) {
 // A word that was not taken is said again: max_on is not over with one attempt.
 func TestAnOffThatFailedIsTriedAgain(t *testing.T) {
 	inHouse(t, func(h *house) {
-		refuse := false
+		var refuse atomic.Bool
 		options := h.options()
 		publish := options.Publish
 		options.Publish = func(m devices.Message) error {
-			if refuse {
+			if refuse.Load() {
 				return errors.New("nobody takes it")
 			}
 			return publish(m)
@@ -429,9 +430,9 @@ func TestAnOffThatFailedIsTriedAgain(t *testing.T) {
 		}
 		h.set("plug", true)
 		synctest.Wait()
-		refuse = true
+		refuse.Store(true)
 		time.Sleep(2 * time.Minute)
-		refuse = false
+		refuse.Store(false)
 		time.Sleep(time.Minute)
 		if h.pins.Outputs()[0].On {
 			t.Error("it is on for ever")
@@ -462,6 +463,40 @@ func TestAFeedbackWhileTheHubIsStalled(t *testing.T) {
 		synctest.Wait()
 		if f := h.pins.Outputs()[0].Fault; f != "" {
 			t.Errorf("the valve obeys, and has a fault: %s", f)
+		}
+	})
+}
+
+// One that is told to be on and hangs may go on at any moment; the next waits for it.
+func TestInrushOfALineThatHangs(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.open("[output.a]\npin = \"GPIO1\"\n[output.b]\npin = \"GPIO2\"\n[group.x]\noutputs = [\"a\", \"b\"]\nstagger = \"2s\"")
+		h.sim.Hang("GPIO1", true)
+		h.set("a", true)
+		time.Sleep(time.Second)
+		h.set("b", true)
+		time.Sleep(4 * time.Second)
+		h.sim.Hang("GPIO1", false)
+		time.Sleep(10 * time.Second)
+		h.wantSwitched("GPIO1", "5 H")
+		h.wantSwitched("GPIO2", "7 H")
+	})
+}
+
+// A slow load that rests at a crash has not been off for long enough at the start.
+func TestMinOffOfASlowLoadOverACrash(t *testing.T) {
+	inHouse(t, func(h *house) {
+		const heater = "[output.heater]\npin = \"GPIO1\"\nperiod = \"20s\"\nmin_off = \"10s\"\nsafe = \"hold\""
+		h.open(heater)
+		time.Sleep(10 * time.Second)
+		h.command(devices.Command{Output: "heater", Value: 40.0})
+		time.Sleep(8 * time.Second) // and off from then on
+		h.crash()
+		h.open(heater)
+		time.Sleep(15 * time.Second)
+		h.wantSwitched("GPIO1", "30 H")
+		if i := h.pins.Outputs()[0]; i.Level != 40 {
+			t.Errorf("the level is %v", i.Level)
 		}
 	})
 }

@@ -473,7 +473,13 @@ func (g *Guard) earliest(o *guarded, on bool) (due time.Duration, why string, ok
 	}
 	for _, of := range o.groups {
 		if of.Stagger > 0 {
-			later(of.last+time.Duration(of.Stagger), fmt.Sprintf("%s with stagger = %q", of.name, of.Stagger))
+			what := fmt.Sprintf("%s with stagger = %q", of.name, of.Stagger)
+			later(of.last+time.Duration(of.Stagger), what)
+			for _, m := range of.members {
+				if m != o && m.on && m.moving > 0 { // it may go on at any moment
+					why, ok = what, false
+				}
+			}
 		}
 		if of.Most > 0 && of.used(o) >= of.Most {
 			due, ok = max(due, longAgo+1), false

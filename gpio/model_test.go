@@ -76,7 +76,7 @@ func drawHouse(t *rapid.T) Config {
 		}
 	}
 	if rapid.Bool().Draw(t, "group?") {
-		g := Group{Outputs: some("group"), Most: rapid.IntRange(1, 2).Draw(t, "most")}
+		g := Group{Outputs: some("group"), Most: rapid.IntRange(0, 2).Draw(t, "most"), Stagger: seconds("stagger", 2)}
 		cfg.Group = append(cfg.Group, config.Named[Group]{Name: "g", Value: g})
 	}
 	for _, name := range names {
@@ -274,6 +274,16 @@ func (m *model) checkAnswers(r *rapid.T) {
 	}
 }
 
+// since is from when the configuration of a time was in force.
+func (m *model) since(t time.Time) (from time.Time) {
+	for _, c := range m.configs {
+		if !c.from.After(t) {
+			from = c.from
+		}
+	}
+	return from
+}
+
 func (m *model) at(t time.Time) Config {
 	cfg := m.configs[0].Config
 	for _, c := range m.configs {
@@ -348,9 +358,12 @@ func (m *model) check(r *rapid.T, end time.Time) {
 						if other != name && p.from.Before(s.from) && (p.to.IsZero() || p.to.After(s.from)) {
 							on++
 						}
+						if other != name && slices.Contains(g.Value.Outputs, name) && p.from.Before(s.from) && s.from.Sub(p.from) < time.Duration(g.Value.Stagger) && p.from.After(m.since(s.from)) {
+							r.Errorf("%s goes on at %v, %s did at %v", name, since(s.from), other, since(p.from))
+						}
 					}
 				}
-				if slices.Contains(g.Value.Outputs, name) && on >= g.Value.Most {
+				if slices.Contains(g.Value.Outputs, name) && g.Value.Most > 0 && on >= g.Value.Most {
 					r.Errorf("%s goes on at %v, %d of its group are", name, since(s.from), on)
 				}
 			}

@@ -911,7 +911,7 @@ func (l *line) check() time.Duration {
 	lost, was := l.lost, l.level
 	last := l.p.kept[l.name]
 	// One that never went on does not come back on, nor one that may not be alone.
-	held := (!l.off || j.out.Period > 0) && o.alone(l.p.now()) && first(j.out, &last, false, l.p.ago(last))
+	held := (!l.off || j.out.Period > 0 && j.out.MinOff == 0) && o.alone(l.p.now()) && first(j.out, &last, false, l.p.ago(last))
 	l.p.mu.Unlock()
 	l.asked()
 	if !lost {

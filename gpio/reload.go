@@ -162,6 +162,9 @@ func (c *Change) begin() {
 				on = on && !c.p.kept[p.name].On
 				again = again && !c.p.kept[p.name].On && !c.p.kept[p.name].Was
 			}
+			if o.Value.Period > 0 { // nobody knows whether it had its turn or rested
+				on, again = false, on || again
+			}
 			if !on && (o.Value.StartsOn() || again) {
 				wish := Order{Output: o.Name, On: true}
 				if again && o.Value.Levels() {
