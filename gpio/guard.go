@@ -366,7 +366,7 @@ func (g *Guard) start(o *guarded, order Order, at time.Duration, cause, why stri
 		o.cycle.window = max(o.cycle.window, at)
 	}
 	o.percent, o.ramp, o.renewed, o.until = order.Level, nil, at, never
-	if o.Momentary > 0 { // also where a reload made it so while this waited
+	if most := time.Duration(o.Momentary); most > 0 && (order.For == 0 || order.For > most) { // a reload made it so while this waited
 		order.For = time.Duration(o.Momentary)
 	}
 	if order.For > 0 {

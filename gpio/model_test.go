@@ -358,7 +358,7 @@ func (m *model) check(r *rapid.T, end time.Time) {
 						if other != name && p.from.Before(s.from) && (p.to.IsZero() || p.to.After(s.from)) {
 							on++
 						}
-						if other != name && slices.Contains(g.Value.Outputs, name) && p.from.Before(s.from) && s.from.Sub(p.from) < time.Duration(g.Value.Stagger) && p.from.After(m.since(s.from)) {
+						if other != name && p.from != p.to && slices.Contains(g.Value.Outputs, name) && p.from.Before(s.from) && s.from.Sub(p.from) < time.Duration(g.Value.Stagger) && p.from.After(m.since(s.from)) {
 							r.Errorf("%s goes on at %v, %s did at %v", name, since(s.from), other, since(p.from))
 						}
 					}

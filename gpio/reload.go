@@ -35,7 +35,7 @@ import (
 //   - Interlocks that are new hold from Commit on: of several outputs that are on
 //     none stays on.
 //
-// An output that is interlocked or has a min_off starts off, and is then told to be
+// An output that is interlocked, in a group or has a min_off or a limit of starts starts off, and is then told to be
 // on if it was declared so, when that is allowed. But one that was on already,
 // before a restart, and with it no other, starts on.
 type Change struct {
