@@ -500,3 +500,18 @@ func TestMinOffOfASlowLoadOverACrash(t *testing.T) {
 		}
 	})
 }
+
+// initial is about the start. A reload of other settings does not switch on what
+// somebody has switched off.
+func TestAReloadIsNoStart(t *testing.T) {
+	inHouse(t, func(h *house) {
+		const lamp = "[output.lamp]\npin = \"GPIO1\"\ninitial = \"on\"\nmin_off = \"1s\"\n"
+		h.open(lamp)
+		time.Sleep(10 * time.Second)
+		h.set("lamp", false)
+		time.Sleep(10 * time.Second)
+		h.reload(lamp + "max_on = \"1h\"")
+		time.Sleep(10 * time.Second)
+		h.wantSwitched("GPIO1", "1 H, 10 L")
+	})
+}

@@ -654,6 +654,14 @@ func (g *Guard) done(output string, on bool, at time.Duration, failed bool) []Dr
 		return nil
 	}
 	o.moving--
+	if on && !failed { // it went on now, whatever comes after that
+		if n := len(o.starts); n > 0 {
+			o.starts[n-1] = at
+		}
+		for _, of := range o.groups {
+			of.last = max(of.last, at)
+		}
+	}
 	var drives []Drive
 	switch {
 	case failed && !on && !o.on:
@@ -664,9 +672,6 @@ func (g *Guard) done(output string, on bool, at time.Duration, failed bool) []Dr
 	case failed || o.moving > 0 || o.on != on: // one that failed to go on counts as on
 	case on:
 		o.since = at
-		for _, of := range o.groups {
-			of.last = max(of.last, at)
-		}
 	default:
 		o.since, o.gone, o.unsure = at, at, false
 	}

@@ -59,6 +59,7 @@ type Change struct {
 type move struct {
 	name string
 	out  Output
+	new  bool // it is another output
 }
 
 // uses says whether the line of that key is in the new configuration.
@@ -187,7 +188,7 @@ func (c *Change) output(held *line, pin gpio.PinIO, name string, o Output) (*lin
 		if d := held.hangs(); d > 0 {
 			return nil, fmt.Errorf("%s: its settings can't be changed, it has not answered for %v", held.what(), d)
 		}
-		c.moved[held] = move{name, o}
+		c.moved[held] = move{name, o, held.name != name}
 	}
 	return held, nil
 }
@@ -396,7 +397,7 @@ func (c *Change) wish(now time.Duration) (drives []Drive) {
 	for _, wish := range c.wishes {
 		name := wish.Output
 		o, l := g.byName[name], find(c.p.outputs, name)
-		begins := slices.Contains(c.fresh, l) || slices.Contains(c.renewed, l) || c.moved[l].name == name
+		begins := slices.Contains(c.fresh, l) || slices.Contains(c.renewed, l) || c.moved[l].new
 		taken := slices.ContainsFunc(o.partners, func(p partner) bool { return p.on || p.waiting != nil && p.waiting.On })
 		if !begins || o.on || taken {
 			continue
