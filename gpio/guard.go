@@ -44,16 +44,17 @@ type state struct {
 	since    time.Duration // when it was so: min_on and min_off count from here
 	gone     time.Duration // of one that is off: the gaps of others count from here
 	waiting  *wait
-	moving   int    // changes that are not yet known to be made
-	unsure   bool   // told to be off, which did not work, or nobody knows how it is
-	lost     bool   // its line is gone: it takes no command
-	fault    string // what its feedback said against it; it stays off until somebody acknowledges that
+	moving   int     // changes that are not yet known to be made
+	unsure   bool    // told to be off, which did not work, or nobody knows how it is
+	lost     bool    // its line is gone: it takes no command
+	held     float64 // percent: what it had when that happened
+	fault    string  // what its feedback said against it; it stays off until somebody acknowledges that
 	feedback echo
 
 	percent float64         //: 0 for off, 100 for one without levels that is on
 	until   time.Duration   // when a timed set ends, else never
 	renewed time.Duration   // when it was last told to be on: lifetime counts from here
-	starts  []time.Duration // when it went on, the last few, for starts
+	starts  []time.Duration // when it went on, the last maxRate times, for starts
 	cycles  uint64          // how often it went on
 	ramp    *ramp           // the way from one level to another that it is on
 	cycle   cycle           // the turns of one with a period
@@ -62,8 +63,9 @@ type state struct {
 // A partner is an output that must never be on together with another.
 type partner struct {
 	*guarded
-	gap  time.Duration // the longest of all interlocks with both
-	lock string        // what says so: "interlock.shutter"
+	gap   time.Duration // the longest of all interlocks with both
+	lock  string        // what says so: "interlock.shutter"
+	fresh bool          // nothing did before the reload
 }
 
 // A group is outputs that share a supply.
@@ -178,7 +180,7 @@ func (o *guarded) pair(other *guarded, gap time.Duration, lock string) {
 			return
 		}
 	}
-	o.partners = append(o.partners, partner{other, gap, lock})
+	o.partners = append(o.partners, partner{other, gap, lock, false})
 }
 
 // Started says how an output is, and since when. One of which that is not known
@@ -220,7 +222,7 @@ func (g *Guard) Level(output string) float64 {
 // Last is whether an output is on for good: what initial = "last" goes back to.
 func (g *Guard) Last(output string) bool {
 	o := g.byName[output]
-	return o != nil && o.demands() && o.until == never
+	return o != nil && o.demands() && o.until == never && o.falls()
 }
 
 // Fault is what keeps an output off until it is acknowledged; "" is nothing.
@@ -323,6 +325,13 @@ func (o *guarded) takes(order *Order) error {
 	return nil
 }
 
+// alone reports whether all partners are off for sure, and have been for the gap.
+func (o *guarded) alone(at time.Duration) bool {
+	return !slices.ContainsFunc(o.partners, func(p partner) bool {
+		return p.demands() || p.unsure || p.moving > 0 || p.gone+p.gap > at
+	})
+}
+
 // lostPartner is a partner of which nobody knows how it is.
 func (o *guarded) lostPartner() *partner {
 	for i, p := range o.partners {
@@ -357,6 +366,9 @@ func (g *Guard) start(o *guarded, order Order, at time.Duration, cause, why stri
 		o.cycle.window = max(o.cycle.window, at)
 	}
 	o.percent, o.ramp, o.renewed, o.until = order.Level, nil, at, never
+	if most := time.Duration(o.Momentary); most > 0 && (order.For == 0 || order.For > most) { // a reload made it so while this waited
+		order.For = time.Duration(o.Momentary)
+	}
 	if order.For > 0 {
 		o.until = at + order.For
 	}
@@ -425,18 +437,16 @@ func (o *guarded) count(at time.Duration) {
 	for _, of := range o.groups {
 		of.last = at
 	}
-	if most := o.Starts.Most; most > 0 {
-		o.starts = append(o.starts, at)
-		o.starts = o.starts[max(0, len(o.starts)-most):]
-	}
+	o.starts = append(o.starts, at) // a reload may bring a limit
+	o.starts = o.starts[max(0, len(o.starts)-maxRate):]
 }
 
 // drop forgets what waits for an output.
 func (g *Guard) drop(o *guarded, cause, why string, drives []Drive) []Drive {
-	if o.waiting == nil {
+	w := o.waiting
+	if o.waiting = nil; w == nil || w.cause != o.name { // else nobody waits to hear of it
 		return drives
 	}
-	o.waiting = nil
 	return append(drives, Drive{Output: o.name, On: o.on, Level: o.percent, Same: true, Cause: cause, Why: why})
 }
 
@@ -458,12 +468,18 @@ func (g *Guard) earliest(o *guarded, on bool) (due time.Duration, why string, ok
 			due, why = when, what
 		}
 	}
-	if n := o.Starts.Most; n > 0 && len(o.starts) == n {
-		later(o.starts[0]+o.Starts.Per, fmt.Sprintf("starts = %q", o.Starts))
+	if n := o.Starts.Most; n > 0 && len(o.starts) >= n {
+		later(o.starts[len(o.starts)-n]+o.Starts.Per, fmt.Sprintf("starts = %q", o.Starts))
 	}
 	for _, of := range o.groups {
 		if of.Stagger > 0 {
-			later(of.last+time.Duration(of.Stagger), fmt.Sprintf("%s with stagger = %q", of.name, of.Stagger))
+			what := fmt.Sprintf("%s with stagger = %q", of.name, of.Stagger)
+			later(of.last+time.Duration(of.Stagger), what)
+			for _, m := range of.members {
+				if m != o && m.on && m.moving > 0 { // it may go on at any moment
+					why, ok = what, false
+				}
+			}
 		}
 		if of.Most > 0 && of.used(o) >= of.Most {
 			due, ok = max(due, longAgo+1), false
@@ -639,6 +655,14 @@ func (g *Guard) done(output string, on bool, at time.Duration, failed bool) []Dr
 		return nil
 	}
 	o.moving--
+	if on && !failed { // it went on now, whatever comes after that
+		if n := len(o.starts); n > 0 {
+			o.starts[n-1] = at
+		}
+		for _, of := range o.groups {
+			of.last = max(of.last, at)
+		}
+	}
 	var drives []Drive
 	switch {
 	case failed && !on && !o.on:
@@ -649,9 +673,6 @@ func (g *Guard) done(output string, on bool, at time.Duration, failed bool) []Dr
 	case failed || o.moving > 0 || o.on != on: // one that failed to go on counts as on
 	case on:
 		o.since = at
-		for _, of := range o.groups {
-			of.last = max(of.last, at)
-		}
 	default:
 		o.since, o.gone, o.unsure = at, at, false
 	}
@@ -678,6 +699,7 @@ func (g *Guard) vanish(output string, at time.Duration) []Drive {
 		return nil
 	}
 	drives := g.drop(o, o.name, "its line does not answer", nil)
+	o.held = o.aim()
 	o.on, o.percent, o.until, o.ramp = false, 0, never, nil
 	o.lost, o.unsure, o.moving = true, true, 0
 	o.since, o.gone = at, at
@@ -685,14 +707,19 @@ func (g *Guard) vanish(output string, at time.Duration) []Drive {
 	return g.advance(at, true, drives)
 }
 
-// appear says that the line of an output answers again, and is on or off.
+// appear says that the line of an output answers again, and is on or off. One that
+// is on as it was has been so all the time, as far as max_on and lifetime go.
 func (g *Guard) appear(output string, on bool, at time.Duration) []Drive {
 	o := g.byName[output]
 	if o == nil || !o.lost {
 		return nil
 	}
 	o.lost, o.unsure = false, false
+	began, renewed := o.began, o.renewed
 	g.begin(output, on, at, at, at)
+	if on && o.held > 0 {
+		o.began, o.renewed, o.percent = began, renewed, o.held
+	}
 	o.feedback.at = at
 	return g.advance(at, true, nil)
 }
@@ -703,13 +730,25 @@ func (g *Guard) adopt(from *Guard, output string) {
 	o.state = was.state
 	g.asked = max(g.asked, from.asked)
 	if !o.Levels() {
-		o.ramp, o.percent = nil, 0
+		if o.ramp != nil && o.ramp.to == 0 { // on its way to off: it goes at once
+			o.until = longAgo
+		}
+		o.ramp = nil
 		if o.on {
 			o.percent = 100
 		}
 	}
-	if o.Period > 0 && was.Period == 0 {
+	if !o.on && o.Period == 0 {
+		o.percent = 0
+	}
+	if o.Period != was.Period {
 		o.cycle = cycle{}
+	}
+	if o.Momentary > 0 && o.on && o.falls() {
+		o.until = min(o.until, o.renewed+time.Duration(o.Momentary))
+	}
+	for i, p := range o.partners {
+		o.partners[i].fresh = !slices.ContainsFunc(was.partners, func(before partner) bool { return before.name == p.name })
 	}
 	for _, of := range o.groups {
 		for _, before := range was.groups {
@@ -741,7 +780,7 @@ func (g *Guard) settle(at time.Duration) (drives []Drive) {
 	locks := map[*guarded]string{}
 	for _, o := range g.outputs {
 		for _, p := range o.partners {
-			if o.demands() && p.demands() {
+			if o.demands() && (p.demands() || p.fresh && p.unsure) {
 				locks[o] = p.lock
 			}
 		}
@@ -749,12 +788,18 @@ func (g *Guard) settle(at time.Duration) (drives []Drive) {
 	for _, o := range g.outputs {
 		if lock, ok := locks[o]; ok {
 			o.waiting = nil
-			drives = g.drive(o, false, at, "", fmt.Sprintf("%s is new, and several of its outputs were on", lock), drives)
+			drives = g.drive(o, false, at, "", fmt.Sprintf("%s is new, and several of its outputs were on, as far as is known", lock), drives)
 		}
 	}
-	for _, o := range g.outputs {
+	for _, o := range slices.Backward(g.outputs) {
 		for _, of := range o.groups {
-			if on := of.used(nil); o.on && of.Most > 0 && on > of.Most {
+			on := 0
+			for _, m := range of.members {
+				if m.on || m.unsure { // those that are on their way off are not to go twice
+					on++
+				}
+			}
+			if o.on && of.Most > 0 && on > of.Most {
 				o.waiting = nil
 				drives = g.drive(o, false, at, "", fmt.Sprintf("%s is new, and %d of its outputs were on", of.name, on), drives)
 			}

@@ -28,7 +28,7 @@ type kept struct {
 	On        bool   `json:"on"`
 
 	Level float64 `json:"level,omitempty"` // percent, if not full
-	Timed bool    `json:"timed,omitempty"` // it was on for a time: it does not go on at a start
+	Timed bool    `json:"timed,omitempty"` // it was on for a time, or about to go off: it does not go on at a start
 	Was   bool    `json:"was,omitempty"`   // it was on before the hub ended and made it safe
 	Fault string  `json:"fault,omitempty"` // what nobody has acknowledged
 
@@ -65,6 +65,8 @@ func (k kept) same(other kept) bool {
 // long it has been so, below 0 if nobody knows.
 func first(o Output, last *kept, held bool, ago time.Duration) bool {
 	switch {
+	case o.Momentary > 0:
+		return false
 	case last != nil && last.of(o) && last.Fault != "" && o.Feedback != "":
 		return o.Safe == "on"
 	case last != nil && last.of(o) && (o.Safe == "hold" || o.Initial == "last" || held && last.On):

@@ -37,6 +37,12 @@ func (l *line) read(o Output) (gpio.Level, error) {
 	return o.level(o.ActiveLow && d < gpio.DutyMax || !o.ActiveLow && d > 0), err
 }
 
+// faint reports whether a level is so low that no pulse is left of it, as at the
+// beginning of a ramp: then the pin does not tell it from off.
+func (o Output) faint(level float64) bool {
+	return o.Frequency > 0 && o.Range == (Range{}) && level/100*float64(physic.Frequency(o.Frequency).Period()) < 1
+}
+
 // errUnable is of a pin that can't do what is wanted, now or ever.
 var errUnable = errors.New("this pin is not able to do that")
 

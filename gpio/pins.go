@@ -24,6 +24,7 @@ const (
 	hangsAfter   = time.Second             // without an answer a line is said to hang
 	checkEvery   = 2 * time.Second         // an idle output is looked at, for its chip may be gone
 	retryEvery   = time.Second             // a line that does not answer is tried again
+	listenEvery  = 100 * time.Millisecond  // a feedback is read so often while nobody takes readings
 )
 
 // Options for [Open]. Bank, Now and Feed are needed.
@@ -234,6 +235,10 @@ func (p *Pins) Command(c devices.Command) error {
 	if order.Acknowledge {
 		p.tellFault(c.Output, false)
 	}
+	p.keep(p.guard.byName[c.Output]) // what waits counts as well: it was accepted
+	for _, partner := range p.guard.byName[c.Output].partners {
+		p.keep(partner.guarded)
+	}
 	p.nudge()
 	return nil
 }
@@ -416,26 +421,42 @@ func (p *Pins) keep(o *guarded) { p.keepLast(o, false) }
 func (p *Pins) keepLast(o *guarded, was bool) {
 	k := kept{
 		Pin: o.Pin, ActiveLow: o.ActiveLow, Topic: o.Topic, OnWord: o.OnWord, OffWord: o.OffWord,
-		Safe: o.Safe, On: o.demands(), Timed: o.until != never, Was: was, Fault: o.fault, Cycles: o.cycles,
+		Safe: o.Safe, On: o.demands(), Timed: o.until != never || !o.falls(), Was: was, Fault: o.fault, Cycles: o.cycles,
 	}
-	if o.Levels() && o.aim() < 100 {
+	before := p.kept[o.name]
+	switch {
+	case !o.Levels():
+	case was:
+		k.Level = before.Level
+	case o.aim() < 100:
 		k.Level = o.aim()
 	}
 	if l := find(p.outputs, o.name); l != nil {
 		k.Chip = chipText(l.pin)
 	}
 	now := p.opt.Now()
-	if last := p.kept[o.name]; last.of(o.Output) && last.On == k.On && last.Since != 0 {
-		k.Since = last.Since
+	if before.of(o.Output) && before.On == k.On && before.Since != 0 {
+		k.Since = before.Since
 	} else if now.Known {
 		k.Since = now.Wall.UnixNano()
 	}
-	for _, at := range o.starts {
-		if now.Known {
-			k.Starts = append(k.Starts, now.Wall.Add(at-p.now()).UnixNano())
-		}
+	if o.lost && before.of(o.Output) { // how it was is what it may come back to
+		k.On, k.Level, k.Timed, k.Was, k.Since = before.On, before.Level, before.Timed, before.Was, before.Since
 	}
-	if p.kept[o.name].same(k) {
+	for _, at := range o.starts[max(0, len(o.starts)-o.Starts.Most):] {
+		start := int64(0) // nobody knows when
+		if now.Known {
+			start = now.Wall.Add(at - p.now()).UnixNano()
+		}
+		for _, last := range before.Starts { // no clock says the same twice
+			if d := time.Duration(start - last); d > -time.Second && d < time.Second {
+				start = last
+				break
+			}
+		}
+		k.Starts = append(k.Starts, start)
+	}
+	if before.same(k) {
 		return // spares the card a write
 	}
 	within := keptWithin
@@ -620,6 +641,8 @@ type line struct {
 	worked bool   // it has been read
 	told   string // why it can't be, as was last said
 
+	off bool // of an output's worker alone: it was when it was last read
+
 	follows follower      // of a counter or encoder: what it makes of edges (follow.go)
 	other   *line         // of an encoder: its other line
 	free    chan struct{} // of its second line alone: closed when the pin can be taken
@@ -771,9 +794,20 @@ func (l *line) answered(level gpio.Level, known bool, err error) {
 // report hands a reading of an input on. Feed may be slow, but it can't keep the
 // worker from ending when the line is to be stopped.
 func (l *line) report(name string, r devices.Reading) {
-	select {
-	case l.p.readings <- report{l, name, r}:
-	case <-l.quit:
+	listen := time.NewTicker(listenEvery)
+	defer listen.Stop()
+	for {
+		select {
+		case l.p.readings <- report{l, name, r}:
+			return
+		case <-l.quit:
+			return
+		case <-listen.C: // it may be a feedback, which the guard has to hear all the same
+			if l.in != nil {
+				level, err := readLevel(l.pin)
+				l.p.heard(name, l.in.state(level), err == nil)
+			}
+		}
 	}
 }
 
@@ -861,18 +895,30 @@ func (l *line) runOutput(start job) {
 // check looks whether an output still answers and is as it was driven, and has one
 // that does not answer back if it can be had. It says when to look again.
 func (l *line) check() time.Duration {
-	if l.onTopic() {
-		return checkEvery
-	}
 	l.p.mu.Lock()
 	o := l.p.guard.byName[l.name]
-	if l.stopped || o == nil || len(l.jobs) > 0 || o.moving > 0 {
+	if l.stopped || o == nil || len(l.jobs) > 0 || o.moving > 0 || l.onTopic() && !o.unsure {
 		l.p.mu.Unlock()
+		return checkEvery
+	}
+	if o.unsure && !o.lost { // it could not be switched off, which was told then
+		o.moving++
+		j := job{name: l.name, out: *l.out, change: true, owner: l.owner}
+		l.p.mu.Unlock()
+		readings := l.do(j)
+		l.p.mu.Lock()
+		works := l.fault == ""
+		l.p.mu.Unlock()
+		if works {
+			l.tellLater(j.name, readings...)
+		}
 		return checkEvery
 	}
 	j := job{name: l.name, out: *l.out, on: o.on, level: o.shown(l.p.now()), owner: l.owner}
 	lost, was := l.lost, l.level
-	held := l.p.kept[l.name].On
+	last := l.p.kept[l.name]
+	// One that never went on does not come back on, nor one that may not be alone.
+	held := (!l.off || j.out.Period > 0 && j.out.MinOff == 0) && o.alone(l.p.now()) && first(j.out, &last, false, l.p.ago(last))
 	l.p.mu.Unlock()
 	l.asked()
 	if !lost {
@@ -893,10 +939,14 @@ func (l *line) check() time.Duration {
 	// It comes back in the state of one that nobody is sure of: what it was told
 	// long ago may not be wanted any more.
 	on, hold := safe(j.out)
-	if hold {
+	j.level = 100
+	if hold { // as after a restart
 		on = held
+		if last.Level > 0 && j.out.Frequency > 0 {
+			j.level = last.Level
+		}
 	}
-	j.on, j.level = on, 100
+	j.on = on
 	_ = l.pin.Halt() // of what is left of it
 	if err := l.set(j.out, on, j.level); err != nil {
 		l.answered(gpio.Low, false, err)
@@ -981,12 +1031,15 @@ func (l *line) refuses(j job) error {
 // look reads back what a switch did.
 func (l *line) look(j job, err error) []devices.Reading {
 	level, unread := l.read(j.out)
-	on := j.out.state(level)
+	on := j.out.state(level) || j.on && j.out.faint(j.level)
 	lost := (err != nil || unread != nil) && !l.onTopic()
 	if err == nil && unread == nil && on != j.on && !j.look {
 		err = fmt.Errorf("driven %v, but it is %v", j.out.level(j.on), level)
 	}
 	l.answered(level, unread == nil, errors.Join(err, unread))
+	if unread == nil {
+		l.off = !on
+	}
 	if lost {
 		l.p.vanished(l, j.name, j.owner)
 	} else {

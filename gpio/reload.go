@@ -35,7 +35,7 @@ import (
 //   - Interlocks that are new hold from Commit on: of several outputs that are on
 //     none stays on.
 //
-// An output that is interlocked or has a min_off starts off, and is then told to be
+// An output that is interlocked, in a group or has a min_off or a limit of starts starts off, and is then told to be
 // on if it was declared so, when that is allowed. But one that was on already,
 // before a restart, and with it no other, starts on.
 type Change struct {
@@ -47,7 +47,7 @@ type Change struct {
 	renewed []*line         // on a pin that another line holds until Commit
 	moved   map[*line]move  // outputs that stay on their pin, but not as they were
 	starts  map[string]bool // the state in which each output begins, if it does
-	wishes  []string        // outputs that begin off and then are told to be on
+	wishes  []Order         // of outputs that begin off and then are told to be on
 	pins    map[string]string
 	bank    *joined
 	ended   bool // guarded by p.mu
@@ -59,6 +59,7 @@ type Change struct {
 type move struct {
 	name string
 	out  Output
+	new  bool // it is another output
 }
 
 // uses says whether the line of that key is in the new configuration.
@@ -154,14 +155,23 @@ func (c *Change) begin() {
 		if known {
 			on = first(o.Value, &last, slices.Contains(c.p.opt.Held, o.Name), c.p.ago(last))
 		}
+		again := known && last.of(o.Value) && last.Was && on // it was on before a stop made it safe
 		partners, groups := others.byName[o.Name].partners, others.byName[o.Name].groups
-		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || len(partners) > 0 || len(groups) > 0) {
+		if on && o.Value.Safe != "on" && (o.Value.MinOff > 0 || o.Value.Starts.Most > 0 || len(partners) > 0 || len(groups) > 0) {
 			on = known && last.of(o.Value) && last.On
 			for _, p := range partners {
 				on = on && !c.p.kept[p.name].On
+				again = again && !c.p.kept[p.name].On && !c.p.kept[p.name].Was
 			}
-			if !on && o.Value.StartsOn() {
-				c.wishes = append(c.wishes, o.Name)
+			if o.Value.Period > 0 { // nobody knows whether it had its turn or rested
+				on, again = false, on || again
+			}
+			if !on && (o.Value.StartsOn() || again) {
+				wish := Order{Output: o.Name, On: true}
+				if again && o.Value.Levels() {
+					wish.Level = last.Level
+				}
+				c.wishes = append(c.wishes, wish)
 			}
 		}
 		c.starts[o.Name] = on
@@ -178,7 +188,7 @@ func (c *Change) output(held *line, pin gpio.PinIO, name string, o Output) (*lin
 		if d := held.hangs(); d > 0 {
 			return nil, fmt.Errorf("%s: its settings can't be changed, it has not answered for %v", held.what(), d)
 		}
-		c.moved[held] = move{name, o}
+		c.moved[held] = move{name, o, held.name != name}
 	}
 	return held, nil
 }
@@ -331,9 +341,14 @@ func (c *Change) Commit() {
 			leave(l)
 		}
 	}
+	begins := map[string]bool{} // of which it is told whether they have a fault
+	for _, l := range append(c.fresh, c.renewed...) {
+		begins[l.name] = true
+	}
 	for l, m := range c.moved {
 		other, was := l.name != m.name, l.name
-		again := other || l.out.level(true) != m.out.level(true) || l.out.word(true) != m.out.word(true) || l.out.word(false) != m.out.word(false)
+		begins[m.name] = other || l.out.Feedback == ""
+		again := other || l.out.level(true) != m.out.level(true) || l.out.Frequency != m.out.Frequency || l.out.Range != m.out.Range || l.out.word(true) != m.out.word(true) || l.out.word(false) != m.out.word(false)
 		l.name, l.out = m.name, &m.out
 		if other {
 			l.owner++
@@ -368,7 +383,7 @@ func (c *Change) Commit() {
 	p.outputs, p.inputs = c.outputs, c.inputs
 	for _, o := range guard.outputs {
 		p.keep(o)
-		p.tellFault(o.name, slices.ContainsFunc(c.fresh, func(l *line) bool { return l.name == o.name }))
+		p.tellFault(o.name, begins[o.name])
 	}
 	p.startCovers(c.cfg, now)
 	maps.DeleteFunc(p.told, func(name string, _ devices.Origin) bool { return guard.byName[name] == nil && !p.covers.Has(name) })
@@ -379,14 +394,15 @@ func (c *Change) Commit() {
 // nothing that is on has to go off for it; p.mu is held.
 func (c *Change) wish(now time.Duration) (drives []Drive) {
 	g := c.p.guard
-	for _, name := range c.wishes {
+	for _, wish := range c.wishes {
+		name := wish.Output
 		o, l := g.byName[name], find(c.p.outputs, name)
-		begins := slices.Contains(c.fresh, l) || slices.Contains(c.renewed, l) || c.moved[l].name == name
+		begins := slices.Contains(c.fresh, l) || slices.Contains(c.renewed, l) || c.moved[l].new
 		taken := slices.ContainsFunc(o.partners, func(p partner) bool { return p.on || p.waiting != nil && p.waiting.On })
 		if !begins || o.on || taken {
 			continue
 		}
-		more, _ := g.Command(name, true, now) // the name is known
+		more, _ := g.Do(wish, now) // the name is known
 		drives = append(drives, more...)
 	}
 	return drives
@@ -425,19 +441,20 @@ func (p *Pins) resume(o *guarded, level float64) {
 	if !known || !last.of(o.Output) {
 		return
 	}
+	if o.on && o.Period > 0 && last.Level > 0 {
+		o.percent = last.Level
+	}
 	o.cycles = last.Cycles
 	if o.Feedback != "" {
 		o.fault = last.Fault
 	}
 	wall, now := p.opt.Now(), p.now()
-	if !wall.Known && len(last.Starts) > 0 {
-		o.starts = append(o.starts, now) // it may have gone on just before
-		return
-	}
 	for _, start := range last.Starts[max(0, len(last.Starts)-o.Starts.Most):] {
-		if ago := wall.Wall.Sub(time.Unix(0, start)); ago >= 0 {
-			o.starts = append(o.starts, now-ago)
+		ago := wall.Wall.Sub(time.Unix(0, start))
+		if !wall.Known || start == 0 || ago < 0 {
+			ago = 0 // it may have gone on just before
 		}
+		o.starts = append(o.starts, now-ago)
 	}
 }
 
