@@ -167,6 +167,15 @@ func setTime(v any) (time.Duration, error) {
 	return 0, errors.New(`want a time such as "5s"`)
 }
 
+// ParseTotal reads what hearth/<counter>/set takes: what the meter shows.
+func ParseTotal(text string) (float64, error) {
+	total, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(total) || total < 0 || total > maxTotal {
+		return 0, fmt.Errorf("want what the meter shows, a number such as 12345.6, from 0 to %.0f", maxTotal)
+	}
+	return total, nil
+}
+
 var errTooLong = errors.New("want at most 366 days")
 
 func milliseconds(n float64) (time.Duration, error) {

@@ -132,6 +132,9 @@ func (t *Turns) Edge(second bool, l gpio.Level, at time.Duration) int {
 	return 0
 }
 
+// Turn is a turn by so many detents, below 0 against the clock.
+func (t *Turns) Turn(detents int) { t.Position = t.within(t.Position + float64(detents)) }
+
 // phase counts round the four states in the order that turning one way takes.
 func phase(a, b gpio.Level) int {
 	switch {

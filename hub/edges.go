@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"time"
 
@@ -153,12 +152,12 @@ func (h *Hub) set(m devices.Message) {
 func (h *Hub) setTotal(name string, m devices.Message) {
 	word := strings.TrimSpace(string(m.Payload))
 	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word}, Why: "the total was set"}
-	total, err := strconv.ParseFloat(word, 64)
+	total, err := gpio.ParseTotal(word)
 	switch {
 	case m.Retain || m.Initial: // it would be set again at every start
 		d.Outcome, d.Why = rules.Blocked, "the total is retained, so nobody knows how old it is"
 	case err != nil:
-		d.Outcome, d.Why = rules.Blocked, "want what the meter shows, a number such as 12345.6"
+		d.Outcome, d.Why = rules.Blocked, err.Error()
 	default:
 		if err := h.pins.SetTotal(name, total); err != nil {
 			d.Outcome, d.Why = rules.Blocked, err.Error()

@@ -8,6 +8,7 @@ import (
 
 	"hearth/devices"
 	"hearth/gpio"
+	"hearth/rules"
 )
 
 // counter is one that counts, and what it told last in this life of the hub. It
@@ -25,7 +26,7 @@ func counters(pins gpio.Config) map[string]*counter {
 	return all
 }
 
-// beginCounters starts what counts. A knob stands where it starts: nobody turns it.
+// beginCounters starts what counts. A knob stands where it starts until it is turned.
 func (p *play) beginCounters() {
 	mono := p.now().Mono
 	for _, n := range p.house.Pins.Counter {
@@ -34,10 +35,41 @@ func (p *play) beginCounters() {
 		p.counters[n.Name].tally = nil
 	}
 	p.count(mono)
+	p.knobs = make(map[string]*gpio.Turns)
 	for _, e := range p.house.Pins.Encoder {
-		at := gpio.NewTurns(e.Value).Position
+		p.knobs[e.Name] = gpio.NewTurns(e.Value)
+		at := p.knobs[e.Name].Position
 		p.number(devices.Reading{Source: e.Name, Value: at, Text: devices.Text(at), At: p.now(), Initial: true})
 	}
+}
+
+// turnKnob turns a knob by detents.
+func (p *play) turnKnob(name string, by int) {
+	k := p.knobs[name]
+	k.Turn(by)
+	turn := devices.Reading{Source: name + ".turn", Value: float64(by), Text: devices.Text(float64(by)), At: p.now(), Event: true}
+	p.later(func() {
+		p.event(Event{Topic: topic(name, "turn"), Payload: turn.Text})
+		p.publish(devices.Message{Topic: topic(name, "turn"), Payload: []byte(turn.Text)})
+		p.obey(p.engine.Step(turn))
+	})
+	p.number(devices.Reading{Source: name, Value: k.Position, Text: devices.Text(k.Position), At: p.now()})
+}
+
+// setTotal obeys hearth/<counter>/set, as the hub does.
+func (p *play) setTotal(name string, c *counter, m devices.Message) {
+	word := strings.TrimSpace(string(m.Payload))
+	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word}, Why: "the total was set"}
+	switch total, err := gpio.ParseTotal(word); {
+	case m.Retain || m.Initial:
+		d.Outcome, d.Why = rules.Blocked, "the total is retained, so nobody knows how old it is"
+	case err != nil:
+		d.Outcome, d.Why = rules.Blocked, err.Error()
+	default:
+		c.SetTotal(total)
+	}
+	p.obey([]rules.Decision{d})
+	p.count(p.now().Mono)
 }
 
 func (p *play) endCounters() {

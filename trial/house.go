@@ -82,6 +82,7 @@ type play struct {
 	covers   *gpio.Covers
 	presses  *gpio.Presses
 	counters map[string]*counter
+	knobs    map[string]*gpio.Turns
 	contacts map[string]bool            // how the contact of each input is
 	measured map[string]float64         // what each property of a sensor that is available measures
 	filters  map[string]*gpio.Debounce  // and what of it counts
@@ -471,6 +472,8 @@ func (p *play) send(s Send) {
 				p.contact(s.Input, f.On, at)
 			}
 		}
+	case s.Turn != "":
+		p.turnKnob(s.Turn, s.By)
 	case s.Sensor != "" && s.Value != nil:
 		p.measure(s.Sensor, *s.Value, false)
 	case s.Sensor != "":
@@ -619,6 +622,10 @@ func (p *play) set(m devices.Message) {
 		return
 	}
 	name := strings.Split(m.Topic, "/")[1]
+	if c := p.counters[name]; c != nil {
+		p.setTotal(name, c, m)
+		return
+	}
 	part, ok := p.part(name)
 	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
 	c, err := gpio.ParseSet(m.Payload, part.Takes)

@@ -238,6 +238,8 @@ func (s Send) String() string {
 		return message(s.Topic, string(s.payload()), s.Retain)
 	case s.Input != "":
 		return fmt.Sprintf("input %s %s", s.Input, onOff(s.To != nil && bool(*s.To)))
+	case s.Turn != "":
+		return fmt.Sprintf("knob %s is turned by %d", s.Turn, s.By)
 	case s.Sensor != "" && s.Value == nil:
 		return fmt.Sprintf("sensor %s is unavailable", s.Sensor)
 	case s.Sensor != "":

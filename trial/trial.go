@@ -88,6 +88,9 @@ type Send struct {
 	Input string `toml:"input" eg:"\"pir\""` // its contact changes
 	To    *Level `toml:"to"`
 
+	Turn string `toml:"turn" eg:"\"volume\""` // a knob is turned so many detents, below 0 against the clock
+	By   int    `toml:"by" min:"-1000" max:"1000"`
+
 	// Sensor measures Value, as "cellar.temperature"; without a property, "cellar", it
 	// is unavailable from then on.
 	Sensor string   `toml:"sensor" eg:"\"cellar.temperature\""`
@@ -289,14 +292,14 @@ func belongs(at config.Place, kind string, owners map[string][]string, keys ...s
 	}
 }
 
-var sendOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"input"}, "value": {"sensor"}, "body": {"webhook"}, "status": {"http"}}
+var sendOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"input"}, "by": {"turn"}, "value": {"sensor"}, "body": {"webhook"}, "status": {"http"}}
 
 func (c checker) send(s Send, at config.Place) {
-	kind := oneOf(at, "topic", "input", "sensor", "webhook", "restart", "http", "clock")
+	kind := oneOf(at, "topic", "input", "turn", "sensor", "webhook", "restart", "http", "clock")
 	if kind == "" {
 		return
 	}
-	belongs(at, kind, sendOwners, "payload", "retain", "to", "value", "body", "status")
+	belongs(at, kind, sendOwners, "payload", "retain", "to", "by", "value", "body", "status")
 	if c.End != nil && s.At > *c.End {
 		at.Key("at").Mistake("the test ends before, at %v", *c.End)
 	}
@@ -316,6 +319,11 @@ func (c checker) send(s Send, at config.Place) {
 		c.name("input", s.Input, slices.Concat(c.house.Pins.Input.Names(), c.house.Pins.Counter.Names()), at.Key("input"))
 		if s.To == nil && !at.Key("to").Given() {
 			at.Mistake("want what it becomes: to = true")
+		}
+	case "turn":
+		c.name("encoder", s.Turn, c.house.Pins.Encoder.Names(), at.Key("turn"))
+		if s.By == 0 {
+			at.Mistake("want how many detents: by = 1")
 		}
 	case "sensor":
 		c.sensor(s, at)
