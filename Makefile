@@ -47,6 +47,8 @@ gpio-test:
 gpio-pi3:
 	vm/pi3.sh
 gpio-long:
+	go test ./gpio -run TestNoLimitIsEverBroken -rapid.checks=1000000 -timeout 1h
+	go test ./gpio -run TestWhatIsDeclaredHoldsOnThePins -rapid.checks=10000 -timeout 1h
 	LIMIT=7200 vm/run.sh starts=100 reads=1000 commands=100000 bursts=10000 cycles=1000
 
 footprint:
