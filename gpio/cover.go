@@ -153,7 +153,7 @@ func (c *Config) checkDrive(here, outputs config.Place, v config.Named[Cover], d
 		here.Mistake("no such output, did you mean %q?", near)
 		return
 	case !ok:
-		here.Mistake("no such output: want one that has a table [output.%s]", name)
+		here.Mistake("%s", noOutput(name))
 		return
 	case taken && other == v.Name:
 		here.Mistake("up and down are the same output: want two")

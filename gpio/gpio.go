@@ -159,6 +159,7 @@ package gpio
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -483,8 +484,11 @@ func (c *Config) checkGroups(at config.Place) {
 	outputs := at.Key("output")
 	for _, g := range c.Group {
 		at := at.Key("group").Key(g.Name)
-		if g.Value.Most == 0 && g.Value.Stagger == 0 {
+		if !at.Key("most").Given() && !at.Key("stagger").Given() {
 			at.Mistake(`want most = 1, how many may be on together, or stagger = "500ms", the time between two that go on`)
+		}
+		if n := len(g.Value.Outputs); n > 0 && g.Value.Most >= n {
+			at.Key("most").Warn("all of its %d outputs may be on, so this limits nothing", n)
 		}
 		c.checkMembers(g.Value.Outputs, at.Key("outputs"), func(name string, o *Output) {
 			if o.Safe == "on" && g.Value.Most > 0 {
@@ -492,6 +496,14 @@ func (c *Config) checkGroups(at config.Place) {
 			}
 		})
 	}
+}
+
+// noOutput is the mistake where there is no output of that name, nor one like it.
+func noOutput(name string) string {
+	if strings.ToLower(name) != name {
+		return `want the name of an output, such as "porch_light", and not that of a pin`
+	}
+	return fmt.Sprintf("no such output: want one that has a table [output.%s]", name)
 }
 
 // checkMembers looks up the outputs of a list, and has each looked at that is there.
@@ -506,7 +518,7 @@ func (c *Config) checkMembers(outputs []string, at config.Place, look func(name 
 		case !ok && isNear:
 			at.Index(i).Mistake("no such output, did you mean %q?", near)
 		case !ok:
-			at.Index(i).Mistake("no such output: want one that has a table [output.%s]", name)
+			at.Index(i).Mistake("%s", noOutput(name))
 		default:
 			listed[name] = true
 			look(name, o)
