@@ -515,3 +515,30 @@ func TestAReloadIsNoStart(t *testing.T) {
 		h.wantSwitched("GPIO1", "1 H, 10 L")
 	})
 }
+
+// A line that hung switches late, and what is kept says when it really did: after a
+// crash no limit counts from the command.
+func TestALateSwitchIsKeptAsItWas(t *testing.T) {
+	inHouse(t, func(h *house) {
+		const pumps = "[output.often]\npin = \"GPIO1\"\nstarts = \"1/20s\"\n[output.rests]\npin = \"GPIO2\"\nmin_off = \"20s\""
+		h.open(pumps)
+		time.Sleep(30 * time.Second)
+		h.set("rests", true)
+		synctest.Wait()
+		h.sim.Hang("GPIO1", true)
+		h.sim.Hang("GPIO2", true)
+		h.set("often", true)
+		h.set("rests", false)
+		time.Sleep(10 * time.Second)
+		h.sim.Hang("GPIO1", false)
+		h.sim.Hang("GPIO2", false)
+		synctest.Wait() // both are switched at 40 s
+		h.crash()
+		h.open(pumps)
+		h.set("often", true)
+		h.set("rests", true)
+		time.Sleep(time.Minute)
+		h.wantSwitched("GPIO1", "60 H")
+		h.wantSwitched("GPIO2", "60 H")
+	})
+}

@@ -220,7 +220,8 @@ func (l *line) marked(j job) bool {
 }
 
 // tellCovers tells where covers are. It goes out with what l has to tell, or
-// without one with what the cover's own outputs have; p.mu is held.
+// without one with what the cover's own outputs have. Lines tell each in its own
+// order, so what another has overtaken is left out then; p.mu is held.
 func (p *Pins) tellCovers(l *line) {
 	now := p.now()
 	for _, n := range p.covers.News(now) {
@@ -230,7 +231,8 @@ func (p *Pins) tellCovers(l *line) {
 		}
 		for _, r := range n.Readings() {
 			r.At, r.Initial, r.Origin = p.moment(now), n.First, p.told[n.Cover]
-			via.unsent = append(via.unsent, report{via, via.name, r})
+			p.coverNews++
+			via.unsent = append(via.unsent, report{via, via.name, r, p.coverNews})
 		}
 		select {
 		case via.wake <- struct{}{}:

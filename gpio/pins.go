@@ -83,6 +83,8 @@ type Pins struct {
 	covers     *Covers
 	keptCovers map[string]keptCover      // what the store was told of covers last
 	marks      map[string]chan struct{}  // by cover: closed when that is on disk
+	coverNews  uint64                    // readings of covers so far
+	coverTold  map[string]uint64         // by source, the newest of them that was told
 	told       map[string]devices.Origin // by output: where its newest command came from
 	kept       map[string]kept           // what the store was told last
 	lines      map[string]*line          // each line that is held, by the pin's own text
@@ -117,22 +119,23 @@ func Open(cfg Config, opt Options) (*Pins, error) {
 		opt.Log.Warn("some outputs may not get the state they had", "err", err)
 	}
 	p := &Pins{
-		opt:      opt,
-		began:    time.Now(),
-		nudged:   make(chan struct{}, 1),
-		stopping: make(chan struct{}),
-		timed:    make(chan struct{}),
-		guard:    NewGuard(Config{}),
-		covers:   NewCovers(Config{}),
-		marks:    map[string]chan struct{}{},
-		told:     map[string]devices.Origin{},
-		kept:     last,
-		lines:    map[string]*line{},
-		leaving:  map[string]*line{},
-		readings: make(chan report, 256),
-		ending:   make(chan struct{}),
-		over:     make(chan struct{}),
-		fed:      make(chan struct{}),
+		opt:       opt,
+		began:     time.Now(),
+		nudged:    make(chan struct{}, 1),
+		stopping:  make(chan struct{}),
+		timed:     make(chan struct{}),
+		guard:     NewGuard(Config{}),
+		covers:    NewCovers(Config{}),
+		marks:     map[string]chan struct{}{},
+		coverTold: map[string]uint64{},
+		told:      map[string]devices.Origin{},
+		kept:      last,
+		lines:     map[string]*line{},
+		leaving:   map[string]*line{},
+		readings:  make(chan report, 256),
+		ending:    make(chan struct{}),
+		over:      make(chan struct{}),
+		fed:       make(chan struct{}),
 
 		bank:      opt.Bank,
 		expanders: map[string]*expander{},
@@ -322,6 +325,7 @@ func (p *Pins) confirm(l *line, j job, failed bool) {
 	defer p.mu.Unlock()
 	if !p.closed && j.owner == l.owner && find(p.outputs, j.name) == l {
 		p.driveAll(p.guard.done(j.name, j.on, p.now(), failed))
+		p.keep(p.guard.byName[j.name]) // a line that hung did it later than was kept
 	}
 }
 
@@ -365,7 +369,7 @@ func (p *Pins) tellFault(name string, initial bool) {
 		p.opt.Log.Error("an output has a fault and waits to be acknowledged", "output", name, "fault", o.fault)
 	}
 	text := cmp.Or(o.fault, "none")
-	l.unsent = append(l.unsent, report{l, name, devices.Reading{Source: name + ".fault", Value: text, Text: text, At: p.opt.Now(), Initial: initial}})
+	l.unsent = append(l.unsent, report{line: l, name: name, reading: devices.Reading{Source: name + ".fault", Value: text, Text: text, At: p.opt.Now(), Initial: initial}})
 	l.poke()
 	p.keep(o)
 }
@@ -435,10 +439,17 @@ func (p *Pins) keepLast(o *guarded, was bool) {
 		k.Chip = chipText(l.pin)
 	}
 	now := p.opt.Now()
-	if before.of(o.Output) && before.On == k.On && before.Since != 0 {
+	since := o.since
+	if o.Period > 0 && k.On { // its turns do not count
+		since = o.began
+	}
+	if same := before.of(o.Output) && before.On == k.On && before.Since != 0; now.Known && since > longAgo {
+		k.Since = now.Wall.Add(since - p.now()).UnixNano()
+		if d := time.Duration(k.Since - before.Since); same && d > -time.Second && d < time.Second {
+			k.Since = before.Since // no clock says the same twice
+		}
+	} else if same {
 		k.Since = before.Since
-	} else if now.Known {
-		k.Since = now.Wall.UnixNano()
 	}
 	if o.lost && before.of(o.Output) { // how it was is what it may come back to
 		k.On, k.Level, k.Timed, k.Was, k.Since = before.On, before.Level, before.Timed, before.Was, before.Since
@@ -585,6 +596,7 @@ type report struct {
 	line    *line
 	name    string // of the line when it was read
 	reading devices.Reading
+	nth     uint64 // of covers: the news of one may come by two lines
 }
 
 // feed passes readings on. It stands between the lines and Feed, so that a hub
@@ -616,6 +628,11 @@ func (p *Pins) deliver(r report) {
 	}
 	p.mu.Lock()
 	current := !r.line.removed && r.line.name == r.name
+	if r.nth > 0 {
+		if current = current && r.nth > p.coverTold[r.reading.Source]; current {
+			p.coverTold[r.reading.Source] = r.nth
+		}
+	}
 	p.mu.Unlock()
 	if current { // else its name may mean another pin by now
 		p.opt.Feed(r.reading)
@@ -798,7 +815,7 @@ func (l *line) report(name string, r devices.Reading) {
 	defer listen.Stop()
 	for {
 		select {
-		case l.p.readings <- report{l, name, r}:
+		case l.p.readings <- report{line: l, name: name, reading: r}:
 			return
 		case <-l.quit:
 			return
@@ -969,7 +986,7 @@ func (l *line) fail(j job, err error) {
 func (l *line) tellLater(name string, readings ...devices.Reading) {
 	l.p.mu.Lock()
 	for _, r := range readings {
-		l.unsent = append(l.unsent, report{l, name, r})
+		l.unsent = append(l.unsent, report{line: l, name: name, reading: r})
 	}
 	l.p.mu.Unlock()
 	for { // what can be passed on at once
