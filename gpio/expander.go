@@ -706,25 +706,7 @@ func (p *chipPin) Read() gpio.Level {
 
 // NextEdge waits for an edge; see edger.
 func (p *chipPin) NextEdge(timeout time.Duration) (Edge, error) {
-	var late <-chan time.Time
-	if timeout >= 0 {
-		timer := time.NewTimer(timeout)
-		defer timer.Stop()
-		late = timer.C
-	}
-	for {
-		if e, err := p.takeEdge(); e.Seq != 0 || err != nil {
-			return e, err
-		}
-		select {
-		case <-p.wake:
-		case <-late:
-			if e, err := p.takeEdge(); e.Seq != 0 || err != nil {
-				return e, err
-			}
-			return Edge{}, errTimeout
-		}
-	}
+	return waitEdge(p.wake, timeout, p.takeEdge)
 }
 
 // takeEdge is the oldest edge that waits, or the zero Edge.

@@ -623,6 +623,30 @@ type Edge struct {
 	Second bool // of a pair: the second line has changed, and Seq counts those of both
 }
 
+// waitEdge is NextEdge of a pin that keeps its edges itself: take gives the oldest,
+// or the zero Edge, and wake says that there may be one.
+func waitEdge(wake <-chan struct{}, timeout time.Duration, take func() (Edge, error)) (Edge, error) {
+	var late <-chan time.Time
+	if timeout >= 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		late = timer.C
+	}
+	for {
+		if e, err := take(); e.Seq != 0 || err != nil {
+			return e, err
+		}
+		select {
+		case <-wake:
+		case <-late:
+			if e, err := take(); e.Seq != 0 || err != nil {
+				return e, err
+			}
+			return Edge{}, errTimeout
+		}
+	}
+}
+
 // errTimeout and errHalted are what NextEdge ends with where there is no edge
 // and nothing wrong.
 var (

@@ -887,16 +887,18 @@ func (m *machine) killed(t *testing.T) {
 	closePins(t, p)
 }
 
+// live plugs the chip in ("1") or unplugs it ("0").
+func (m *machine) live(t *testing.T, on string) {
+	t.Helper()
+	if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A chip that is unplugged and comes back, as another number, again and again:
 // each time both lines are back within five seconds, in a state that was
 // declared, and nothing more is held than before.
 func (m *machine) removed(t *testing.T) {
-	live := func(on string) {
-		t.Helper()
-		if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
 	var hub listener
 	p := openPins(t, "[output.lamp]\npin = \"GPIO22\"\n[input.pir]\npin = \"GPIO23\"", hub.options(kernel(t)))
 	var slowest time.Duration
@@ -913,14 +915,14 @@ func (m *machine) removed(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the lamp", func() bool { return p.Outputs()[0].On })
-		live("0")
+		m.live(t, "0")
 		if i > 0 { // a command finds out at once, nobody's after a while
 			if err := p.Set("lamp", true); err != nil {
 				t.Fatal(err)
 			}
 		}
 		waitFor(t, "faults", func() bool { return p.Outputs()[0].Fault != "" && p.Inputs()[0].Fault != "" })
-		live("1")
+		m.live(t, "1")
 		restored := time.Now()
 		waitFor(t, "both", func() bool { return p.Outputs()[0].Known && p.Inputs()[0].Known })
 		slowest = max(slowest, time.Since(restored))
@@ -944,12 +946,6 @@ func (m *machine) removed(t *testing.T) {
 
 // A counter and an encoder are back soon after their chip is, and count on.
 func (m *machine) removedCounters(t *testing.T) {
-	live := func(on string) {
-		t.Helper()
-		if err := os.WriteFile("/sys/kernel/config/gpio-sim/header/live", []byte(on), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
 	var hub listener
 	p := openPins(t, "[counter.power]\npin = \"GPIO24\"\ninterval = \"100ms\"\n[encoder.volume]\na = \"GPIO26\"\nb = \"GPIO27\"", hub.options(kernel(t)))
 	all := func(is func(Info) bool) func() bool {
@@ -964,10 +960,10 @@ func (m *machine) removedCounters(t *testing.T) {
 	waitFor(t, "both", works)
 	pulse()
 	waitFor(t, "the pulse", func() bool { return strings.HasPrefix(p.Inputs()[0].Shows, "1") })
-	live("0")
+	m.live(t, "0")
 	waitFor(t, "two faults", all(func(i Info) bool { return i.Fault != "" }))
 	t.Logf("without the chip: %q", p.Inputs()[0].Fault)
-	live("1")
+	m.live(t, "1")
 	began := time.Now()
 	waitFor(t, "both", works)
 	if took := time.Since(began); took > 5*time.Second {
