@@ -8,6 +8,7 @@ import (
 	"time"
 	_ "time/tzdata" // a Pi's image may lack the zones
 
+	"hearth/bridge"
 	"hearth/broker"
 	"hearth/config"
 	"hearth/devices"
@@ -29,6 +30,7 @@ type Config struct {
 	Pins                  // [output.x], [input.x] and what else is wired
 	Sensors               // [sensor.x]
 	Buses                 // [i2c.x]
+	Bridges               // [bridge.x]
 	Logic                 // [link.x], [rule.x] and what else decides
 	Tests                 // [[test]]
 
@@ -38,12 +40,13 @@ type Config struct {
 	path string
 }
 
-// Pins, Sensors, Buses, Logic and Tests are other packages' parts under names of their own,
+// Pins, Sensors, Buses, Bridges, Logic and Tests are other packages' parts under names of their own,
 // because all lie at the top of the file.
 type (
 	Pins    = gpio.Config
 	Sensors = sensor.Config
 	Buses   = bus.Config
+	Bridges = bridge.Config
 	Logic   = rules.Config
 	Tests   = trial.Config
 )

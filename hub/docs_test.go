@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"hearth/bridge"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -63,11 +64,20 @@ var pinSections = []keysIn{
 	{"Expanders", gpio.Expander{}, nil},
 }
 
+// bridgeSections is the same for docs/bridge.md.
+var bridgeSections = []keysIn{
+	{"Keys", bridge.Remote{}, nil},
+	{"Topics", bridge.Topic{}, nil},
+	{"TLS", bridge.TLS{}, nil},
+	{"Backoff", bridge.Backoff{}, nil},
+}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
 	complete(t, "../docs/sensors.md", sensorSections)
 	complete(t, "../docs/pins.md", pinSections)
+	complete(t, "../docs/bridge.md", bridgeSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -147,7 +157,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/bridge.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

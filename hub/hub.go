@@ -34,6 +34,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hearth/bridge"
 	"hearth/broker"
 	"hearth/config"
 	"hearth/devices"
@@ -75,6 +76,7 @@ type Options struct {
 	Offline   bool     // bind no listener: all connections come through Attach
 
 	publish  func(broker.Message) error       // of tests: in place of the broker's
+	dial     dialer                           // of tests: in place of the network, for bridges
 	patience func(*os.File, int) (int, error) // of tests: in place of the watchdog's
 }
 
@@ -87,6 +89,7 @@ type Hub struct {
 
 	store   *store.Store
 	broker  *broker.Broker
+	bridges *bridge.Bridges
 	pins    *gpio.Pins
 	buses   *bus.Buses
 	sensors *sensor.Sensors
@@ -198,6 +201,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
 		}
 	})
+	h.bridges = h.openBridges()
 	h.buses = openBuses(cfg, opt)
 	owed := h.takeUp()
 	if h.pins, err = gpio.Open(cfg.Pins, gpio.Options{

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"hearth/bridge"
 	"hearth/broker"
 	"hearth/devices"
 	"hearth/rules"
@@ -275,11 +276,12 @@ func (h *Hub) announce() {
 	names := h.cfg.wired()
 	for m := range h.broker.Retained() {
 		parts := strings.Split(m.Topic, "/")
-		if parts[0] == "hearth" && len(parts) == 3 && parts[2] != "set" && !slices.Contains(names, parts[1]) {
+		if h.cfg.bridgeGone(m.Topic) || parts[0] == "hearth" && len(parts) == 3 && parts[2] != "set" && !slices.Contains(names, parts[1]) {
 			h.say(m.Topic, "")
 		}
 	}
 	h.say("hearth/status", "online")
+	h.say(bridge.HouseTopic, h.houseName())
 }
 
 // said is the origin of what the hub says by itself: that of the reading it tells
@@ -310,10 +312,11 @@ func (h *Hub) sayPin(r devices.Reading) {
 }
 
 // sayEvent publishes what happened to something wired: hearth/button/press. Nobody
-// is to find it later.
+// is to find it later; but whoever was away for a moment, such as a bridge, and has
+// a session, gets it: hence QoS 1, also for states.
 func (h *Hub) sayEvent(r devices.Reading) {
 	name, what, _ := strings.Cut(r.Source, ".")
-	if err := h.mqtt.put(broker.Message{Topic: topic(name, what), Payload: []byte(r.Text), Origin: said{r.Origin, false}}); err != nil {
+	if err := h.mqtt.put(broker.Message{Topic: topic(name, what), Payload: []byte(r.Text), QoS: 1, Origin: said{r.Origin, false}}); err != nil {
 		h.log.Error("an event was not published", "topic", topic(name, what), "err", err)
 	}
 }
@@ -327,7 +330,7 @@ func (h *Hub) sayFrom(from said, topic, payload string) {
 		return
 	}
 	h.published[topic] = payload
-	if err := h.mqtt.put(broker.Message{Topic: topic, Payload: []byte(payload), Retain: true, Origin: from}); err != nil {
+	if err := h.mqtt.put(broker.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true, Origin: from}); err != nil {
 		delete(h.published, topic)
 		h.log.Error("a state was not published", "topic", topic, "err", err)
 	}
@@ -385,6 +388,9 @@ func (h *Hub) close() {
 	}
 	if h.web != nil {
 		h.web.Close()
+	}
+	if h.bridges != nil { // after what was said last, which they still pass
+		h.bridges.Close()
 	}
 	if h.broker != nil {
 		h.broker.Close()

@@ -62,15 +62,16 @@ func (cs changes) Undo() {
 	}
 }
 
-// acquire opens the watchdog that cfg wants, and binds what broker and page are
-// to listen on.
+// acquire opens the watchdog that cfg wants, binds what broker and page are to
+// listen on, and plans the bridges, which start when the broker listens.
 func (h *Hub) acquire(cfg *Config) (change, error) {
 	d, err := h.dog.prepare(cfg.Hub.Watchdog)
 	if err != nil {
 		return nil, err
 	}
+	bridges := h.bridges.Prepare(cfg.Bridges)
 	if h.opt.Offline {
-		return d, nil
+		return changes{d, bridges}, nil
 	}
 	b, err := h.broker.Prepare(cfg.Broker)
 	if err != nil {
@@ -82,7 +83,7 @@ func (h *Hub) acquire(cfg *Config) (change, error) {
 		changes{d, b}.Undo()
 		return nil, err
 	}
-	return changes{d, b, w}, nil
+	return changes{d, b, w, bridges}, nil
 }
 
 // swap puts a new engine in place of the old one, on the loop.

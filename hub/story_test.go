@@ -301,6 +301,7 @@ func (s *story) live() {
 	}
 	cfg.Hub.Data = s.dataDir()
 	hub, err := New(cfg, Options{
+		Seed:    1, // so that the house has the same name each time
 		Bank:    s.sim,
 		Offline: true,
 		Clock: Clock{

@@ -64,13 +64,14 @@ import (
 type Kind byte
 
 const (
-	Retained Kind = 1 // broker: a retained message, by topic
-	Engine   Kind = 2 // hub: the rules' snapshot
-	Output   Kind = 3 // gpio: the last accepted state and settings of an output or interlock, by name
-	Reading  Kind = 4 // hub: the newest reading of a source, by source
-	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
-	Total    Kind = 7 // gpio: what a counter has counted, by name
-	Cover    Kind = 8 // gpio: where a cover was left, by name
+	Retained Kind = 1  // broker: a retained message, by topic
+	Engine   Kind = 2  // hub: the rules' snapshot
+	Output   Kind = 3  // gpio: the last accepted state and settings of an output or interlock, by name
+	Reading  Kind = 4  // hub: the newest reading of a source, by source
+	Owed     Kind = 5  // hub: ends that wait for somebody to hear them, by topic
+	Total    Kind = 7  // gpio: what a counter has counted, by name
+	Cover    Kind = 8  // gpio: where a cover was left, by name
+	Bridge   Kind = 20 // hub: what was asked of the brokers of a bridge, by name
 )
 
 func (k Kind) String() string {
@@ -89,6 +90,8 @@ func (k Kind) String() string {
 		return "owed"
 	case Total:
 		return "total"
+	case Bridge:
+		return "bridge"
 	}
 	return fmt.Sprintf("kind %d", byte(k))
 }

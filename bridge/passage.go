@@ -1,0 +1,600 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"time"
+)
+
+const (
+	maxHops    = 8         // houses that a message may have been in
+	maxWaiting = 1000      // messages from the own broker, of which more QoS 0 are dropped
+	maxBytes   = 4 << 20   // the same in bytes; and what comes from the remote is not read any further
+	maxUnsent  = 256 << 10 // bytes that wait for a socket
+	quotaTries = 20        // times that a limit of the other side is waited for
+	carefully  = 64        // messages that go one by one after the remote ended the connection over one
+
+	// via is the user property that names a house a message was in. There is one of
+	// it for each.
+	via = "hearth-via"
+	// HouseTopic is where a house says its name, retained, for bridges that come
+	// from others: they do not bring back what was there.
+	HouseTopic = "hearth/house"
+
+	// Packet ids of what is not a message. Those of messages are below.
+	idFilters uint16 = 65535
+	idHouse   uint16 = 65534
+	idOld     uint16 = 65533
+	lastID    uint16 = 65000
+)
+
+// A passage is one link while it stands. All of it belongs to one loop.
+type passage struct {
+	b             *Bridge
+	local, remote *link
+	out, in       *flow
+	now           kept
+	house         string    // the remote's, if it is a house
+	pinged        bool      // the remote has answered, and before that sent what it had retained
+	last          *transfer // of that; nil: nothing
+	open          bool      // all of that has passed: things may go out
+	leaving       bool      // the own broker was asked for the last time
+	left          bool      // and has answered
+	why           error     // it is over
+}
+
+// A flow is one direction of a passage.
+type flow struct {
+	p        *passage
+	out      bool
+	src, dst *link
+	memory   *memory
+	waiting  []*transfer          // to be sent, in order
+	bytes    int                  // of them
+	unacked  []*transfer          // not acknowledged to the source yet, in order
+	sent     map[uint16]*transfer // not acknowledged by the destination yet, by its id there
+	next     uint16
+}
+
+// A transfer is one message on its way.
+type transfer struct {
+	message
+	from string // its topic at the source
+	id   uint16 // there
+	dup  bool   // it may have come before
+	asks byte   // the QoS it came with
+	done bool   // it may be acknowledged
+}
+
+func (p *passage) run(ctx context.Context) error {
+	b := p.b
+	handling := byte(1)
+	if b.resync {
+		handling = 0
+	}
+	for _, f := range []*flow{p.out, p.in} {
+		for id := range f.memory.releasing {
+			f.dst.send(func(b []byte) []byte { return appendAck(b, kindPubrel, id) })
+		}
+	}
+	p.subscribe(handling)
+	var timeout <-chan time.Time // of leaving
+	stopped := ctx.Done()
+	// Until the remote has answered this is not a link.
+	answer := time.NewTimer(answerWithin)
+	defer answer.Stop()
+	for p.why == nil {
+		fromRemote := p.remote.in
+		if len(p.in.waiting) >= maxWaiting || p.in.bytes >= maxBytes || len(p.in.unacked) >= maxWaiting {
+			fromRemote = nil
+		}
+		select {
+		case pk := <-p.local.in:
+			p.fromLocal(pk)
+		case pk := <-fromRemote:
+			p.fromRemote(pk)
+		case <-p.local.sent:
+		case <-p.remote.sent:
+		case <-p.local.ctx.Done():
+			return fmt.Errorf("at the own broker: %w", context.Cause(p.local.ctx))
+		case <-p.remote.ctx.Done():
+			return context.Cause(p.remote.ctx)
+		case <-b.steady.C:
+			b.lasted()
+		case <-answer.C:
+			if !p.pinged {
+				return fmt.Errorf("it does not answer within %v", answerWithin)
+			}
+		case <-stopped:
+			// What was published last still goes out, if that is soon.
+			stopped, p.leaving = nil, true
+			p.local.send(appendPing)
+			timeout = time.After(lastWords)
+		case <-timeout:
+			return context.Cause(ctx)
+		}
+		if p.pinged && !p.open && (p.last == nil || p.last.done) {
+			p.begin(handling)
+		}
+		p.out.pump()
+		p.in.pump()
+		waiting := len(p.out.unacked) + len(p.in.unacked)
+		b.count(func(s *Status) { s.Waiting = waiting })
+		if p.leaving && p.left && p.out.idle() && p.remote.buffered() == 0 {
+			return context.Cause(ctx)
+		}
+	}
+	return p.why
+}
+
+// fail ends the passage.
+func (p *passage) fail(format string, args ...any) {
+	if p.why == nil {
+		p.why = fmt.Errorf(format, args...)
+	}
+}
+
+// subscribe asks the remote for what is to come in, and who it is. Its answer to
+// the ping comes after the retained values and after its name.
+func (p *passage) subscribe(handling byte) {
+	r := p.remote
+	if r.version == 5 {
+		r.send(func(b []byte) []byte {
+			return appendSubscribe(b, 5, idHouse, []subscription{{filter: HouseTopic, echo: true}})
+		})
+	}
+	subs := p.b.remoteSubscriptions(handling)
+	p.unsubscribe(r, without(p.b.kept.Remote, filters(subs)))
+	if len(subs) > 0 && (r.version == 5 || handling == 0 || slices.ContainsFunc(subs, func(s subscription) bool { return s.handling == 0 })) {
+		r.send(func(b []byte) []byte { return appendSubscribe(b, r.version, idFilters, subs) })
+	}
+	r.send(appendPing)
+}
+
+func (p *passage) unsubscribe(k *link, old []string) {
+	if len(old) > 0 {
+		k.send(func(b []byte) []byte { return appendUnsubscribe(b, k.version, idOld, old) })
+	}
+}
+
+// begin lets things go out. Retained values do only now that those of the remote
+// are here: where both have one, the remote's counts, instead of each getting the
+// other's.
+func (p *passage) begin(handling byte) {
+	p.open = true
+	subs := p.b.localSubscriptions(handling)
+	p.unsubscribe(p.local, without(p.b.kept.Local, filters(subs)))
+	if len(subs) > 0 {
+		p.local.send(func(b []byte) []byte { return appendSubscribe(b, 5, idFilters, subs) })
+	} else {
+		p.agreed()
+	}
+	p.b.linked()
+}
+
+// agreed is when both sides have taken the subscriptions.
+func (p *passage) agreed() {
+	p.b.resync, p.b.kept = false, p.now
+	if value, err := json.Marshal(p.now); err == nil {
+		p.b.opt.Keep(p.b.name, value)
+	}
+}
+
+func (p *passage) fromLocal(pk packet) {
+	switch pk.kind {
+	case kindPublish:
+		p.out.published(pk)
+	case kindPubrel:
+		p.out.released(pk)
+	case kindPuback, kindPubrec, kindPubcomp:
+		p.in.answered(pk)
+	case kindSuback:
+		p.refusals(pk, p.b.localSubscriptions(0), "the own broker")
+		p.agreed()
+	case kindPingresp:
+		p.left = p.leaving
+	case kindDisconnect:
+		p.fail("at the own broker: it ended the connection: %w", errors.New(because(pk, 5)))
+	}
+}
+
+func (p *passage) fromRemote(pk packet) {
+	switch pk.kind {
+	case kindPublish:
+		if pk.topic == HouseTopic {
+			if p.house = string(pk.payload); p.house == p.b.opt.House {
+				p.fail("the address is that of this house itself")
+			}
+		}
+		p.in.published(pk)
+	case kindPubrel:
+		p.in.released(pk)
+	case kindPuback, kindPubrec, kindPubcomp:
+		p.out.answered(pk)
+	case kindSuback:
+		if pk.id == idFilters {
+			p.refusals(pk, p.b.remoteSubscriptions(0), "the other broker")
+		}
+	case kindPingresp:
+		if n := len(p.in.unacked); !p.pinged && n > 0 {
+			p.last = p.in.unacked[n-1]
+		}
+		p.pinged = true
+	case kindDisconnect:
+		p.blame(pk.code)
+		p.fail("it ended the connection: %w", errors.New(because(pk, p.remote.version)))
+	}
+}
+
+func because(pk packet, version byte) string {
+	text := words(pk.code, version)
+	if pk.reason != "" {
+		text += fmt.Sprintf(" (%q)", pk.reason)
+	}
+	return text
+}
+
+// refusals logs the filters that are not served.
+func (p *passage) refusals(pk packet, subs []subscription, who string) {
+	for i, code := range pk.codes {
+		if code < 0x80 || i >= len(subs) {
+			continue
+		}
+		why := who + " does not accept the subscription"
+		if code != 0x80 || pk.reason != "" {
+			why += ": " + because(packet{code: code, reason: pk.reason}, 5)
+		}
+		p.b.tellOnce(subs[i].filter, why)
+	}
+}
+
+// blame is called when the remote ended the connection with a reason that may be
+// about a message. If only one was on the way it was that one, and it is not sent
+// again; if there were more they go one at a time from now on, until it is known.
+func (p *passage) blame(code byte) {
+	if !slices.Contains([]byte{0x81, 0x82, 0x83, 0x87, 0x90, 0x95, 0x99, 0x9a, 0x9b}, code) || len(p.out.sent) == 0 {
+		return
+	}
+	if len(p.out.sent) > 1 {
+		p.b.careful = carefully
+		return
+	}
+	for _, t := range p.out.sent {
+		p.out.drop(t, code)
+		p.out.acknowledge() // the own broker is still there
+	}
+}
+
+// published is a message from the source.
+func (f *flow) published(pk packet) {
+	b := f.p.b
+	if pk.topic == "" {
+		f.p.fail("it sent a message without a topic")
+		return
+	}
+	if pk.qos == 2 && f.memory.taken[pk.id] {
+		f.src.send(func(b []byte) []byte { return appendAck(b, kindPubrec, pk.id) })
+		return
+	}
+	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos}
+	if t.asks > 0 {
+		f.unacked = append(f.unacked, t)
+	}
+	if why := f.prepare(t); why != nil {
+		why(t)
+		t.done = true
+	} else if t.asks == 0 && f.out && (len(f.waiting) >= maxWaiting || f.bytes >= maxBytes) {
+		b.count(func(s *Status) { s.Dropped++ })
+	} else {
+		f.waiting = append(f.waiting, t)
+		f.bytes += t.size()
+	}
+	f.acknowledge()
+}
+
+// prepare makes of a message what the other side is to get, or says what to do as
+// it is not to get it.
+func (f *flow) prepare(t *transfer) (instead func(*transfer)) {
+	b, p := f.p.b, f.p
+	topic, ok := f.rename(t)
+	if !ok { // maybe by a subscription of an earlier configuration
+		return func(*transfer) {}
+	}
+	// Where it has been, and that it does not go back there.
+	here, there := b.opt.House, cmp.Or(p.house, b.opt.House+"/"+b.name)
+	hops := 0
+	for _, u := range t.user {
+		if u.key != via {
+			continue
+		}
+		hops++
+		// What came in from there must not go out again, nor come in what was here.
+		if u.value == here || f.out && u.value == there || hops >= maxHops {
+			return f.circled
+		}
+	}
+	if t.retain && f.other().crosses(t.from) {
+		return f.circled
+	}
+	if !f.out && p.remote.version < 5 && b.echoes.take(t.from, t.payload) {
+		return f.circled
+	}
+	if f.out {
+		t.user = append(slices.Clip(t.user), pair{via, here})
+	} else {
+		t.user = append(slices.Clip(t.user), pair{via, there})
+	}
+	t.topic = topic
+	t.qos = min(t.qos, f.dst.maxQoS())
+	t.retain = t.retain && !f.dst.server.noRetain
+	if !f.dst.takes(&t.message) {
+		return func(t *transfer) { f.drop(t, 0x95) }
+	}
+	return nil
+}
+
+func (f *flow) other() *flow {
+	if f.out {
+		return f.p.in
+	}
+	return f.p.out
+}
+
+// crosses says whether a retained value of that topic is on its way to where another
+// comes from, which is older there, for it came before the acknowledgement. If both
+// passed, each side would end with the other's.
+func (f *flow) crosses(topic string) bool {
+	return slices.ContainsFunc(f.unacked, func(t *transfer) bool { return !t.done && t.retain && t.topic == topic })
+}
+
+func (f *flow) circled(*transfer) { f.p.b.count(func(s *Status) { s.Circled++ }) }
+
+// rename gives the topic of a message on the other side, and renames its response
+// topic if the answers come by this bridge.
+func (f *flow) rename(t *transfer) (topic string, ok bool) {
+	for _, line := range f.p.b.cfg.Topics {
+		switch {
+		case ok:
+		case f.out && line.out():
+			topic, ok = line.toRemote(t.from)
+		case !f.out && line.in():
+			topic, ok = line.toLocal(t.from)
+		}
+		if ok {
+			t.retain = t.retain && line.keep()
+			break
+		}
+	}
+	if ok && t.response != "" {
+		for _, line := range f.p.b.cfg.Topics {
+			answers, renamed := "", false
+			switch {
+			case f.out && line.in():
+				answers, renamed = line.toRemote(t.response)
+			case !f.out && line.out():
+				answers, renamed = line.toLocal(t.response)
+			}
+			if renamed {
+				t.response = answers
+				break
+			}
+		}
+	}
+	return topic, ok && topic != "" && topic != HouseTopic // which each house says of itself alone
+}
+
+// pump sends what may be sent now.
+func (f *flow) pump() {
+	b := f.p.b
+	if f.out && !f.p.open {
+		return
+	}
+	for len(f.waiting) > 0 && f.dst.buffered() < maxUnsent {
+		t := f.waiting[0]
+		most := f.dst.receive()
+		if f.out && b.careful > 0 {
+			most = 1
+		}
+		if t.qos > 0 && len(f.sent)+len(f.memory.releasing) >= most {
+			return
+		}
+		f.waiting[0] = nil
+		f.waiting = f.waiting[1:]
+		f.bytes -= t.size()
+		f.send(t)
+	}
+	f.acknowledge()
+}
+
+func (f *flow) send(t *transfer) {
+	if f.out && f.dst.version < 5 && slices.ContainsFunc(f.p.b.cfg.Topics, func(line Topic) bool {
+		_, comes := line.toLocal(t.topic)
+		return comes && line.in()
+	}) {
+		f.p.b.echoes.expect(t.topic, t.payload)
+	}
+	if t.qos == 0 {
+		f.dst.send(func(b []byte) []byte { return appendPublish(b, f.dst.version, &t.message, 0, false) })
+		f.passed(t)
+		return
+	}
+	id, again := uint16(0), false
+	if t.qos == 2 && t.dup {
+		id, again = f.memory.half[t.id]
+	}
+	if id == 0 {
+		id = f.newID()
+	}
+	if t.qos == 2 {
+		f.memory.half[t.id] = id
+	}
+	f.sent[id] = t
+	f.dst.send(func(b []byte) []byte { return appendPublish(b, f.dst.version, &t.message, id, again) })
+}
+
+// newID is a packet id that nothing on the way has. There is always one, for the
+// window is smaller than the ids are.
+func (f *flow) newID() uint16 {
+	for {
+		if f.next++; f.next > lastID {
+			f.next = 1
+		}
+		_, busy := f.sent[f.next]
+		busy = busy || f.memory.releasing[f.next]
+		for _, id := range f.memory.half {
+			busy = busy || id == f.next
+		}
+		if !busy {
+			return f.next
+		}
+	}
+}
+
+// passed is when the destination has a message.
+func (f *flow) passed(t *transfer) {
+	t.done = true
+	f.p.b.count(func(s *Status) {
+		if f.out {
+			s.Out++
+		} else {
+			s.In++
+		}
+	})
+}
+
+// drop gives a message up that the destination does not take.
+func (f *flow) drop(t *transfer, code byte) {
+	t.done = true
+	f.p.b.count(func(s *Status) { s.Refused++ })
+	who := "the own broker"
+	if f.out {
+		who = "the other broker"
+	}
+	f.p.b.tellOnce(t.from, who+" refuses it: "+words(code, 5))
+}
+
+// answered is an acknowledgement of the destination.
+func (f *flow) answered(pk packet) {
+	t := f.sent[pk.id]
+	if pk.kind == kindPubcomp {
+		delete(f.memory.releasing, pk.id)
+		return
+	}
+	release := func() {
+		f.memory.releasing[pk.id] = true
+		f.dst.send(func(b []byte) []byte { return appendAck(b, kindPubrel, pk.id) })
+	}
+	if t == nil {
+		if pk.kind == kindPubrec && pk.code < 0x80 { // of an earlier connection
+			release()
+		}
+		return
+	}
+	if want := map[byte]byte{1: kindPuback, 2: kindPubrec}[t.qos]; pk.kind != want {
+		f.p.fail("it acknowledged a message of QoS %d with a packet of kind %d", t.qos, pk.kind)
+		return
+	}
+	if pk.code == 0x97 && f.p.b.quota < quotaTries { // a full disk, maybe: it is tried again later
+		f.p.b.quota++
+		f.p.fail("it takes nothing now: %w", errors.New(because(pk, 5)))
+		return
+	}
+	f.p.b.quota = 0
+	delete(f.sent, pk.id)
+	delete(f.memory.half, t.id)
+	if f.out && f.p.b.careful > 0 {
+		f.p.b.careful--
+	}
+	if pk.code >= 0x80 {
+		f.drop(t, pk.code)
+	} else {
+		f.passed(t)
+		if t.qos == 2 {
+			release()
+		}
+	}
+	f.acknowledge()
+}
+
+// acknowledge tells the source what the destination has, in the order in which it
+// came.
+func (f *flow) acknowledge() {
+	for len(f.unacked) > 0 && f.unacked[0].done {
+		t := f.unacked[0]
+		f.unacked[0] = nil
+		f.unacked = f.unacked[1:]
+		kind := kindPuback
+		if t.asks == 2 {
+			kind = kindPubrec
+			f.memory.taken[t.id] = true
+		}
+		f.src.send(func(b []byte) []byte { return appendAck(b, kind, t.id) })
+	}
+}
+
+// released is the source's PUBREL.
+func (f *flow) released(pk packet) {
+	delete(f.memory.taken, pk.id)
+	f.src.send(func(b []byte) []byte { return appendAck(b, kindPubcomp, pk.id) })
+}
+
+func (f *flow) idle() bool { return len(f.waiting) == 0 && len(f.unacked) == 0 && len(f.sent) == 0 }
+
+// echoes are messages that a remote without MQTT 5 will send back, for it can't be
+// told not to, and that are the same if they come soon.
+type echoes map[uint64][]time.Time
+
+const (
+	echoWithin = 10 * time.Second
+	maxEchoes  = 4096
+)
+
+var echoSeed = maphash.MakeSeed()
+
+func echoOf(topic string, payload []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(echoSeed)
+	h.WriteString(topic)
+	h.WriteByte(0)
+	h.Write(payload)
+	return h.Sum64()
+}
+
+func (e echoes) expect(topic string, payload []byte) {
+	now := time.Now()
+	if len(e) >= maxEchoes {
+		for k, at := range e {
+			if now.Sub(at[len(at)-1]) > echoWithin {
+				delete(e, k)
+			}
+		}
+	}
+	k := echoOf(topic, payload)
+	if len(e) < maxEchoes && len(e[k]) < maxEchoes {
+		e[k] = append(e[k], now)
+	}
+}
+
+// take says whether a message is an echo.
+func (e echoes) take(topic string, payload []byte) bool {
+	k := echoOf(topic, payload)
+	at := e[k]
+	for len(at) > 0 && time.Since(at[0]) > echoWithin {
+		at = at[1:]
+	}
+	found := len(at) > 0
+	if found {
+		at = at[1:]
+	}
+	if len(at) == 0 {
+		delete(e, k)
+	} else {
+		e[k] = at
+	}
+	return found
+}
