@@ -104,19 +104,3 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
-
-func TestMatches(t *testing.T) {
-	for _, c := range []struct {
-		filter, topic string
-		want          bool
-	}{
-		{"a/b", "a/b", true}, {"a/b", "a", false}, {"a", "a/b", false}, {"a/+", "a/b", true}, {"a/+", "a", false},
-		{"a/+", "a/", true}, {"+", "a", true}, {"+", "/a", false}, {"+/+", "/a", true}, {"/+", "/a", true},
-		{"#", "a/b/c", true}, {"a/#", "a", true}, {"a/#", "a/b/c", true}, {"a/#", "ab", false}, {"+/b/#", "a/b", true},
-		{"#", "$SYS/a", false}, {"+/a", "$SYS/a", false}, {"$SYS/#", "$SYS/a", true}, {"a/b/#", "a", false}, {"a//b", "a//b", true},
-	} {
-		if got := matches(c.filter, c.topic); got != c.want {
-			t.Errorf("%q matches %q: %v", c.filter, c.topic, got)
-		}
-	}
-}

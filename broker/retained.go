@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"hearth/broker/topic"
 	"hearth/store"
 )
 
@@ -222,8 +222,8 @@ func (r *retained) match(filter string) []string {
 		return nil
 	}
 	return slices.Sorted(func(yield func(string) bool) {
-		for topic := range maps.Keys(r.topics) {
-			if r.topics[topic].record != nil && matches(filter, topic) && !yield(topic) {
+		for name, v := range r.topics {
+			if v.record != nil && topic.Match(filter, name) && !yield(name) {
 				return
 			}
 		}
@@ -239,30 +239,6 @@ func (r *retained) len() (n int) {
 		}
 	}
 	return n
-}
-
-// matches says whether a topic matches a filter, as MQTT has it: "a/#" matches
-// "a" too, and a wildcard at the front no topic that begins with $.
-func matches(filter, topic string) bool {
-	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
-		return false
-	}
-	for {
-		f, moreF, isF := strings.Cut(filter, "/")
-		if f == "#" {
-			return true
-		}
-		t, moreT, isT := strings.Cut(topic, "/")
-		switch {
-		case f != "+" && f != t:
-			return false
-		case !isT:
-			return !isF || moreF == "#"
-		case !isF:
-			return false
-		}
-		filter, topic = moreF, moreT
-	}
 }
 
 // A retained value in the store is the MQTT 5 PUBLISH that would bring it to a
