@@ -87,7 +87,7 @@ const (
 	maxPending      = 256     // messages that wait for one client's socket
 	maxUnreleased   = 1024    // QoS 2 messages of one client between PUBREC and PUBREL
 	sessionLifetime = 7 * 24 * time.Hour
-	connectTimeout  = 10 * time.Second // for CONNECT, and for a replaced client to end
+	claimTimeout    = 10 * time.Second // for a replaced client to end
 )
 
 // ErrClosed is returned by what comes after Close.
@@ -135,7 +135,7 @@ type Broker struct {
 	server     *mqtt.Server   // codec, subscriptions, sessions and what is sent to clients
 	self       *mqtt.Client   // in whose name messages enter server
 	retained   *retained
-	accepted   slots
+	doors
 
 	received, refused, lost atomic.Int64
 
@@ -191,13 +191,14 @@ func Open(opt Options) (*Broker, error) {
 		}),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.doors.open()
 	if err := b.server.AddHook(&gate{b: b}, nil); err != nil {
 		return nil, err
 	}
 	// No client can have this id: a NUL is malformed.
 	b.self = b.server.NewClient(nil, "", "\x00hub", true)
 	b.self.Properties.ProtocolVersion = 5
-	b.retained = openRetained(opt.Store, log)
+	b.retained = openRetained(opt.Store, func(topic string) time.Duration { return b.intervals.Load().of(topic) }, log)
 
 	// The library's own event loop is never started. It would only publish $SYS and
 	// keep house, and keepHouse does that without its faults.

@@ -596,7 +596,7 @@ func TestConnectMustCome(t *testing.T) {
 		if _, err := c.r.ReadByte(); err == nil {
 			t.Fatal("something came")
 		}
-		if d := time.Since(start); d != connectTimeout {
+		if d := time.Since(start); d != defaultLimits().connectWithin {
 			t.Errorf("ended after %v", d)
 		}
 	})

@@ -29,6 +29,7 @@ type conn struct {
 	net.Conn // the real one
 	b        *Broker
 	from     *listener // nil: by hand
+	way      entrance
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	client   atomic.Pointer[mqtt.Client] // set when the session is established
@@ -48,16 +49,18 @@ type conn struct {
 }
 
 // Attach serves one connection until it ends, and closes it.
-func (b *Broker) Attach(nc net.Conn) { b.serve(nc, nil) }
+func (b *Broker) Attach(nc net.Conn) { b.serve(nc, entrance{local: true}) }
 
-func (b *Broker) serve(nc net.Conn, from *listener) {
+// serve is where the listeners lead a connection, too.
+func (b *Broker) serve(nc net.Conn, e entrance) {
+	from := e.listener
 	if !b.begin() {
 		nc.Close()
 		return
 	}
 	defer b.wg.Done()
 	c := &conn{
-		Conn: nc, b: b, from: from,
+		Conn: nc, b: b, from: from, way: e,
 		done: make(chan struct{}), sent: make(chan struct{}),
 		unacked: map[uint16]bool{},
 	}
@@ -79,7 +82,10 @@ func (b *Broker) serve(nc net.Conn, from *listener) {
 		c.Close()
 	}
 
-	nc.SetReadDeadline(time.Now().Add(connectTimeout))
+	if e.due.IsZero() {
+		e.due = time.Now().Add(b.limits.Load().connectWithin)
+	}
+	nc.SetReadDeadline(e.due)
 	err := c.run()
 	c.Close()
 	<-c.sent
@@ -115,7 +121,7 @@ func (c *conn) end(why packets.Code) {
 
 // claim makes c the connection of its client id, when the one before has ended.
 func (c *conn) claim(clean bool) error {
-	timeout := time.NewTimer(connectTimeout)
+	timeout := time.NewTimer(claimTimeout)
 	defer timeout.Stop()
 	for {
 		old, err := c.tryClaim(clean)

@@ -58,6 +58,7 @@ func nothing(pk packets.Packet) packets.Packet {
 // returns ends the connection; the server would go on after any other.
 func (g *gate) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	c := cl.Net.Conn.(*conn)
+	c.way.pace.pause(c.ctx, pk.FixedHeader.Type)
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
 		if !c.connected {

@@ -19,16 +19,13 @@ import (
 	"hearth/store"
 )
 
-// chatty is how often a topic is written at most, and so how old its value may be
-// after a power cut.
-const chatty = 5 * time.Minute
-
 // retained are the retained values, here and in the store. The library's own
 // table of them is not used: it is read without the lock it is written with, and
 // at subscribing it drops what is beyond the queue of one client.
 type retained struct {
-	store *store.Store // nil: memory only
-	begun time.Time    // committed counts from here, by the monotonic clock
+	store *store.Store                     // nil: memory only
+	every func(topic string) time.Duration // how often a topic is written at most, and so how old its value may be after a power cut
+	begun time.Time                        // committed counts from here, by the monotonic clock
 
 	mu     sync.RWMutex // held while a value changes and goes to its subscribers
 	topics map[string]*value
@@ -47,8 +44,8 @@ type value struct {
 }
 
 // openRetained reads what the store has.
-func openRetained(st *store.Store, log *slog.Logger) *retained {
-	r := &retained{store: st, begun: time.Now().Add(-1), topics: map[string]*value{}}
+func openRetained(st *store.Store, every func(topic string) time.Duration, log *slog.Logger) *retained {
+	r := &retained{store: st, every: every, begun: time.Now().Add(-1), topics: map[string]*value{}}
 	if st == nil {
 		return r
 	}
@@ -98,7 +95,7 @@ func (r *retained) ahead(c change) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.store != nil && !r.same(c) {
-		r.store.Put(store.Record{Kind: store.Retained, Key: c.topic, Value: c.record}, chatty, nil)
+		r.store.Put(store.Record{Kind: store.Retained, Key: c.topic, Value: c.record}, r.every(c.topic), nil)
 	}
 }
 
@@ -155,7 +152,7 @@ func (r *retained) put(topic string, v *value, record []byte) <-chan error {
 		v.committed.Store(int64(time.Since(r.begun)))
 	}
 	if last := v.committed.Load(); last != 0 && record != nil {
-		if within := chatty - (time.Since(r.begun) - time.Duration(last)); within > 0 {
+		if within := r.every(topic) - (time.Since(r.begun) - time.Duration(last)); within > 0 {
 			var done func(error)
 			if v.lazy.CompareAndSwap(false, true) {
 				done = func(err error) {
