@@ -106,19 +106,20 @@ type Bridge struct {
 
 	// The rest belongs to run.
 
-	kept    kept            // what the brokers' sessions were last told
-	resync  bool            // retained values are to be exchanged anew
-	version byte            // of MQTT that the remote speaks
-	told    map[string]bool // topics whose refusal was logged
-	out, in memory
-	careful int             // messages that go one at a time, since the remote ended the connection over one
-	quota   int             // refusals in a row for a limit that may pass
-	echoes  echoes          // of a 3.1.1 remote
-	online  bool            // what Available was told
-	trouble map[string]bool // why there was no link, as logged since there was one
-	shaky   bool            // the last link did not last, or this one has not yet
-	stable  bool            // this one has
-	steady  *time.Timer     // fires when it has
+	kept     kept            // what the brokers' sessions were last told
+	resync   bool            // retained values are to be exchanged anew
+	version  byte            // of MQTT that the remote speaks
+	told     map[string]bool // topics whose refusal was logged
+	out, in  memory
+	released bool            // what an earlier run left half done at the remote was ended
+	careful  int             // messages that go one at a time, since the remote ended the connection over one
+	quota    int             // refusals in a row for a limit that may pass
+	echoes   echoes          // of a 3.1.1 remote
+	online   bool            // what Available was told
+	trouble  map[string]bool // why there was no link, as logged since there was one
+	shaky    bool            // the last link did not last, or this one has not yet
+	stable   bool            // this one has
+	steady   *time.Timer     // fires when it has
 }
 
 // kept is what of a bridge is stored: what must be taken back when the
@@ -317,7 +318,7 @@ func endLocal(name string, opt Options) {
 }
 
 // enqueue makes the session at the own broker and leaves it, so that it begins to
-// keep what is to go out.
+// keep what is to go out. The answer to the ping comes when all of it is done.
 func (b *Bridge) enqueue(ctx context.Context) error {
 	k, err := connectLocal(ctx, b.name, b.opt, false)
 	if err != nil {
@@ -327,17 +328,19 @@ func (b *Bridge) enqueue(ctx context.Context) error {
 	if !k.present {
 		b.resync = true
 	}
-	subs := b.localSubscriptions(2)
-	if len(subs) == 0 {
-		return nil
+	if k.present {
+		release(k)
 	}
-	k.send(func(p []byte) []byte { return appendSubscribe(p, 5, idFilters, subs) })
+	if subs := b.localSubscriptions(2); len(subs) > 0 {
+		k.send(func(p []byte) []byte { return appendSubscribe(p, 5, idFilters, subs) })
+	}
+	k.send(appendPing)
 	timeout := time.NewTimer(answerWithin)
 	defer timeout.Stop()
 	for {
 		select {
 		case p := <-k.in:
-			if p.kind == kindSuback {
+			if p.kind == kindPingresp {
 				return nil
 			}
 			// Messages that wait come again.

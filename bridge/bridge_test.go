@@ -20,8 +20,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +34,7 @@ import (
 	"hearth/bridge"
 	"hearth/broker"
 	"hearth/config"
+	"hearth/store"
 )
 
 // A house has a broker, bridges and a log. Its address is its name: others dial it
@@ -42,6 +45,9 @@ type house struct {
 	broker  *broker.Broker
 	bridges *bridge.Bridges
 	net     *network
+	dir     string // of the store; "": it is all in memory
+	store   *store.Store
+	text    string
 	log     bytes.Buffer
 	logging sync.Mutex
 
@@ -58,6 +64,37 @@ type network struct {
 	cut    map[string]bool
 	conns  map[string][]net.Conn // by address
 	dials  map[string]int
+	frays  int64 // bytes after which a connection that is dialled now breaks; 0: it holds
+}
+
+// frayed is a connection that breaks after so many bytes.
+type frayed struct {
+	net.Conn
+	left atomic.Int64
+}
+
+func (f *frayed) Read(b []byte) (int, error) {
+	n, err := f.Conn.Read(b)
+	if f.left.Add(-int64(n)) < 0 {
+		f.Conn.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (f *frayed) Write(b []byte) (int, error) {
+	if f.left.Add(-int64(len(b))) < 0 {
+		f.Conn.Close()
+		return 0, io.ErrClosedPipe
+	}
+	return f.Conn.Write(b)
+}
+
+// fray lets connections that are dialled from now on break after so many bytes.
+func (n *network) fray(bytes int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frays = bytes
 }
 
 func newNetwork(t *testing.T) *network {
@@ -78,6 +115,11 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	here, there := net.Pipe()
 	n.conns[address] = append(n.conns[address], here)
 	go serve(there)
+	if n.frays > 0 {
+		f := &frayed{Conn: here}
+		f.left.Store(n.frays)
+		return f, nil
+	}
 	return here, nil
 }
 
@@ -107,8 +149,36 @@ func (n *network) up(address string) {
 // house makes one; what is in text are its bridges.
 func (n *network) house(name, text string) *house {
 	n.t.Helper()
-	h := &house{t: n.t, name: name, net: n, kept: map[string][]byte{}, state: map[string]string{}}
-	b, err := broker.Open(broker.Options{Log: slog.New(slog.NewTextHandler(n.t.Output(), nil)).With("house", name)})
+	return n.keptHouse(name, "", text)
+}
+
+// keptHouse is a house that keeps what it has in dir.
+func (n *network) keptHouse(name, dir, text string) *house {
+	n.t.Helper()
+	h := &house{t: n.t, name: name, net: n, dir: dir, text: text, kept: map[string][]byte{}, state: map[string]string{}}
+	h.open()
+	n.t.Cleanup(h.close)
+	return h
+}
+
+// restart closes a house and opens it again.
+func (h *house) restart() {
+	h.t.Helper()
+	h.close()
+	h.open()
+}
+
+func (h *house) open() {
+	n, name := h.net, h.name
+	h.t.Helper()
+	if h.dir != "" {
+		st, err := store.Open(h.dir, store.Options{})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.store = st
+	}
+	b, err := broker.Open(broker.Options{Store: h.store, Log: slog.New(slog.NewTextHandler(n.t.Output(), nil)).With("house", name)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -150,14 +220,18 @@ func (n *network) house(name, text string) *house {
 	n.mu.Lock()
 	n.houses[name+":1883"] = b.Attach
 	n.mu.Unlock()
-	h.reload(text)
-	n.t.Cleanup(h.close)
-	return h
+	h.reload(h.text)
 }
 
 func (h *house) close() {
 	h.bridges.Close()
 	h.broker.Close()
+	if h.store != nil {
+		if err := h.store.Close(); err != nil {
+			h.t.Error(err)
+		}
+		h.store = nil
+	}
 }
 
 // Write takes lines of the log.
@@ -243,7 +317,7 @@ func (h *house) listen(id string, filters ...string) *listener {
 	here, there := net.Pipe()
 	go h.broker.Attach(there)
 	l := &listener{t: h.t}
-	l.client = paho.NewClient(paho.ClientConfig{Conn: here, OnPublishReceived: []func(paho.PublishReceived) (bool, error){
+	l.client = paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(here), OnPublishReceived: []func(paho.PublishReceived) (bool, error){
 		func(p paho.PublishReceived) (bool, error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -345,6 +419,101 @@ func TestAButtonOnOnePiSwitchesARelayOnAnother(t *testing.T) {
 		n.down("garage:1883")
 		eventually(t, func() bool { return home.available("garage") == "offline" }, "the bridge says that it is offline")
 		if s := home.status("garage"); s.Connected || s.Why == "" {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// The link is down for a day while both sides have 500 things to say, and both
+// restart meanwhile. When it is back, and breaks again and again, all arrive on the
+// other side, in order; and both restart once more while half of it has passed.
+func TestALinkThatIsDownForADay(t *testing.T) {
+	const most = 500
+	hereDir, thereDir := t.TempDir(), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		there := n.keptHouse("there", thereDir, "")
+		here := n.keptHouse("here", hereDir, `
+			[bridge.b]
+			address = "there:1883"
+			topics = [{ filter = "out/#", direction = "out" }, { filter = "in/#", direction = "in" }, { filter = "once/#", direction = "out", qos = 2 }]`)
+		here.linked("b")
+		n.down("there:1883")
+		say := func(from, to int) {
+			t.Helper()
+			h, th := here.listen("h"), there.listen("t")
+			for i := from; i < to; i++ {
+				h.say("out/x", fmt.Sprint(i))
+				h.publish(&paho.Publish{Topic: "once/x", Payload: []byte(fmt.Sprint(i)), QoS: 2})
+				th.say("in/x", fmt.Sprint(i))
+			}
+		}
+		say(0, most/2)
+		here.restart()
+		there.restart()
+		time.Sleep(24 * time.Hour)
+		say(most/2, most)
+		if s := here.status("b"); s.Connected || s.In+s.Out != 0 {
+			t.Errorf("status %+v", s)
+		}
+
+		var heard [2][]string
+		n.fray(5000)
+		for round := range 3 {
+			lh, lt := here.listen("lh", "in/#"), there.listen("lt", "out/#", "once/#")
+			n.up("there:1883")
+			switch round {
+			case 0, 1: // it breaks in the middle, a few times
+				for before := n.dialled("there:1883"); n.dialled("there:1883") < before+3; {
+					time.Sleep(time.Second)
+				}
+				n.down("there:1883")
+			case 2:
+				n.fray(0)
+				time.Sleep(5 * time.Minute)
+			}
+			synctest.Wait()
+			heard[0], heard[1] = append(heard[0], lh.all()...), append(heard[1], lt.all()...)
+			if passed := len(heard[0]) + len(heard[1]); round < 2 && (passed < 20*(round+1) || passed > 3*most-20) {
+				t.Errorf("after round %d %d messages have passed: no break in the middle", round, passed)
+			}
+			switch round {
+			case 0:
+				there.restart()
+			case 1:
+				here.restart()
+				heard[1] = append(heard[1], "restart")
+			}
+		}
+		for _, c := range []struct {
+			topic string
+			heard []string
+			again bool // a message may come twice
+		}{{"in/x", heard[0], true}, {"out/x", heard[1], true}, {"once/x", heard[1], false}} {
+			next, all, restarted := 0, 0, false
+			for _, s := range c.heard {
+				text, ok := strings.CutPrefix(s, c.topic+" ")
+				if !ok {
+					// What it had half done before a restart may come once more.
+					restarted = restarted || s == "restart"
+					continue
+				}
+				all++
+				i, _ := strconv.Atoi(text)
+				if i > next || i < next && !c.again && !restarted {
+					t.Errorf("%s: %d came, want %d", c.topic, i, next)
+				}
+				if i < next { // it was sent again, and what follows it is too
+					restarted = false
+				}
+				next = i + 1
+			}
+			if next != most {
+				t.Errorf("%s: the last was %d, want %d", c.topic, next-1, most-1)
+			}
+			t.Logf("%s: %d messages came of %d", c.topic, all, most)
+		}
+		if s := here.status("b"); s.Dropped+s.Refused+s.Circled != 0 || s.Waiting != 0 {
 			t.Errorf("status %+v", s)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"hearth/broker/topic"
 	"hearth/config"
 )
 
@@ -186,8 +187,10 @@ func (t Topic) check(at config.Place) bool {
 		case p.prefix == "":
 		case strings.ContainsAny(p.prefix, "+#"):
 			mistake(p.key, "a prefix has no wildcards, want for example \"garage/\"")
-		case fault(p.prefix) != "":
+		case strings.HasPrefix(p.prefix, "$"):
 			mistake(p.key, "%s", fault(p.prefix))
+		case fault(p.prefix) != "":
+			mistake(p.key, "%s; want for example \"garage/\"", topic.Fault(p.prefix, false, 65535, 65535))
 		case !strings.HasSuffix(p.prefix, "/"):
 			mistake(p.key, "want a slash at the end: write %q", p.prefix+"/")
 		}

@@ -1,11 +1,15 @@
 package bridge
 
-import "strings"
+import (
+	"strings"
+
+	"hearth/broker/topic"
+)
 
 // toRemote gives the remote name of a local topic that the line is about.
 func (t Topic) toRemote(local string) (string, bool) {
 	rest, ok := strings.CutPrefix(local, t.LocalPrefix)
-	if !ok || !overlap(t.Filter, rest) {
+	if !ok || !topic.Match(t.Filter, rest) {
 		return "", false
 	}
 	return t.RemotePrefix + rest, true
@@ -14,7 +18,7 @@ func (t Topic) toRemote(local string) (string, bool) {
 // toLocal gives the local name of a remote topic that the line is about.
 func (t Topic) toLocal(remote string) (string, bool) {
 	rest, ok := strings.CutPrefix(remote, t.RemotePrefix)
-	if !ok || !overlap(t.Filter, rest) {
+	if !ok || !topic.Match(t.Filter, rest) {
 		return "", false
 	}
 	return t.LocalPrefix + rest, true
@@ -24,8 +28,7 @@ func (t Topic) toLocal(remote string) (string, bool) {
 func (t Topic) local() string  { return t.LocalPrefix + t.Filter }
 func (t Topic) remote() string { return t.RemotePrefix + t.Filter }
 
-// overlap says whether a topic can match both filters. For a topic itself in place
-// of one of them it says whether it matches the other.
+// overlap says whether a topic can match both filters.
 func overlap(a, b string) bool {
 	for {
 		x, aRest, aMore := strings.Cut(a, "/")
@@ -49,24 +52,11 @@ func overlap(a, b string) bool {
 
 // fault says what is wrong with a filter; "" is nothing.
 func fault(filter string) string {
-	switch {
-	case filter == "":
-		return `want a filter such as "garage/#"`
-	case strings.HasPrefix(filter, "$"):
+	if strings.HasPrefix(filter, "$") {
 		return "what begins with $ is each broker's own; want other topics"
-	case strings.ContainsRune(filter, 0):
-		return "no topic has a NUL"
-	case len(filter) > 65535:
-		return "is too long"
 	}
-	levels := strings.Split(filter, "/")
-	for i, level := range levels {
-		switch {
-		case level == "#" && i < len(levels)-1:
-			return "# stands at the end only, where it means all that follows"
-		case level != "#" && level != "+" && strings.ContainsAny(level, "+#"):
-			return `+ and # stand alone between slashes, such as "garage/+/state"`
-		}
+	if why := topic.Fault(filter, true, 65535, 65535); why != "" {
+		return why + `; want a filter such as "garage/+/state" or "garage/#"`
 	}
 	return ""
 }

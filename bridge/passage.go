@@ -30,7 +30,9 @@ const (
 	idFilters uint16 = 65535
 	idHouse   uint16 = 65534
 	idOld     uint16 = 65533
-	lastID    uint16 = 65000
+	// lastID is of messages. They are few, so that those which an earlier run left half
+	// done can be ended all: see release.
+	lastID uint16 = 8 * window
 )
 
 // A passage is one link while it stands. All of it belongs to one loop.
@@ -81,6 +83,9 @@ func (p *passage) run(ctx context.Context) error {
 		for id := range f.memory.releasing {
 			f.dst.send(func(b []byte) []byte { return appendAck(b, kindPubrel, id) })
 		}
+	}
+	if !b.released && p.remote.present {
+		release(p.remote)
 	}
 	p.subscribe(handling)
 	var timeout <-chan time.Time // of leaving
@@ -156,6 +161,18 @@ func (p *passage) subscribe(handling byte) {
 	r.send(appendPing)
 }
 
+// release ends what a run before this one may have left half done with QoS 2: the
+// broker would take a new message with such an id for the old one, and drop it. The
+// old ones it has; they are sent again, and so come twice.
+func release(k *link) {
+	k.send(func(b []byte) []byte {
+		for id := uint16(1); id <= lastID; id++ {
+			b = appendAck(b, kindPubrel, id)
+		}
+		return b
+	})
+}
+
 func (p *passage) unsubscribe(k *link, old []string) {
 	if len(old) > 0 {
 		k.send(func(b []byte) []byte { return appendUnsubscribe(b, k.version, idOld, old) })
@@ -224,7 +241,7 @@ func (p *passage) fromRemote(pk packet) {
 		if n := len(p.in.unacked); !p.pinged && n > 0 {
 			p.last = p.in.unacked[n-1]
 		}
-		p.pinged = true
+		p.pinged, p.b.released = true, true
 	case kindDisconnect:
 		p.blame(pk.code)
 		p.fail("it ended the connection: %w", errors.New(because(pk, p.remote.version)))

@@ -124,7 +124,7 @@ func FuzzTopics(f *testing.F) {
 	})
 }
 
-// overlap is MQTT's matching where one side is a topic.
+// overlap is MQTT's matching where one side is a topic, and goes either way.
 func TestOverlap(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
