@@ -381,7 +381,7 @@ func (w *post) acknowledge(p packet, code byte) {
 	n, _ := numbered(p.topic, p.payload)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if code >= 0x80 {
+	if code >= 0x80 && !w.dark { // a disk without power is full, so to speak
 		w.wrong = append(w.wrong, fmt.Sprintf("message %d to %s is refused with %#x", n, p.topic, code))
 	}
 	if s := w.streams[p.topic]; s != nil && !w.dark {
@@ -539,7 +539,7 @@ func (w *post) compare(t *testing.T, hub *life) {
 	reader := &peer{id: "reader", version: 4, acked: func(packet, byte) {}, got: func(p packet) {
 		mu.Lock()
 		defer mu.Unlock()
-		if p.topic == "marker" {
+		if p.topic == "last" {
 			marked = true
 		} else {
 			found[p.topic] = p.payload
@@ -549,13 +549,14 @@ func (w *post) compare(t *testing.T, hub *life) {
 		t.Fatal(err)
 	}
 	defer reader.leave(true)
-	if err := errors.Join(reader.subscribe(ctx, "marker", 1), reader.subscribe(ctx, "kept/#", 1)); err != nil {
+	reader.publish("last", "here", 1, true)
+	// What is found by the second subscription comes after what the first one found.
+	if err := errors.Join(reader.subscribe(ctx, "kept/#", 1), reader.subscribe(ctx, "last", 1)); err != nil {
 		t.Fatal(err)
 	}
-	reader.publish("marker", "", 1, false) // comes after what was kept
 	var wrong []string
 	if !within(patience, func() bool { mu.Lock(); defer mu.Unlock(); return marked }) {
-		t.Fatal("the reader does not hear itself")
+		t.Fatal("the reader does not get all retained values")
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -302,7 +302,7 @@ func receive(t *testing.T, hub *life, sessions []*peer) *received {
 		p.got = func(q packet) {
 			mu.Lock()
 			defer mu.Unlock()
-			if q.topic == "marker" {
+			if q.topic == "marker" || q.topic == "last" {
 				marked[p.id] = true
 				return
 			}
@@ -326,15 +326,19 @@ func receive(t *testing.T, hub *life, sessions []*peer) *received {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.subscribe(ctx, "marker", 1); err != nil {
+		if first {
+			p.publish("last", "here", 1, true)
+			// What is found by the second subscription comes after what the first one found.
+			err = errors.Join(p.subscribe(ctx, "kept/#", 1), p.subscribe(ctx, "last", 1))
+		} else {
+			err = p.subscribe(ctx, "marker", 1)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	reader := &peer{id: "reader", version: 4}
 	connect(reader, true)
-	if err := reader.subscribe(ctx, "kept/#", 1); err != nil {
-		t.Fatal(err)
-	}
 	for _, p := range sessions {
 		connect(p, false)
 	}
