@@ -44,9 +44,8 @@ type packet struct {
 	present     bool // CONNACK: there is a session
 }
 
-func (p packet) qos() byte    { return p.flags >> 1 & 3 }
-func (p packet) dup() bool    { return p.flags&8 != 0 }
-func (p packet) retain() bool { return p.flags&1 != 0 }
+func (p packet) qos() byte { return p.flags >> 1 & 3 }
+func (p packet) dup() bool { return p.flags&8 != 0 }
 
 func text(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
