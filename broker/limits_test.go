@@ -156,9 +156,6 @@ retained_interval = "10m"
 // Thousands of sockets that say nothing cost little, keep nobody out and are
 // closed soon.
 func TestSilentSockets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a few seconds")
-	}
 	const n = 5000
 	b := open(t, Options{})
 	addr := listenWith(t, b, Config{Listen: []string{"127.0.0.1:0"}, Limits: Limits{ConnectTimeout: config.Duration(3 * time.Second)}})[0]
