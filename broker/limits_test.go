@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -96,6 +97,33 @@ func differences(a, b limits) (names []string) {
 		}
 	}
 	return names
+}
+
+// Other limits count from the next connection on, and put nobody out; a reload that
+// is taken back changes none.
+func TestLimitsAreReloaded(t *testing.T) {
+	var log lines
+	b := open(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	addr := listen(t, b, "127.0.0.1:0")[0]
+	all := []*client{over(t, dial(t, addr), "one"), over(t, dial(t, addr), "two")}
+	few := Config{Listen: []string{"127.0.0.1:0"}, Limits: Limits{Connections: 1}}
+	ch, err := b.Prepare(few)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.Undo()
+	all = append(all, over(t, dial(t, addr), "three"))
+	listenWith(t, b, few)
+	refused := dial(t, addr)
+	refused.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := refused.Read(make([]byte, 1)); err == nil || !log.has("broker.limits.connections") {
+		t.Error("the new limit does not count", err, log.String())
+	}
+	for _, c := range all {
+		c.alive()
+	}
+	listen(t, b, "127.0.0.1:0")
+	over(t, dial(t, addr), "four").alive()
 }
 
 func TestRetainedIntervals(t *testing.T) {

@@ -491,7 +491,7 @@ func (c *accepted) enter() {
 			return
 		}
 		c.way.certificate = shown(secure)
-		nc = secure
+		nc = secured{secure, c}
 	}
 	c.Conn.SetWriteDeadline(time.Time{})
 	if l.waiting == nil {
@@ -536,8 +536,8 @@ func (c *accepted) Close() error {
 type below struct{}
 
 func bottom(nc net.Conn) *accepted {
-	if secure, ok := nc.(*tls.Conn); ok {
-		nc = secure.NetConn()
+	if s, ok := nc.(secured); ok {
+		return s.below
 	}
 	return nc.(*accepted)
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -513,6 +514,40 @@ func (l *lines) String() string {
 }
 
 func (l *lines) has(s string) bool { return strings.Contains(l.String(), s) }
+
+// A client that does not listen holds up nobody who says goodbye to it.
+func TestGoodbyeIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		house := newCA(t)
+		cert, key := house.issue("broker", "localhost", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(-time.Hour) })
+		b := open(t, Options{Log: slog.New(slog.DiscardHandler)})
+		defer b.Close()
+		k, err := openKeeper(TLS{Certificate: cert, Key: key}, b.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &listener{b: b, conns: map[*accepted]bool{}}
+		here, there := net.Pipe()
+		defer here.Close()
+		c, why := l.admit(there, time.Now())
+		if why != "" {
+			t.Fatal(why)
+		}
+		secure := secured{tls.Server(c, k.config(time.Now())), c}
+		go tls.Client(here, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}).Handshake()
+		if err := secure.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		secure.Close()
+		if d := time.Since(start); d != goodbye {
+			t.Errorf("it took %v", d)
+		}
+		if n := b.accepted.Load(); n != 0 {
+			t.Error(n, "connections are left")
+		}
+	})
+}
 
 // The commands of docs/broker.md make what the broker and its clients take.
 func TestTheGuideMakesCertificates(t *testing.T) {
