@@ -217,16 +217,17 @@ func TestWebSocketRefusals(t *testing.T) {
 func TestCloseLeavesNothingBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 3 {
-		b := open(t, Options{Receive: func(ctx context.Context, m Message) {
-			if m.Topic == "block" {
-				<-ctx.Done()
+		b := open(t, Options{Receive: func(m Message) func() <-chan struct{} {
+			if m.Topic != "block" {
+				return nil
 			}
+			return func() <-chan struct{} { return make(chan struct{}) }
 		}})
 		addrs := listen(t, b, "127.0.0.1:0", "ws://127.0.0.1:0")
 		for _, addr := range addrs {
 			nc := dial(t, addr)
 			nc.Write(encode(connectPacket(addr, 4)))
-			nc.Write(encode(message("block", "x", 1, 1)))
+			nc.Write(encode(publishPacket("block", "x", 1, 1)))
 			dial(t, addr) // says nothing
 		}
 		raw := dial(t, strings.TrimPrefix(addrs[1], "ws://")) // no WebSocket yet
