@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"hearth/broker/topic"
 	"hearth/config"
 )
 
@@ -176,9 +178,9 @@ func shape(filter string) string {
 }
 
 // of gives the interval of a topic.
-func (is *intervals) of(topic string) time.Duration {
+func (is *intervals) of(name string) time.Duration {
 	for i, f := range is.filters {
-		if matches(f, topic) {
+		if topic.Match(f, name) {
 			return is.each[i]
 		}
 	}
@@ -199,7 +201,7 @@ func filterFault(filter string) string {
 	if levels[0] == "$share" {
 		return "shared subscriptions have no values of their own, want a topic filter"
 	}
-	if why := topicFault(filter, true); why != "" {
+	if why := topic.Fault(filter, true, math.MaxUint16, maxDepth); why != "" {
 		return why + `, want a topic filter such as "tele/#"`
 	}
 	return ""

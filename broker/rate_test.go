@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -173,7 +172,7 @@ func TestAFlooderIsSlowed(t *testing.T) {
 		}
 		good.subscribe(1, 0, "good")
 		start := time.Now()
-		packet := encode(message("flood", "x", 0, 0))
+		packet := encode(publishPacket("flood", "x", 0, 0))
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -219,7 +218,7 @@ func TestAnAddressIsSlowed(t *testing.T) {
 		messages := 100
 		from := visit(t, b, Limits{Messages: new(int), AddressMessages: &messages})
 		flood := func(c *client, topic string) {
-			packet := encode(message(topic, "x", 0, 0))
+			packet := encode(publishPacket(topic, "x", 0, 0))
 			for {
 				if _, err := c.nc.Write(packet); err != nil {
 					return
@@ -306,10 +305,11 @@ func TestPacer(t *testing.T) {
 }
 
 // counted is a Receive that counts the messages of topics.
-func counted(topics map[string]*atomic.Int64) func(context.Context, Message) {
-	return func(_ context.Context, m Message) {
+func counted(topics map[string]*atomic.Int64) func(Message) func() <-chan struct{} {
+	return func(m Message) func() <-chan struct{} {
 		if n := topics[m.Topic]; n != nil {
 			n.Add(1)
 		}
+		return nil
 	}
 }

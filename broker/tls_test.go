@@ -157,7 +157,7 @@ func over(t *testing.T, nc net.Conn, id string) *client {
 func (b *Broker) way(id string) entrance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.sessions[id].owner.way
+	return b.sessions[id].owner.from
 }
 
 func TestTLS(t *testing.T) {
