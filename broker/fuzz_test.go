@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -91,7 +93,7 @@ func FuzzRetained(f *testing.F) {
 
 // FuzzAddress: any text is an address that reads the same again, or a mistake.
 func FuzzAddress(f *testing.F) {
-	for _, s := range []string{"127.0.0.1:1883", "ws://[::1]:0", "unix:///a", "tls://x", "localhost:1", "://", "[::1%lo]:1"} {
+	for _, s := range []string{"127.0.0.1:1883", "ws://[::1]:0", "unix:///a", "tls://x", "localhost:1", "://", "[::1%lo]:1", "wss://0.0.0.0:8084", ":1883", "[::]:1", "[::ffff:0.0.0.0]:1", "hearth.local:1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -101,6 +103,22 @@ func FuzzAddress(f *testing.F) {
 		}
 		if again, err := parseAddress(a.String()); err != nil || again != a {
 			t.Fatalf("%q: %v became %v, %v", s, a, again, err)
+		}
+		if b := (address{"tcp", "0.0.0.0:1883"}); a.overlaps(b) != b.overlaps(a) {
+			t.Fatalf("%v overlaps %v only one way round", a, b)
+		}
+	})
+}
+
+// FuzzForwarded: whatever a proxy says of its client, it is not of this machine.
+func FuzzForwarded(f *testing.F) {
+	for _, s := range []string{"192.0.2.1", "127.0.0.1, ::1", "::ffff:127.0.0.1%lo", ",", "unknown"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r := &http.Request{Header: http.Header{"X-Forwarded-For": {s}}}
+		if from, local := forwarded(r, netip.IPv6Unspecified()); local || !from.IsValid() || from.Is4In6() {
+			t.Fatalf("%q: %v, %v", s, from, local)
 		}
 	})
 }

@@ -648,6 +648,28 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzSize: any text is a size that is written and read as the same, or a mistake
+// that says what would be right.
+func FuzzSize(f *testing.F) {
+	for _, s := range []string{"256KiB", "64 MB", "0B", "9223372036854775807B", "8EiB", "", "١KiB"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := ParseSize(s)
+		if err != nil {
+			if like := sizeLike(s); like != "" {
+				if _, err := ParseSize(like); err != nil {
+					t.Fatalf("%q: %q would be wrong too", s, like)
+				}
+			}
+			return
+		}
+		if again, err := ParseSize(n.String()); err != nil || again != n || n < 0 {
+			t.Fatalf("%q: %d became %d, %v", s, n, again, err)
+		}
+	})
+}
+
 func TestMistakes(t *testing.T) {
 	const file = "testdata/mistakes.txt"
 	text, err := os.ReadFile(file)

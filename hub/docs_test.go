@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"hearth/broker"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -63,11 +64,19 @@ var pinSections = []keysIn{
 	{"Expanders", gpio.Expander{}, nil},
 }
 
+// brokerSections is the same for docs/broker.md; its defaults are held true in broker.
+var brokerSections = []keysIn{
+	{"Listeners", broker.Config{}, nil},
+	{"TLS", broker.TLS{}, nil},
+	{"Limits", broker.Limits{}, nil},
+}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
 	complete(t, "../docs/sensors.md", sensorSections)
 	complete(t, "../docs/pins.md", pinSections)
+	complete(t, "../docs/broker.md", brokerSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -147,7 +156,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

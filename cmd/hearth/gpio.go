@@ -128,8 +128,8 @@ func (c *gpioShowCommand) broker(cfg *hub.Config) string {
 		return c.Broker
 	}
 	for _, a := range cfg.Broker.Listen {
-		if !strings.HasPrefix(a, "ws://") && !strings.HasSuffix(a, ":0") {
-			return a
+		if plain(a) && !strings.HasSuffix(a, ":0") {
+			return strings.TrimPrefix(a, "tcp://")
 		}
 	}
 	return defaultBroker

@@ -140,11 +140,18 @@ func brokerFlag(addrs []string) (flag string, ok bool) {
 		}
 	}
 	for _, a := range addrs {
-		if !strings.HasPrefix(a, "ws://") {
+		if plain(a) {
 			return " --broker " + a, true
 		}
 	}
 	return "", false
+}
+
+// plain says whether hearth pub and sub can talk to a listener: without TLS or
+// WebSocket.
+func plain(listener string) bool {
+	scheme, _, found := strings.Cut(listener, "://")
+	return !found || scheme == "tcp" || scheme == "unix"
 }
 
 // A service is a hub that runs, as its operator sees it.
