@@ -343,6 +343,13 @@ func (b *Broker) take(c *conn, s *session, ack *packets.Packet) <-chan error {
 		b.unkeep(s) // what it had lives on in memory alone
 		return nil
 	}
+	// What has waited is sent in a moment. After a crash it may have been, so that is on
+	// disk before CONNACK: one record for all of it.
+	s.mu.Lock()
+	if len(s.waiting) > 0 {
+		s.sentTo = b.seq
+	}
+	s.mu.Unlock()
 	return b.keep(s, c.will, c.willDelay, 0)
 }
 
