@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"hearth/broker/access"
 	"hearth/config"
 )
 
@@ -20,18 +21,13 @@ type Config struct {
 	// Until logins exist only addresses of this machine itself are accepted.
 	Listen []string `toml:"listen"`
 
-	// Anonymous says whether clients without a login are served. There are no
-	// logins yet, so only true, the default, is accepted.
-	Anonymous *bool `toml:"anonymous"`
+	access.Config // who may do what
 }
 
 const defaultListen = "127.0.0.1:1883"
 
 // Check reports what Prepare would refuse, at its place in the file.
 func (c *Config) Check(at config.Place) {
-	if c.Anonymous != nil && !*c.Anonymous {
-		at.Key("anonymous").Mistake("%v", errAnonymous)
-	}
 	seen := map[address]bool{}
 	for i, s := range c.Listen {
 		where := at.Key("listen").Index(i)
@@ -46,8 +42,6 @@ func (c *Config) Check(at config.Place) {
 	}
 }
 
-var errAnonymous = errors.New("there are no logins yet, so nobody could connect; want true, or leave it out")
-
 // addresses gives the addresses of a config, or every reason why not.
 func (c Config) addresses() ([]address, error) {
 	listen := c.Listen
@@ -55,9 +49,6 @@ func (c Config) addresses() ([]address, error) {
 		listen = []string{defaultListen}
 	}
 	var mistakes []error
-	if c.Anonymous != nil && !*c.Anonymous {
-		mistakes = append(mistakes, fmt.Errorf("anonymous = false: %w", errAnonymous))
-	}
 	seen := map[address]bool{}
 	var all []address
 	for _, s := range listen {

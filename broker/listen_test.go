@@ -270,7 +270,6 @@ func TestConfigMistakes(t *testing.T) {
 		{`listen = ["127.0.0.1:70000"]`, `port "70000" is none`},
 		{`listen = ["unix://rel"]`, `want an absolute path`},
 		{`listen = ["127.0.0.1:1883", "tcp://127.0.0.1:1883"]`, `listed twice`},
-		{`anonymous = false`, `config.toml:2:13: broker.anonymous = false: there are no logins yet`},
 	} {
 		var cfg struct {
 			Broker Config `toml:"broker"`
