@@ -35,6 +35,7 @@ const (
 	house = `
 [broker]
 listen = ["127.0.0.1:0"]
+anonymous = true
 
 [web]
 listen = ""

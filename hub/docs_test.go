@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"hearth/broker/access"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -63,11 +64,19 @@ var pinSections = []keysIn{
 	{"Expanders", gpio.Expander{}, nil},
 }
 
+// accessSections is the same for docs/access.md.
+var accessSections = []keysIn{
+	{"Settings", access.Config{}, nil},
+	{"Users", access.User{}, nil},
+	{"Roles", access.Role{}, nil},
+}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
 	complete(t, "../docs/sensors.md", sensorSections)
 	complete(t, "../docs/pins.md", pinSections)
+	complete(t, "../docs/access.md", accessSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -147,7 +156,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/access.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -9,20 +9,20 @@ import (
 	"hearth/config"
 )
 
-// firstUser makes a user if nobody could log in where a login is needed, so that a
-// hub that is new can be used and is open to nobody.
-func (h *Hub) firstUser() error {
-	if h.opt.FirstUser == nil || !h.cfg.needsLogin() || h.cfg.Broker.AnyUser() {
+// firstUser makes a user if by cfg nobody could log in where a login is needed, so
+// that a hub that is new can be used and is open to nobody.
+func (h *Hub) firstUser(cfg *Config) error {
+	if h.opt.FirstUser == nil || !cfg.needsLogin() || cfg.Broker.AnyUser() {
 		return nil
 	}
-	name, password, made, err := access.EnsureUser(h.cfg.UsersFile())
+	name, password, made, err := access.EnsureUser(cfg.UsersFile())
 	if err != nil {
 		return err
 	}
 	if made {
 		h.opt.FirstUser(name, password) // at once: what follows may fail
 	}
-	return h.cfg.Broker.LoadUsers(h.cfg.UsersFile(), config.Place{}).Err()
+	return cfg.Broker.LoadUsers(cfg.UsersFile(), config.Place{}).Err()
 }
 
 // needsLogin says whether somebody may come who has to log in.

@@ -125,6 +125,7 @@ type house struct {
 const ports = `
 [broker]
 listen = ["127.0.0.1:0", "ws://127.0.0.1:0"]
+anonymous = true
 [web]
 listen = "127.0.0.1:0"
 `

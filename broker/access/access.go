@@ -68,7 +68,10 @@ func (d *Door) Login(ctx context.Context, a Attempt) (user string, err error) {
 	case name == "":
 		return "", d.late(ctx, ErrNoLogin)
 	case a.Password != nil:
-		return name, d.password(ctx, a.Addr, name, a.Password)
+		if err := d.password(ctx, a.Addr, name, a.Password); err != nil {
+			return "", err
+		}
+		return name, nil
 	case a.Certificate == name && t.users[name] != nil:
 		return name, nil
 	}

@@ -309,7 +309,10 @@ func (d *Door) Prepare(c Config) (*Table, error) {
 		}
 	}
 	t.dummy = &phc{memory: usual.memory, passes: usual.passes, lanes: usual.lanes, salt: make([]byte, 16), sum: make([]byte, 32)}
-	return t, errors.Join(wrong...)
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 type phcCosts struct {

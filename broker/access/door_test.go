@@ -96,13 +96,13 @@ func TestLogins(t *testing.T) {
 		err          error
 	}{
 		{"the right password", closed, Attempt{User: "anna", Password: []byte("secret")}, "anna", nil},
-		{"a wrong one", closed, Attempt{User: "anna", Password: []byte("secreT")}, "anna", ErrWrong},
-		{"an empty one", closed, Attempt{User: "anna", Password: []byte{}}, "anna", ErrWrong},
+		{"a wrong one", closed, Attempt{User: "anna", Password: []byte("secreT")}, "", ErrWrong},
+		{"an empty one", closed, Attempt{User: "anna", Password: []byte{}}, "", ErrWrong},
 		{"none", closed, Attempt{User: "anna"}, "", ErrNoLogin},
 		{"none, from this machine", open, Attempt{User: "anna", Local: true}, "", ErrNoLogin},
-		{"a wrong one, from this machine", open, Attempt{User: "anna", Password: []byte("x"), Local: true}, "anna", ErrWrong},
-		{"nobody's name", closed, Attempt{User: "bert", Password: []byte("secret")}, "bert", ErrWrong},
-		{"the name of one without a password", closed, Attempt{User: "lamp", Password: []byte("")}, "lamp", ErrWrong},
+		{"a wrong one, from this machine", open, Attempt{User: "anna", Password: []byte("x"), Local: true}, "", ErrWrong},
+		{"nobody's name", closed, Attempt{User: "bert", Password: []byte("secret")}, "", ErrWrong},
+		{"the name of one without a password", closed, Attempt{User: "lamp", Password: []byte("")}, "", ErrWrong},
 		{"a name that is too long", closed, Attempt{User: strings.Repeat("x", 4000), Password: []byte("secret")}, "", ErrWrong},
 		{"no login", closed, Attempt{}, "", ErrNoLogin},
 		{"no login, from this machine", closed, Attempt{Local: true}, "", ErrNoLogin},
@@ -112,7 +112,7 @@ func TestLogins(t *testing.T) {
 		{"a certificate and its name", closed, Attempt{Certificate: "lamp", User: "lamp"}, "lamp", nil},
 		{"a certificate of somebody with a password", closed, Attempt{Certificate: "anna"}, "anna", nil},
 		{"and the password", closed, Attempt{Certificate: "anna", Password: []byte("secret")}, "anna", nil},
-		{"and a wrong password", closed, Attempt{Certificate: "anna", User: "anna", Password: []byte("x")}, "anna", ErrWrong},
+		{"and a wrong password", closed, Attempt{Certificate: "anna", User: "anna", Password: []byte("x")}, "", ErrWrong},
 		{"a certificate that nobody knows", closed, Attempt{Certificate: "stranger"}, "", ErrNoLogin},
 		{"the same from this machine", open, Attempt{Certificate: "stranger", Local: true}, "", nil},
 		{"a certificate of another", closed, Attempt{Certificate: "lamp", User: "anna"}, "", ErrNoLogin},
@@ -124,7 +124,7 @@ func TestLogins(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := d.Login(t.Context(), c.a)
-			if !errors.Is(err, c.err) || err == nil && got != c.want {
+			if !errors.Is(err, c.err) || err != nil && got != "" || err == nil && got != c.want {
 				t.Errorf("%s: %q, %v; want %q, %v", c.story, got, err, c.want, c.err)
 			}
 		})
@@ -444,7 +444,9 @@ func TestAFloodOfGuesses(t *testing.T) {
 						{User: "anna", Password: []byte("secret"), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})},
 						{User: "bert", Password: []byte("hidden"), Addr: guest},
 					} {
+						d.mu.Lock()
 						delete(d.known, "anna") // as if each time were the first
+						d.mu.Unlock()
 						at := time.Now()
 						if _, err := d.Login(t.Context(), a); err != nil {
 							t.Errorf("%s: %v", a.User, err)
@@ -484,9 +486,9 @@ func TestAThousandGuessesForReal(t *testing.T) {
 	}
 	before, began := cpu(t), time.Now()
 	var flood sync.WaitGroup
-	for i := range 250 {
+	for i := range 500 {
 		flood.Go(func() {
-			for j := range 4 {
+			for j := range 2 {
 				d.Login(t.Context(), Attempt{User: "anna", Password: fmt.Append(nil, i, j), Addr: guest})
 			}
 		})
@@ -506,8 +508,10 @@ func TestAThousandGuessesForReal(t *testing.T) {
 	took := time.Since(began)
 	core := (cpu(t) - before).Seconds() / took.Seconds()
 	t.Logf("%.1f %% of a core in %v; a good login took %v at most", 100*core, took, worst)
-	if worst > 5*time.Second { // 500 ms where nothing else runs; a loaded machine shows only that nobody starves
-		t.Errorf("a good login took %v", worst)
+	// 500 ms and 20 % are for a machine that has nothing else to do, and a program
+	// without the race detector.
+	if worst > 5*time.Second || core > 0.5 {
+		t.Errorf("a good login took %v, the guesses %.0f %% of a core", worst, 100*core)
 	}
 }
 

@@ -74,7 +74,7 @@ func parsePHC(s string) (*phc, error) {
 		return nil, errHash
 	}
 	if parts[2] != "v=19" {
-		return nil, errors.New("want version 19 of argon2id: $argon2id$v=19$...")
+		return nil, errors.New("want version 19 of argon2id, which begins with $argon2id$v=19$")
 	}
 	p := new(phc)
 	costs := strings.Split(parts[3], ",")

@@ -75,11 +75,11 @@ func FuzzPHC(f *testing.F) {
 	f.Add("$argon2id$v=19$m=19456,t=2,p=1$" + b64)
 	f.Add("$argon2id$v=19$m=8,t=1,p=1$" + b64)
 	f.Fuzz(func(t *testing.T, s string) {
+		if _, err := parsePHC(s + "hunter2"); err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Fatalf("the error tells what may be a password: %v", err)
+		}
 		p, err := parsePHC(s)
 		if err != nil {
-			if len(s) > 7 && strings.Contains(err.Error(), s) {
-				t.Fatalf("the error tells what may be a password: %v", err)
-			}
 			return
 		}
 		if p.memory > mostMemory || p.passes > mostPasses || p.lanes > mostLanes || uint64(p.memory)*uint64(p.passes) > mostWork ||
