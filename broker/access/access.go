@@ -50,9 +50,9 @@ type Attempt struct {
 // login, or an error that says why not: one of the Err of this package. It takes
 // as long as a password takes to be checked, and a refusal longer.
 //
-// A password may change while it is checked, and after. Who keeps the client
-// therefore takes [Door.Stamp] of a.User, or of the certificate's name, before
-// Login and compares it once the client is in its books.
+// A password may change while it is checked, and before the client is in the books of
+// who asked. So ask for [Door.Table] before Login and again when it is put there:
+// if there is another one, Login is to be asked anew, which costs little.
 //
 // A certificate's common name is a login for the user of that name, if there is
 // one, and needs no password; but one that is sent must be right.
@@ -87,6 +87,9 @@ func (d *Door) Rights(user, client string) *Rights {
 	}
 	return t.users[user].rights(user, client)
 }
+
+// Table is what is in force, to see whether it still is.
+func (d *Door) Table() *Table { return d.table.Load() }
 
 // Stamp is a text that changes when a user's password does, and when logins without
 // one are allowed or no more; "" for a user who does not exist. It says nothing

@@ -125,6 +125,9 @@ func nameFault(name string) string {
 // AnonymousAllowed says whether clients of this machine need no login.
 func (c *Config) AnonymousAllowed() bool { return c.Anonymous != nil && *c.Anonymous }
 
+// Unread says why the users file could not be read; nil if it could, or is not there.
+func (c *Config) Unread() error { return c.unread }
+
 // AnyUser says whether somebody can log in, by what LoadUsers found.
 func (c *Config) AnyUser() bool { return len(c.User)+len(c.file.User) > 0 }
 

@@ -568,7 +568,11 @@ func TestAPasswordChangesMeanwhile(t *testing.T) {
 			result <- err
 		}()
 		synctest.Wait() // it is at it
+		before := d.Table()
 		reload(t, d, user("anna", "new"))
+		if d.Table() == before {
+			t.Error("the table in force is the old one")
+		}
 		if err := <-result; !errors.Is(err, ErrWrong) {
 			t.Error("the old password:", err)
 		}

@@ -49,6 +49,19 @@ func (f userFlags) load(std streams) (*hub.Config, error) {
 	if !doc.Whole() {
 		return nil, complain(std.err, path, doc)
 	}
+	if err := cfg.Broker.Unread(); err != nil {
+		return nil, err
+	}
+	wrong := 0
+	for _, m := range doc.Mistakes() {
+		if m.File == cfg.UsersFile() {
+			fmt.Fprintln(std.err, m)
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		return nil, fmt.Errorf("%s has %s", cfg.UsersFile(), count(wrong, "mistake"))
+	}
 	return cfg, nil
 }
 
