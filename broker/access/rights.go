@@ -1,6 +1,10 @@
 package access
 
-import "strings"
+import (
+	"strings"
+
+	"hearth/broker/topic"
+)
 
 // Rights are of one user's client. They never change: after a reload there are
 // others. They allow nothing that no rule allows; nil allows nothing at all.
@@ -11,20 +15,23 @@ type Rights struct {
 	publish, subscribe []string
 }
 
-// Publish says whether the client may publish to topic.
-func (r *Rights) Publish(topic string) bool {
-	return r != nil && (r.all || some(r.publish, topic, matches))
+// All allows everything.
+var All = &Rights{all: true}
+
+// Publish says whether the client may publish to a topic.
+func (r *Rights) Publish(to string) bool {
+	return r != nil && (r.all || some(r.publish, to, topic.Match))
 }
 
-// Receive says whether a message of topic may be delivered to the client.
-func (r *Rights) Receive(topic string) bool {
-	return r != nil && (r.all || some(r.subscribe, topic, matches))
+// Receive says whether a message of a topic may be delivered to the client.
+func (r *Rights) Receive(of string) bool {
+	return r != nil && (r.all || some(r.subscribe, of, topic.Match))
 }
 
 // Subscribe says whether the client may subscribe to filter (without $share/NAME/):
 // whether one rule allows every topic that the filter matches.
 func (r *Rights) Subscribe(filter string) bool {
-	return r != nil && (r.all || some(r.subscribe, filter, covers))
+	return r != nil && (r.all || some(r.subscribe, filter, topic.Covers))
 }
 
 func some(rules []string, s string, allows func(rule, s string) bool) bool {
@@ -34,62 +41,6 @@ func some(rules []string, s string, allows func(rule, s string) bool) bool {
 		}
 	}
 	return false
-}
-
-// matches says whether a rule, a filter as MQTT has it, matches a topic. What begins
-// with $ is matched only by a filter that begins with the same level.
-func matches(rule, topic string) bool {
-	if topic == "" || topic[0] == '$' && rule[0] != '$' {
-		return false
-	}
-	for {
-		level, rest, more := strings.Cut(rule, "/")
-		if level == "#" {
-			return true
-		}
-		have, left, has := strings.Cut(topic, "/")
-		if level != "+" && level != have {
-			return false
-		}
-		if !has {
-			return !more || rest == "#" // a/# matches a
-		}
-		if !more {
-			return false
-		}
-		rule, topic = rest, left
-	}
-}
-
-// covers says whether a rule matches every topic that a filter matches.
-func covers(rule, filter string) bool {
-	if filter == "" || filter[0] == '$' && rule[0] != '$' {
-		return false
-	}
-	if filter == "#" {
-		filter = "+/#" // the same, since a topic has at least one level
-	}
-	for {
-		level, rest, more := strings.Cut(rule, "/")
-		if level == "#" {
-			return true
-		}
-		have, left, has := strings.Cut(filter, "/")
-		switch {
-		case have == "#":
-			return false // the rule goes on, or ends, where the filter takes all
-		case level == have, level == "+":
-		default:
-			return false
-		}
-		if !has {
-			return !more || rest == "#"
-		}
-		if !more {
-			return false
-		}
-		rule, filter = rest, left
-	}
 }
 
 // fill puts the names of a user and a client into a rule as it was written. It

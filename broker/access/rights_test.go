@@ -7,6 +7,17 @@ import (
 	"pgregory.net/rapid"
 )
 
+// matches and covers ask rights of one rule.
+func matches(rule, topic string) bool {
+	r := &Rights{publish: []string{rule}, subscribe: []string{rule}}
+	if r.Publish(topic) != r.Receive(topic) {
+		panic("publish and receive differ")
+	}
+	return r.Receive(topic)
+}
+
+func covers(rule, filter string) bool { return (&Rights{subscribe: []string{rule}}).Subscribe(filter) }
+
 // A rule is an MQTT filter: what it matches and what it does not.
 func TestRulesMatchAsFiltersDo(t *testing.T) {
 	for _, c := range []struct {
@@ -38,7 +49,6 @@ func TestRulesMatchAsFiltersDo(t *testing.T) {
 		{"$SYS/+", "$SYS/uptime", true},
 		{"$SYS/#", "$SYSTEM/uptime", false},
 		{"$SYS/#", "$CONTROL/x", false},
-		{"#", "", false},
 		{"a//b", "a//b", true},
 		{"a//b", "a/b", false},
 	} {
