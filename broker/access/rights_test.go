@@ -174,11 +174,7 @@ var allTopics = func() (all []string) {
 				next = append(next, s)
 			}
 		}
-		for _, s := range next {
-			if s != "" {
-				all = append(all, s)
-			}
-		}
+		all = append(all, next...) // with the empty one, which is none but stands above /#
 		last = next
 	}
 	return all
