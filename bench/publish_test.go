@@ -36,6 +36,7 @@ const (
 [broker]
 listen = ["127.0.0.1:0"]
 limits = { messages = 0 }
+anonymous = true
 
 [web]
 listen = ""

@@ -21,12 +21,14 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"hearth/broker/access"
 	"hearth/config"
 )
 
 func listen(t *testing.T, b *Broker, addresses ...string) []string {
 	t.Helper()
-	ch, err := b.Prepare(Config{Listen: addresses})
+	anonymous := true
+	ch, err := b.Prepare(Config{Listen: addresses, Config: access.Config{Anonymous: &anonymous}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +281,6 @@ func TestConfigMistakes(t *testing.T) {
 		{`listen = [":1883", "[::1]:1883"]`, `":1883" is there already`},
 		{`listen = ["0.0.0.0:1883", "[::]:1883"]`, `"0.0.0.0:1883" is there already`},
 		{`listen = ["hearth.local:1883", "0.0.0.0:1883"]`, `"hearth.local:1883" is there already`},
-		{`anonymous = false`, `config.toml:2:13: broker.anonymous = false: there are no logins yet`},
 		{`origins = ["dash.home"]`, `config.toml:2:12: broker.origins[1] = "dash.home": want what a browser calls the origin`},
 		{`origins = ["https://dash.home/"]`, `want what a browser calls the origin`},
 		{`origins = ["*"]`, `want what a browser calls the origin`},

@@ -697,3 +697,22 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// What is secret is not shown, and a second document's mistakes come after the
+// first's.
+func TestHiddenAndJoined(t *testing.T) {
+	var into any
+	a := Parse("a.toml", []byte("password = \"hunter2\"\n"), &into)
+	a.Root().Key("password").Hidden().Mistake("want a hash")
+	b := Parse("b.toml", []byte("x = 1\n"), &into)
+	b.Root().Key("x").Warn("hm")
+	b.Root().Key("x").Mistake("want 2")
+	a.Join(b)
+	a.Join(new(Doc))
+	if got, want := a.Err().Error(), "a.toml:1:12: password: want a hash\nb.toml:1:5: x = 1: want 2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := fmt.Sprint(a.Warnings(), a.Files()), "[b.toml:1:5: warning: x = 1: hm] [a.toml b.toml]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

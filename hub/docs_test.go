@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hearth/broker"
+	"hearth/broker/access"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -71,12 +72,20 @@ var brokerSections = []keysIn{
 	{"Limits", broker.Limits{}, nil},
 }
 
+// accessSections is the same for docs/access.md.
+var accessSections = []keysIn{
+	{"Settings", access.Config{}, nil},
+	{"Users", access.User{}, nil},
+	{"Roles", access.Role{}, nil},
+}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
 	complete(t, "../docs/sensors.md", sensorSections)
 	complete(t, "../docs/pins.md", pinSections)
 	complete(t, "../docs/broker.md", brokerSections)
+	complete(t, "../docs/access.md", accessSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -156,7 +165,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -74,6 +74,10 @@ type Options struct {
 	Seed      uint64   // of what is random in rules; 0: drawn at the first start, and kept
 	Offline   bool     // bind no listener: all connections come through Attach
 
+	// FirstUser tells a person of the user that New or Reload made, since nobody could
+	// log in: the password is kept nowhere. Nil: none is made.
+	FirstUser func(name, password string)
+
 	publish  func(broker.Message) error       // of tests: in place of the broker's
 	patience func(*os.File, int) (int, error) // of tests: in place of the watchdog's
 }
@@ -176,6 +180,9 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	}
 	for _, d := range h.store.Damage() {
 		h.log.Warn("a record was found damaged; the older value counts, if there is one", "record", d)
+	}
+	if err = h.firstUser(cfg); err != nil {
+		return nil, err
 	}
 	h.seed = h.lifeSeed()
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})

@@ -129,6 +129,7 @@ const ports = `
 [broker]
 anonymous = true
 listen = ["127.0.0.1:0", "ws://127.0.0.1:0"]
+anonymous = true
 [web]
 listen = "127.0.0.1:0"
 `

@@ -6,6 +6,7 @@
 //	hearth test       runs its tests on a virtual clock
 //	hearth pub, sub   a small MQTT client, to try it with
 //	hearth gpio       shows the pins, and tries one by hand
+//	hearth user       keeps who may log in
 //	hearth safe       outputs to their safe state, after a crash
 //	hearth version
 //
@@ -40,6 +41,7 @@ type commands struct {
 	Pub     pubCommand     `cmd:"" help:"Publish one MQTT message."`
 	Sub     subCommand     `cmd:"" help:"Print MQTT messages as they come."`
 	GPIO    gpioCommand    `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
+	User    userCommand    `cmd:"" help:"Keep the users who may log in to MQTT."`
 	Safe    safeCommand    `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
@@ -73,7 +75,7 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" {
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" {
 		stop() // they have nothing to end in order
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))

@@ -61,6 +61,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 		Log:       log,
 		Version:   versionText(),
 		Alive:     watchdog(log),
+		FirstUser: func(name, password string) { tellUser(std.err, cfg, name, password) },
 	})
 	if err != nil {
 		return err
@@ -131,6 +132,23 @@ func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank) {
 	}
 	fmt.Fprintln(w, "Ready. Ctrl-C stops it and leaves every output in its safe state.")
 }
+
+// tellUser tells a person the password of the first user. Nothing else knows it.
+func tellUser(w io.Writer, cfg *hub.Config, name, password string) {
+	if toJournal() {
+		fmt.Fprintf(w, "<5>nobody could log in to MQTT, so a first user was made: %s with the password %s, which is told this once; hearth user passwd %s sets another\n", name, password, name)
+		return
+	}
+	fmt.Fprintf(w, firstUser, name, password, cfg.UsersFile(), name)
+}
+
+const firstUser = `
+*** Nobody could log in to MQTT yet, so a first user was made, who may do everything:
+***     user      %s
+***     password  %s
+*** This is told once. Its hash is in %s; hearth user passwd %s sets another.
+
+`
 
 // brokerFlag is how hearth pub and sub find this broker; "" for the default.
 func brokerFlag(addrs []string) (flag string, ok bool) {
