@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/broker/access"
 )
 
 const (
@@ -36,6 +38,8 @@ type conn struct {
 	// Set by CONNECT.
 	id        string
 	user      string
+	table     *access.Table // by which it was let in
+	stamp     string        // of its password
 	version   byte
 	clean     bool // of the CONNECT
 	session   *session

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"slices"
@@ -137,7 +138,7 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	if err := c.understand(pk, ack, now); err != nil {
 		return err
 	}
-	if err := c.login(pk); err != nil {
+	if err := c.login(&pk.Connect); err != nil {
 		return err
 	}
 	if c.will != nil && !b.mayPublish(b.rightsOf(c.user, c.id), c.will.topic) {
@@ -148,7 +149,7 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 		}
 		c.will = nil
 	}
-	committed, err := b.claim(c, ack)
+	committed, err := b.claim(c, &pk.Connect, ack)
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (c *conn) understand(pk *packets.Packet, ack *packets.Packet, now time.Time
 }
 
 // login asks who the client is.
-func (c *conn) login(pk *packets.Packet) error {
+func (c *conn) login(in *packets.ConnectParams) error {
 	b := c.b
 	switch {
 	case c.from.listener == nil:
@@ -237,24 +238,33 @@ func (c *conn) login(pk *packets.Packet) error {
 		return nil
 	case b.door == nil:
 		return nil
-	case !utf8.Valid(pk.Connect.Username) || slices.Contains(pk.Connect.Username, 0):
+	case !utf8.Valid(in.Username) || slices.Contains(in.Username, 0):
 		return packets.ErrMalformedUsername
 	}
 	a := access.Attempt{
-		Client: c.id, User: string(pk.Connect.Username), Addr: c.from.addr, Local: c.from.local, Certificate: c.from.certificate,
+		Client: c.id, User: string(in.Username), Addr: c.from.addr, Local: c.from.local, Certificate: c.from.certificate,
 	}
-	if pk.Connect.PasswordFlag {
-		a.Password = pk.Connect.Password
+	if in.PasswordFlag {
+		a.Password = in.Password
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, loginWithin)
 	defer cancel()
+	c.table, c.stamp = b.door.Table(), b.door.Stamp(a.User)
 	user, err := b.door.Login(ctx, a)
-	if err != nil {
-		b.log.Warn("broker: refused a login", "client", c.id, "user", a.User, "from", c.address(), "why", err)
-		return packets.ErrBadUsernameOrPassword
+	if err == nil {
+		c.user, c.stamp = user, b.door.Stamp(user)
+		return nil
 	}
-	c.user = user
-	return nil
+	b.complain(slog.LevelWarn, "refused a login", "client", c.id, "user", a.User, "from", c.address(), "why", err)
+	switch {
+	case errors.Is(err, access.ErrBusy):
+		return packets.ErrServerBusy
+	case errors.Is(err, access.ErrBanned):
+		return packets.ErrBanned
+	case errors.Is(err, access.ErrNoLogin):
+		return packets.ErrNotAuthorized
+	}
+	return packets.ErrBadUsernameOrPassword
 }
 
 // itself is the user of connections that the process made. No client can have that
@@ -269,9 +279,25 @@ func (b *Broker) rightsOf(user, client string) *access.Rights {
 	return b.door.Rights(user, client)
 }
 
+// rightsChanged gives the sessions what the users may do now. Who exists no more, or
+// has another password, is disconnected.
+func (b *Broker) rightsChanged() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sessions {
+		rights := b.rightsOf(s.user, s.id)
+		s.mu.Lock()
+		s.rights = rights
+		s.mu.Unlock()
+		if c := s.owner; c != nil && s.user != itself && (rights == nil || c.stamp != b.door.Stamp(s.user)) {
+			c.end(packets.ErrNotAuthorized)
+		}
+	}
+}
+
 // claim gives c the session of its id, once whoever has it has ended. What the
 // channel brings says that the session is on disk; nil: there is nothing to wait for.
-func (b *Broker) claim(c *conn, ack *packets.Packet) (<-chan error, error) {
+func (b *Broker) claim(c *conn, in *packets.ConnectParams, ack *packets.Packet) (<-chan error, error) {
 	for {
 		b.mu.Lock()
 		s := b.sessions[c.id]
@@ -289,6 +315,13 @@ func (b *Broker) claim(c *conn, ack *packets.Packet) (<-chan error, error) {
 			return nil, packets.ErrQuotaExceeded
 		case s != nil:
 			old = s.owner
+		}
+		if b.door != nil && c.from.listener != nil && c.table != b.door.Table() {
+			b.mu.Unlock() // a reload came in between
+			if err := c.login(in); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if old == nil {
 			committed := b.take(c, s, ack)

@@ -22,6 +22,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/broker/access"
 )
 
 // doors are what the listeners share, and what a reload changes of them.
@@ -66,6 +68,7 @@ type Change struct {
 	parked []*listener // that let go of their port by Prepare
 	cfg    Config
 	keeper *keeper
+	table  *access.Table // nil: there is no door
 	ended  bool
 }
 
@@ -86,6 +89,11 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 	ch := &Change{b: b, cfg: cfg, wanted: make([]*listener, len(addresses))}
 	if cfg.TLS != nil {
 		if ch.keeper, err = openKeeper(*cfg.TLS, b.log); err != nil {
+			return nil, err
+		}
+	}
+	if b.door != nil {
+		if ch.table, err = b.door.Prepare(cfg.Config); err != nil {
 			return nil, err
 		}
 	}
@@ -158,6 +166,10 @@ func (ch *Change) Commit() {
 		return
 	}
 	b.use(ch.cfg, ch.keeper)
+	if ch.table != nil {
+		b.door.Use(ch.table)
+		b.rightsChanged()
+	}
 	if ch.keeper != nil {
 		for _, doubt := range ch.keeper.current.doubts(time.Now()) {
 			b.log.Warn("broker: the certificate is doubtful", "certificate", ch.cfg.TLS.Certificate, "why", doubt)

@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"hearth/broker"
+	"hearth/broker/access"
 	"hearth/config"
 	"hearth/devices"
 	"hearth/gpio"
@@ -192,7 +193,11 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.http.permit(cfg.HTTP)
 	// The broker before the pins, for an output on a topic speaks at once. Nobody
 	// can reach it yet.
-	if h.broker, err = broker.Open(broker.Options{Store: h.store, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
+	door, err := access.New(cfg.Broker.Config)
+	if err != nil {
+		return nil, err
+	}
+	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	publish := h.broker.Publish
