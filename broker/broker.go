@@ -438,11 +438,7 @@ func (b *Broker) expireSession(id string, cl *mqtt.Client, now time.Time) {
 	if stopped == 0 {
 		return
 	}
-	lifetime := sessionLifetime
-	if cl.Properties.ProtocolVersion == 5 {
-		lifetime = min(lifetime, time.Duration(cl.Properties.Props.SessionExpiryInterval)*time.Second)
-	}
-	if now.Before(time.Unix(stopped, 0).Add(lifetime)) {
+	if now.Before(time.Unix(stopped, 0).Add(lifetime(cl))) {
 		return
 	}
 	b.mu.Lock()
@@ -450,6 +446,14 @@ func (b *Broker) expireSession(id string, cl *mqtt.Client, now time.Time) {
 	if s := b.sessions[id]; s != nil && s.owner == nil {
 		b.forget(id, cl)
 	}
+}
+
+// lifetime is how long the session of a client is kept while it is away.
+func lifetime(cl *mqtt.Client) time.Duration {
+	if cl.Properties.ProtocolVersion == 5 {
+		return min(sessionLifetime, time.Duration(cl.Properties.Props.SessionExpiryInterval)*time.Second)
+	}
+	return sessionLifetime
 }
 
 // forget ends a session whose connection is gone. b.mu is held.

@@ -1,6 +1,13 @@
 package broker
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
 
 // A ClientStatus is what the broker knows of one client id.
 type ClientStatus struct {
@@ -24,7 +31,32 @@ type ClientStatus struct {
 }
 
 // Clients lists all sessions, connected or kept, sorted by client id.
-func (b *Broker) Clients() []ClientStatus { return nil }
+func (b *Broker) Clients() []ClientStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []ClientStatus
+	for id, s := range b.sessions {
+		c := ClientStatus{ID: id, Connected: s.owner != nil}
+		if c.Connected {
+			c.Address = s.owner.RemoteAddr().String()
+			if s.owner.from != nil {
+				c.Listener = s.owner.from.address.String()
+			}
+		}
+		if cl, ok := b.server.Clients.Get(id); ok {
+			c.Version = cl.Properties.ProtocolVersion
+			c.Subscriptions = cl.State.Subscriptions.Len()
+			c.Unacked = cl.State.Inflight.Len()
+			if stopped := cl.StopTime(); stopped != 0 && !c.Connected {
+				c.Since = time.Unix(stopped, 0)
+				c.ExpiresIn = max(0, time.Until(c.Since.Add(lifetime(cl))))
+			}
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(x, y ClientStatus) int { return cmp.Compare(x.ID, y.ID) })
+	return all
+}
 
 // A RetainedStatus is one retained value.
 type RetainedStatus struct {
@@ -36,9 +68,36 @@ type RetainedStatus struct {
 
 // RetainedValues lists the retained values of topics that match filter, sorted by
 // topic.
-func (b *Broker) RetainedValues(filter string) []RetainedStatus { return nil }
+func (b *Broker) RetainedValues(filter string) []RetainedStatus {
+	var all []RetainedStatus
+	for _, topic := range b.retained.match(filter) {
+		pk, ok := b.retained.get(topic)
+		if !ok {
+			continue
+		}
+		v := RetainedStatus{Message: Message{Topic: topic, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Retain: true}}
+		if pk.Expiry != 0 {
+			v.Expiry = time.Unix(pk.Expiry, 0)
+		}
+		all = append(all, v)
+	}
+	return all
+}
 
 // ClearRetained deletes the retained values of topics that match filter, and tells
 // those who subscribe, as an empty retained message of a client would. It returns
 // how many, when that is on disk, or an error when the disk refused.
-func (b *Broker) ClearRetained(filter string) (n int, err error) { return 0, nil }
+func (b *Broker) ClearRetained(filter string) (n int, err error) {
+	if !b.begin() {
+		return 0, ErrClosed
+	}
+	defer b.wg.Done()
+	for _, topic := range b.retained.match(filter) {
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true}, TopicName: topic}
+		if err := b.take(b.ctx, pk, b.self.ID, nil, true); err != nil {
+			return n, fmt.Errorf("clear %q: %w", topic, err)
+		}
+		n++
+	}
+	return n, nil
+}

@@ -36,6 +36,7 @@ import (
 
 	"hearth/broker"
 	"hearth/config"
+	"hearth/control"
 	"hearth/devices"
 	"hearth/gpio"
 	"hearth/gpio/bus"
@@ -72,7 +73,11 @@ type Options struct {
 	Alive     func()   // called by the loop about every second while it turns
 	FS        store.FS // nil: the real one
 	Seed      uint64   // of what is random in rules; 0: drawn at the first start, and kept
-	Offline   bool     // bind no listener: all connections come through Attach
+	Offline   bool     // bind no listener and no control socket: all connections come through Attach
+
+	// Reload reads the configuration and calls Hub.Reload, when an administrator asks
+	// for that over the control socket. Nil: it can't be asked for.
+	Reload func(context.Context) (control.Reloaded, error)
 
 	publish  func(broker.Message) error       // of tests: in place of the broker's
 	patience func(*os.File, int) (int, error) // of tests: in place of the watchdog's
@@ -91,6 +96,7 @@ type Hub struct {
 	buses   *bus.Buses
 	sensors *sensor.Sensors
 	web     *web.Server
+	control *control.Server
 	dog     *watchdog
 	inbox   *inbox
 	ended   chan struct{} // closed when the loop has stopped turning
@@ -219,6 +225,8 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	outside.Commit()
+	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
+	h.openControl()
 	return h, nil
 }
 
