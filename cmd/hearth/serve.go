@@ -156,7 +156,7 @@ func brokerFlag(addrs []string) (flag string, ok bool) {
 		}
 	}
 	for _, a := range addrs {
-		if !strings.HasPrefix(a, "ws://") {
+		if !strings.HasPrefix(a, "ws://") && !strings.HasPrefix(a, "wss://") {
 			return " --broker " + a, true
 		}
 	}
