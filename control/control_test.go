@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -325,7 +324,7 @@ func FuzzPayload(f *testing.F) {
 			t.Fatalf("%q cut at %d is %q", in, n, short)
 		}
 		if utf8.Valid(in) && !utf8.Valid(short) {
-			t.Fatal(fmt.Sprintf("%q cut at %d is %q, half a character", in, n, short))
+			t.Fatalf("%q cut at %d is %q, half a character", in, n, short)
 		}
 	})
 }
