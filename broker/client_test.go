@@ -209,7 +209,7 @@ func (c *client) alive() {
 	c.want(packets.Pingresp)
 }
 
-func message(topic, payload string, qos byte, id uint16, change ...func(*packets.Packet)) packets.Packet {
+func publishPacket(topic, payload string, qos byte, id uint16, change ...func(*packets.Packet)) packets.Packet {
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos},
 		TopicName:   topic, Payload: []byte(payload), PacketID: id,
@@ -224,7 +224,7 @@ func retain(pk *packets.Packet) { pk.FixedHeader.Retain = true }
 
 func (c *client) publish(topic, payload string, qos byte, id uint16, change ...func(*packets.Packet)) {
 	c.t.Helper()
-	c.send(message(topic, payload, qos, id, change...))
+	c.send(publishPacket(topic, payload, qos, id, change...))
 }
 
 func (c *client) ack(kind byte, id uint16) {

@@ -1,12 +1,10 @@
 package broker
 
 import (
-	"cmp"
-	"fmt"
+	"context"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // A ClientStatus is what the broker knows of one client id.
@@ -34,34 +32,19 @@ type ClientStatus struct {
 func (b *Broker) Clients() []ClientStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var all []ClientStatus
-	for id, s := range b.sessions {
-		c := ClientStatus{ID: id, Connected: s.owner != nil}
-		if c.Connected {
-			c.Address = s.owner.RemoteAddr().String()
-			if s.owner.from != nil {
-				c.Listener = s.owner.from.address.String()
-			}
-		}
-		if cl, ok := b.server.Clients.Get(id); ok {
-			c.Version = cl.Properties.ProtocolVersion
-			c.Subscriptions = cl.State.Subscriptions.Len()
-			c.Unacked = cl.State.Inflight.Len()
-			if stopped := cl.StopTime(); stopped != 0 && !c.Connected {
-				c.Since = time.Unix(stopped, 0)
-				c.ExpiresIn = max(0, time.Until(c.Since.Add(lifetime(cl))))
-			}
-		}
-		all = append(all, c)
+	now := time.Now()
+	all := make([]ClientStatus, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		all = append(all, s.status(now))
 	}
-	slices.SortFunc(all, func(x, y ClientStatus) int { return cmp.Compare(x.ID, y.ID) })
+	slices.SortFunc(all, byClient)
 	return all
 }
 
 // A RetainedStatus is one retained value.
 type RetainedStatus struct {
 	Message
-	Client string    // who published it, "" for the hub
+	Client string    // who published it; "" for the hub, and if it was found at start
 	At     time.Time // when; zero if it was found at start
 	Expiry time.Time // zero: never
 }
@@ -69,35 +52,35 @@ type RetainedStatus struct {
 // RetainedValues lists the retained values of topics that match filter, sorted by
 // topic.
 func (b *Broker) RetainedValues(filter string) []RetainedStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
 	var all []RetainedStatus
-	for _, topic := range b.retained.match(filter) {
-		pk, ok := b.retained.get(topic)
-		if !ok {
-			continue
+	b.values.Match(filter, func(topic string, v *value) bool {
+		if m := v.message.Load(); m != nil && !m.expired(now) {
+			all = append(all, RetainedStatus{
+				Message: Message{Topic: topic, Payload: m.payload, QoS: m.qos, Retain: true},
+				Client:  m.from, At: m.at, Expiry: m.expires,
+			})
 		}
-		v := RetainedStatus{Message: Message{Topic: topic, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Retain: true}}
-		if pk.Expiry != 0 {
-			v.Expiry = time.Unix(pk.Expiry, 0)
-		}
-		all = append(all, v)
-	}
+		return true
+	})
+	slices.SortFunc(all, func(a, b RetainedStatus) int { return strings.Compare(a.Topic, b.Topic) })
 	return all
 }
 
 // ClearRetained deletes the retained values of topics that match filter, and tells
 // those who subscribe, as an empty retained message of a client would. It returns
 // how many, when that is on disk, or an error when the disk refused.
-func (b *Broker) ClearRetained(filter string) (n int, err error) {
-	if !b.begin() {
-		return 0, ErrClosed
-	}
-	defer b.wg.Done()
-	for _, topic := range b.retained.match(filter) {
-		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true}, TopicName: topic}
-		if err := b.take(b.ctx, pk, b.self.ID, nil, true); err != nil {
-			return n, fmt.Errorf("clear %q: %w", topic, err)
+func (b *Broker) ClearRetained(ctx context.Context, filter string) (n int, err error) {
+	for _, v := range b.RetainedValues(filter) {
+		if err := b.Publish(Message{Topic: v.Topic, QoS: v.QoS, Retain: true}); err != nil {
+			return n, err
 		}
 		n++
 	}
-	return n, nil
+	if b.store == nil || n == 0 {
+		return n, nil
+	}
+	return n, b.store.Sync(ctx)
 }

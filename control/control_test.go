@@ -38,7 +38,7 @@ func (q *quietHouse) Retained(filter string) ([]Value, error) {
 	return q.values, nil
 }
 
-func (q *quietHouse) ClearRetained(filter string) (int, error) {
+func (q *quietHouse) ClearRetained(_ context.Context, filter string) (int, error) {
 	if filter == "broken" {
 		return 0, errors.New("the disk is full")
 	}

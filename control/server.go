@@ -33,7 +33,7 @@ type House interface {
 	// Retained lists the values of topics that match a filter, sorted by topic.
 	Retained(filter string) ([]Value, error)
 	// ClearRetained deletes them and returns how many when that is on disk.
-	ClearRetained(filter string) (int, error)
+	ClearRetained(ctx context.Context, filter string) (int, error)
 	// Reload reads the configuration anew. The error says that it could not even
 	// be asked for.
 	Reload(ctx context.Context) (Reloaded, error)
@@ -90,8 +90,7 @@ func (s *Server) End() {
 	}
 }
 
-// Wait returns when all that the server started has ended, after End. What End
-// can't cut short is a deletion that waits for the disk: that ends with the broker.
+// Wait returns when all that the server started has ended, after End.
 func (s *Server) Wait() { s.ended.Wait() }
 
 // A socket is one that is bound, and what serves it.
@@ -207,7 +206,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /retained", s.retained)
 	mux.HandleFunc("DELETE /retained", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)
-		n, err := s.house.ClearRetained(r.URL.Query().Get("filter"))
+		n, err := s.house.ClearRetained(r.Context(), r.URL.Query().Get("filter"))
 		if err != nil {
 			refuse(w, err)
 			return

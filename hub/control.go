@@ -58,11 +58,11 @@ func (d desk) Retained(filter string) ([]control.Value, error) {
 	return all, nil
 }
 
-func (d desk) ClearRetained(filter string) (int, error) {
+func (d desk) ClearRetained(ctx context.Context, filter string) (int, error) {
 	if err := devices.CheckFilter(filter); err != nil {
 		return 0, control.Mistaken(err)
 	}
-	return d.broker.ClearRetained(filter)
+	return d.broker.ClearRetained(ctx, filter)
 }
 
 func (d desk) Reload(ctx context.Context) (control.Reloaded, error) {

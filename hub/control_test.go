@@ -105,7 +105,7 @@ func TestTheDeskClearsWhatIsRetained(t *testing.T) {
 		if v := values[1]; v.Topic != "old/b" || !v.Expires.IsZero() {
 			t.Errorf("%+v", v)
 		}
-		n, err := desk.ClearRetained("old/#")
+		n, err := desk.ClearRetained(t.Context(), "old/#")
 		if n != 2 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
@@ -121,7 +121,7 @@ func TestTheDeskClearsWhatIsRetained(t *testing.T) {
 		if _, err := desk.Retained("a/#/b"); !errors.As(err, new(control.Mistake)) {
 			t.Error(err)
 		}
-		if _, err := desk.ClearRetained(""); !errors.As(err, new(control.Mistake)) {
+		if _, err := desk.ClearRetained(t.Context(), ""); !errors.As(err, new(control.Mistake)) {
 			t.Error(err)
 		}
 		if _, err := desk.Reload(t.Context()); !errors.As(err, new(control.Mistake)) {

@@ -392,7 +392,7 @@ func (h *Hub) close() {
 	if h.broker != nil {
 		h.broker.Close()
 	}
-	if h.control != nil { // after the broker, which may be what it waits for
+	if h.control != nil { // after the broker, for whose answer it may wait
 		h.control.Wait()
 	}
 	if h.store != nil {

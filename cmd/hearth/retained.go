@@ -57,8 +57,8 @@ func (c *retainedListCommand) Run(ctx context.Context, std streams) error {
 
 func valueTable(all []control.Value, now time.Time) *table {
 	t := &table{columns: []column{
-		{head: "TOPIC", least: 16}, {head: "PAYLOAD", least: 12}, {head: "SIZE", right: true}, {head: "QOS", right: true},
-		{head: "FROM", least: 8}, {head: "AGE", right: true}, {head: "EXPIRES", right: true},
+		{head: "TOPIC", least: 36}, {head: "PAYLOAD", least: 10}, {head: "SIZE", right: true}, {head: "QOS", right: true},
+		{head: "FROM", least: 8, spare: true}, {head: "AGE", right: true}, {head: "EXPIRES", right: true},
 	}}
 	for _, v := range all {
 		text := string(v.Payload)
