@@ -452,7 +452,7 @@ func (s *session) status(now time.Time) ClientStatus {
 	defer s.mu.Unlock()
 	st := ClientStatus{
 		ID: s.id, User: s.user, Version: s.version, Connected: s.owner != nil,
-		Address: s.address, Listener: s.listener, Since: s.since, LastSeen: s.lastSeen,
+		Address: s.address, Listener: s.listener, Since: s.since.Add(-s.away), LastSeen: s.lastSeen,
 		Subscriptions: len(s.subs),
 		Queued:        s.plain.n + s.sure.n - len(s.flight),
 		Unacked:       len(s.flight),

@@ -37,6 +37,7 @@ import (
 	"hearth/broker"
 	"hearth/broker/access"
 	"hearth/config"
+	"hearth/control"
 	"hearth/devices"
 	"hearth/gpio"
 	"hearth/gpio/bus"
@@ -73,7 +74,11 @@ type Options struct {
 	Alive     func()   // called by the loop about every second while it turns
 	FS        store.FS // nil: the real one
 	Seed      uint64   // of what is random in rules; 0: drawn at the first start, and kept
-	Offline   bool     // bind no listener: all connections come through Attach
+	Offline   bool     // bind no listener and no control socket: all connections come through Attach
+
+	// Reload reads the configuration and calls Hub.Reload, when an administrator asks
+	// for that over the control socket. Nil: it can't be asked for.
+	Reload func(context.Context) (control.Reloaded, error)
 
 	// FirstUser tells a person of the user that New or Reload made, since nobody could
 	// log in: the password is kept nowhere. Nil: none is made.
@@ -96,6 +101,7 @@ type Hub struct {
 	buses   *bus.Buses
 	sensors *sensor.Sensors
 	web     *web.Server
+	control *control.Server
 	dog     *watchdog
 	inbox   *inbox
 	ended   chan struct{} // closed when the loop has stopped turning
@@ -231,6 +237,8 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	outside.Commit()
+	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
+	h.openControl()
 	return h, nil
 }
 

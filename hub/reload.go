@@ -41,6 +41,7 @@ func (h *Hub) Reload(cfg *Config) error {
 	h.sensors.Reload(cfg.Sensors)
 	err = h.do(context.Background(), func() { h.swap(cfg) })
 	outside.Commit()
+	h.openControl()
 	return err
 }
 

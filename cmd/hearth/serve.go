@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"hearth/control"
 	"hearth/gpio"
 	"hearth/hub"
 )
@@ -54,6 +55,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	if simulated && !c.Sim {
 		io.WriteString(std.err, noPins)
 	}
+	asked := make(chan chan control.Reloaded)
 	h, err := hub.New(cfg, hub.Options{
 		Bank:      bank,
 		Simulated: simulated,
@@ -62,6 +64,20 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 		Version:   versionText(),
 		Alive:     watchdog(log),
 		FirstUser: func(name, password string) { tellUser(std.err, cfg, name, password) },
+		Reload: func(ctx context.Context) (done control.Reloaded, err error) {
+			answer := make(chan control.Reloaded, 1)
+			select {
+			case asked <- answer:
+			case <-ctx.Done():
+				return done, context.Cause(ctx)
+			}
+			select {
+			case done = <-answer:
+				return done, nil
+			case <-ctx.Done():
+				return done, context.Cause(ctx)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -73,7 +89,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 
 	var beside sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
-	beside.Go(func() { s.control(ctx, reload) })
+	beside.Go(func() { s.control(ctx, reload, asked) })
 	welcome(std.err, cfg, h, bank)
 	notify(log, ready(contents(cfg)))
 	err = h.Run(ctx)
@@ -158,18 +174,11 @@ func brokerFlag(addrs []string) (flag string, ok bool) {
 		}
 	}
 	for _, a := range addrs {
-		if plain(a) {
+		if !strings.HasPrefix(a, "ws://") && !strings.HasPrefix(a, "wss://") {
 			return " --broker " + a, true
 		}
 	}
 	return "", false
-}
-
-// plain says whether hearth pub and sub can talk to a listener: without TLS or
-// WebSocket.
-func plain(listener string) bool {
-	scheme, _, found := strings.Cut(listener, "://")
-	return !found || scheme == "tcp" || scheme == "unix"
 }
 
 // A service is a hub that runs, as its operator sees it.
@@ -181,7 +190,7 @@ type service struct {
 }
 
 // control obeys the operator until ctx ends.
-func (s service) control(ctx context.Context, reload <-chan os.Signal) {
+func (s service) control(ctx context.Context, reload <-chan os.Signal, asked <-chan chan control.Reloaded) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -189,25 +198,42 @@ func (s service) control(ctx context.Context, reload <-chan os.Signal) {
 			notify(s.log, stopping())
 			return
 		case <-reload:
-			notify(s.log, reloading())
-			notify(s.log, ready(s.reload()))
+			s.reload()
+		case answer := <-asked:
+			answer <- s.reload()
 		}
 	}
 }
 
 // reload puts the configuration as it is now in force, or leaves all as it was
-// and says why. It returns what is so then, in a line.
-func (s service) reload() string {
+// and says why.
+func (s service) reload() (done control.Reloaded) {
+	notify(s.log, reloading())
 	cfg, doc := hub.Load(s.path)
-	err := complain(s.err, s.path, doc)
+	err := complain(said{s.err, &done}, s.path, doc)
 	if err == nil {
 		err = s.hub.Reload(cfg)
 	}
 	if err != nil {
 		s.hub.ReloadFailed(err)
 		s.log.Error("the configuration was not taken over, the old one stays", "err", err)
-		return "the old configuration is in force: " + err.Error()
+		done.Error = err.Error()
+		notify(s.log, ready("the old configuration is in force: "+done.Error))
+		return done
 	}
 	s.log.Info("reloaded", "file", s.path, "house", contents(cfg))
-	return contents(cfg)
+	done.Now = contents(cfg)
+	notify(s.log, ready(done.Now))
+	return done
+}
+
+// said keeps the lines that pass, for whoever asked.
+type said struct {
+	io.Writer
+	done *control.Reloaded
+}
+
+func (s said) Write(line []byte) (int, error) {
+	s.done.Said = append(s.done.Said, strings.TrimSuffix(string(line), "\n"))
+	return s.Writer.Write(line)
 }
