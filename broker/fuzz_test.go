@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"runtime/debug"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
-
-func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
 // FuzzConnection: whatever bytes arrive, after a CONNECT or instead of one, the
 // process lives and another client is served.
