@@ -30,6 +30,7 @@ type client struct {
 	limits  packets.Properties // what it said in CONNECT that it takes
 	aliases map[uint16]string  // the server's
 	unacked map[uint16]byte    // the server's messages by packet id, and their QoS
+	early   []packets.Packet   // came before a PUBREL that was waited for
 }
 
 func over(t testing.TB, nc net.Conn, version byte) *client {
@@ -163,6 +164,15 @@ func (c *client) utter(p []byte) {
 
 func (c *client) receive() (pk packets.Packet, err error) {
 	c.t.Helper()
+	if len(c.early) > 0 {
+		pk, c.early = c.early[0], c.early[1:]
+		return pk, nil
+	}
+	return c.read()
+}
+
+func (c *client) read() (pk packets.Packet, err error) {
+	c.t.Helper()
 	c.nc.SetReadDeadline(time.Now().Add(cmp.Or(c.patience, 10*time.Second)))
 	first, err := c.r.ReadByte()
 	if err != nil {
@@ -218,7 +228,7 @@ func (c *client) want(kind byte) packets.Packet {
 		c.t.Fatalf("waiting for %s: %v", packets.PacketNames[kind], err)
 	}
 	if pk.FixedHeader.Type != kind {
-		c.t.Fatalf("got %s %+v, want %s", packets.PacketNames[pk.FixedHeader.Type], pk, packets.PacketNames[kind])
+		c.t.Fatalf("got %s, want %s", show(pk), packets.PacketNames[kind])
 	}
 	return pk
 }
@@ -231,6 +241,14 @@ func (c *client) wantMessage(want string) packets.Packet {
 		c.t.Fatalf("got message %q, want %q", got, want)
 	}
 	return pk
+}
+
+func show(pk packets.Packet) string {
+	s := packets.PacketNames[pk.FixedHeader.Type]
+	if pk.FixedHeader.Type == packets.Publish {
+		return fmt.Sprintf("%s %q, id %d, dup %v", s, describe(pk), pk.PacketID, pk.FixedHeader.Dup)
+	}
+	return fmt.Sprintf("%s of %d, reason %#x %x", s, pk.PacketID, pk.ReasonCode, pk.ReasonCodes)
 }
 
 func describe(pk packets.Packet) string {
@@ -257,7 +275,7 @@ func (c *client) wantEnd() (reason byte) {
 			return reason
 		}
 		if reason != 0 {
-			c.t.Fatalf("after the end came %+v", pk)
+			c.t.Fatalf("after the end came %s", show(pk))
 		}
 		if pk.FixedHeader.Type == packets.Disconnect || pk.FixedHeader.Type == packets.Connack {
 			reason = pk.ReasonCode
@@ -350,8 +368,15 @@ func (c *client) acknowledge(pk packets.Packet) {
 		c.ack(packets.Puback, pk.PacketID)
 	case 2:
 		c.ack(packets.Pubrec, pk.PacketID)
-		if rel := c.want(packets.Pubrel); rel.PacketID != pk.PacketID {
-			c.t.Fatalf("PUBREL of %d, want %d", rel.PacketID, pk.PacketID)
+		for {
+			rel, err := c.read()
+			if err != nil {
+				c.t.Fatalf("waiting for PUBREL: %v", err)
+			}
+			if rel.FixedHeader.Type == packets.Pubrel && rel.PacketID == pk.PacketID {
+				break
+			}
+			c.early = append(c.early, rel)
 		}
 		c.ack(packets.Pubcomp, pk.PacketID)
 	}

@@ -60,7 +60,7 @@ func TestMQTTConnect(t *testing.T) {
 	storyOf(t, "a second CONNECT ends the connection, and its will is sent", versions, func(w *world, v byte) {
 		sub := w.connect("sub", 4)
 		sub.subscribe(1, 0, "lwt")
-		c := w.connect("c", v, will("lwt", "gone", 0, 0))
+		c := w.connect("c", v, lwt("lwt", "gone", 0, 0))
 		c.utter(encode(connectPacketOf("c", v)))
 		wantReason(c, 0x82) // [MQTT-3.1.0-2]
 		sub.wantMessage("lwt gone")
@@ -265,7 +265,7 @@ func TestMQTTKeepalive(t *testing.T) {
 		sub := w.connect("sub", 4, keepalive(0))
 		sub.patience = time.Hour
 		sub.subscribe(1, 0, "lwt")
-		c := w.connect("c", v, keepalive(4), will("lwt", "gone", 0, 0))
+		c := w.connect("c", v, keepalive(4), lwt("lwt", "gone", 0, 0))
 		start := time.Now()
 		sub.wantMessage("lwt gone")
 		within(w, start, 6*time.Second)
@@ -317,7 +317,7 @@ func TestMQTTKeepalive(t *testing.T) {
 			sub := w.connect("sub", 4, keepalive(0))
 			sub.patience = 1000 * time.Hour
 			sub.subscribe(1, 0, "lwt")
-			c := w.connect("c", 5, keepalive(asked), will("lwt", "gone", 0, 0))
+			c := w.connect("c", 5, keepalive(asked), lwt("lwt", "gone", 0, 0))
 			holds := asked
 			if p := c.connack.Properties; p.ServerKeepAliveFlag {
 				holds = p.ServerKeepAlive

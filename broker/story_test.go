@@ -158,6 +158,15 @@ func expiry(seconds uint32) func(*packets.Packet) {
 // resume is kept without a wish how long.
 func resume(pk *packets.Packet) { pk.Connect.Clean = false }
 
+// lwt is a will that is not retained.
+func lwt(topic, payload string, qos byte, delay uint32) func(*packets.Packet) {
+	return func(pk *packets.Packet) {
+		p := &pk.Connect
+		p.WillFlag, p.WillTopic, p.WillPayload, p.WillQos = true, topic, []byte(payload), qos
+		p.WillProperties.WillDelayInterval = delay
+	}
+}
+
 func keepalive(seconds uint16) func(*packets.Packet) {
 	return func(pk *packets.Packet) { pk.Connect.Keepalive = seconds }
 }
