@@ -216,6 +216,9 @@ func (c *client) read() (pk packets.Packet, err error) {
 		err = pk.UnsubackDecode(body)
 	case packets.Disconnect:
 		err = pk.DisconnectDecode(body)
+		if n == 1 {
+			pk.ReasonCode = body[0] // mochi's decoder passes over it
+		}
 	}
 	return pk, err
 }

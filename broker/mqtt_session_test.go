@@ -334,6 +334,15 @@ func TestMQTTWill(t *testing.T) {
 		})
 	}
 
+	story(t, "5: DISCONNECT 0x04 of one byte", func(w *world) {
+		sub := w.connect("sub", 5)
+		sub.subscribe(1, 0, "#")
+		c := w.connect("c", 5, lwt("lwt", "gone", 1, 0))
+		c.write([]byte{0xe0, 1, 4})
+		c.wantEnd()
+		sub.wantMessage("lwt gone")
+	})
+
 	storyOf(t, "an error of the client sends it", versions, func(w *world, v byte) {
 		sub := w.connect("sub", v)
 		sub.subscribe(1, 0, "#")
