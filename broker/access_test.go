@@ -100,7 +100,7 @@ func as(user, password string) func(*packets.Packet) {
 
 func (g *guard) login(addr, user, id string, version byte, change ...func(*packets.Packet)) *client {
 	g.Helper()
-	c := over(g, dial(g.T, addr), version)
+	c := speak(g, dial(g.T, addr), version)
 	c.connect(id, append(change, as(user, "secret"))...)
 	return c
 }
@@ -260,7 +260,7 @@ var accessPaths = map[string]func(g *guard, user, id, topic string, version byte
 		victim.nc.Close()
 		g.owner.publish(topic, "x", 1, 1)
 		g.acked()
-		c := over(g, dial(g.T, g.tcp), v)
+		c := speak(g, dial(g.T, g.tcp), v)
 		c.send(connectPacket(id, v, kept, as(user, "secret")))
 		pk := c.want(packets.Connack)
 		if pk.ReasonCode != 0 {
@@ -275,7 +275,7 @@ var accessPaths = map[string]func(g *guard, user, id, topic string, version byte
 		return got
 	},
 	"login": func(g *guard, user, id, topic string, v byte) bool {
-		c := over(g, dial(g.T, map[bool]string{true: g.ws, false: g.tcp}[topic == "ws"]), v)
+		c := speak(g, dial(g.T, map[bool]string{true: g.ws, false: g.tcp}[topic == "ws"]), v)
 		password := "secret"
 		if topic == "wrong" {
 			password = "Secret"
@@ -328,7 +328,7 @@ func (g *guard) publishes(addr, user, id, topic string, v, qos byte) bool {
 
 func (g *guard) wills(user, id, topic string, v byte, delay uint32, retained bool) bool {
 	g.Helper()
-	c := over(g, dial(g.T, g.tcp), v)
+	c := speak(g, dial(g.T, g.tcp), v)
 	change := []func(*packets.Packet){as(user, "secret"), lwt(topic, "gone", 1, delay)}
 	if retained {
 		change = append(change, retainedWill)
@@ -563,7 +563,7 @@ func TestAccessOfAUserWhoIsGone(t *testing.T) {
 		t.Errorf("reason %#x", why)
 	}
 	stays.alive()
-	c := over(t, dial(t, g.tcp), 4)
+	c := speak(t, dial(t, g.tcp), 4)
 	c.send(connectPacket("gone", 4, as("guest", "secret")))
 	if pk := c.want(packets.Connack); pk.ReasonCode != 4 && pk.ReasonCode != 5 {
 		t.Errorf("CONNACK %#x", pk.ReasonCode)
@@ -574,7 +574,7 @@ func TestAccessOfAUserWhoIsGone(t *testing.T) {
 func TestAccessWhileSomebodyGuesses(t *testing.T) {
 	g := openGuard(t)
 	for i := range 20 {
-		c := over(t, dial(t, g.tcp), 4)
+		c := speak(t, dial(t, g.tcp), 4)
 		c.send(connectPacket(fmt.Sprint("guess", i), 4, as("washer", fmt.Sprint("guess", i))))
 	}
 	start := time.Now()

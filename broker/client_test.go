@@ -33,7 +33,7 @@ type client struct {
 	early   []packets.Packet   // came before a PUBREL that was waited for
 }
 
-func over(t testing.TB, nc net.Conn, version byte) *client {
+func speak(t testing.TB, nc net.Conn, version byte) *client {
 	return &client{t: t, nc: nc, r: bufio.NewReader(nc), version: version}
 }
 
@@ -55,7 +55,7 @@ func attach(t testing.TB, b *Broker, version byte) *client {
 	here, there := net.Pipe()
 	go b.Attach(there)
 	t.Cleanup(func() { here.Close() })
-	return over(t, here, version)
+	return speak(t, here, version)
 }
 
 func connectPacket(id string, version byte, change ...func(*packets.Packet)) packets.Packet {
@@ -315,7 +315,7 @@ func (c *client) disconnect(change ...func(*packets.Packet)) {
 	}
 }
 
-func message(topic, payload string, qos byte, id uint16, change ...func(*packets.Packet)) packets.Packet {
+func publishPacket(topic, payload string, qos byte, id uint16, change ...func(*packets.Packet)) packets.Packet {
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos},
 		TopicName:   topic, Payload: []byte(payload), PacketID: id,
@@ -330,7 +330,7 @@ func retain(pk *packets.Packet) { pk.FixedHeader.Retain = true }
 
 func (c *client) publish(topic, payload string, qos byte, id uint16, change ...func(*packets.Packet)) {
 	c.t.Helper()
-	c.send(message(topic, payload, qos, id, change...))
+	c.send(publishPacket(topic, payload, qos, id, change...))
 }
 
 func (c *client) ack(kind byte, id uint16) {

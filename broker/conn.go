@@ -1,366 +1,381 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"net"
-	"runtime/debug"
+	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 const (
-	maxUnsent   = 64 << 10               // bytes that wait for a socket before packets do
-	stalledFor  = 30 * time.Second       // a write that takes longer ends the connection
-	lastWords   = 250 * time.Millisecond // for what still has to be sent when a connection is closed
-	maxCatchUps = 1024                   // subscriptions of a client whose retained values it has not got yet
+	maxUnsent = 64 << 10        // bytes of answers that wait for a client that does not read
+	chunk     = 16 << 10        // bytes that have to go out within limits.stalled
+	lastWords = 1 * time.Second // for what is still to be said to a connection that ends
 )
 
-// A conn is one client's connection as the library sees it: a net.Conn whose
-// Write never blocks. The library writes with a lock held that publishers need;
-// so one client that does not read would hold up all who publish to it. Here
-// packets wait before the lock (waitForRoom), and bytes in out.
+// A conn is one connection. One goroutine reads from it and does what the client
+// asks; another, which exists only while there is something to send, is the only one
+// that writes. So whoever has something for the client leaves it here and goes on.
 type conn struct {
-	net.Conn // the real one
-	b        *Broker
-	from     *listener // nil: by hand
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	client   atomic.Pointer[mqtt.Client] // set when the session is established
-	done     chan struct{}               // closed when all of this connection has ended
-	sent     chan struct{}               // closed when the socket is
+	b    *Broker
+	nc   net.Conn
+	from entrance
+	r    *bufio.Reader
+	lim  *limits
+	done chan struct{} // closed when all of it has ended
 
-	mu       sync.Mutex
-	changed  *sync.Cond // of what follows
-	out      []byte     // to be sent
-	closed   bool
-	unacked  map[uint16]bool // QoS 1 and 2 messages sent and not acknowledged
-	catchUp  []catchUp       // retained values still to be sent
-	behind   bool            // a goroutine does that
-	catching sync.WaitGroup  // and it is this one
+	ctx    context.Context // ends with the connection
+	cancel context.CancelCauseFunc
 
-	gateState // of the goroutine that reads
+	// Set by CONNECT.
+	id        string
+	user      string
+	version   byte
+	clean     bool // of the CONNECT
+	session   *session
+	window    int // QoS 1 and 2 messages the client takes unacknowledged
+	maxPacket int // bytes the client takes; 0: any
+	keepAlive time.Duration
+	will      *message
+	oldWill   *message // of the session this one replaced
+	willDelay time.Duration
+	expiry    time.Duration // of the session
+
+	aliases map[uint16]string // the client's; of the reading goroutine
+
+	outAliases map[string]uint16 // guarded by session.mu
+	maxAliases int
+
+	mu      sync.Mutex
+	room    sync.Cond // something was sent or acknowledged, or the connection ends
+	out     []byte    // answers that are not sent yet
+	acks    []*ack    // in the order of what they answer
+	more    bool      // the session has something
+	writing bool      // the writing goroutine exists
+	greeted bool      // CONNECT was accepted
+	ending  bool
+	spoke   bool // something was written since settle looked
+	writer  sync.WaitGroup
 }
 
-// Attach serves one connection until it ends, and closes it.
-func (b *Broker) Attach(nc net.Conn) { b.serve(nc, nil) }
+// An ack is an acknowledgement that is due. They leave in the order of what they
+// answer [MQTT-4.6.0-2], each when its message is safe.
+type ack struct {
+	c     *conn
+	kind  byte // packets.Puback or Pubrec
+	id    uint16
+	code  byte // guarded by c.mu, as is what follows
+	ready bool
+	held  bool // the hub wants it to wait
+}
 
-func (b *Broker) serve(nc net.Conn, from *listener) {
-	if !b.begin() {
-		nc.Close()
+func (b *Broker) newConn(nc net.Conn, e entrance) *conn {
+	c := &conn{b: b, nc: nc, from: e, lim: b.limits.Load(), done: make(chan struct{})}
+	c.room.L = &c.mu
+	c.ctx, c.cancel = context.WithCancelCause(b.ctx)
+	return c
+}
+
+// kick has the session's messages sent.
+func (c *conn) kick() {
+	if c == nil {
 		return
 	}
-	defer b.wg.Done()
-	c := &conn{
-		Conn: nc, b: b, from: from,
-		done: make(chan struct{}), sent: make(chan struct{}),
-		unacked: map[uint16]bool{},
-	}
-	c.changed = sync.NewCond(&c.mu)
-	c.ctx, c.cancel = context.WithCancelCause(b.ctx)
-	defer close(c.done)
-
-	b.mu.Lock()
-	b.conns[c] = true
-	late := b.closed || from != nil && from.isClosed()
-	b.mu.Unlock()
-	defer func() {
-		b.mu.Lock()
-		delete(b.conns, c)
-		b.mu.Unlock()
-	}()
-	go c.send()
-	if late { // whoever ends all connections may not have seen this one
-		c.Close()
-	}
-
-	nc.SetReadDeadline(time.Now().Add(connectTimeout))
-	err := c.run()
-	c.Close()
-	<-c.sent
-	c.catching.Wait()
-	c.leave()
-	b.log.Debug("broker: connection ended", "from", c.RemoteAddr().String(), "client", c.id, "err", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.more = true
+	c.start()
 }
 
-// run lets the library serve the connection. What makes it panic, such as the
-// SUBSCRIBE of 10 bytes, ends this connection only.
-func (c *conn) run() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v", r)
-			c.b.log.Error("broker: a packet made the server panic, its connection is closed",
-				"from", c.RemoteAddr().String(), "client", c.id, "panic", r, "stack", string(debug.Stack()))
-		}
-	}()
-	return c.b.server.EstablishConnection("", c)
+// say sends an answer.
+func (c *conn) say(pk packets.Packet) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		pk.ProtocolVersion = c.version
+		c.out = appendPacket(c.out, pk)
+		c.start()
+	}
 }
 
-// end ends the connection from outside, with a reason for MQTT 5 clients.
-func (c *conn) end(why packets.Code) {
-	if cl := c.client.Load(); cl != nil {
-		if cl.Properties.ProtocolVersion == 5 {
-			c.b.server.DisconnectClient(cl, why)
+// start starts the writing goroutine. c.mu is held.
+func (c *conn) start() {
+	if !c.writing && !c.ending {
+		c.writing = true
+		c.writer.Go(c.write)
+	}
+}
+
+var batches = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// write sends what there is, and returns.
+func (c *conn) write() {
+	buf := batches.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= 2*batch {
+			*buf = (*buf)[:0]
+			batches.Put(buf)
 		}
-		cl.Stop(why)
+	}()
+	for {
+		c.mu.Lock()
+		b := append((*buf)[:0], c.out...)
+		if c.out = c.out[:0]; cap(c.out) > 512 {
+			c.out = nil // a quiet connection needs no more, and keeps no more
+		}
+		more, ending := c.more, c.ending
+		c.more = false
+		c.spoke = true
+		c.room.Broadcast()
+		if len(b) == 0 && (!more || ending) {
+			c.writing = false
+			c.mu.Unlock()
+			if ending {
+				c.nc.Close()
+			}
+			return
+		}
+		c.mu.Unlock()
+
+		if more && !ending && c.session != nil {
+			var rest bool
+			if b, rest = c.session.fill(c, b, time.Now()); rest {
+				c.mu.Lock()
+				c.more = true
+				c.mu.Unlock()
+			}
+		}
+		*buf = b
+		for len(b) > 0 {
+			n := min(len(b), chunk)
+			if !c.deadline() {
+				n = len(b) // the last words have their own limit
+			}
+			if _, err := c.nc.Write(b[:n]); err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					err = errStalled
+				}
+				c.cancel(err)
+				c.nc.Close()
+				c.mu.Lock()
+				c.ending = true
+				c.writing = false
+				c.room.Broadcast()
+				c.mu.Unlock()
+				return
+			}
+			b = b[n:]
+		}
+	}
+}
+
+var errStalled = errors.New("it took nothing of what was sent to it")
+
+// deadline gives the next write its time, unless the connection ends.
+func (c *conn) deadline() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		c.nc.SetWriteDeadline(time.Now().Add(c.lim.stalled))
+	}
+	return !c.ending
+}
+
+// end ends the connection: what was answered is still sent, an MQTT 5 client is told
+// why, and the reading goroutine does the rest. It does not wait.
+func (c *conn) end(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return
+	}
+	var code packets.Code
+	if errors.As(why, &code) && c.greeted && c.version == 5 && code.Code >= packets.ErrUnspecifiedError.Code {
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ProtocolVersion: 5, ReasonCode: code.Code}
+		pk.Properties.ReasonString = code.Reason
+		if c.maxPacket == 0 || len(code.Reason)+16 <= c.maxPacket {
+			c.out = appendPacket(c.out, pk)
+		}
 	}
 	c.cancel(why)
-	c.Close()
+	now := time.Now()
+	c.nc.SetWriteDeadline(now.Add(lastWords))
+	c.nc.SetReadDeadline(now)
+	c.start() // which closes the socket in the end
+	c.ending = true
+	c.room.Broadcast()
 }
 
-// claim makes c the connection of its client id, when the one before has ended.
-func (c *conn) claim(clean bool) error {
-	timeout := time.NewTimer(connectTimeout)
-	defer timeout.Stop()
+// read reads and does what it says until the connection ends, and returns why.
+func (c *conn) read() error {
+	var deadline time.Time // as it was set last
 	for {
-		old, err := c.tryClaim(clean)
-		if old == nil {
+		if c.keepAlive > 0 {
+			// A minute's accuracy in ten: setting it each time costs more than decoding.
+			if d := time.Now().Add(c.keepAlive); d.Sub(deadline) > c.keepAlive/16 {
+				deadline = d
+				c.nc.SetReadDeadline(d)
+				if c.ctx.Err() != nil { // end had set it
+					return context.Cause(c.ctx)
+				}
+			}
+		}
+		var pk packets.Packet
+		if err := readPacket(c.r, &pk, c.version, c.lim.packet); err != nil {
+			switch {
+			case c.ctx.Err() != nil:
+				return context.Cause(c.ctx)
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				return packets.ErrKeepAliveTimeout
+			}
 			return err
 		}
-		old.end(packets.ErrSessionTakenOver)
-		select {
-		case <-old.done:
-		case <-c.ctx.Done():
-			return context.Cause(c.ctx)
-		case <-timeout.C:
-			return errors.New("the connection it replaces does not end")
+		c.from.pace.pause(c.ctx, pk.FixedHeader.Type)
+		if err := c.handle(&pk); err != nil {
+			return err
 		}
 	}
 }
 
-func (c *conn) tryClaim(clean bool) (old *conn, err error) {
-	b := c.b
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.sessions[c.id]
-	if s != nil && s.owner != nil {
-		return s.owner, nil
+// waitForRoom returns when the client has taken enough of what was answered, and
+// when the acknowledgements it waits for are below the limit. So who does not read,
+// or sends faster than the disk commits, is not read from.
+func (c *conn) waitForRoom() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.ending && (len(c.out) > maxUnsent || len(c.acks) >= c.lim.receive) {
+		c.room.Wait()
 	}
-	if s == nil && len(b.sessions) >= maxSessions {
-		return nil, errTooManySessions
+	if c.ending {
+		return context.Cause(c.ctx)
 	}
-	existing, ok := b.server.Clients.Get(c.id)
-	if s == nil || clean || !ok || existing.Properties.Clean && existing.Properties.ProtocolVersion < 5 {
-		s = &session{received: map[uint16]bool{}}
-		b.sessions[c.id] = s
-	}
-	s.owner = c
-	c.session = s
-	if w, ok := b.wills[c.id]; ok {
-		delete(b.wills, c.id)
-		if clean { // the session the will belongs to is over
-			c.oldWill = &w.packet
-		}
-	}
-	return nil, nil
+	return nil
 }
 
-var errTooManySessions = errors.New("too many sessions")
+// promise puts an acknowledgement into the order.
+func (c *conn) promise(kind byte, id uint16, held bool) *ack {
+	a := &ack{c: c, kind: kind, id: id, held: held}
+	c.mu.Lock()
+	c.acks = append(c.acks, a)
+	c.mu.Unlock()
+	return a
+}
 
-// leave does what is due after the connection has ended: the will, and the
-// session unless it is kept.
-func (c *conn) leave() {
-	b := c.b
-	if c.session == nil {
+// settle lets an acknowledgement go: its message is as safe as it has to be.
+func (a *ack) settle() {
+	c := a.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !a.ready {
+		a.ready = true
+		c.flush()
+	}
+}
+
+// refuse tells an MQTT 5 client that the disk refuses its message. An older one has
+// no word for that; it waits until the disk takes it after all.
+func (a *ack) refuse() {
+	c := a.c
+	if c.version < 5 {
 		return
 	}
-	p := &c.cl.Properties
-	var kept time.Duration
-	switch {
-	case p.ProtocolVersion == 5:
-		kept = min(sessionLifetime, time.Duration(p.Props.SessionExpiryInterval)*time.Second)
-	case !p.Clean:
-		kept = sessionLifetime
-	}
-	if c.will != nil && b.ctx.Err() == nil {
-		if delay := min(kept, c.willDelay); delay > 0 {
-			b.mu.Lock()
-			b.wills[c.id] = delayed{*c.will, time.Now().Add(delay)}
-			b.mu.Unlock()
-		} else {
-			b.sendWill(*c.will, c.id)
-		}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c.session.owner = nil
-	if _, ok := b.server.Clients.Get(c.id); kept == 0 || !ok {
-		b.forget(c.id, c.cl)
-	}
-}
-
-// Write takes p to be sent.
-func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return 0, net.ErrClosed
+	refused := !a.ready
+	if refused {
+		a.ready, a.code = true, packets.ErrQuotaExceeded.Code
+		c.flush()
 	}
-	c.out = append(c.out, p...)
-	c.changed.Broadcast()
-	return len(p), nil
-}
-
-// SetDeadline is the library's keep-alive. It counts for reading; writing has a
-// limit of its own.
-func (c *conn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
-
-// Close lets what was written be sent, for a moment, and then closes the socket.
-func (c *conn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.closed = true
-		c.Conn.SetWriteDeadline(time.Now().Add(lastWords))
-		c.cancel(net.ErrClosed)
-		c.changed.Broadcast()
-	}
-	return nil
-}
-
-// send writes to the socket, and closes it in the end.
-func (c *conn) send() {
-	defer close(c.sent)
-	defer c.Conn.Close()
-	defer c.Close()
-	var spare []byte
-	for {
-		c.mu.Lock()
-		for len(c.out) == 0 && !c.closed {
-			c.changed.Wait()
-		}
-		if len(c.out) == 0 {
-			c.mu.Unlock()
-			return
-		}
-		out := c.out
-		c.out = spare[:0]
-		if !c.closed {
-			c.Conn.SetWriteDeadline(time.Now().Add(stalledFor))
-		}
-		c.changed.Broadcast()
-		c.mu.Unlock()
-		if _, err := c.Conn.Write(out); err != nil {
-			return
-		}
-		spare = nil
-		if cap(out) <= 4<<10 {
-			spare = out // a quiet connection needs no more, and keeps no more
-		}
+	c.mu.Unlock()
+	if refused && a.kind == packets.Pubrec { // the exchange is over [MQTT-4.3.3-9]
+		c.session.release(a.id)
 	}
 }
 
-// waitForRoom returns when the client has taken enough of what was sent: bytes
-// for all packets, and acknowledgements of messages if it limits them.
-func (c *conn) waitForRoom(message bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.closed && (len(c.out) >= maxUnsent || message && len(c.unacked) >= c.window) {
-		c.changed.Wait()
-	}
+// quota says that what it acknowledges is beyond a limit. It comes before settle.
+func (a *ack) quota() {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	a.code = packets.ErrQuotaExceeded.Code
 }
 
-// messageSent counts a QoS 1 or 2 message that is on its way.
-func (c *conn) messageSent(id uint16) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.unacked[id] = true
+// letGo ends a hold.
+func (a *ack) letGo() {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	a.held = false
+	a.c.flush()
 }
 
-// messageDone is its acknowledgement.
-func (c *conn) messageDone(id uint16) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.unacked, id)
-	c.changed.Broadcast()
-}
-
-// A catchUp is a new subscription and the topics that had a value when it was
-// made: what comes later reaches it as a live message.
-type catchUp struct {
-	sub    packets.Subscription
-	topics []string
-}
-
-// sendRetained sends the retained values of new subscriptions, at the client's
-// pace: more of them than its queue takes are nothing unusual. It returns at once.
-func (c *conn) sendRetained(subs []catchUp) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.catchUp)+len(subs) > maxCatchUps {
-		return packets.ErrQuotaExceeded
-	}
-	c.catchUp = append(c.catchUp, subs...)
-	if !c.behind && len(c.catchUp) > 0 {
-		c.behind = true
-		c.catching.Go(c.catchUpAll)
-	}
-	return nil
-}
-
-func (c *conn) catchUpAll() {
-	for {
-		c.mu.Lock()
-		if c.closed || len(c.catchUp) == 0 {
-			c.catchUp, c.behind = nil, false
-			c.mu.Unlock()
-			return
+// flush sends the acknowledgements that are due and whose turn it is. c.mu is held.
+func (c *conn) flush() {
+	sent := 0
+	for _, a := range c.acks {
+		if !a.ready || a.held {
+			break
 		}
-		next := c.catchUp[0]
-		c.catchUp = c.catchUp[1:]
-		c.mu.Unlock()
-		for _, topic := range next.topics {
-			c.waitForRoom(next.sub.Qos > 0)
-			if !c.sendValue(topic, next.sub) {
-				break
+		sent++
+		if !c.ending {
+			if c.version == 5 && a.code != 0 {
+				c.out = appendPacket(c.out, packets.Packet{FixedHeader: packets.FixedHeader{Type: a.kind}, ProtocolVersion: 5, PacketID: a.id, ReasonCode: a.code})
+			} else {
+				c.out = append(c.out, a.kind<<4, 2, byte(a.id>>8), byte(a.id))
 			}
 		}
 	}
+	if sent == 0 {
+		return
+	}
+	clear(c.acks[:sent])
+	if c.acks = c.acks[sent:]; len(c.acks) == 0 {
+		c.acks = nil
+	}
+	c.room.Broadcast()
+	c.start()
 }
 
-// sendValue sends the newest value of a topic. The values are locked meanwhile:
-// else a newer one could overtake it, and the client would end with the old one.
-func (c *conn) sendValue(topic string, sub packets.Subscription) (goOn bool) {
-	r := c.b.retained
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	pk, ok := r.getLocked(topic)
-	if !ok {
-		return true
+// refuseAll tells an MQTT 5 client that the disk refuses what waits for it.
+func (c *conn) refuseAll() {
+	c.mu.Lock()
+	waiting := append([]*ack(nil), c.acks...)
+	c.mu.Unlock()
+	for _, a := range waiting {
+		a.refuse()
 	}
-	pk.Origin = ofRetained
-	pk.Created = time.Now().Unix()
-	pk.FixedHeader.Qos = min(pk.FixedHeader.Qos, sub.Qos)
-	if sub.Identifier > 0 {
-		pk.Properties.SubscriptionIdentifier = []int{sub.Identifier}
-	}
-	cl := c.cl
-	if pk.FixedHeader.Qos > 0 {
-		if cl.State.Inflight.Len() >= maxQueued {
-			c.b.lost.Add(1)
-			return true
-		}
-		id, err := cl.NextPacketID()
-		if err != nil {
-			c.b.lost.Add(1)
-			return true
-		}
-		pk.PacketID = uint16(id)
-		cl.State.Inflight.Set(pk)
-	}
-	if err := cl.WritePacket(pk); err != nil {
-		if pk.FixedHeader.Qos > 0 && errors.Is(err, packets.ErrPacketTooLarge) {
-			cl.State.Inflight.Delete(pk.PacketID)
-		}
-		return errors.Is(err, packets.ErrPacketTooLarge)
-	}
-	return true
 }
 
-// ofRetained is the origin of packets that sendValue sends.
-const ofRetained = "\x00retained"
+// appendMessage encodes a delivery; nothing is appended if it is larger than the
+// client takes. session.mu is held.
+func (c *conn) appendMessage(b []byte, d *delivery, now time.Time) []byte {
+	f := form{version: c.version, qos: d.qos, dup: d.sent && d.qos > 0, retain: d.retain, id: d.id, subs: d.subs}
+	fresh := false
+	if c.maxAliases > 0 {
+		if f.alias = c.outAliases[d.m.topic]; f.alias > 0 {
+			f.bare = true
+		} else if len(c.outAliases) < c.maxAliases {
+			f.alias, fresh = uint16(len(c.outAliases)+1), true
+		}
+	}
+	start := len(b)
+	b = appendPublish(b, d.m, f, now)
+	if c.maxPacket > 0 && len(b)-start > c.maxPacket {
+		return b[:start]
+	}
+	if fresh {
+		if c.outAliases == nil {
+			c.outAliases = map[string]uint16{}
+		}
+		c.outAliases[d.m.topic] = f.alias
+	}
+	return b
+}
+
+// quiet says whether an error is how connections end every day.
+func quiet(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed)
+}

@@ -1,6 +1,10 @@
 package broker
 
-import "time"
+import (
+	"time"
+
+	"hearth/config"
+)
 
 // limits bound what one client, one address and all together may cost. Every one
 // is a setting: [broker.limits].
@@ -31,9 +35,10 @@ type limits struct {
 
 	// Of one address; loopback and sockets of the machine itself are not bounded.
 	addressConnections int
+	addressConnects    float64 // new connections a second; five seconds' worth at once
 
 	// Rates, per second; a burst is burst seconds' worth.
-	messages        float64 // packets of one client, but for acknowledgements
+	messages        float64 // packets of one client, but for acknowledgements; 0: any
 	addressMessages float64
 	burst           float64
 }
@@ -59,8 +64,82 @@ func defaultLimits() limits {
 		sessions:           11_000,
 		connections:        11_000,
 		addressConnections: 256,
+		addressConnects:    20,
 		messages:           1000,
 		addressMessages:    10_000,
 		burst:              4,
+	}
+}
+
+// Limits are what the owner may set of the limits; what is left out is as in
+// defaultLimits. Where 0 is a meaning of its own the field is a pointer.
+type Limits struct {
+	ConnectTimeout config.Duration `toml:"connect_timeout" min:"1s" max:"1m"`      // from the connection to the end of its CONNECT
+	ConnectPacket  config.Size     `toml:"connect_packet" min:"256B" max:"256KiB"` // of the CONNECT itself
+
+	Packet         config.Size     `toml:"packet" min:"1KiB" max:"256MiB"`      // of any packet, both ways
+	Topic          int             `toml:"topic" min:"64" max:"65535"`          // bytes of a topic or filter
+	Levels         int             `toml:"levels" min:"8" max:"1000"`           // of a topic or filter
+	Subscriptions  int             `toml:"subscriptions" min:"1" max:"100000"`  // of one client
+	Aliases        *int            `toml:"aliases" min:"0" max:"65535"`         // topic aliases, each way
+	ReceiveMaximum int             `toml:"receive_maximum" min:"1" max:"65535"` // QoS 1 and 2 messages that one client may have under way to the broker
+	SendMaximum    int             `toml:"send_maximum" min:"1" max:"65535"`    // and the broker to it, if the client names no limit
+	Queue          int             `toml:"queue" min:"1" max:"1000000"`         // messages that wait for one client
+	QueueBytes     config.Size     `toml:"queue_bytes" min:"16KiB" max:"1GiB"`  // the same in bytes
+	SessionExpiry  config.Duration `toml:"session_expiry" min:"1m" max:"3650d"` // a session is kept so long at most while its client is away
+	Stalled        config.Duration `toml:"stalled" min:"1s" max:"1h"`           // who takes nothing for so long is disconnected
+
+	AllQueueBytes config.Size `toml:"all_queue_bytes" min:"1MiB" max:"16GiB"` // messages that wait for all clients together
+	Retained      int         `toml:"retained" min:"1" max:"10000000"`        // topics with a retained value
+	RetainedBytes config.Size `toml:"retained_bytes" min:"64KiB" max:"16GiB"` // of their values
+	Sessions      int         `toml:"sessions" min:"1" max:"1000000"`         // clients, connected or with a kept session
+	Connections   int         `toml:"connections" min:"1" max:"1000000"`      // open at a time, MQTT or not yet
+
+	AddressConnections int `toml:"address_connections" min:"1" max:"1000000"` // of one address
+	AddressConnects    int `toml:"address_connects" min:"1" max:"1000000"`    // new connections a second from one address
+
+	Messages        *int            `toml:"messages" min:"0" max:"10000000"`         // a second from one client; 0: as many as it sends
+	AddressMessages *int            `toml:"address_messages" min:"0" max:"10000000"` // and from one address
+	Burst           config.Duration `toml:"burst" min:"1s" max:"1m"`                 // of so much time's worth is saved up while there is quiet
+}
+
+// over gives d with what is set.
+func (s Limits) over(d limits) limits {
+	set(&d.connectWithin, time.Duration(s.ConnectTimeout))
+	set(&d.loginPacket, int(s.ConnectPacket))
+	set(&d.packet, int(s.Packet))
+	set(&d.topic, s.Topic)
+	set(&d.levels, s.Levels)
+	set(&d.subscriptions, s.Subscriptions)
+	setTo(&d.aliases, s.Aliases)
+	set(&d.receive, s.ReceiveMaximum)
+	set(&d.window, s.SendMaximum)
+	set(&d.queue, s.Queue)
+	set(&d.queueBytes, int(s.QueueBytes))
+	set(&d.sessionExpiry, time.Duration(s.SessionExpiry))
+	set(&d.stalled, time.Duration(s.Stalled))
+	set(&d.queuedBytes, int64(s.AllQueueBytes))
+	set(&d.retained, s.Retained)
+	set(&d.retainedBytes, int64(s.RetainedBytes))
+	set(&d.sessions, s.Sessions)
+	set(&d.connections, s.Connections)
+	set(&d.addressConnections, s.AddressConnections)
+	set(&d.addressConnects, float64(s.AddressConnects))
+	setTo(&d.messages, s.Messages)
+	setTo(&d.addressMessages, s.AddressMessages)
+	set(&d.burst, time.Duration(s.Burst).Seconds())
+	return d
+}
+
+func set[T comparable](into *T, v T) {
+	var zero T
+	if v != zero {
+		*into = v
+	}
+}
+
+func setTo[T int | float64](into *T, v *int) {
+	if v != nil {
+		*into = T(*v)
 	}
 }

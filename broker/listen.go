@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,8 +24,38 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// maxConnections bounds what the listeners accept together, MQTT or not yet.
-const maxConnections = 512
+// doors are what the listeners share, and what a reload changes of them.
+type doors struct {
+	limits    atomic.Pointer[limits]
+	intervals atomic.Pointer[intervals] // of retained values
+	keeper    atomic.Pointer[keeper]    // nil: no TLS
+	pages     atomic.Pointer[pages]
+
+	accepted   atomic.Int64 // connections, MQTT or not yet
+	neighbours neighbours
+	complaints complaints
+}
+
+// open has the defaults, until the first Commit.
+func (d *doors) open() { d.use(Config{}, nil) }
+
+func (d *doors) use(cfg Config, k *keeper) {
+	lim := cfg.limits()
+	d.limits.Store(&lim)
+	d.intervals.Store(cfg.intervals())
+	d.pages.Store(&pages{origins: cfg.Origins, byName: !cfg.anonymous()})
+	d.keeper.Store(k)
+}
+
+// An entrance is how a connection came in.
+type entrance struct {
+	listener    *listener  // nil: by hand
+	addr        netip.Addr // of the client; zero: a socket of this machine, or a pipe
+	local       bool       // loopback, a socket of this machine, or a pipe
+	certificate string     // common name of the client's verified certificate; "" if it has none
+	pace        *pacer     // nil: no rate limit
+	due         time.Time  // CONNECT must have come by then; zero: within the limit from now
+}
 
 // A Change is a reload that is prepared: its new listeners are bound and do not
 // accept yet. Either Commit or Undo ends it.
@@ -30,12 +63,15 @@ type Change struct {
 	b      *Broker
 	wanted []*listener // in the config's order; some run already
 	fresh  []*listener // bound by Prepare
+	cfg    Config
+	keeper *keeper
 	ended  bool
 }
 
-// Prepare binds the listeners of cfg that do not run yet. Nothing else changes
-// before Commit: an error, or Undo, leaves the broker as it was. A port that
-// changes hands between two kinds of listener is still taken and so an error.
+// Prepare binds the listeners of cfg that do not run yet, and reads its
+// certificates. Nothing else changes before Commit: an error, or Undo, leaves the
+// broker as it was. A port that changes hands between two kinds of listener is
+// still taken and so an error.
 func (b *Broker) Prepare(cfg Config) (*Change, error) {
 	addresses, err := cfg.addresses()
 	if err != nil {
@@ -46,7 +82,12 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 	if b.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	ch := &Change{b: b}
+	ch := &Change{b: b, cfg: cfg}
+	if cfg.TLS != nil {
+		if ch.keeper, err = openKeeper(*cfg.TLS, b.log); err != nil {
+			return nil, err
+		}
+	}
 	kept := map[*listener]bool{}
 	for _, a := range addresses {
 		l := b.running(a, kept)
@@ -54,7 +95,7 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 			if l, err = b.bind(a); err != nil {
 				ch.Undo()
 				if errors.Is(err, syscall.EADDRINUSE) {
-					err = fmt.Errorf("%w: another program has it, such as mosquitto or a second hearth; stop that, or change broker.listen", err)
+					err = fmt.Errorf("%w: %s", err, b.whoHas(a))
 				}
 				return nil, fmt.Errorf("listen on %q: %w", a, err)
 			}
@@ -64,6 +105,16 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 		ch.wanted = append(ch.wanted, l)
 	}
 	return ch, nil
+}
+
+// whoHas says who listens on an address that is taken, and what helps.
+func (b *Broker) whoHas(a address) string {
+	for _, l := range b.listeners {
+		if l.address.overlaps(a) {
+			return fmt.Sprintf("this broker itself listens on %q, and only a restart lets one kind of listener follow another on its port", l.address)
+		}
+	}
+	return "another program has it, such as mosquitto or a second hearth; stop that, or change broker.listen"
 }
 
 // running finds the listener of an address that runs and is not taken.
@@ -77,7 +128,8 @@ func (b *Broker) running(a address, taken map[*listener]bool) *listener {
 }
 
 // Commit accepts on the new listeners and closes those no longer named, with
-// their clients. A listener that stays is not touched, nor are its clients.
+// their clients. A listener that stays is not touched, nor are its clients: other
+// limits count for them from their next packet, another certificate not at all.
 func (ch *Change) Commit() {
 	b := ch.b
 	b.reload.Lock()
@@ -91,6 +143,12 @@ func (ch *Change) Commit() {
 			l.net.Close()
 		}
 		return
+	}
+	b.use(ch.cfg, ch.keeper)
+	if ch.keeper != nil {
+		for _, doubt := range ch.keeper.current.doubts(time.Now()) {
+			b.log.Warn("broker: the certificate is doubtful", "certificate", ch.cfg.TLS.Certificate, "why", doubt)
+		}
 	}
 	for _, l := range ch.fresh {
 		l.start()
@@ -146,20 +204,16 @@ type listener struct {
 	wg      sync.WaitGroup // its goroutines and connections
 
 	mu    sync.Mutex
-	conns map[net.Conn]bool // accepted and not closed
+	conns map[*accepted]bool // not closed
 }
 
 func (b *Broker) bind(a address) (*listener, error) {
-	l := &listener{b: b, address: a, closed: make(chan struct{}), conns: map[net.Conn]bool{}}
+	l := &listener{b: b, address: a, closed: make(chan struct{}), conns: map[*accepted]bool{}}
 	var err error
 	if a.scheme == "unix" {
 		l.net, err = bindUnix(a.at)
-	} else if l.net, err = net.Listen("tcp", a.at); err == nil {
-		// "localhost" is what the hosts file says it is.
-		if ap, _ := netip.ParseAddrPort(l.net.Addr().String()); !ap.Addr().Unmap().IsLoopback() {
-			l.net.Close()
-			err = fmt.Errorf("it is %v here: %w", l.net.Addr(), errNotLoopback)
-		}
+	} else {
+		l.net, err = net.Listen("tcp", a.at)
 	}
 	return l, err
 }
@@ -191,14 +245,15 @@ func bindUnix(path string) (net.Listener, error) {
 }
 
 func (l *listener) start() {
-	if l.address.scheme == "ws" {
+	if l.address.web() {
 		l.waiting = make(chan net.Conn)
-		l.http = &http.Server{
-			Handler:           l,
-			ReadHeaderTimeout: connectTimeout,
-			IdleTimeout:       connectTimeout,
-			MaxHeaderBytes:    16 << 10,
-			ErrorLog:          slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),
+		l.http = &http.Server{ // without timeouts: see accepted.lapse
+			Handler: l,
+			ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+				return context.WithValue(ctx, below{}, bottom(nc))
+			},
+			MaxHeaderBytes: 16 << 10,
+			ErrorLog:       slog.NewLogLogger(l.b.log.Handler(), slog.LevelDebug),
 		}
 		l.wg.Go(func() { l.http.Serve(handed{l}) })
 	}
@@ -218,7 +273,7 @@ func (l *listener) accept() {
 			default:
 			}
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			l.b.log.Warn("broker: accept", "on", l.address.String(), "err", err, "again in", pause)
+			l.b.complain(slog.LevelWarn, "cannot accept connections", "on", l.address.String(), "err", err, "again in", pause)
 			select {
 			case <-l.closed:
 				return
@@ -227,27 +282,51 @@ func (l *listener) accept() {
 			continue
 		}
 		pause = 0
-		if !l.b.accepted.take() {
-			l.b.log.Warn("broker: too many connections", "limit", maxConnections, "from", nc.RemoteAddr().String())
+		c, why := l.admit(nc, time.Now())
+		if c == nil {
 			nc.Close()
+			l.b.complain(slog.LevelWarn, why, "from", nc.RemoteAddr().String(), "on", l.address.String())
 			continue
 		}
-		c := &accepted{Conn: nc, l: l}
-		l.wg.Add(1) // until it is closed
-		l.mu.Lock()
-		l.conns[c] = true
-		l.mu.Unlock()
-		if l.waiting == nil {
-			l.wg.Go(func() { l.b.serve(c, l) })
-			continue
-		}
-		select {
-		case l.waiting <- c:
-		case <-l.closed:
-			c.Close()
-			return
+		c.spawn(c.enter)
+	}
+}
+
+// admit makes a connection one that counts, or says why it may not.
+func (l *listener) admit(nc net.Conn, now time.Time) (c *accepted, why string) {
+	b := l.b
+	lim := b.limits.Load()
+	if b.accepted.Add(1) > int64(lim.connections) {
+		b.accepted.Add(-1)
+		return nil, "refused a connection: there are as many as broker.limits.connections"
+	}
+	c = &accepted{Conn: nc, l: l}
+	c.way = entrance{listener: l, due: now.Add(lim.connectWithin), pace: &c.pacer}
+	c.way.addr, c.way.local = whence(nc)
+	if !c.way.local {
+		if c.pacer.neighbour, why = b.neighbours.come(c.way.addr, now, lim); why != "" {
+			b.accepted.Add(-1)
+			return nil, why
 		}
 	}
+	c.pacer.limits = &b.limits
+	l.wg.Add(1) // until it is closed
+	l.mu.Lock()
+	l.conns[c] = true
+	l.mu.Unlock()
+	return c, ""
+}
+
+// whence gives where a connection comes from. It is of this machine if both its
+// ends are: a packet from elsewhere may claim to come from 127.0.0.1.
+func whence(nc net.Conn) (from netip.Addr, local bool) {
+	remote, ok := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}, true
+	}
+	from = remote.AddrPort().Addr().Unmap()
+	here, ok := nc.LocalAddr().(*net.TCPAddr)
+	return from, ok && from.IsLoopback() && here.AddrPort().Addr().Unmap().IsLoopback()
 }
 
 // close ends the listener and all it accepted, and returns when they have ended.
@@ -259,7 +338,7 @@ func (l *listener) close(why packets.Code) {
 	}
 	l.b.endAll(l, why)
 	l.mu.Lock()
-	rest := slices.Collect(maps.Keys(l.conns)) // not come as far as MQTT
+	rest := slices.Collect(maps.Keys(l.conns)) // those that have not come as far as MQTT
 	l.mu.Unlock()
 	for _, c := range rest {
 		c.Close()
@@ -276,29 +355,183 @@ func (l *listener) isClosed() bool {
 	}
 }
 
-// ServeHTTP makes an MQTT connection of a WebSocket. Pages of other origins are
-// refused, and so are pages whose own host is a name: that could be any page
-// whose name was pointed at this machine.
+// An accepted connection counts until it is closed.
+type accepted struct {
+	net.Conn
+	l     *listener
+	way   entrance
+	pacer pacer
+	once  sync.Once
+
+	first [1]byte // read ahead by enter
+	ahead bool
+	lapse *time.Timer // closes what has not become a WebSocket by then
+}
+
+// spawn runs f in a goroutine that the listener waits for, unless c was closed
+// meanwhile.
+func (c *accepted) spawn(f func()) bool {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	if !c.l.conns[c] {
+		return false
+	}
+	c.l.wg.Go(f)
+	return true
+}
+
+// enter leads a connection to where MQTT begins. What says nothing gets nothing,
+// neither a buffer nor a TLS connection: thousands may hang around like that.
+func (c *accepted) enter() {
+	c.Conn.SetReadDeadline(c.way.due)
+	if _, err := c.Conn.Read(c.first[:]); err != nil {
+		c.Close()
+		return
+	}
+	c.ahead = true
+
+	var nc net.Conn = c
+	l := c.l
+	if l.address.secure() {
+		k := l.b.keeper.Load()
+		if k == nil { // the listener is about to be closed
+			c.Close()
+			return
+		}
+		secure := tls.Server(c, k.config(time.Now()))
+		c.Conn.SetDeadline(c.way.due)
+		if err := secure.Handshake(); err != nil {
+			l.b.complain(slog.LevelInfo, "a TLS connection did not come about", "from", c.RemoteAddr().String(), "on", l.address.String(), "why", handshakeTrouble(err))
+			c.Close()
+			return
+		}
+		c.way.certificate = shown(secure)
+		nc = secure
+	}
+	c.Conn.SetWriteDeadline(time.Time{})
+	if l.waiting == nil {
+		l.b.serve(nc, c.way)
+		return
+	}
+	c.Conn.SetReadDeadline(time.Time{})
+	c.lapse = time.AfterFunc(time.Until(c.way.due), func() { c.Close() })
+	select {
+	case l.waiting <- nc:
+	case <-l.closed:
+		c.Close()
+	}
+}
+
+func (c *accepted) Read(p []byte) (int, error) {
+	if c.ahead && len(p) > 0 {
+		c.ahead = false
+		p[0] = c.first[0]
+		return 1, nil
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *accepted) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		b := c.l.b
+		b.accepted.Add(-1)
+		if n := c.pacer.neighbour; n != nil {
+			b.neighbours.leave(n, c.way.addr, time.Now(), b.limits.Load())
+		}
+		c.l.mu.Lock()
+		delete(c.l.conns, c)
+		c.l.mu.Unlock()
+		c.l.wg.Done()
+	})
+	return err
+}
+
+// below is the key of the accepted connection in the context of a request.
+type below struct{}
+
+func bottom(nc net.Conn) *accepted {
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	return nc.(*accepted)
+}
+
+// ServeHTTP makes an MQTT connection of a WebSocket.
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" && r.URL.Path != "/mqtt" {
 		http.NotFound(w, r)
 		return
 	}
-	if r.Header.Get("Origin") != "" && !isLiteral(r.Host) {
-		http.Error(w, "a page may connect only from this machine's own address", http.StatusForbidden)
+	if why := l.b.pages.Load().refuse(r); why != "" {
+		l.b.complain(slog.LevelWarn, "refused a page's WebSocket", "from", r.RemoteAddr, "origin", r.Header.Get("Origin"), "why", why)
+		http.Error(w, why, http.StatusForbidden)
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}})
+	c := r.Context().Value(below{}).(*accepted)
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, InsecureSkipVerify: true}) // refuse has looked
 	if err != nil {
 		l.b.log.Debug("broker: WebSocket refused", "from", r.RemoteAddr, "err", err)
 		return
 	}
-	defer ws.CloseNow()
 	if ws.Subprotocol() != "mqtt" {
 		ws.Close(websocket.StatusPolicyViolation, `want the subprotocol "mqtt"`)
+		ws.CloseNow()
 		return
 	}
-	l.b.serve(&socket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, l)
+	way := c.way
+	if way.local {
+		way.addr, way.local = forwarded(r, way.addr)
+	}
+	c.lapse.Stop()
+	// In a goroutine of its own: that of the request would keep the request.
+	if !c.spawn(func() {
+		defer ws.CloseNow()
+		l.b.serve(&socket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, way)
+	}) {
+		ws.CloseNow()
+	}
+}
+
+// forwarded gives where a request comes from that reached this machine's own
+// address: a proxy here, such as nginx, speaks for others, and puts who it was at
+// the end of X-Forwarded-For. What is before that anyone may have written.
+func forwarded(r *http.Request, from netip.Addr) (_ netip.Addr, local bool) {
+	chain := r.Header.Values("X-Forwarded-For")
+	if len(chain) == 0 {
+		return from, r.Header.Get("Forwarded") == "" && r.Header.Get("X-Real-Ip") == ""
+	}
+	last := chain[len(chain)-1]
+	if client, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndex(last, ",")+1:])); err == nil {
+		from = client.Unmap()
+	}
+	return from, false
+}
+
+// pages are those whose WebSockets are taken.
+type pages struct {
+	origins []string
+	byName  bool // also those of this machine that were reached by a name
+}
+
+// refuse says why a request is not taken, "" if it is. A browser lets any page in
+// the world connect to this machine in the name of whoever looks at it. So a page
+// has to come from the broker's own address, or be named in the config. As long as
+// clients need no login the address has to be a number too: a name could be any
+// page's, pointed at this machine. What is no browser sends no Origin.
+func (p *pages) refuse(r *http.Request) string {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.ContainsFunc(p.origins, func(o string) bool { return strings.EqualFold(o, origin) }) {
+		return ""
+	}
+	u, err := url.Parse(origin)
+	switch {
+	case err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host):
+		return "this page may not connect: name its origin in broker.origins"
+	case !p.byName && !isLiteral(r.Host):
+		return "a page may connect only from this machine's own address, unless broker.origins names it"
+	}
+	return ""
 }
 
 func isLiteral(hostport string) bool {
@@ -332,35 +565,3 @@ func (h handed) Accept() (net.Conn, error) {
 
 func (h handed) Close() error   { return nil }
 func (h handed) Addr() net.Addr { return h.l.net.Addr() }
-
-// accepted is a connection that counts until it is closed.
-type accepted struct {
-	net.Conn
-	l    *listener
-	once sync.Once
-}
-
-func (c *accepted) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.l.mu.Lock()
-		delete(c.l.conns, c)
-		c.l.mu.Unlock()
-		c.l.b.accepted.give()
-		c.l.wg.Done()
-	})
-	return err
-}
-
-// slots counts the accepted connections.
-type slots struct{ n atomic.Int64 }
-
-func (s *slots) take() bool {
-	if s.n.Add(1) > maxConnections {
-		s.n.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (s *slots) give() { s.n.Add(-1) }

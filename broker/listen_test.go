@@ -126,7 +126,7 @@ func TestReloadLeavesWhatStaysAlone(t *testing.T) {
 		t.Fatal(info.Mode(), err)
 	}
 	connected := func(addr, id string) *client {
-		c := over(t, dial(t, addr), 5)
+		c := speak(t, dial(t, addr), 5)
 		c.connect(id)
 		return c
 	}
@@ -214,16 +214,17 @@ func TestWebSocketRefusals(t *testing.T) {
 func TestCloseLeavesNothingBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 3 {
-		b := open(t, Options{Receive: func(ctx context.Context, m Message) {
-			if m.Topic == "block" {
-				<-ctx.Done()
+		b := open(t, Options{Receive: func(m Message) func() <-chan struct{} {
+			if m.Topic != "block" {
+				return nil
 			}
+			return func() <-chan struct{} { return make(chan struct{}) }
 		}})
 		addrs := listen(t, b, "127.0.0.1:0", "ws://127.0.0.1:0")
 		for _, addr := range addrs {
 			nc := dial(t, addr)
 			nc.Write(encode(connectPacket(addr, 4)))
-			nc.Write(encode(message("block", "x", 1, 1)))
+			nc.Write(encode(publishPacket("block", "x", 1, 1)))
 			dial(t, addr) // says nothing
 		}
 		raw := dial(t, strings.TrimPrefix(addrs[1], "ws://")) // no WebSocket yet
@@ -236,8 +237,8 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		if d := time.Since(start); d > 3*time.Second {
 			t.Errorf("Close took %v", d)
 		}
-		if b.accepted.n.Load() != 0 || len(b.conns) != 0 {
-			t.Error(b.accepted.n.Load(), len(b.conns))
+		if b.accepted.Load() != 0 || len(b.conns) != 0 {
+			t.Error(b.accepted.Load(), len(b.conns))
 		}
 	}
 	// The library's write goroutines end by themselves, a moment later.
@@ -256,18 +257,29 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 func TestConfigMistakes(t *testing.T) {
 	for _, c := range []struct{ toml, want string }{
 		{`listen = "x"`, "listen"},
-		{`listen = ["0.0.0.0:1883"]`, `config.toml:2:11: broker.listen[1] = "0.0.0.0:1883": until logins exist`},
-		{`listen = ["127.0.0.1:1", ":1883"]`, `until logins exist`},
-		{`listen = ["ws://192.168.1.2:80"]`, `until logins exist`},
-		{`listen = ["hearth.local:1883"]`, `until logins exist`},
-		{`listen = ["tls://127.0.0.1:8883"]`, `TLS does not exist yet`},
+		{`listen = ["tls://127.0.0.1:8883"]`, `needs a certificate, want a table [broker.tls]`},
+		{`listen = ["wss://127.0.0.1:8883"]`, `needs a certificate, want a table [broker.tls]`},
 		{`listen = ["http://127.0.0.1:80"]`, `http:// is unknown`},
+		{`listen = ["mqtt://127.0.0.1:1883"]`, `want "tcp://127.0.0.1:1883"`},
+		{`listen = ["mqtts://127.0.0.1:8883"]`, `want "tls://127.0.0.1:8883"`},
 		{`listen = ["127.0.0.1"]`, `want a host and a port`},
 		{`listen = ["127.0.0.1:mqtt"]`, `port "mqtt" is none`},
 		{`listen = ["127.0.0.1:70000"]`, `port "70000" is none`},
+		{`listen = ["192.168.1:1883"]`, `host "192.168.1" is none`},
+		{`listen = ["192.168.1.300:1883"]`, `host "192.168.1.300" is none`},
+		{`listen = ["my house:1883"]`, `host "my house" is none`},
 		{`listen = ["unix://rel"]`, `want an absolute path`},
-		{`listen = ["127.0.0.1:1883", "tcp://127.0.0.1:1883"]`, `listed twice`},
+		{`listen = ["127.0.0.1:1883", "tcp://127.0.0.1:1883"]`, `config.toml:2:29: broker.listen[2] = "tcp://127.0.0.1:1883": is listed twice`},
+		{`listen = ["unix:///run/s", "unix:///run/../run/s"]`, `listed twice`},
+		{`listen = ["127.0.0.1:1883", "ws://127.0.0.1:1883"]`, `"127.0.0.1:1883" is there already`},
+		{`listen = ["127.0.0.1:1883", "0.0.0.0:1883"]`, `"127.0.0.1:1883" is there already`},
+		{`listen = [":1883", "[::1]:1883"]`, `":1883" is there already`},
+		{`listen = ["0.0.0.0:1883", "[::]:1883"]`, `"0.0.0.0:1883" is there already`},
+		{`listen = ["hearth.local:1883", "0.0.0.0:1883"]`, `"hearth.local:1883" is there already`},
 		{`anonymous = false`, `config.toml:2:13: broker.anonymous = false: there are no logins yet`},
+		{`origins = ["dash.home"]`, `config.toml:2:12: broker.origins[1] = "dash.home": want what a browser calls the origin`},
+		{`origins = ["https://dash.home/"]`, `want what a browser calls the origin`},
+		{`origins = ["*"]`, `want what a browser calls the origin`},
 	} {
 		var cfg struct {
 			Broker Config `toml:"broker"`
@@ -286,13 +298,106 @@ func TestConfigMistakes(t *testing.T) {
 			t.Errorf("%s: Prepare takes it", c.toml)
 		}
 	}
-	var cfg struct {
-		Broker Config `toml:"broker"`
+	for _, listen := range []string{
+		`"127.0.0.1:1883", "[::1]:1883", "localhost:0", "localhost:0", "ws://127.1.2.3:8083", "unix:///run/hearth/mqtt.sock"`,
+		`"0.0.0.0:1883", "[::1]:1883", "ws://192.168.1.2:80", "hearth.local:1884"`,
+		`":1883", "ws://0.0.0.0:8083"`, `"192.168.1.2:1883", "192.168.1.3:1883"`, `"[::]:1883"`,
+	} {
+		var cfg struct {
+			Broker Config `toml:"broker"`
+		}
+		doc := config.Parse("config.toml", []byte("[broker]\nanonymous = true\norigins = [\"https://dash.home\", \"http://192.168.1.5:8080\"]\nlisten = ["+listen+"]"), &cfg)
+		if err := doc.Err(); err != nil {
+			t.Error(listen, err)
+		}
 	}
-	doc := config.Parse("config.toml", []byte(`[broker]
-anonymous = true
-listen = ["127.0.0.1:1883", "[::1]:1883", "localhost:0", "localhost:0", "ws://127.1.2.3:8083", "unix:///run/hearth/mqtt.sock"]`), &cfg)
-	if err := doc.Err(); err != nil {
+}
+
+// What changes hands between two kinds of listener is said to be the broker's own.
+func TestAPortDoesNotChangeHands(t *testing.T) {
+	b := open(t, Options{})
+	addr := listen(t, b, "127.0.0.1:0")[0]
+	_, port, _ := net.SplitHostPort(addr)
+	b.listeners[0].address.at = addr // as if it had been asked for
+	for _, other := range []string{"0.0.0.0:" + port, "ws://" + addr, ":" + port} {
+		if _, err := b.Prepare(Config{Listen: []string{other}}); err == nil || !strings.Contains(err.Error(), "this broker itself listens on \""+addr) {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := b.Prepare(Config{Listen: []string{l.Addr().String()}}); err == nil || !strings.Contains(err.Error(), "another program has it") {
 		t.Error(err)
+	}
+}
+
+// A browser lets any page connect in the name of whoever looks at it.
+func TestWhichPagesMayConnect(t *testing.T) {
+	open := &pages{origins: []string{"https://dash.home", "http://192.168.1.9:8123"}}
+	closed := &pages{origins: open.origins, byName: true} // as with logins
+	for _, c := range []struct {
+		origin, host string
+		open, closed bool
+	}{
+		{"", "anything", true, true}, // no browser
+		{"http://192.168.1.5:8083", "192.168.1.5:8083", true, true},
+		{"https://192.168.1.5:8083", "192.168.1.5:8083", true, true},
+		{"http://[::1]:8083", "[::1]:8083", true, true},
+		{"http://localhost:8083", "localhost:8083", true, true},
+		{"http://hearth.local:8083", "hearth.local:8083", false, true}, // a name that could be pointed here
+		{"http://hearth.local:8083", "192.168.1.5:8083", false, false},
+		{"http://192.168.1.5:80", "192.168.1.5:8083", false, false},
+		{"https://evil.example", "192.168.1.5:8083", false, false},
+		{"https://dash.home", "192.168.1.5:8083", true, true},
+		{"https://DASH.home", "192.168.1.5:8083", true, true},
+		{"http://dash.home", "192.168.1.5:8083", false, false},
+		{"https://dash.home.evil.example", "192.168.1.5:8083", false, false},
+		{"http://192.168.1.9:8123", "hearth.local:8083", true, true},
+		{"null", "192.168.1.5:8083", false, false}, // a file, or a sandbox
+		{"null", "", false, false},
+		{"%", "%", false, false},
+	} {
+		r := &http.Request{Host: c.host, Header: http.Header{}}
+		if c.origin != "" {
+			r.Header.Set("Origin", c.origin)
+		}
+		if why := open.refuse(r); (why == "") != c.open {
+			t.Errorf("without logins, %q at %q: %q", c.origin, c.host, why)
+		}
+		if why := closed.refuse(r); (why == "") != c.closed {
+			t.Errorf("with logins, %q at %q: %q", c.origin, c.host, why)
+		}
+	}
+}
+
+// Whoever comes through a proxy on this machine is not of this machine.
+func TestProxiesSpeakForOthers(t *testing.T) {
+	b := open(t, Options{})
+	addr := listen(t, b, "ws://127.0.0.1:0")[0]
+	for _, c := range []struct {
+		key, value string
+		addr       string
+		local      bool
+	}{
+		{"X-Other", "192.0.2.1", "127.0.0.1", true},
+		{"X-Forwarded-For", "192.0.2.1", "192.0.2.1", false},
+		{"X-Forwarded-For", "127.0.0.1, 192.0.2.7", "192.0.2.7", false}, // the first is what the client itself said
+		{"X-Forwarded-For", "::ffff:192.0.2.8", "192.0.2.8", false},
+		{"X-Forwarded-For", "unknown", "127.0.0.1", false},
+		{"Forwarded", "for=192.0.2.1", "127.0.0.1", false},
+		{"X-Real-IP", "192.0.2.1", "127.0.0.1", false},
+	} {
+		ws, _, err := websocket.Dial(t.Context(), addr, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{c.key: {c.value}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		over(t, websocket.NetConn(t.Context(), ws, websocket.MessageBinary), "x").alive()
+		if way := b.way("x"); way.local != c.local || way.addr.String() != c.addr {
+			t.Errorf("%s: %s: from %v, local %v", c.key, c.value, way.addr, way.local)
+		}
+		ws.CloseNow()
 	}
 }

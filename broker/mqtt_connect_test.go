@@ -94,7 +94,7 @@ func TestMQTTConnect(t *testing.T) {
 		c := w.attach(v)
 		sub := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: 9, ProtocolVersion: v,
 			Filters: packets.Subscriptions{{Filter: "a"}}}
-		hello := message("a", "1", 0, 0)
+		hello := publishPacket("a", "1", 0, 0)
 		hello.ProtocolVersion = v
 		c.limits, c.aliases, c.unacked = packets.Properties{}, map[uint16]string{}, map[uint16]byte{}
 		c.utter(slices.Concat(encode(connectPacketOf("c", v)), encode(sub), encode(hello)))

@@ -176,7 +176,7 @@ func TestMQTTWellFormed(t *testing.T) {
 		sub := w.connect("sub", 5)
 		sub.subscribe(1, 0, "#")
 		c := w.connect("c", 5)
-		c.utter(append(raw(0xe0), encodeFor(5, message("a", "late", 0, 0))...))
+		c.utter(append(raw(0xe0), encodeFor(5, publishPacket("a", "late", 0, 0))...))
 		c.wantEnd()
 		sub.quiet()
 	})
@@ -184,7 +184,7 @@ func TestMQTTWellFormed(t *testing.T) {
 		c := w.connect("c", v)
 		for _, pk := range []packets.Packet{
 			{FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: 1, Filters: packets.Subscriptions{{Filter: "a", Qos: 1}}},
-			message("a", "some text", 1, 2),
+			publishPacket("a", "some text", 1, 2),
 		} {
 			for _, b := range encodeFor(v, pk) {
 				c.write([]byte{b})

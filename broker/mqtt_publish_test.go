@@ -182,7 +182,7 @@ func TestMQTTPublish(t *testing.T) {
 		pub := w.connect("pub", v)
 		var all []byte
 		for i := range uint16(30) {
-			pk := message("a", "1", byte(1+i%2), 100-i)
+			pk := publishPacket("a", "1", byte(1+i%2), 100-i)
 			pk.ProtocolVersion = v
 			all = append(all, encode(pk)...)
 		}
@@ -363,7 +363,7 @@ func TestMQTTAlias(t *testing.T) {
 		sub.hear("x 4")
 		w.drop(pub)
 		pub = w.connect("pub", 5, kept)
-		go pub.nc.Write(encodeFor(5, message("", "1", 0, 0, alias(1))))
+		go pub.nc.Write(encodeFor(5, publishPacket("", "1", 0, 0, alias(1))))
 		wantReason(pub, 0x82, 0x94)
 		sub.quiet()
 	})
@@ -379,11 +379,11 @@ func TestMQTTAlias(t *testing.T) {
 	}
 	bad("alias 0", func(uint16) []byte { return raw(0x30, text("a"), properties([]byte{35, 0, 0})) }, 0x94) // [MQTT-3.3.2-8]
 	bad("alias above the maximum", func(most uint16) []byte {                                               // [MQTT-3.3.2-9]
-		return encodeFor(5, message("a", "", 0, 0, alias(most+1)))
+		return encodeFor(5, publishPacket("a", "", 0, 0, alias(most+1)))
 	}, 0x94)
-	bad("alias that was not set", func(uint16) []byte { return encodeFor(5, message("", "", 0, 0, alias(2))) }, 0x82, 0x94)
-	bad("neither topic nor alias", func(uint16) []byte { return encodeFor(5, message("", "", 0, 0)) }, 0x82, 0x90)
-	bad("alias for a wildcard", func(uint16) []byte { return encodeFor(5, message("a/+", "", 0, 0, alias(1))) }, 0x81, 0x82, 0x90)
+	bad("alias that was not set", func(uint16) []byte { return encodeFor(5, publishPacket("", "", 0, 0, alias(2))) }, 0x82, 0x94)
+	bad("neither topic nor alias", func(uint16) []byte { return encodeFor(5, publishPacket("", "", 0, 0)) }, 0x82, 0x90)
+	bad("alias for a wildcard", func(uint16) []byte { return encodeFor(5, publishPacket("a/+", "", 0, 0, alias(1))) }, 0x81, 0x82, 0x90)
 
 	// [MQTT-3.1.2-26] [MQTT-3.1.2-27] are watched by the client itself; here: that
 	// it understands what is sent, in any order and after any loss.
@@ -511,7 +511,7 @@ func TestMQTTLimits(t *testing.T) {
 		}
 		var all []byte
 		for i := range most {
-			all = append(all, encodeFor(5, message("a", "1", 2, uint16(i+1)))...)
+			all = append(all, encodeFor(5, publishPacket("a", "1", 2, uint16(i+1)))...)
 		}
 		c.utter(all)
 		for range most {
@@ -521,7 +521,7 @@ func TestMQTTLimits(t *testing.T) {
 			w.Skip("there is no id left for one more")
 		}
 		c.quiet()
-		c.utter(encodeFor(5, message("a", "1", 2, uint16(most+1))))
+		c.utter(encodeFor(5, publishPacket("a", "1", 2, uint16(most+1))))
 		wantReason(c, 0x93)
 		good.quiet()
 	})
@@ -569,7 +569,7 @@ func TestMQTTLimits(t *testing.T) {
 		if most == 0 {
 			w.Skip("it takes all")
 		}
-		head := len(encodeFor(v, message("a", strings.Repeat("x", most/2), 1, 1))) - most/2
+		head := len(encodeFor(v, publishPacket("a", strings.Repeat("x", most/2), 1, 1))) - most/2
 		c.subscribe(1, 0, "marker")
 		if code := c.tell("a", strings.Repeat("x", most-head), 1); code != 0 && code != 0x10 {
 			w.Errorf("%#x", code)

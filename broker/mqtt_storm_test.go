@@ -20,7 +20,7 @@ var silent = slog.New(slog.DiscardHandler)
 // dialled gives a connected client over TCP.
 func dialled(t *testing.T, addr, id string, version byte, change ...func(*packets.Packet)) *client {
 	t.Helper()
-	c := over(t, dial(t, addr), version)
+	c := speak(t, dial(t, addr), version)
 	c.connect(id, change...)
 	return c
 }

@@ -2,160 +2,126 @@ package broker
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
-	"math"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"hearth/store"
 )
 
-// chatty is how often a topic is written at most, and so how old its value may be
-// after a power cut.
-const chatty = 5 * time.Minute
-
-// retained are the retained values, here and in the store. The library's own
-// table of them is not used: it is read without the lock it is written with, and
-// at subscribing it drops what is beyond the queue of one client.
-type retained struct {
-	store *store.Store // nil: memory only
-	begun time.Time    // committed counts from here, by the monotonic clock
-
-	mu     sync.RWMutex // held while a value changes and goes to its subscribers
-	topics map[string]*value
-}
-
-// A value of one topic. Its last three fields are also set by the store's
-// goroutine, which must not wait for mu: Put is called with it held.
+// A value is the retained message of one topic. All of it is guarded by Broker.mu but
+// for what is atomic: the store's goroutine sets that, and sessions that catch up
+// read message.
 type value struct {
-	record []byte // as in the store, which shares it; nil: deleted, and waits for the disk
-	expiry int64  // Unix seconds; 0: never
-	put    uint64 // counts the changes
+	message atomic.Pointer[message] // nil: deleted, and waits for the disk
+	put     uint64                  // counts the changes
 
 	onDisk    atomic.Uint64 // the newest change known to be there
-	committed atomic.Int64  // when that was, ns since begun; 0: before
+	committed atomic.Int64  // when that was, ns since Broker.begun; 0: before
 	lazy      atomic.Bool   // the store has a lazy change and will say when it is there
 }
 
-// openRetained reads what the store has.
-func openRetained(st *store.Store, log *slog.Logger) *retained {
-	r := &retained{store: st, begun: time.Now().Add(-1), topics: map[string]*value{}}
-	if st == nil {
-		return r
+// retain makes m the value of its topic, or deletes that if its payload is empty. The
+// store gets the change before anybody hears of it: it commits all it has, so what
+// comes of the message is not on disk without its value. Else a rule could end by
+// "Online" and after a crash begin anew by the "Offline" of before.
+//
+// A topic that had been quiet is written with the records that are returned, which
+// the acknowledgement waits for; one that changes often, when its interval is over.
+// b.mu is held.
+func (b *Broker) retain(m *message, lim *limits, records []store.Record) []store.Record {
+	v, _ := b.values.Get(m.topic)
+	var old *message
+	if v != nil {
+		old = v.message.Load()
 	}
-	for topic, record := range st.Each(store.Retained) {
-		pk, err := decodeRetained(record)
-		if err == nil && pk.TopicName != topic {
-			err = fmt.Errorf("it is of topic %q", pk.TopicName)
+	gone := len(m.payload) == 0
+	switch {
+	case v == nil && gone:
+		return records
+	case v != nil && v.onDisk.Load() == v.put && sameValue(old, m):
+		return records // it costs the disk nothing
+	}
+	if !gone && m.from != "" && !b.retainable(old, m, lim) {
+		if m.ack != nil && m.ack.c.version == 5 {
+			m.ack.quota()
 		}
-		if err != nil {
-			log.Error("broker: a retained value in the store makes no sense, leaving it out", "topic", topic, "err", err)
-			continue
-		}
-		r.topics[topic] = &value{record: record, expiry: pk.Expiry}
+		return records
 	}
-	return r
-}
-
-// A change is what a retained message makes of its topic's value.
-type change struct {
-	topic  string
-	record []byte // nil: deletes it
-	expiry int64
-}
-
-func changeBy(pk packets.Packet) change {
-	c := change{topic: strings.Clone(pk.TopicName)} // which is a part of the packet
-	if len(pk.Payload) > 0 {
-		c.record, c.expiry = encodeRetained(pk)
-	}
-	return c
-}
-
-// same says that c changes nothing, in memory or on disk. mu is held.
-func (r *retained) same(c change) bool {
-	v := r.topics[c.topic]
-	if v == nil {
-		return c.record == nil
-	}
-	return c.record != nil && bytes.Equal(v.record, c.record) && v.onDisk.Load() == v.put
-}
-
-// ahead gives the store a change that nobody has heard of yet. The store commits
-// all it has, so what comes of the message is not on disk without its value: else
-// a rule could end by "Online" and after a crash begin anew by the "Offline" of
-// before. keep or takeBack follows.
-func (r *retained) ahead(c change) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.store != nil && !r.same(c) {
-		r.store.Put(store.Record{Kind: store.Retained, Key: c.topic, Value: c.record}, chatty, nil)
-	}
-}
-
-// takeBack gives the store again what the topic's value is, after a message that
-// was not taken.
-func (r *retained) takeBack(topic string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.store == nil {
-		return
-	}
-	var record []byte
-	if v := r.topics[topic]; v != nil {
-		record = v.record
-	}
-	r.store.Put(store.Record{Kind: store.Retained, Key: topic, Value: record}, 0, nil)
-}
-
-// keep makes c the topic's value, or deletes it, and calls deliver; nothing else
-// changes in between, so that memory, disk and subscribers see two publishers of
-// a topic in the same order. The channel says when the value is on disk; it is nil
-// if nobody needs to wait for that.
-func (r *retained) keep(c change, deliver func()) <-chan error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	defer deliver()
-	if r.same(c) {
-		return nil
-	}
-	v := r.topics[c.topic]
 	if v == nil {
 		v = &value{}
-		r.topics[c.topic] = v
+		b.values.Set(m.topic, v)
 	}
-	v.expiry = c.expiry
-	return r.put(c.topic, v, c.record)
+	b.become(v, old, m)
+	if b.store == nil {
+		v.onDisk.Store(v.put)
+		if gone {
+			b.values.Delete(m.topic)
+		}
+		return records
+	}
+	return b.write(v, m, records)
 }
 
-// put gives the store a change, nil for deletion: at once if the topic was quiet.
-func (r *retained) put(topic string, v *value, record []byte) <-chan error {
-	v.record = record
-	v.put++
-	put := v.put
-	if r.store == nil {
-		v.onDisk.Store(put)
-		if record == nil {
-			delete(r.topics, topic)
-		}
-		return nil
+// sameValue says that two messages are one value.
+func sameValue(old, m *message) bool {
+	if old == nil {
+		return len(m.payload) == 0
 	}
-	rec := store.Record{Kind: store.Retained, Key: topic, Value: record}
+	return old.qos == m.qos && old.expires.IsZero() && m.expires.IsZero() &&
+		bytes.Equal(old.payload, m.payload) && bytes.Equal(old.props, m.props)
+}
+
+// retainable says whether the limits allow m to be kept in the place of old, and logs
+// when they begin not to.
+func (b *Broker) retainable(old, m *message, lim *limits) bool {
+	n, bytes := b.nRetained+1, b.retainedBytes+int64(m.size())
+	if old != nil {
+		n, bytes = n-1, bytes-int64(old.size())
+	}
+	if (old != nil || n <= lim.retained) && bytes <= lim.retainedBytes {
+		return true
+	}
+	b.refused.Add(1)
+	if b.overRetained++; b.overRetained&(b.overRetained-1) == 0 {
+		b.log.Warn("broker: too many retained values, not keeping another", "client", m.from, "topic", m.topic,
+			"values", b.nRetained, "bytes", b.retainedBytes, "times", b.overRetained)
+	}
+	return false
+}
+
+// become sets the message of a value and counts it.
+func (b *Broker) become(v *value, old, m *message) {
+	if old != nil {
+		b.nRetained--
+		b.retainedBytes -= int64(old.size())
+	}
+	v.put++
+	if len(m.payload) == 0 {
+		v.message.Store(nil)
+		return
+	}
+	v.message.Store(m)
+	b.nRetained++
+	b.retainedBytes += int64(m.size())
+	if !m.expires.IsZero() {
+		b.expiring = true
+	}
+}
+
+// write gives the store the newest change of a value.
+func (b *Broker) write(v *value, m *message, records []store.Record) []store.Record {
+	put := v.put
+	rec := store.Record{Kind: store.Retained, Key: m.topic}
+	if len(m.payload) > 0 {
+		rec.Value = encodeMessage(m, m.at)
+	}
 	written := func() {
 		v.onDisk.Store(put)
-		v.committed.Store(int64(time.Since(r.begun)))
+		v.committed.Store(int64(time.Since(b.begun)))
 	}
-	if last := v.committed.Load(); last != 0 && record != nil {
-		if within := chatty - (time.Since(r.begun) - time.Duration(last)); within > 0 {
+	if last := v.committed.Load(); last != 0 && rec.Value != nil {
+		if within := b.intervals.Load().of(m.topic) - (time.Since(b.begun) - time.Duration(last)); within > 0 {
 			var done func(error)
 			if v.lazy.CompareAndSwap(false, true) {
 				done = func(err error) {
@@ -165,165 +131,74 @@ func (r *retained) put(topic string, v *value, record []byte) <-chan error {
 					}
 				}
 			}
-			r.store.Put(rec, within, done)
-			return nil
+			b.store.Put(rec, within, done)
+			return records
 		}
 	}
-	committed := make(chan error, 1)
-	r.store.Put(rec, 0, func(err error) {
+	m.needs = true
+	b.store.Put(rec, 0, func(err error) {
 		if err == nil {
 			written()
+		}
+	})
+	if len(records) == 0 {
+		records = append(records, rec) // so that there is something to wait for
+	}
+	return records
+}
+
+// sweep deletes what has expired, and forgets what is deleted on disk too. b.mu is
+// held.
+func (b *Broker) sweep(now time.Time) {
+	var gone []string
+	var late []*message
+	expiring := false
+	for topic, v := range b.values.All() {
+		switch m := v.message.Load(); {
+		case m == nil && v.onDisk.Load() == v.put:
+			gone = append(gone, topic)
+		case m != nil && m.expired(now):
+			late = append(late, m)
+		case m != nil && !m.expires.IsZero():
+			expiring = true
+		}
+	}
+	b.expiring = expiring
+	for _, topic := range gone {
+		b.values.Delete(topic)
+	}
+	for _, m := range late {
+		v, _ := b.values.Get(m.topic)
+		b.become(v, m, &message{topic: m.topic})
+		if b.store != nil {
+			b.write(v, &message{topic: m.topic}, nil)
 		} else {
-			err = fmt.Errorf("keep retained %q: %w", rec.Key, err)
-		}
-		committed <- err
-	})
-	return committed
-}
-
-// sweep deletes what has expired, and forgets what is deleted on disk too.
-func (r *retained) sweep(now int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for topic, v := range r.topics {
-		switch {
-		case v.record == nil && v.onDisk.Load() == v.put:
-			delete(r.topics, topic)
-		case v.record != nil && v.expiry != 0 && v.expiry <= now:
-			r.put(topic, v, nil)
+			b.values.Delete(m.topic)
 		}
 	}
 }
 
-// get gives the value of a topic, ready to be sent.
-func (r *retained) get(topic string) (pk packets.Packet, ok bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.getLocked(topic)
-}
-
-func (r *retained) getLocked(topic string) (pk packets.Packet, ok bool) {
-	v := r.topics[topic]
-	if v == nil || v.record == nil || v.expiry != 0 && v.expiry <= time.Now().Unix() {
-		return pk, false
+// restoreRetained reads the retained values the store has.
+func (b *Broker) restoreRetained(now time.Time) {
+	if b.store == nil {
+		return
 	}
-	pk, err := decodeRetained(v.record)
-	return pk, err == nil
-}
-
-// match lists the topics that have a value and match a filter, sorted.
-func (r *retained) match(filter string) []string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if !strings.ContainsAny(filter, "+#") {
-		if v := r.topics[filter]; v != nil && v.record != nil {
-			return []string{filter}
+	for topic, record := range b.store.Each(store.Retained) {
+		m, err := decodeMessage(record, now)
+		if err == nil && m.topic != topic {
+			err = fmt.Errorf("it is of topic %q", m.topic)
 		}
-		return nil
-	}
-	return slices.Sorted(func(yield func(string) bool) {
-		for topic := range maps.Keys(r.topics) {
-			if r.topics[topic].record != nil && matches(filter, topic) && !yield(topic) {
-				return
-			}
+		if err == nil && len(m.payload) == 0 {
+			err = errMessage
 		}
-	})
-}
-
-func (r *retained) len() (n int) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, v := range r.topics {
-		if v.record != nil {
-			n++
+		if err != nil {
+			b.log.Error("broker: a retained value in the store makes no sense, leaving it out", "topic", topic, "err", err)
+			continue
 		}
+		v := &value{}
+		m.retain = true
+		b.become(v, nil, m)
+		v.onDisk.Store(v.put)
+		b.values.Set(topic, v)
 	}
-	return n
-}
-
-// matches says whether a topic matches a filter, as MQTT has it: "a/#" matches
-// "a" too, and a wildcard at the front no topic that begins with $.
-func matches(filter, topic string) bool {
-	if topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
-		return false
-	}
-	for {
-		f, moreF, isF := strings.Cut(filter, "/")
-		if f == "#" {
-			return true
-		}
-		t, moreT, isT := strings.Cut(topic, "/")
-		switch {
-		case f != "+" && f != t:
-			return false
-		case !isT:
-			return !isF || moreF == "#"
-		case !isF:
-			return false
-		}
-		filter, topic = moreF, moreT
-	}
-}
-
-// A retained value in the store is the MQTT 5 PUBLISH that would bring it to a
-// client, after two fields of our own:
-//
-//	1 byte    format, 1
-//	8 bytes   when it expires, Unix seconds, big endian; 0: never
-//	rest      the PUBLISH packet with RETAIN set, packet id 1 if it needs one, and
-//	          no expiry interval
-const retainedFormat = 1
-
-func encodeRetained(pk packets.Packet) (record []byte, expiry int64) {
-	if n := pk.Properties.MessageExpiryInterval; n > 0 {
-		expiry = time.Now().Unix() + int64(n)
-	}
-	var b bytes.Buffer
-	b.WriteByte(retainedFormat)
-	b.Write(binary.BigEndian.AppendUint64(nil, uint64(expiry)))
-	out := packets.Packet{
-		FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: pk.FixedHeader.Qos, Retain: true},
-		ProtocolVersion: 5,
-		TopicName:       pk.TopicName,
-		Payload:         pk.Payload,
-		PacketID:        1,
-		Properties:      pk.Properties,
-		Mods:            packets.Mods{AllowResponseInfo: true},
-	}
-	out.Properties.MessageExpiryInterval = 0
-	out.Properties.SubscriptionIdentifier = nil
-	out.PublishEncode(&b) // it fails for packet id 0 only
-	return b.Bytes(), expiry
-}
-
-var errRetained = errors.New("not a retained value of this format")
-
-// decodeRetained gives the message a record holds. It shares the record's bytes.
-func decodeRetained(record []byte) (pk packets.Packet, err error) {
-	if len(record) < 11 || record[0] != retainedFormat {
-		return pk, errRetained
-	}
-	expiry := binary.BigEndian.Uint64(record[1:])
-	if expiry > math.MaxInt64 {
-		return pk, errRetained
-	}
-	pk.ProtocolVersion = 5
-	if err := pk.FixedHeader.Decode(record[9]); err != nil {
-		return pk, fmt.Errorf("%w: %w", errRetained, err)
-	}
-	body := bytes.NewReader(record[10:])
-	n, _, err := packets.DecodeLength(body)
-	if err != nil || n != body.Len() || pk.FixedHeader.Type != packets.Publish || !pk.FixedHeader.Retain {
-		return pk, errRetained
-	}
-	pk.FixedHeader.Remaining = n
-	if err := pk.PublishDecode(record[len(record)-n:]); err != nil {
-		return pk, fmt.Errorf("%w: %w", errRetained, err)
-	}
-	if topicFault(pk.TopicName, false) != "" || len(pk.Payload) == 0 {
-		return pk, errRetained
-	}
-	pk.PacketID = 0
-	pk.Expiry = int64(expiry)
-	return pk, nil
 }

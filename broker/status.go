@@ -1,6 +1,11 @@
 package broker
 
-import "time"
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
 
 // A ClientStatus is what the broker knows of one client id.
 type ClientStatus struct {
@@ -24,21 +29,58 @@ type ClientStatus struct {
 }
 
 // Clients lists all sessions, connected or kept, sorted by client id.
-func (b *Broker) Clients() []ClientStatus { return nil }
+func (b *Broker) Clients() []ClientStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	all := make([]ClientStatus, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		all = append(all, s.status(now))
+	}
+	slices.SortFunc(all, byClient)
+	return all
+}
 
 // A RetainedStatus is one retained value.
 type RetainedStatus struct {
 	Message
-	Client string    // who published it, "" for the hub
+	Client string    // who published it; "" for the hub, and if it was found at start
 	At     time.Time // when; zero if it was found at start
 	Expiry time.Time // zero: never
 }
 
 // RetainedValues lists the retained values of topics that match filter, sorted by
 // topic.
-func (b *Broker) RetainedValues(filter string) []RetainedStatus { return nil }
+func (b *Broker) RetainedValues(filter string) []RetainedStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	var all []RetainedStatus
+	b.values.Match(filter, func(topic string, v *value) bool {
+		if m := v.message.Load(); m != nil && !m.expired(now) {
+			all = append(all, RetainedStatus{
+				Message: Message{Topic: topic, Payload: m.payload, QoS: m.qos, Retain: true},
+				Client:  m.from, At: m.at, Expiry: m.expires,
+			})
+		}
+		return true
+	})
+	slices.SortFunc(all, func(a, b RetainedStatus) int { return strings.Compare(a.Topic, b.Topic) })
+	return all
+}
 
 // ClearRetained deletes the retained values of topics that match filter, and tells
 // those who subscribe, as an empty retained message of a client would. It returns
 // how many, when that is on disk, or an error when the disk refused.
-func (b *Broker) ClearRetained(filter string) (n int, err error) { return 0, nil }
+func (b *Broker) ClearRetained(ctx context.Context, filter string) (n int, err error) {
+	for _, v := range b.RetainedValues(filter) {
+		if err := b.Publish(Message{Topic: v.Topic, QoS: v.QoS, Retain: true}); err != nil {
+			return n, err
+		}
+		n++
+	}
+	if b.store == nil || n == 0 {
+		return n, nil
+	}
+	return n, b.store.Sync(ctx)
+}

@@ -111,7 +111,7 @@ func (w *world) attach(version byte) *client {
 			w.Fatal(err)
 		}
 		w.Cleanup(func() { nc.Close() })
-		c = over(w, nc, version)
+		c = speak(w, nc, version)
 	}
 	c.settle = w.settle
 	return c

@@ -18,12 +18,12 @@
 // required wants the key to be there, and a list not empty; some only wants a list
 // that is there not to be empty. eg is an example, as the owner would
 // write it, for the messages. enum:"off,on,hold" lists the only texts allowed,
-// min:"0" and max:"10" bound a number or a duration, both ends included; the
+// min:"0" and max:"10" bound a number, a duration or a size, both ends included; the
 // elements of a list obey the tags of their field. Embedded structs without a
 // tag are flattened. A key that no field takes is a mistake.
 //
 // Fields may be text, booleans, whole numbers, floats (a whole number will do;
-// nan and inf are refused), [Duration], any, pointers (nil when absent),
+// nan and inf are refused), [Duration], [Size], any, pointers (nil when absent),
 // slices, maps with text keys, structs, [Table], [List], types that implement
 // encoding.TextUnmarshaler, and types that read themselves as a [Decoder].
 // What the zero value means is up to the struct. A struct that has more to say

@@ -39,6 +39,8 @@ type hub struct {
 type broker struct {
 	Listen    List[string] `toml:"listen" eg:"\"127.0.0.1:1883\""`
 	Anonymous *bool        `toml:"anonymous"`
+	Packet    Size         `toml:"packet" min:"1KiB" max:"64MiB"`
+	Queue     *Size        `toml:"queue" eg:"\"4MiB\""`
 }
 
 type wired struct {
@@ -362,6 +364,33 @@ func TestDuration(t *testing.T) {
 		var back Duration
 		if err := back.UnmarshalText(text); err != nil || back != d {
 			t.Fatalf("%d as %q is %d, %v", d, text, back, err)
+		}
+	})
+}
+
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want Size
+		err  string
+	}{
+		{"256KiB", 256 << 10, ""}, {"64MiB", 64 << 20, ""}, {"2GiB", 2 << 30, ""}, {"100B", 100, ""}, {"0B", 0, ""},
+		{"8589934591GiB", 8589934591 << 30, ""}, {"8589934592GiB", 0, "want a size such as"}, {"9223372036854775808B", 0, "want a size such as"},
+		{"256", 0, `write "256B"`}, {"256 kb", 0, `write "256KiB"`}, {"64M", 0, `write "64MiB"`}, {"1 gib", 0, `write "1GiB"`},
+		{"3 bytes", 0, `write "3B"`}, {"", 0, "want a size"}, {"KiB", 0, "want a size such as"}, {"-1KiB", 0, "want a size such as"},
+		{"+1KiB", 0, "want a size such as"}, {"1.5MiB", 0, "want a size such as"}, {"5m0", 0, "want a size such as"},
+	} {
+		n, err := ParseSize(c.in)
+		if n != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%q: %d, %v; want %d, %q", c.in, n, err, c.want, c.err)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		n := Size(rapid.Int64Min(0).Draw(t, "n"))
+		text, _ := n.MarshalText()
+		var back Size
+		if err := back.UnmarshalText(text); err != nil || back != n {
+			t.Fatalf("%d: %s: %d, %v", n, text, back, err)
 		}
 	})
 }

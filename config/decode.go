@@ -115,6 +115,9 @@ func (p Place) decodeValue(v any, rv reflect.Value) {
 	case *Duration:
 		p.decodeDuration(v, into)
 		return
+	case *Size:
+		p.decodeSize(v, into)
+		return
 	case encoding.TextUnmarshaler:
 		s, ok := v.(string)
 		if !ok {

@@ -1,16 +1,12 @@
 package hub
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +22,7 @@ import (
 	"hearth/config"
 	"hearth/devices"
 	"hearth/gpio"
-	"hearth/store"
+	"hearth/store/storetest"
 	"hearth/trial"
 )
 
@@ -592,7 +588,7 @@ type town struct {
 	leapt    atomic.Int64  // by how much the clock has leapt since
 	boot     string        // and
 	booted   time.Duration // since when the machine runs
-	disk     *card
+	disk     *storetest.Card
 	sim      *gpio.Sim
 	contacts map[string]bool
 	lit      map[string]bool // by output
@@ -608,7 +604,7 @@ type town struct {
 // A wreck is all that is left of a town at a crash.
 type wreck struct {
 	at            time.Duration
-	disk          *card
+	disk          *storetest.Card
 	contacts, lit map[string]bool
 	did           int
 }
@@ -675,7 +671,7 @@ func (w *town) play(sends []trial.Send, moments []time.Duration, end time.Durati
 			synctest.Wait()
 			w.watch()
 			w.mu.Lock()
-			wrecks = append(wrecks, wreck{moments[0], w.disk.image(), maps.Clone(w.contacts), maps.Clone(w.lit), len(w.did)})
+			wrecks = append(wrecks, wreck{moments[0], w.disk.Cut(nil), maps.Clone(w.contacts), maps.Clone(w.lit), len(w.did)})
 			w.mu.Unlock()
 			moments = moments[1:]
 			continue
@@ -827,103 +823,9 @@ func (w *town) send(s trial.Send) {
 	}
 }
 
-// A card is a disk in memory. After a crash only what was synced is there, and a
-// sync takes its time.
-type card struct {
-	mu             sync.Mutex
-	names, durable map[string]*cardFile
+// newCard is a disk in memory on which a sync takes its time.
+func newCard() *storetest.Card {
+	c := storetest.NewCard()
+	c.SyncTakes = syncTakes
+	return c
 }
-
-type cardFile struct {
-	card          *card
-	data, durable []byte
-}
-
-func newCard() *card { return &card{names: map[string]*cardFile{}, durable: map[string]*cardFile{}} }
-
-// image is the card as a crash at this moment would leave it.
-func (c *card) image() *card {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	after := newCard()
-	for name, f := range c.durable {
-		n := &cardFile{after, bytes.Clone(f.durable), bytes.Clone(f.durable)}
-		after.names[name], after.durable[name] = n, n
-	}
-	return after
-}
-
-func (c *card) MkdirAll(string) error          { return nil }
-func (c *card) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
-
-func (c *card) Open(name string, flag int) (store.File, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := c.names[name]
-	if f == nil {
-		if flag&os.O_CREATE == 0 {
-			return nil, fs.ErrNotExist
-		}
-		f = &cardFile{card: c}
-		c.names[name] = f
-	}
-	if flag&os.O_TRUNC != 0 {
-		f.data = nil
-	}
-	return f, nil
-}
-
-func (c *card) Rename(from, to string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.names[to] = c.names[from]
-	delete(c.names, from)
-	return nil
-}
-
-func (c *card) Remove(name string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.names, name)
-	return nil
-}
-
-func (c *card) SyncDir(string) error {
-	time.Sleep(syncTakes)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.durable = maps.Clone(c.names)
-	return nil
-}
-
-func (f *cardFile) ReadAt(b []byte, at int64) (int, error) {
-	f.card.mu.Lock()
-	defer f.card.mu.Unlock()
-	return bytes.NewReader(f.data).ReadAt(b, at)
-}
-
-func (f *cardFile) WriteAt(b []byte, at int64) (int, error) {
-	f.card.mu.Lock()
-	defer f.card.mu.Unlock()
-	if grow := int(at) + len(b) - len(f.data); grow > 0 {
-		f.data = append(f.data, make([]byte, grow)...)
-	}
-	return copy(f.data[at:], b), nil
-}
-
-func (f *cardFile) Sync() error {
-	time.Sleep(syncTakes)
-	f.card.mu.Lock()
-	defer f.card.mu.Unlock()
-	f.durable = append(f.durable[:0], f.data...)
-	return nil
-}
-
-func (f *cardFile) Size() (int64, error) {
-	f.card.mu.Lock()
-	defer f.card.mu.Unlock()
-	return int64(len(f.data)), nil
-}
-
-func (f *cardFile) Reserve(int64, int64) error { return nil }
-func (f *cardFile) Close() error               { return nil }

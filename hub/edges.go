@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -34,32 +33,29 @@ func newNames(cfg *Config, engine *rules.Engine) *names {
 // topic is one of the hub's own: hearth/porch_light/state.
 func topic(name, what string) string { return "hearth/" + name + "/" + what }
 
-// receive is called by the broker for every message, on the goroutine of
-// whoever published it, before QoS 1 and 2 are acknowledged. Waiting here
-// withholds the acknowledgement.
-func (h *Hub) receive(ctx context.Context, m broker.Message) {
+// receive is called by the broker for every message, on the goroutine of whoever
+// published it; what it returns, in the order of all messages. Where that returns a
+// channel, the acknowledgement of QoS 1 and 2 is withheld until it is closed.
+func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 	known := h.known.Load()
 	if !isControl(m.Topic) && !known.index.Takes(m.Topic) {
-		return
+		return nil
 	}
 	it := h.item(known, m, false)
-	if _, ok := m.Origin.(word); ok {
-		// An output on a topic waits for nobody: its limits hold while the loop
-		// is stalled. They are few, for each follows from a command or a limit.
-		h.inbox.always(it)
-		return
-	}
-	if m.QoS == 0 && m.Origin == nil {
-		h.inbox.try(it)
-		return
-	}
-	// The hub's own messages are commands: they wait like those that want an
-	// acknowledgement. It is the outbox that waits, not the loop.
-	if err := h.inbox.wait(ctx, it); err != nil {
-		h.log.Debug("a message was not taken in", "topic", m.Topic, "err", err)
-		if m.Origin == nil {
-			<-ctx.Done() // to return before would have it acknowledged
+	return func() <-chan struct{} {
+		if _, ok := m.Origin.(word); ok {
+			// An output on a topic waits for nobody: its limits hold while the loop
+			// is stalled. They are few, for each follows from a command or a limit.
+			h.inbox.always(it)
+			return nil
 		}
+		if m.QoS == 0 && m.Origin == nil {
+			h.inbox.try(it)
+			return nil
+		}
+		// The hub's own messages are commands: they wait like those that want an
+		// acknowledgement. It is the outbox that waits, not the loop.
+		return h.inbox.put(it, m.Origin != nil)
 	}
 }
 

@@ -503,35 +503,36 @@ func TestSafeNeedsNoConfiguration(t *testing.T) {
 	})
 }
 
-func TestTheInboxKeepsTheOrderOfThoseWhoWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		in := newInbox(1)
-		m := new(devices.Message)
-		in.try(&item{message: m})
-		for i := range 5 {
-			go in.wait(t.Context(), &item{message: m, merge: fmt.Sprint(i)})
-			synctest.Wait()
+func TestTheInboxKeepsTheOrderAndHoldsBackWhoIsTooMany(t *testing.T) {
+	in := newInbox(2)
+	m := new(devices.Message)
+	open := func(room <-chan struct{}) bool {
+		select {
+		case <-room:
+			return true
+		default:
+			return room == nil
 		}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		left := make(chan error)
-		go func() { left <- in.wait(ctx, &item{message: m}) }()
-		synctest.Wait()
-		gone := errors.New("the client is gone")
-		cancel(gone)
-		if err := <-left; err != gone {
-			t.Errorf("who left got %v", err)
-		}
-		if n := len(in.waiting); n != 5 {
-			t.Errorf("%d wait, want 5 without the one who left", n)
-		}
-		in.take()
-		for i := range 5 {
-			synctest.Wait()
-			if it := in.take(); it == nil || it.merge != fmt.Sprint(i) {
-				t.Fatalf("number %d is %+v", i, it)
+	}
+	var rooms []<-chan struct{}
+	for i := range 5 {
+		rooms = append(rooms, in.put(&item{message: m, merge: fmt.Sprint(i)}, false))
+	}
+	for i := range 5 {
+		for j, room := range rooms { // each that is taken lets one more go on
+			if want := j < 2 || j < 2+i-3 || i == 5; open(room) != want && i < 4 {
+				t.Errorf("after %d taken, number %d goes on: %v", i, j, open(room))
 			}
 		}
-	})
+		if it := in.take(); it == nil || it.merge != fmt.Sprint(i) {
+			t.Fatalf("number %d is %+v", i, it)
+		}
+	}
+	for j, room := range rooms {
+		if !open(room) {
+			t.Errorf("number %d still waits", j)
+		}
+	}
 }
 
 // Whoever reads the log has stopped reading: the loop goes on.
@@ -628,8 +629,8 @@ func TestNothingIsAcknowledgedThatIsNotTakenIn(t *testing.T) {
 		run()()
 		end()
 		<-done
-		if h.logged != acknowledged || acknowledged != 4 {
-			t.Errorf("%d were acknowledged, %d acted on, want 4 and 4", acknowledged, h.logged)
+		if h.logged != 5 || acknowledged != 4 {
+			t.Errorf("%d were acknowledged, %d acted on, want 4 and the one that waited", acknowledged, h.logged)
 		}
 	})
 }

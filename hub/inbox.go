@@ -1,9 +1,7 @@
 package hub
 
 import (
-	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"hearth/devices"
@@ -36,10 +34,15 @@ type inbox struct {
 	queue   []*item
 	bounded int // living messages among them
 	newest  map[string]*item
-	waiting []chan struct{} // those who wait for room, first come first served
+	waiting []waiter // those who wait for room, first come first served
 	merged  int64
 	dropped int64
 	closed  bool
+}
+
+type waiter struct {
+	room chan struct{} // closed when there is some
+	own  bool          // the hub itself
 }
 
 var errStopped = errors.New("the hub has stopped")
@@ -69,32 +72,25 @@ func (in *inbox) try(it *item) bool {
 	return true
 }
 
-// wait puts a message and waits for room as long as it must. While it waits the
-// sender's acknowledgement is withheld. An error means it was not put.
-func (in *inbox) wait(ctx context.Context, it *item) error {
-	for {
-		in.mu.Lock()
-		if in.closed {
-			in.mu.Unlock()
-			return errStopped
-		}
-		if in.admit(it) {
-			in.mu.Unlock()
-			return nil
-		}
-		room := make(chan struct{})
-		in.waiting = append(in.waiting, room)
-		in.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			in.mu.Lock()
-			in.waiting = slices.DeleteFunc(in.waiting, func(w chan struct{}) bool { return w == room })
-			in.wake() // the room may have been given to one who left
-			in.mu.Unlock()
-			return context.Cause(ctx)
-		}
+// put puts a message that is never refused. If there was no room for it, room is
+// closed when there is some: until then its sender's acknowledgement is withheld, so
+// it is one message a sender that is too many. After close it is not taken, and room
+// stays open, unless the hub itself is the sender: it wants no acknowledgement.
+func (in *inbox) put(it *item, own bool) (room <-chan struct{}) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.closed && own:
+		return nil
+	case in.closed:
+		return make(chan struct{})
+	case in.admit(it):
+		return nil
 	}
+	in.accept(it)
+	w := waiter{make(chan struct{}), own}
+	in.waiting = append(in.waiting, w)
+	return w.room
 }
 
 // admit pushes it if there is room, or in place of an older one of its kind:
@@ -161,11 +157,14 @@ func (in *inbox) take() *item {
 	return nil
 }
 
-// wake lets the first that waits try again.
+// wake lets the first that waits go on, which may be gone already; all, when the loop
+// has caught up.
 func (in *inbox) wake() {
-	if len(in.waiting) > 0 && in.bounded < in.size {
-		close(in.waiting[0])
-		in.waiting = in.waiting[1:]
+	for len(in.waiting) > 0 && in.bounded < in.size {
+		close(in.waiting[0].room)
+		if in.waiting = in.waiting[1:]; in.bounded > in.size/2 {
+			return
+		}
 	}
 }
 
@@ -181,14 +180,16 @@ func (in *inbox) counts() (waiting int, merged, dropped int64) {
 	return in.bounded, in.merged, in.dropped
 }
 
-// close refuses messages from now on and lets go of those who wait. Readings of
+// close refuses messages from now on, and lets the hub's own senders go. Readings of
 // pins and controls still get in.
 func (in *inbox) close() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.closed = true
-	for _, room := range in.waiting {
-		close(room)
+	for _, w := range in.waiting {
+		if w.own {
+			close(w.room)
+		} // to let the others go on would have them acknowledged
 	}
 	in.waiting = nil
 }

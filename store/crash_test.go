@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -14,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -22,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"hearth/store"
+	"hearth/store/storetest"
 )
 
 // history is what a store was told, key by key, and how much of it was
@@ -75,160 +75,32 @@ func (h *history) check(got map[string]string) error {
 	return nil
 }
 
-// powerFS is a disk in memory that loses at a power cut what was not synced:
-// all, or any choice of sectors and names, for a disk writes in its own order.
-type powerFS struct {
-	mu      sync.Mutex
-	names   map[string]*powerFile // as the process sees them
-	durable map[string]*powerFile // as they are on disk
-}
-
-type powerFile struct {
-	fs            *powerFS
-	data, durable []byte
-	from, to      int // what of data has been written since the last sync
-}
-
-func newPowerFS() *powerFS {
-	return &powerFS{names: map[string]*powerFile{}, durable: map[string]*powerFile{}}
-}
-
-// cut is the disk after a power cut; pick answers each open question of what
-// got there.
-func (p *powerFS) cut(pick func() bool) *powerFS {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	names := p.durable
-	if pick() {
-		names = p.names
-	}
-	after := newPowerFS()
-	for name, f := range names {
-		b := bytes.Clone(f.durable)
-		if len(f.data) > len(b) && pick() {
-			b = append(b, make([]byte, len(f.data)-len(b))...)
-		}
-		for at := f.from &^ 511; at < min(f.to, len(b)); at += 512 {
-			end := min(at+512, len(b), len(f.data))
-			if at < end && !bytes.Equal(b[at:end], f.data[at:end]) && pick() {
-				copy(b[at:end], f.data[at:end])
-			}
-		}
-		n := &powerFile{fs: after, data: b, durable: bytes.Clone(b)}
-		after.names[name], after.durable[name] = n, n
-	}
-	return after
-}
-
-func (p *powerFS) MkdirAll(string) error          { return nil }
-func (p *powerFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
-
-func (p *powerFS) Open(name string, flag int) (store.File, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f := p.names[name]
-	if f == nil {
-		if flag&os.O_CREATE == 0 {
-			return nil, fs.ErrNotExist
-		}
-		f = &powerFile{fs: p}
-		p.names[name] = f
-	}
-	if flag&os.O_TRUNC != 0 {
-		f.data = nil // what is durable stays until the next sync
-		f.from, f.to = 0, len(f.durable)
-	}
-	return f, nil
-}
-
-func (p *powerFS) Rename(from, to string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.names[to] = p.names[from]
-	delete(p.names, from)
-	return nil
-}
-
-func (p *powerFS) Remove(name string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.names, name)
-	return nil
-}
-
-func (p *powerFS) SyncDir(string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.durable = maps.Clone(p.names)
-	return nil
-}
-
-func (f *powerFile) ReadAt(b []byte, at int64) (int, error) {
-	f.fs.mu.Lock()
-	defer f.fs.mu.Unlock()
-	return bytes.NewReader(f.data).ReadAt(b, at)
-}
-
-func (f *powerFile) WriteAt(b []byte, at int64) (int, error) {
-	f.fs.mu.Lock()
-	defer f.fs.mu.Unlock()
-	if grow := int(at) + len(b) - len(f.data); grow > 0 {
-		f.data = append(f.data, make([]byte, grow)...)
-	}
-	if f.from == f.to {
-		f.from = int(at)
-	}
-	f.from, f.to = min(f.from, int(at)), max(f.to, int(at)+len(b))
-	return copy(f.data[at:], b), nil
-}
-
-func (f *powerFile) Sync() error {
-	f.fs.mu.Lock()
-	defer f.fs.mu.Unlock()
-	if len(f.durable) != len(f.data) {
-		f.durable = bytes.Clone(f.data)
-	} else {
-		copy(f.durable[f.from:f.to], f.data[f.from:f.to])
-	}
-	f.from, f.to = 0, 0
-	return nil
-}
-
-func (f *powerFile) Size() (int64, error) {
-	f.fs.mu.Lock()
-	defer f.fs.mu.Unlock()
-	return int64(len(f.data)), nil
-}
-
-func (f *powerFile) Reserve(int64, int64) error { return nil }
-func (f *powerFile) Close() error               { return nil }
-
 // small opens a store on a disk in memory whose log begins with 16 KiB, so that
 // a few puts fill it.
 func small(t testing.TB, disk store.FS) *store.Store {
 	t.Helper()
-	s, err := store.Open("/data", store.Options{FS: disk}.WithFirst(16<<10))
+	return stepping(t, disk, 0)
+}
+
+// stepping is small and compacts in steps of this size.
+func stepping(t testing.TB, disk store.FS, step int64) *store.Store {
+	t.Helper()
+	s, err := store.Open("/data", store.Options{FS: disk}.WithFirst(16<<10).WithStep(step))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// withLog is a disk in memory that holds this log.
-func withLog(b []byte) *powerFS {
-	p := newPowerFS()
-	p.names["/data/hearth.log"] = &powerFile{fs: p, data: b, durable: bytes.Clone(b)}
-	return p
-}
-
-func (p *powerFS) log() []byte { return p.names["/data/hearth.log"].data }
+const logName = "/data/hearth.log"
 
 func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		power := newPowerFS()
+		power := storetest.NewCard()
 		disk := &store.Faulty{FS: power}
 		h := newHistory()
-		s := small(t, disk)
+		step := rapid.SampledFrom([]int64{0, 100, 5000}).Draw(rt, "step")
+		s := stepping(t, disk, step)
 		defer func() { s.Close() }()
 		n := 0
 		rt.Repeat(map[string]func(*rapid.T){
@@ -253,12 +125,23 @@ func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 			"disk breaks": func(rt *rapid.T) {
 				disk.FailAfter(rapid.IntRange(0, 12).Draw(rt, "steps"), errors.New("broken"))
 			},
+			"somebody deletes the log": func(rt *rapid.T) {
+				power.RemoveAll("/data")
+				// Until it is noticed a power cut would find nothing.
+				disk.FailAfter(0, nil)
+				if err := s.Sync(t.Context()); err != nil {
+					rt.Fatal(err)
+				}
+				if power.Cut(nil).Content(logName) == nil {
+					rt.Fatal("acknowledged without a file")
+				}
+			},
 			"reopen": func(rt *rapid.T) {
 				disk.FailAfter(0, nil)
 				if err := s.Close(); err != nil {
 					rt.Fatal(err)
 				}
-				s = small(t, disk)
+				s = stepping(t, disk, step)
 				if d := s.Damage(); d != nil {
 					rt.Fatalf("damage on a sound disk: %v", d)
 				}
@@ -272,12 +155,12 @@ func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 				share := random.Float64()
 				h.mu.Lock() // no acknowledgement after the cut counts
 				ack := maps.Clone(h.ack)
-				next := power.cut(func() bool { return random.Float64() < share })
+				next := power.Cut(func() bool { return random.Float64() < share })
 				h.mu.Unlock()
 				s.Close() // into the void
 				power, h.ack = next, ack
 				disk = &store.Faulty{FS: power}
-				s = small(t, disk)
+				s = stepping(t, disk, step)
 				if d := s.Damage(); d != nil {
 					rt.Fatalf("a power cut is no damage: %v", d)
 				}
@@ -301,23 +184,25 @@ func TestAnyMixOfPutsFaultsAndPowerCutsKeepsWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestACompactionThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
-	stopAnywhere(t, func(int) string { return "k" })
+	for _, step := range []int64{0, 100, 1500} { // 0: in one go
+		stopAnywhere(t, step, func(int) string { return "k" })
+	}
 }
 
 func TestAGrowthThatStopsAnywhereLeavesAGoodFile(t *testing.T) {
-	stopAnywhere(t, func(i int) string { return fmt.Sprint("k", i) })
+	stopAnywhere(t, 0, func(i int) string { return fmt.Sprint("k", i) })
 }
 
 // stopAnywhere fills a file nearly, lets the next commits stop at each step they
 // take, and looks at what is there: once with the process alone gone, once with
 // the power.
-func stopAnywhere(t *testing.T, key func(int) string) {
+func stopAnywhere(t *testing.T, step int64, key func(int) string) {
 	for steps := 0; ; steps++ {
-		power := newPowerFS()
+		power := storetest.NewCard()
 		disk := &store.Faulty{FS: power}
 		h := newHistory()
 		synctest.Test(t, func(t *testing.T) {
-			s := small(t, disk)
+			s := stepping(t, disk, step)
 			value := strings.Repeat("v", 1000)
 			for i := range 10 { // nearly fills the file with garbage
 				h.put(s, key(i), fmt.Sprint(i, value), 0)
@@ -332,7 +217,7 @@ func stopAnywhere(t *testing.T, key func(int) string) {
 			}
 			for _, share := range []float64{0, 0.5, 1} {
 				random := rand.New(rand.NewPCG(uint64(steps), 1))
-				after := power.cut(func() bool { return random.Float64() < share })
+				after := power.Cut(func() bool { return random.Float64() < share })
 				again := &history{was: maps.Clone(h.was), ack: maps.Clone(h.ack)}
 				r := small(t, after)
 				if err := again.check(values(r, store.Retained)); err != nil {
@@ -360,19 +245,127 @@ func stopAnywhere(t *testing.T, key func(int) string) {
 	}
 }
 
+// More than a step lives in the store. While it is compacted no commit waits for much
+// more than a step, and what is put, replaced and deleted meanwhile is in the new file.
+func TestCommitsGoOnDuringACompaction(t *testing.T) {
+	synctest.Test(t, commitsDuringCompactions)
+}
+
+func commitsDuringCompactions(t *testing.T) {
+	const step, keys = 16 << 10, 2000
+	power := storetest.NewCard()
+	power.SyncTakes = time.Millisecond
+	disk := &store.Faulty{FS: power}
+	s := stepping(t, disk, step)
+	want, random := map[string]string{}, rand.New(rand.NewPCG(5, 6))
+	change := func(i int, within time.Duration) {
+		key, r := fmt.Sprint("k", random.IntN(keys)), store.Record{Kind: store.Retained}
+		if r.Key = key; random.IntN(4) > 0 {
+			want[key] = fmt.Sprint(i, strings.Repeat("v", random.IntN(2000)))
+			r.Value = []byte(want[key])
+		} else {
+			delete(want, key)
+		}
+		s.Put(r, within, nil)
+	}
+	for i := range 2 * keys {
+		change(i, time.Hour)
+	}
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	first, compactions := power.Content(logName)[16:24], 0 // the mark is another in each file
+	most, longest := int64(0), time.Duration(0)
+	for i := range 6000 {
+		before, start := disk.Counts().Bytes, time.Now()
+		for range 1 + random.IntN(3) {
+			change(i, time.Duration(random.IntN(2))*time.Hour)
+		}
+		if err := s.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// What Sync waited for: the rest of a step, its own commit, and what a file may
+		// grow by.
+		most, longest = max(most, disk.Counts().Bytes-before), max(longest, time.Since(start))
+		if mark := power.Content(logName)[16:24]; !bytes.Equal(mark, first) {
+			first, compactions = bytes.Clone(mark), compactions+1
+			after := small(t, power.Cut(nil))
+			same(t, "after a power cut", values(after, store.Retained), want)
+			closed(t, after)
+		}
+	}
+	t.Logf("%d compactions of %d values; at most %d kB were written between a put and its acknowledgement, with %v of syncs", compactions, len(want), most>>10, longest)
+	if compactions < 3 {
+		t.Errorf("only %d compactions", compactions)
+	}
+	if longest > 4*power.SyncTakes { // of a step, of the commit; of the last step and its rename
+		t.Errorf("it took %v, want 4 syncs at most", longest)
+	}
+	if limit := int64(1<<20 + 6*step); most > limit {
+		t.Errorf("%d bytes were written between a put and its acknowledgement, want less than %d", most, limit)
+	}
+	closed(t, s)
+	s = small(t, power)
+	same(t, "in the end", values(s, store.Retained), want)
+	closed(t, s)
+}
+
+// A disk has room for one file, not for two: the old one goes on as long as it can.
+func TestACompactionThatTheDiskHasNoRoomForIsDoneLater(t *testing.T) {
+	power := storetest.NewCard()
+	disk := &noNewFS{Card: power}
+	s := stepping(t, disk, 16<<10)
+	value, n := strings.Repeat("v", 1000), 0
+	for ; disk.refused.Load() < 3; n++ {
+		put(t, s, fmt.Sprint("k", n%100), fmt.Sprint(n, value))
+	}
+	if err := s.Trouble(); err != nil {
+		t.Errorf("trouble: %v", err)
+	}
+	disk.room.Store(true)
+	long := len(power.Content(logName))
+	for end := n + 3000; n < end; n++ {
+		put(t, s, fmt.Sprint("k", n%100), fmt.Sprint(n, value))
+	}
+	if now := len(power.Content(logName)); now >= long {
+		t.Errorf("there is room again, but the file of %d bytes has %d now", long, now)
+	}
+	closed(t, s)
+	s = small(t, power)
+	if got := values(s, store.Retained); len(got) != 100 || got[fmt.Sprint("k", (n-1)%100)] != fmt.Sprint(n-1, value) {
+		t.Errorf("%d values", len(got))
+	}
+	closed(t, s)
+}
+
+// noNewFS has no room for a second file.
+type noNewFS struct {
+	*storetest.Card
+	room    atomic.Bool
+	refused atomic.Int32
+}
+
+func (d *noNewFS) Open(name string, flag int) (store.File, error) {
+	if strings.HasSuffix(name, ".new") && d.Content(logName) != nil && !d.room.Load() {
+		d.refused.Add(1)
+		return nil, &os.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
+	}
+	return d.Card.Open(name, flag)
+}
+
 func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
-	disk := newPowerFS()
+	disk := storetest.NewCard()
 	s := small(t, disk)
 	first := map[string]string{"a": "1", "b": strings.Repeat("long ", 20)}
 	put(t, s, "a", first["a"])
 	put(t, s, "b", first["b"])
-	before := bytes.Clone(disk.log())
+	before := bytes.Clone(disk.Content(logName))
 	last := map[string]string{"a": "2", "c": strings.Repeat("another ", 10), "d": ""}
 	for k, v := range last {
 		s.Put(retained(k, v), time.Hour, nil)
 	}
 	put(t, s, "e", "5")
-	after := bytes.Clone(disk.log())
+	after := bytes.Clone(disk.Content(logName))
 	closed(t, s)
 	used := func(log []byte) int { return (len(bytes.TrimRight(log, "\x00")) + 7) &^ 7 } // records end at a multiple of 8
 	begin, end := used(before), used(after)
@@ -389,8 +382,8 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 				return b
 			},
 		} {
-			power := withLog(rest(bytes.Clone(after)))
-			torn := power.log()
+			power := storetest.With(logName, rest(bytes.Clone(after)))
+			torn := power.Content(logName)
 			s := small(t, power)
 			got := values(s, store.Retained)
 			for k, v := range first {
@@ -401,7 +394,7 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 			if d := s.Damage(); d != nil {
 				t.Fatalf("%s from %d: a torn tail is no damage: %v", name, at, d)
 			}
-			if bytes.Equal(torn, power.log()) {
+			if bytes.Equal(torn, power.Content(logName)) {
 				t.Fatalf("%s from %d: the log was not rewritten", name, at)
 			}
 			closed(t, s)
@@ -410,7 +403,7 @@ func TestATornTailCostsOnlyTheCommitThatWasNotFinished(t *testing.T) {
 }
 
 func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
-	disk := newPowerFS()
+	disk := storetest.NewCard()
 	s := small(t, disk)
 	older, newest := map[string]string{}, map[string]string{}
 	for i := range 60 {
@@ -426,7 +419,7 @@ func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
 		s.Put(store.Record{Kind: store.Retained, Key: k}, 0, nil)
 	}
 	closed(t, s)
-	good := disk.log()
+	good := disk.Content(logName)
 	used := len(bytes.TrimRight(good, "\x00"))
 
 	random := rand.New(rand.NewPCG(3, 4))
@@ -438,7 +431,7 @@ func TestABitFlipCostsItsRecordAtMostAndIsReported(t *testing.T) {
 		}
 		b := bytes.Clone(good)
 		b[bit/8] ^= 1 << (bit % 8)
-		power := withLog(b)
+		power := storetest.With(logName, b)
 		s := small(t, power)
 		got, damage := values(s, store.Retained), s.Damage()
 		var lost []string
@@ -572,7 +565,7 @@ func TestAFirstStartThatStopsAnywhereStillOpensTheStore(t *testing.T) {
 	for steps := 0; ; steps++ {
 		seen := false
 		synctest.Test(t, func(t *testing.T) {
-			power := newPowerFS()
+			power := storetest.NewCard()
 			disk := &store.Faulty{FS: power}
 			disk.FailAfter(steps, syscall.ENOSPC)
 			s := small(t, disk)
@@ -594,7 +587,7 @@ func TestAFirstStartThatStopsAnywhereStillOpensTheStore(t *testing.T) {
 				t.Errorf("well again: acknowledged %v, trouble %v", acked, s.Trouble())
 			}
 			s.Close()
-			s = small(t, power.cut(func() bool { return false }))
+			s = small(t, power.Cut(nil))
 			same(t, "after a power cut", values(s, store.Retained), map[string]string{"a": "1"})
 			closed(t, s)
 		})
@@ -605,21 +598,21 @@ func TestAFirstStartThatStopsAnywhereStillOpensTheStore(t *testing.T) {
 }
 
 // readOnlyFS is a disk that the kernel has made read-only.
-type readOnlyFS struct{ *powerFS }
+type readOnlyFS struct{ *storetest.Card }
 
 func (d readOnlyFS) Open(name string, flag int) (store.File, error) {
 	if flag&os.O_RDWR != 0 {
 		return nil, &os.PathError{Op: "open", Path: name, Err: syscall.EROFS}
 	}
-	return d.powerFS.Open(name, flag)
+	return d.Card.Open(name, flag)
 }
 
 func TestAReadOnlyDiskIsReadAndSaysSo(t *testing.T) {
-	power := newPowerFS()
+	power := storetest.NewCard()
 	s := small(t, power)
 	put(t, s, "a", "1")
 	closed(t, s)
-	before := bytes.Clone(power.log())
+	before := bytes.Clone(power.Content(logName))
 	s = small(t, readOnlyFS{power})
 	same(t, "read from it", values(s, store.Retained), map[string]string{"a": "1"})
 	if err := s.Trouble(); !errors.Is(err, syscall.EROFS) {
@@ -628,7 +621,7 @@ func TestAReadOnlyDiskIsReadAndSaysSo(t *testing.T) {
 	if err := s.Close(); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("close: %v", err)
 	}
-	if !bytes.Equal(power.log(), before) {
+	if !bytes.Equal(power.Content(logName), before) {
 		t.Error("the log was changed")
 	}
 }
@@ -648,9 +641,9 @@ func TestNoFileTakesLongToRead(t *testing.T) {
 
 // BenchmarkParse reads an empty log of 1 MiB, and one made of nothing but marks.
 func BenchmarkParse(b *testing.B) {
-	power := newPowerFS()
+	power := storetest.NewCard()
 	closed(b, open(b, "/data", power))
-	for name, log := range map[string][]byte{"empty": power.log(), "marks": store.CraftedLog(1<<20, 0), "heads": store.CraftedLog(1<<20, 1<<19)} {
+	for name, log := range map[string][]byte{"empty": power.Content(logName), "marks": store.CraftedLog(1<<20, 0), "heads": store.CraftedLog(1<<20, 1<<19)} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(log)))
 			for b.Loop() {
@@ -665,14 +658,14 @@ func BenchmarkParse(b *testing.B) {
 // FuzzOpen takes any bytes for a log. In reseal mode the sums of the record heads it
 // finds are made right first, so that the fuzzer gets past them.
 func FuzzOpen(f *testing.F) {
-	disk := newPowerFS()
+	disk := storetest.NewCard()
 	s := small(f, disk)
 	for i := range 10 {
 		put(f, s, fmt.Sprint("k", i%4), strings.Repeat("v", i*20))
 	}
 	s.Put(store.Record{Kind: store.Retained, Key: "k1"}, 0, nil)
 	closed(f, s)
-	b := disk.log()
+	b := disk.Content(logName)
 	b = b[:len(bytes.TrimRight(b, "\x00"))+100]
 	f.Add(b, 0, []byte(nil), false)
 	f.Add(b, 4136+20, []byte{255, 255, 255, 255}, true)
@@ -686,10 +679,10 @@ func FuzzOpen(f *testing.F) {
 		if reseal {
 			store.Reseal(b)
 		}
-		power := withLog(bytes.Clone(b))
+		power := storetest.With(logName, bytes.Clone(b))
 		s, err := store.Open("/data", store.Options{FS: power}.WithFirst(8<<10))
 		if err != nil {
-			if !bytes.Equal(power.log(), b) {
+			if !bytes.Equal(power.Content(logName), b) {
 				t.Fatal("a file that was refused was changed")
 			}
 			return
@@ -714,7 +707,7 @@ func FuzzOpen(f *testing.F) {
 
 // Whenever the power goes, records that were put together are of the same age.
 func TestWhatIsPutTogetherIsThereTogether(t *testing.T) {
-	power := newPowerFS()
+	power := storetest.NewCard()
 	s := small(t, power)
 	stop, stopped := make(chan bool), make(chan bool)
 	go func() {
@@ -733,7 +726,7 @@ func TestWhatIsPutTogetherIsThereTogether(t *testing.T) {
 		}
 	}()
 	for range 300 {
-		after := small(t, power.cut(func() bool { return false }))
+		after := small(t, power.Cut(nil))
 		got := values(after, store.Retained)
 		for key, v := range got {
 			if v != got["calc"] || len(got) != 4 {

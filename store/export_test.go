@@ -9,6 +9,13 @@ func (o Options) WithFirst(size int64) Options {
 	return o
 }
 
+// WithStep makes a compaction write this much at once, and one of no more live bytes is
+// done in one go.
+func (o Options) WithStep(size int64) Options {
+	o.step = size
+	return o
+}
+
 // Parse reads a log and says how many records and damaged stretches it holds.
 func Parse(b []byte) (records, damage int, err error) {
 	found, err := parse(b)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
@@ -73,6 +72,14 @@ func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 // recordSize is how many bytes a record takes in the file.
 func recordSize(key string, value []byte) int64 {
 	return (recordHead + int64(len(key)) + int64(len(value)) + 7) &^ 7
+}
+
+// deletion is the flag of a record that has no value.
+func deletion(r Record) byte {
+	if r.Value == nil {
+		return deleted
+	}
+	return 0
 }
 
 func appendRecord(b []byte, mark, commit uint64, flags byte, r Record) []byte {
@@ -155,7 +162,7 @@ func (d Damage) String() string {
 	if d.Kind == 0 {
 		return fmt.Sprintf("%d bytes at %d", d.Length, d.Offset)
 	}
-	return fmt.Sprintf("%s %q, %d bytes at %d", d.Kind, d.Key, d.Length, d.Offset)
+	return fmt.Sprintf("%s, %d bytes at %d", describe(d.Kind, d.Key), d.Length, d.Offset)
 }
 
 // found is what a log held when it was opened.
@@ -377,63 +384,94 @@ func readAll(f File, size int64) (b []byte, unread []Damage, err error) {
 	return b, unread, nil
 }
 
-// nextSize is the step after size: twice that, but at most 4 MiB more.
-func nextSize(size int64) int64 { return size + min(size, 4<<20) }
+// growth is how much a file becomes larger at once.
+const growth = 1 << 20
+
+// nextSize is the step after size: twice that, but at most 1 MiB more.
+func nextSize(size int64) int64 { return size + min(size, growth) }
 
 // createLog makes a whole new log that holds the given records, which take live
 // bytes, and puts it in the place of the old one, if any. On an error the old
 // one is as it was, unless only the folder could not be synced: then either may
-// be found after a power cut, and both hold all that was ever acknowledged. The
-// new one is of the size first, or as many steps larger as the records need.
+// be found after a power cut, and both hold all that was ever acknowledged.
 func createLog(fs FS, dir string, first int64, records []Record, live int64, commit uint64) (_ *logFile, err error) {
-	var random [8]byte
-	rand.Read(random[:])
-	l := &logFile{mark: binary.LittleEndian.Uint64(random[:]) | 1, size: first, sealed: true}
-	// A quarter must be free, lest the next commits find it full again.
-	for l.size*3/4 < headerSize+live+recordHead {
-		l.size = nextSize(l.size)
-	}
-	name := filepath.Join(dir, newName)
-	if l.f, err = fs.Open(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC); err != nil {
+	l, err := beginLog(fs, dir, first, live)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			l.f.Close()
-			fs.Remove(name) // gives the space back; it is not there any more if the folder was the trouble
+			l.drop(fs, dir)
 		}
 	}()
-	if err := l.f.Reserve(0, l.size); err != nil {
-		return nil, err
-	}
-	w := bufio.NewWriterSize(io.NewOffsetWriter(l.f, 0), 64<<10)
-	w.Write(appendHeader(nil, l.mark)) // bufio keeps the first error for Flush
-	l.end = headerSize
 	var b []byte
-	for _, r := range records {
-		b = appendRecord(b[:0], l.mark, commit, 0, r)
-		w.Write(b)
-		l.end += int64(len(b))
-	}
-	b = appendRecord(b[:0], l.mark, commit, seal, Record{})
-	w.Write(b)
-	l.end += int64(len(b))
-	if err := w.Flush(); err != nil {
-		return nil, err
+	for i, r := range records {
+		b = appendRecord(b, l.mark, commit, 0, r)
+		if len(b) >= 64<<10 || i == len(records)-1 {
+			if err := l.write(b); err != nil {
+				return nil, err
+			}
+			b = b[:0]
+		}
 	}
 	if err := l.zero(l.end, l.size); err != nil {
 		return nil, err
 	}
-	if err := l.f.Sync(); err != nil {
+	return l, l.takeOver(fs, dir, commit)
+}
+
+// beginLog begins a new log beside the old one. It is of the size first, or as many
+// steps larger as records of live bytes need, but not filled with zeros yet.
+func beginLog(fs FS, dir string, first, live int64) (_ *logFile, err error) {
+	var random [8]byte
+	rand.Read(random[:])
+	l := &logFile{mark: binary.LittleEndian.Uint64(random[:]) | 1, size: first}
+	// A quarter must be free, lest the next commits find it full again.
+	for l.size*3/4 < headerSize+live+recordHead {
+		l.size = nextSize(l.size)
+	}
+	if l.f, err = fs.Open(filepath.Join(dir, newName), os.O_RDWR|os.O_CREATE|os.O_TRUNC); err != nil {
 		return nil, err
 	}
-	if err := fs.Rename(name, filepath.Join(dir, logName)); err != nil {
-		return nil, err
+	if err = l.f.Reserve(0, l.size); err == nil {
+		err = l.write(appendHeader(nil, l.mark))
 	}
-	if err := fs.SyncDir(dir); err != nil {
+	if err != nil {
+		l.drop(fs, dir)
 		return nil, err
 	}
 	return l, nil
+}
+
+// drop gives a new log up, and the space back.
+func (l *logFile) drop(fs FS, dir string) {
+	l.f.Close()
+	fs.Remove(filepath.Join(dir, newName)) // it is not there any more if the folder was the trouble
+}
+
+// takeOver brings a new log to disk, whole, and gives it the name.
+func (l *logFile) takeOver(fs FS, dir string, commit uint64) error {
+	if err := l.write(appendRecord(nil, l.mark, commit, seal, Record{})); err != nil {
+		return err
+	}
+	if err := l.f.Sync(); err != nil {
+		return err
+	}
+	l.sealed = true
+	if err := fs.Rename(filepath.Join(dir, newName), filepath.Join(dir, logName)); err != nil {
+		return err
+	}
+	return fs.SyncDir(dir)
+}
+
+var errGone = errors.New("was deleted, renamed or replaced")
+
+// gone says that the log is not what its name leads to any more.
+func (l *logFile) gone(dir string) error {
+	if name := filepath.Join(dir, logName); !l.f.Named(name) {
+		return fmt.Errorf("%s %w", name, errGone)
+	}
+	return nil
 }
 
 // room is how much can be appended without growing; a seal always fits behind it.
@@ -468,13 +506,21 @@ func (l *logFile) zero(from, to int64) error {
 	return nil
 }
 
-// append writes records as one piece and returns when they are on disk.
-func (l *logFile) append(records []byte) error {
+// write writes records, or the header, as one piece.
+func (l *logFile) write(records []byte) error {
 	l.sealed = false
 	if _, err := l.f.WriteAt(records, l.end); err != nil {
 		return err
 	}
 	l.end += int64(len(records))
+	return nil
+}
+
+// append is write, and returns when they are on disk.
+func (l *logFile) append(records []byte) error {
+	if err := l.write(records); err != nil {
+		return err
+	}
 	if err := l.f.Sync(); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}

@@ -40,6 +40,8 @@ type File interface {
 	// system knows how to; it changes neither the length nor the content.
 	Reserve(from, length int64) error
 	Size() (int64, error)
+	// Named is false if the name leads to nothing now, or to another file.
+	Named(name string) bool
 }
 
 // Disk is the real file system.
@@ -162,6 +164,17 @@ func (f diskFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// Named believes in the name when it can't be told, say because somebody took away
+// the right to look into the folder.
+func (f diskFile) Named(name string) bool {
+	there, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	ours, err2 := f.Stat()
+	return err != nil || err2 != nil || os.SameFile(there, ours)
 }
 
 // retry calls again what a signal interrupted.

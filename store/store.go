@@ -1,5 +1,5 @@
-// Package store keeps what must survive a power cut: retained values, the
-// engine's snapshot, the last accepted outputs.
+// Package store keeps what must survive a power cut: retained values, sessions
+// and what they wait for, the engine's snapshot, the last accepted outputs.
 //
 // It is one file of checksummed records, hearth.log, and everything in it also
 // lies in memory. [Store.Put] changes the memory at once and never waits for the
@@ -9,7 +9,8 @@
 //   - When done is called with nil, the value is on disk and outlives a power cut.
 //   - It is there at the latest `within` after the Put, as long as the disk works.
 //     Values of one key that follow each other sooner are written once, so a
-//     chatty one costs a card little if its owner allows it a few minutes.
+//     chatty one costs a card little if its owner allows it a few minutes. What
+//     comes and is deleted again sooner is never written.
 //   - All that waits is written as one piece with one sync, whenever the first of
 //     it falls due; the done functions are called in the order of the Puts.
 //   - A damaged record costs only itself: see [Store.Damage].
@@ -19,9 +20,9 @@
 // # The file
 //
 // The format is told at the top of file.go. The file is filled with zeros ahead
-// of its use, 1 MiB first, then doubling up to 4 MiB a step. So a commit changes
-// bytes and no metadata, which halves what a card has to write, and a full disk
-// is met at a step rather than at any commit.
+// of its use, 1 MiB at a time. So a commit changes bytes and no metadata, which
+// halves what a card has to write, and a full disk is met at a step rather than at
+// any commit.
 //
 // A commit appends; a record that a newer one replaces is garbage. When the file
 // has no room for the next commit and the live values would fill at most half
@@ -29,6 +30,12 @@
 // then takes the old one's name; otherwise the file grows. So a file is at most
 // about twice what lives in it plus a step, and filling and compacting write at
 // most about twice what the commits do.
+//
+// Few live values, as a house has them, are written to the new file in one go. Many
+// would hold up the commits for as long as the disk needs for all of them, seconds
+// on a card. So they are written in steps, each with its own sync, and between
+// two steps the commits go on in the old file, which grows meanwhile. What they
+// changed is added to the new file at the end, before it takes the name.
 //
 // # When the disk refuses
 //
@@ -40,6 +47,11 @@
 // that writes; see [Store.Close] for the end of that. For the same reason a file that was not
 // closed properly is copied to a new one when it is opened, for what the kernel
 // hands out may never have reached the disk.
+//
+// A file that somebody deletes, renames or replaces, alone or with the whole folder,
+// is a failed disk, too: what is written to it then nobody will find. It is
+// noticed before the next acknowledgement, or within ten seconds, and the file is
+// built anew in its place.
 package store
 
 import (
@@ -52,6 +64,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,6 +84,13 @@ const (
 	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
 	Total    Kind = 7 // gpio: what a counter has counted, by name
 	Cover    Kind = 8 // gpio: where a cover was left, by name
+
+	// Numbers in these keys are big-endian, so that Each gives them in their order.
+	Session      Kind = 9  // broker: a kept session, by client id
+	Subscription Kind = 10 // broker: by session number (4 bytes) and filter
+	Queued       Kind = 11 // broker: a delivery that a kept session owes, by session number (4 bytes) and sequence (8)
+	Body         Kind = 12 // broker: a message that kept sessions wait for, by sequence (8 bytes)
+	Unreleased   Kind = 13 // broker: a QoS 2 message received and not released, by session number (4 bytes) and packet id (2)
 )
 
 func (k Kind) String() string {
@@ -89,8 +109,39 @@ func (k Kind) String() string {
 		return "owed"
 	case Total:
 		return "total"
+	case Session:
+		return "session"
+	case Subscription:
+		return "subscription"
+	case Queued:
+		return "queued"
+	case Body:
+		return "body"
+	case Unreleased:
+		return "unreleased"
 	}
 	return fmt.Sprintf("kind %d", byte(k))
+}
+
+// describe names a record for people: its kind and its key, numbers as numbers.
+func describe(k Kind, key string) string {
+	number := func(digits string) (n uint64) {
+		for _, b := range []byte(digits) {
+			n = n<<8 | uint64(b)
+		}
+		return n
+	}
+	switch {
+	case k == Subscription && len(key) >= 4:
+		return fmt.Sprintf("subscription of session %d to %q", number(key[:4]), key[4:])
+	case k == Queued && len(key) == 12:
+		return fmt.Sprintf("queued message %d of session %d", number(key[4:]), number(key[:4]))
+	case k == Body && len(key) == 8:
+		return fmt.Sprintf("body of message %d", number(key))
+	case k == Unreleased && len(key) == 6:
+		return fmt.Sprintf("unreleased packet %d of session %d", number(key[4:]), number(key[:4]))
+	}
+	return fmt.Sprintf("%s %q", k, key)
 }
 
 // A Record is one value under its kind and key. A nil Value deletes; an empty
@@ -106,7 +157,8 @@ type Options struct {
 	FS  FS           // nil: the real one, [Disk]
 	Log *slog.Logger // nil: silent
 
-	first int64 // size of a new file; zero: firstSize. Tests need not fill a mebibyte.
+	first int64 // size of a new file; zero: firstSize. Tests need not fill a mebibyte,
+	step  int64 // nor as much as a compaction writes at once; zero: stepSize.
 }
 
 // ErrClosed is what done gets for a Put after Close.
@@ -118,6 +170,12 @@ const (
 	lockName = "hearth.lock"
 
 	firstSize = 1 << 20
+
+	// A compaction writes so much at once. A slow card takes 50 ms for it.
+	stepSize = 512 << 10
+
+	// How often an idle store looks whether its file is still where it ought to be.
+	lookEvery = 10 * time.Second
 
 	firstPause = 250 * time.Millisecond
 	lastPause  = 10 * time.Second
@@ -137,8 +195,9 @@ type Store struct {
 	dir   string
 	log   *slog.Logger
 	first int64
+	step  int64
 
-	lock   io.Closer
+	lock   io.Closer // nil: lost, see regain
 	damage []Damage
 	wake   chan struct{} // tells the writer that due or closing changed
 	ended  chan struct{} // closed when the writer has returned
@@ -154,15 +213,20 @@ type Store struct {
 	calling bool  // the writer is in a done function
 	left    bool  // Close has left without the writer, and has called all done functions
 	err     error // why the disk refuses now
+	tell    []*watcher
 
 	// The writer's own; before it starts, Open's.
-	file   *logFile // nil: the last one failed, a new one has to be built
-	commit uint64   // number of the last commit
-	buf    []byte   // the batch being written, kept for the next one
-	since  time.Time
-	pause  time.Duration
-	retry  time.Time // when to try a new file again
-	endErr error     // what it leaves behind when it ends
+	file    *logFile // nil: the last one failed, a new one has to be built
+	commit  uint64   // number of the last commit
+	batch   []Record // the changes being written, and
+	buf     []byte   // their records, both kept for the next commit
+	next    *compaction
+	look    time.Time // when to look for the file again
+	missing bool      // somebody took the file away, and the folder perhaps
+	since   time.Time
+	pause   time.Duration
+	retry   time.Time // when to try a new file again
+	endErr  error     // what it leaves behind when it ends
 
 	close    sync.Once
 	closeErr error
@@ -187,6 +251,21 @@ type ack struct {
 	err  error // refused from the start
 }
 
+// A watcher is told of trouble.
+type watcher struct {
+	f   func(error)
+	bad bool // what it was told last
+}
+
+// A compaction is a new log in the making, while commits go to the old one.
+type compaction struct {
+	file   *logFile
+	todo   []Record        // what is still to be written to it
+	filled int64           // behind its records it is zeros up to here
+	since  map[id]struct{} // what has been committed to the old one since todo was made
+	buf    []byte
+}
+
 // Open opens the store in the folder dir and makes both if they are missing. A
 // store serves one process at a time: the error for a second one names the pid
 // of the first. A hearth.log that is not one, or that a newer Hearth wrote, is
@@ -201,6 +280,7 @@ func Open(dir string, opt Options) (_ *Store, err error) {
 		dir:     dir,
 		log:     opt.Log,
 		first:   cmp.Or(opt.first, firstSize),
+		step:    cmp.Or(opt.step, stepSize),
 		wake:    make(chan struct{}, 1),
 		ended:   make(chan struct{}),
 		sweepAt: firstSweep,
@@ -219,7 +299,7 @@ func Open(dir string, opt Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("store %s: %w", dir, err)
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && s.lock != nil {
 			s.lock.Close()
 		}
 	}()
@@ -345,7 +425,7 @@ func (s *Store) put(r Record, value []byte) error {
 	}
 	if value != nil {
 		if live+size > maxLive {
-			return fmt.Errorf("%s %q: %d bytes on top of %d are more than a store holds", r.Kind, r.Key, size, live)
+			return fmt.Errorf("%s: %d bytes on top of %d are more than a store holds", describe(r.Kind, r.Key), size, live)
 		}
 		live += size
 	}
@@ -436,6 +516,32 @@ func (s *Store) Trouble() error {
 	return s.err
 }
 
+// OnTrouble has f called with the reason when the disk begins to refuse, and with nil
+// when that is over, before the done functions that had to wait. What is over at once,
+// as a file that could be built anew, is not worth a call. If there is trouble now, f is
+// called soon. The calls come from the store's goroutine like those of done
+// functions, one at a time, and should only pass the news on, too. A disk that hangs
+// refuses nothing and is not told of.
+func (s *Store) OnTrouble(f func(error)) {
+	s.mu.Lock()
+	s.tell = append(s.tell, &watcher{f: f})
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// tellTrouble tells who does not know yet whether there is trouble.
+func (s *Store) tellTrouble() {
+	s.mu.Lock()
+	err, watchers := s.err, s.tell
+	s.mu.Unlock()
+	for _, w := range watchers {
+		if bad := err != nil; bad != w.bad {
+			w.bad = bad
+			w.f(err)
+		}
+	}
+}
+
 // Sync returns when everything Put so far is on disk, or with an error when ctx
 // ends or the store closes before that.
 func (s *Store) Sync(ctx context.Context) error {
@@ -503,10 +609,14 @@ func (s *Store) leave() error {
 func (s *Store) run() {
 	defer close(s.ended)
 	defer func() {
+		if s.lock == nil {
+			return
+		}
 		if err := s.lock.Close(); err != nil && s.endErr == nil {
 			s.endErr = fmt.Errorf("store: unlock %s: %w", s.dir, err)
 		}
 	}()
+	s.look = time.Now().Add(lookEvery)
 	for {
 		s.mu.Lock()
 		due, closing := s.due, s.closing
@@ -515,23 +625,46 @@ func (s *Store) run() {
 			s.finish()
 			return
 		}
+		s.tellTrouble()
+		wake := s.look
 		if s.file == nil {
-			due = s.retry // sooner would only wear out what is already in trouble
+			due, wake = s.retry, s.retry // sooner would only wear out what is already in trouble
+		} else if !due.IsZero() && due.Before(wake) {
+			wake = due
 		}
-		var alarm <-chan time.Time
-		if !due.IsZero() {
-			left := time.Until(due)
-			if left <= 0 {
-				s.write()
-				continue
+		left := time.Until(wake)
+		switch {
+		case left <= 0 && wake.Equal(due):
+			s.write()
+		case left <= 0:
+			s.lookForFile()
+		case s.next != nil:
+			s.compact()
+		default:
+			select {
+			case <-time.After(left):
+			case <-s.wake:
 			}
-			alarm = time.After(left)
-		}
-		select {
-		case <-alarm:
-		case <-s.wake:
 		}
 	}
+}
+
+// lookForFile looks whether the file still has its name. A stat writes nothing.
+func (s *Store) lookForFile() {
+	s.look = time.Now().Add(lookEvery)
+	if err := s.file.gone(s.dir); err != nil {
+		s.lose(err)
+		s.rewrite()
+	}
+}
+
+// lose gives the file up, and what was to replace it.
+func (s *Store) lose(err error) {
+	s.abandon()
+	s.file.f.Close()
+	s.file = nil
+	s.missing = errors.Is(err, errGone)
+	s.fail(err)
 }
 
 // write commits everything that waits, to the file or else to a new one.
@@ -540,15 +673,49 @@ func (s *Store) write() {
 		acks, fits, err := s.append()
 		if fits && err == nil {
 			s.acknowledge(acks)
+			if s.next != nil {
+				s.compact() // else the commits of a busy house would never let it end
+			}
 			return
 		}
-		s.file.f.Close()
-		s.file = nil
 		if err != nil {
-			s.fail(err)
+			s.lose(err)
+		} else {
+			s.file.f.Close()
+			s.file = nil
 		}
 	}
 	s.rewrite()
+}
+
+// takeDirty hands out what changed since the last time as records, nil values for
+// what was deleted, and forgets what came and went. s.mu is held. The values are
+// turned into bytes without it, for none is ever changed in place.
+func (s *Store) takeDirty() {
+	s.due = time.Time{}
+	s.commit++
+	s.batch = s.batch[:0]
+	for _, k := range s.dirty {
+		e := s.entries[k]
+		e.dirty = false
+		if e.gone {
+			delete(s.entries, k)
+			if !e.onDisk {
+				continue // came and went between two commits
+			}
+		}
+		e.onDisk = true
+		s.batch = append(s.batch, Record{k.kind, k.key, e.value})
+	}
+	s.dirty, s.sweepAt = s.dirty[:0], firstSweep
+}
+
+// letGo keeps the memory for the next commit, unless this was a rare big one.
+func (s *Store) letGo() {
+	clear(s.batch)
+	if cap(s.buf) > 1<<20 || cap(s.batch) > 1<<14 {
+		s.batch, s.buf = nil, nil
+	}
 }
 
 // append writes the changes to the end of the file, which may grow. It does not
@@ -556,36 +723,24 @@ func (s *Store) write() {
 func (s *Store) append() (acks int, fits bool, err error) {
 	s.mu.Lock()
 	acks = len(s.waiting)
-	s.due = time.Time{}
-	s.commit++
-	s.buf = s.buf[:0]
-	for _, k := range s.dirty {
-		e := s.entries[k]
-		e.dirty = false
-		if e.gone {
-			delete(s.entries, k)
-		}
-		if e.gone && !e.onDisk {
-			continue // came and went between two commits
-		}
-		e.onDisk = true
-		var flags byte
-		if e.gone {
-			flags = deleted
-		}
-		s.buf = appendRecord(s.buf, s.file.mark, s.commit, flags, Record{k.kind, k.key, e.value})
-	}
-	s.dirty, s.sweepAt = s.dirty[:0], firstSweep
+	s.takeDirty()
 	live := s.live
 	s.mu.Unlock()
-
-	if len(s.buf) == 0 {
-		return acks, true, nil
+	defer s.letGo()
+	if len(s.batch) == 0 {
+		return acks, true, s.file.gone(s.dir)
+	}
+	s.buf = s.buf[:0]
+	for _, r := range s.batch {
+		s.buf = appendRecord(s.buf, s.file.mark, s.commit, deletion(r), r)
 	}
 	n := int64(len(s.buf))
 	if n > s.file.room() {
-		if live <= s.file.size/2 {
-			return acks, false, nil
+		if s.next == nil && live <= s.file.size/2 {
+			if live <= s.step {
+				return acks, false, nil
+			}
+			s.beginCompaction(live)
 		}
 		if err := s.file.grow(n); err != nil {
 			return acks, true, fmt.Errorf("grow %s: %w", logName, err)
@@ -594,17 +749,152 @@ func (s *Store) append() (acks int, fits bool, err error) {
 	if err := s.file.append(s.buf); err != nil {
 		return acks, true, fmt.Errorf("write %s: %w", logName, err)
 	}
-	if cap(s.buf) > 1<<20 {
-		s.buf = nil // a rare big batch is no reason to hold its memory for good
+	if s.next != nil {
+		for _, r := range s.batch {
+			s.next.since[id{r.Kind, r.Key}] = struct{}{}
+		}
 	}
-	return acks, true, nil
+	return acks, true, s.file.gone(s.dir)
+}
+
+// beginCompaction begins a new file with what is in the old one, the commit under
+// way included. If the disk will not have two files, the old one has to do until
+// it is full again.
+func (s *Store) beginCompaction(live int64) {
+	file, err := beginLog(s.fs, s.dir, s.first, live)
+	if err != nil {
+		s.log.Warn("store: compact", "dir", s.dir, "err", err)
+		return
+	}
+	s.next = &compaction{file: file, since: map[id]struct{}{}}
+	s.mu.Lock()
+	s.next.todo = make([]Record, 0, len(s.entries))
+	for k, e := range s.entries {
+		if !e.dirty { // a later commit brings it
+			s.next.todo = append(s.next.todo, Record{k.kind, k.key, e.value})
+		}
+	}
+	s.mu.Unlock()
+}
+
+// abandon gives the compaction up, if there is one.
+func (s *Store) abandon() {
+	if s.next != nil {
+		s.next.file.drop(s.fs, s.dir)
+		s.next = nil
+	}
+}
+
+// compact takes one step of the compaction. The last one is a commit, too.
+func (s *Store) compact() {
+	c := s.next
+	// Were each step smaller than each commit, it would never catch up.
+	limit := max(s.step, 2*int64(len(s.buf)))
+	last, err := false, error(nil)
+	switch {
+	case len(c.todo) > 0:
+		err = c.add(limit, s.commit)
+	case c.filled < c.file.size:
+		from := max(c.filled, c.file.end)
+		c.filled = min(c.file.size, from+limit)
+		err = c.file.zero(from, c.filled)
+	default:
+		s.mu.Lock()
+		var size int64
+		for k := range c.since {
+			r := Record{Kind: k.kind, Key: k.key}
+			if e := s.entries[k]; e != nil {
+				r.Value = e.value
+			}
+			c.todo = append(c.todo, r)
+			size += recordSize(r.Key, r.Value)
+		}
+		s.mu.Unlock()
+		clear(c.since)
+		last = size <= limit
+	}
+	if err == nil && !last {
+		err = c.file.f.Sync()
+	}
+	if err != nil {
+		// The old file is as good as it was.
+		s.log.Warn("store: compact", "dir", s.dir, "err", err)
+		s.abandon()
+		return
+	}
+	if last {
+		s.switchFiles()
+	}
+}
+
+// add writes the next records to the new file, as many as make the limit.
+func (c *compaction) add(limit int64, commit uint64) error {
+	c.buf = c.buf[:0]
+	for len(c.todo) > 0 && int64(len(c.buf)) < limit {
+		c.buf = appendRecord(c.buf, c.file.mark, commit, deletion(c.todo[0]), c.todo[0])
+		c.todo = c.todo[1:]
+	}
+	if n := int64(len(c.buf)); n > c.file.room() {
+		if err := c.file.grow(n); err != nil {
+			return err
+		}
+	}
+	return c.file.write(c.buf)
+}
+
+// switchFiles commits what waits, to the new file, which then takes the place of the
+// old one.
+func (s *Store) switchFiles() {
+	c := s.next
+	s.mu.Lock()
+	acks := len(s.waiting)
+	s.takeDirty()
+	s.mu.Unlock()
+	c.todo = append(c.todo, s.batch...)
+	s.letGo()
+	err := c.add(math.MaxInt64, s.commit)
+	if err == nil {
+		err = c.file.takeOver(s.fs, s.dir, s.commit)
+	}
+	if err != nil {
+		s.lose(fmt.Errorf("write %s: %w", newName, err))
+		s.rewrite()
+		return
+	}
+	s.file.f.Close()
+	s.file, s.next = c.file, nil
+	if err := s.file.gone(s.dir); err != nil {
+		s.lose(err)
+		s.rewrite()
+		return
+	}
+	s.acknowledge(acks)
 }
 
 // rewrite builds a new file from memory and switches to it. When that fails
 // s.file stays nil and the writer will come back.
 func (s *Store) rewrite() {
+	acks, err := s.rebuild()
+	if err != nil {
+		s.missing = s.missing || errors.Is(err, fs.ErrNotExist)
+		s.fail(err)
+		s.pause = min(max(2*s.pause, firstPause), lastPause)
+		s.retry = time.Now().Add(s.pause)
+		return
+	}
+	s.recovered()
+	s.tellTrouble()
+	s.acknowledge(acks)
+}
+
+func (s *Store) rebuild() (acks int, err error) {
+	if s.missing {
+		if err := s.regain(); err != nil {
+			return 0, err
+		}
+	}
 	s.mu.Lock()
-	acks := len(s.waiting)
+	acks = len(s.waiting)
 	s.due = time.Time{}
 	s.commit++
 	records := make([]Record, 0, len(s.entries))
@@ -622,14 +912,33 @@ func (s *Store) rewrite() {
 
 	file, err := createLog(s.fs, s.dir, s.first, records, live, s.commit)
 	if err != nil {
-		s.fail(fmt.Errorf("write %s: %w", newName, err))
-		s.pause = min(max(2*s.pause, firstPause), lastPause)
-		s.retry = time.Now().Add(s.pause)
-		return
+		return 0, fmt.Errorf("write %s: %w", newName, err)
+	}
+	if err := file.gone(s.dir); err != nil {
+		file.f.Close()
+		return 0, err
 	}
 	s.file = file
-	s.recovered()
-	s.acknowledge(acks)
+	return acks, nil
+}
+
+// regain makes the folder again, if it is gone, and locks it: the lock is on the old
+// one, if it was another. Should another hub have come meanwhile, its file is not
+// ours to replace.
+func (s *Store) regain() error {
+	if s.lock != nil {
+		s.lock.Close()
+		s.lock = nil
+	}
+	if err := s.fs.MkdirAll(s.dir); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	lock, err := s.fs.Lock(filepath.Join(s.dir, lockName))
+	if err != nil {
+		return err
+	}
+	s.lock, s.missing = lock, false
+	return nil
 }
 
 // acknowledge calls the first n done functions, whose records are on disk now.
@@ -681,14 +990,21 @@ func (s *Store) finish() {
 	pending, left := len(s.dirty)+len(s.waiting) > 0, s.left
 	s.mu.Unlock()
 	if left {
+		s.abandon()
 		if s.file != nil {
 			s.file.f.Close() // Close has told everyone already
 		}
 		return
 	}
+	if s.file != nil {
+		if err := s.file.gone(s.dir); err != nil {
+			s.lose(err)
+		}
+	}
 	if pending || s.file == nil {
 		s.write()
 	}
+	s.abandon()
 	if s.file == nil {
 		s.endErr = fmt.Errorf("store %s: closed without its newest values on disk: %w", s.dir, s.Trouble())
 	} else {

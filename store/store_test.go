@@ -3,12 +3,14 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"hearth/store"
+	"hearth/store/storetest"
 )
 
 func open(t testing.TB, dir string, fs store.FS) *store.Store {
@@ -192,6 +195,61 @@ func TestAChattyValueIsWrittenOnceAndAnUrgentOneTakesItAlong(t *testing.T) {
 	})
 }
 
+// A message for a session that is there is queued, sent, acknowledged and gone again
+// before the window of its commit has passed.
+func TestWhatComesAndGoesWithinItsWindowIsNeverWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &store.Faulty{FS: storetest.NewCard()}
+		s := open(t, "/data", disk)
+		const window = 3 * time.Millisecond
+		before, start := disk.Counts(), time.Now()
+		var took []time.Duration
+		done := func(put time.Time) func(error) {
+			return func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				took = append(took, time.Since(put))
+			}
+		}
+		for n := range uint64(100) {
+			queued, body := store.Record{Kind: store.Queued, Key: queuedKey(7, n)}, store.Record{Kind: store.Body, Key: queuedKey(0, n)[4:]}
+			queued.Value, body.Value = []byte("topic"), []byte("payload")
+			s.PutAll([]store.Record{queued, body}, window, done(time.Now()))
+			time.Sleep(2 * time.Millisecond)
+			queued.Value, body.Value = nil, nil
+			s.PutAll([]store.Record{body, queued}, window, nil)
+			time.Sleep(5 * time.Millisecond)
+		}
+		synctest.Wait()
+		if after := disk.Counts(); after != before {
+			t.Errorf("from %+v to %+v, want nothing written", before, after)
+		}
+		if len(took) != 100 || slices.Max(took) != window {
+			t.Errorf("%d of 100 done, the last after %v, want %v", len(took), slices.Max(took), window)
+		}
+		if s.Held() != 0 {
+			t.Errorf("%d keys in memory", s.Held())
+		}
+
+		// One that is not taken off in time is written, and its end too.
+		r := store.Record{Kind: store.Queued, Key: queuedKey(7, 100), Value: []byte("topic")}
+		s.Put(r, window, done(time.Now()))
+		time.Sleep(window + 1)
+		r.Value = nil
+		s.Put(r, window, done(time.Now()))
+		time.Sleep(window + 1)
+		synctest.Wait()
+		if n := disk.Counts().Syncs - before.Syncs; n != 2 || len(took) != 102 {
+			t.Errorf("%d syncs and %d done, want 2 and 102; it took %v", n, len(took), time.Since(start))
+		}
+		closed(t, s)
+		s = open(t, "/data", disk)
+		same(t, "after it was taken off", values(s, store.Queued), map[string]string{})
+		closed(t, s)
+	})
+}
+
 func TestWhatComesDuringASyncSharesTheNextOneInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &store.Faulty{}
@@ -298,7 +356,7 @@ func TestAFullDiskAcknowledgesNothingUntilThereIsSpace(t *testing.T) {
 
 func TestAFullDiskIsMetAtAStepOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir, disk := "/data", &store.Faulty{FS: newPowerFS()}
+		dir, disk := "/data", &store.Faulty{FS: storetest.NewCard()}
 		s := open(t, dir, disk)
 		disk.Full(true)
 		value, n := strings.Repeat("v", 1000), 0
@@ -389,7 +447,7 @@ func logOf(t testing.TB, b []byte) string {
 }
 
 func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
-	power := newPowerFS()
+	power := storetest.NewCard()
 	disk := &store.Faulty{FS: power}
 	s := open(t, "/data", disk)
 	want := map[string]string{}
@@ -413,7 +471,7 @@ func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
 		put(t, s, "k299", fmt.Sprint(i, value))
 		want["k299"] = fmt.Sprint(i, value)
 	}
-	if got := len(power.log()); got != 1<<20 {
+	if got := len(power.Content(logName)); got != 1<<20 {
 		t.Errorf("%d bytes for %d of live values, want 1 MiB", got, 100*2000)
 	}
 	c := disk.Counts()
@@ -430,7 +488,7 @@ func TestCompactionKeepsEverythingAndTheFileSmall(t *testing.T) {
 
 func TestPutGoesOnWhileTheDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &store.Faulty{FS: newPowerFS()}
+		disk := &store.Faulty{FS: storetest.NewCard()}
 		s := open(t, "/data", disk)
 		release := disk.Block()
 		value := strings.Repeat("v", 10_000)
@@ -490,7 +548,7 @@ func TestCloseLeavesADiskThatHangs(t *testing.T) {
 
 func TestCloseInADoneFunctionGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := open(t, "/data", newPowerFS())
+		s := open(t, "/data", storetest.NewCard())
 		var err error
 		other := 0
 		s.Put(retained("a", "1"), time.Second, func(error) { err = s.Close() })
@@ -509,7 +567,7 @@ func TestCloseInADoneFunctionGivesUp(t *testing.T) {
 
 func TestADoneFunctionMayPut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := newPowerFS()
+		disk := storetest.NewCard()
 		s := small(t, disk)
 		n := 0
 		var again func(error)
@@ -529,7 +587,7 @@ func TestADoneFunctionMayPut(t *testing.T) {
 
 func TestEveryPutIsAnsweredOnceAndInOrder(t *testing.T) {
 	// Many put while the file is compacted all the time, and it is closed under them.
-	disk := newPowerFS()
+	disk := storetest.NewCard()
 	s := small(t, disk)
 	const writers = 8
 	var wg sync.WaitGroup
@@ -595,7 +653,7 @@ func TestEveryPutIsAnsweredOnceAndInOrder(t *testing.T) {
 
 func TestWhatComesAndGoesWhileTheDiskHangsIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &store.Faulty{FS: newPowerFS()}
+		disk := &store.Faulty{FS: storetest.NewCard()}
 		s := small(t, disk)
 		put(t, s, "old", "1")
 		release := disk.Block()
@@ -657,9 +715,230 @@ func TestAFileThatIsNotOursIsLeftAlone(t *testing.T) {
 	}
 }
 
+func TestTroubleIsToldWhenItBeginsAndWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &store.Faulty{FS: storetest.NewCard()}
+		s := open(t, "/data", disk)
+		var told []string
+		tell := func(who string) func(error) {
+			return func(err error) { told = append(told, fmt.Sprintf("%s: %v", who, err)) }
+		}
+		expect := func(when string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if fmt.Sprint(told) != fmt.Sprint(want) {
+				t.Errorf("%s: told %q, want %q", when, told, want)
+			}
+			told = nil
+		}
+		s.OnTrouble(tell("first"))
+		s.Put(retained("a", "1"), 0, nil)
+		expect("in peace")
+
+		disk.FailWrites(syscall.ENOSPC)
+		for range 3 {
+			s.Put(retained("a", "2"), 0, tell("done"))
+			time.Sleep(time.Minute)
+		}
+		expect("on a full disk", "first: write hearth.log.new: write /data/hearth.log.new: no space left on device")
+		s.OnTrouble(tell("second"))
+		expect("who asks later", "second: write hearth.log.new: write /data/hearth.log.new: no space left on device")
+
+		disk.FailWrites(nil)
+		time.Sleep(10 * time.Second)
+		expect("there is room again", "first: <nil>", "second: <nil>", "done: <nil>", "done: <nil>", "done: <nil>")
+
+		disk.FailSyncs(syscall.EIO)
+		s.Put(retained("a", "3"), 0, nil)
+		expect("again", "first: write hearth.log.new: sync /data/hearth.log.new: input/output error", "second: write hearth.log.new: sync /data/hearth.log.new: input/output error")
+		disk.FailSyncs(nil)
+		time.Sleep(10 * time.Second)
+		expect("well again", "first: <nil>", "second: <nil>")
+		closed(t, s)
+		expect("closed")
+	})
+}
+
+// Somebody cleans up under a running hub. What is written to a file without a name is
+// not kept, so it must not be acknowledged.
+func TestALogThatSomebodyTakesAwayIsBuiltAnew(t *testing.T) {
+	for name, harm := range map[string]func(dir string) error{
+		"the log is deleted": func(dir string) error { return os.Remove(logFile(dir)) },
+		"the log is renamed": func(dir string) error { return os.Rename(logFile(dir), logFile(dir)+".old") },
+		"the log is replaced": func(dir string) error {
+			old, err := os.ReadFile(logFile(dir))
+			return errors.Join(err, os.WriteFile(logFile(dir)+".old", old, 0o600), os.Rename(logFile(dir)+".old", logFile(dir)))
+		},
+		"the folder is emptied": func(dir string) error {
+			return errors.Join(os.Remove(logFile(dir)), os.Remove(filepath.Join(dir, "hearth.lock")))
+		},
+		"the folder is deleted": os.RemoveAll,
+		"the folder is renamed": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir+".old"), os.Rename(dir, dir+".old"))
+		},
+		"its parent is deleted": func(dir string) error { return os.RemoveAll(filepath.Dir(dir)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "var", "hearth")
+				var said bytes.Buffer
+				s, err := store.Open(dir, store.Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := map[string]string{"a": "1", "b": "1"}
+				put(t, s, "a", "1")
+				put(t, s, "b", "1")
+
+				// The next commit notices.
+				if err := harm(dir); err != nil {
+					t.Fatal(err)
+				}
+				put(t, s, "a", "2")
+				want["a"] = "2"
+				r := open(t, cut(t, dir), nil)
+				same(t, "acknowledged after that", values(r, store.Retained), want)
+				closed(t, r)
+				if err := s.Trouble(); err != nil {
+					t.Errorf("trouble that is over: %v", err)
+				}
+				if _, err := store.Open(dir, store.Options{}); err == nil || !strings.Contains(err.Error(), "in use by process") {
+					t.Errorf("somebody else may open the folder: %v", err)
+				}
+
+				// So does a store that has nothing to do, in time.
+				if err := harm(dir); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				r = open(t, cut(t, dir), nil)
+				same(t, "ten seconds later", values(r, store.Retained), want)
+				closed(t, r)
+
+				// And one that is closed before that.
+				if err := harm(dir); err != nil {
+					t.Fatal(err)
+				}
+				closed(t, s)
+				for _, line := range []string{"hearth.log was deleted, renamed or replaced", "takes everything again"} {
+					if n := strings.Count(said.String(), line); n != 3 {
+						t.Errorf("it said %d times %q, want 3:\n%s", n, line, &said)
+					}
+				}
+				s = open(t, dir, nil)
+				same(t, "closed", values(s, store.Retained), want)
+				if d := s.Damage(); d != nil {
+					t.Errorf("damage: %v", d)
+				}
+				closed(t, s)
+			})
+		})
+	}
+}
+
+// The disk refuses to take the file that somebody deleted again.
+func TestALogThatIsTakenAwayOnASickDiskIsTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := storetest.NewCard()
+		disk := &store.Faulty{FS: card}
+		s := open(t, "/data", disk)
+		put(t, s, "a", "1")
+		card.RemoveAll("/data")
+		disk.FailAfter(0, syscall.EROFS)
+		acked := 0
+		s.Put(retained("b", "1"), 0, func(error) { acked++ })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if err := s.Trouble(); !errors.Is(err, syscall.EROFS) || acked != 0 {
+			t.Errorf("trouble %v, %d acknowledged", err, acked)
+		}
+		disk.FailAfter(0, nil)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if s.Trouble() != nil || acked != 1 {
+			t.Errorf("trouble %v, %d acknowledged", s.Trouble(), acked)
+		}
+		r := open(t, "/data", card.Cut(nil))
+		same(t, "well again", values(r, store.Retained), map[string]string{"a": "1", "b": "1"})
+		closed(t, r)
+		closed(t, s)
+	})
+}
+
+// Another hub began in the folder that was made anew: its log is not replaced.
+func TestALogThatIsAnotherHubsNowIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "hearth")
+		s := open(t, dir, nil)
+		put(t, s, "mine", "1")
+		if err := os.Rename(dir, dir+".old"); err != nil {
+			t.Fatal(err)
+		}
+		other := open(t, dir, nil)
+		put(t, other, "theirs", "1")
+		acked := 0
+		s.Put(retained("mine", "2"), 0, func(error) { acked++ })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if err := s.Trouble(); err == nil || !strings.Contains(err.Error(), "in use by process") || acked != 0 {
+			t.Errorf("trouble: %v; %d acknowledged", err, acked)
+		}
+		put(t, other, "theirs", "2")
+		closed(t, other)
+		if err := s.Close(); err == nil {
+			t.Log("the other one has left, so the folder is this one's again")
+		}
+	})
+}
+
+// Keys of sessions are numbers.
+func TestBinaryKeysAreKeptInOrderAndReadable(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, nil)
+	sequences := []uint64{0, 1, 255, 256, 1 << 32, 1<<64 - 1}
+	for _, session := range []uint32{1<<32 - 1, 256, 255, 1, 0} {
+		for _, n := range slices.Backward(sequences) {
+			s.Put(store.Record{Kind: store.Queued, Key: queuedKey(session, n), Value: []byte{}}, time.Hour, nil)
+		}
+	}
+	closed(t, s)
+	s = open(t, dir, nil)
+	var keys []string
+	for k := range s.Each(store.Queued) {
+		keys = append(keys, k)
+	}
+	var want []string
+	for _, session := range []uint32{0, 1, 255, 256, 1<<32 - 1} {
+		for _, n := range sequences {
+			want = append(want, queuedKey(session, n))
+		}
+	}
+	if !slices.Equal(keys, want) {
+		t.Errorf("the keys are %x, want %x", keys, want)
+	}
+	closed(t, s)
+
+	for want, d := range map[string]store.Damage{
+		`queued message 258 of session 7, 60 bytes at 8`:     {Kind: store.Queued, Key: queuedKey(7, 258)},
+		`body of message 258, 60 bytes at 8`:                 {Kind: store.Body, Key: queuedKey(7, 258)[4:]},
+		`subscription of session 7 to "a/+", 60 bytes at 8`:  {Kind: store.Subscription, Key: "\x00\x00\x00\x07a/+"},
+		`unreleased packet 258 of session 7, 60 bytes at 8`:  {Kind: store.Unreleased, Key: "\x00\x00\x00\x07\x01\x02"},
+		`session "thermostat", 60 bytes at 8`:                {Kind: store.Session, Key: "thermostat"},
+		`queued "\x00\xff?", 60 bytes at 8`:                  {Kind: store.Queued, Key: "\x00\xff?"}, // not ours, and yet
+		`retained "zigbee2mqtt/stube \u200b", 60 bytes at 8`: {Kind: store.Retained, Key: "zigbee2mqtt/stube \u200b"},
+	} {
+		d.Offset, d.Length = 8, 60
+		if d.String() != want {
+			t.Errorf("%s, want %s", d, want)
+		}
+	}
+}
+
 func TestKindsSayWhoseTheyAre(t *testing.T) {
-	got := fmt.Sprint(store.Retained, store.Engine, store.Output, store.Reading, store.Owed, store.Kind(200))
-	if want := "retained engine output reading owed kind 200"; got != want {
+	got := fmt.Sprint(store.Retained, store.Engine, store.Output, store.Reading, store.Owed,
+		store.Session, store.Subscription, store.Queued, store.Body, store.Unreleased, store.Kind(200))
+	if want := "retained engine output reading owed session subscription queued body unreleased kind 200"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -694,18 +973,96 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkPut is the time a Put takes from its caller.
+// BenchmarkPut is the time a Put takes from its caller, with so many values alive; and
+// that of a queued message that comes and goes.
 func BenchmarkPut(b *testing.B) {
-	s := open(b, b.TempDir(), nil)
-	defer s.Close()
-	keys := make([]string, 1000)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("zigbee2mqtt/device_%04d", i)
-	}
 	value := bytes.Repeat([]byte("v"), 60)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		s.Put(store.Record{Kind: store.Retained, Key: keys[i%1000], Value: value}, 5*time.Minute, nil)
+	for _, n := range []int{1000, 50_000} {
+		b.Run(fmt.Sprintf("live=%d", n), func(b *testing.B) {
+			s := open(b, b.TempDir(), nil)
+			defer s.Close()
+			keys := make([]string, n)
+			for i := range keys {
+				keys[i] = fmt.Sprintf("zigbee2mqtt/device_%04d", i)
+				s.Put(store.Record{Kind: store.Retained, Key: keys[i], Value: value}, 5*time.Minute, nil)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				s.Put(store.Record{Kind: store.Retained, Key: keys[i%n], Value: value}, 5*time.Minute, nil)
+			}
+		})
+		b.Run(fmt.Sprintf("live=%d/come-and-go", n), func(b *testing.B) {
+			s := open(b, b.TempDir(), nil)
+			defer s.Close()
+			for i := range n {
+				s.Put(store.Record{Kind: store.Retained, Key: fmt.Sprintf("zigbee2mqtt/device_%04d", i), Value: value}, 5*time.Minute, nil)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				key := queuedKey(1, uint64(i))
+				s.Put(store.Record{Kind: store.Queued, Key: key, Value: value}, 3*time.Millisecond, nil)
+				s.Put(store.Record{Kind: store.Queued, Key: key}, 3*time.Millisecond, nil)
+			}
+		})
+	}
+}
+
+func queuedKey(session uint32, sequence uint64) string {
+	return string(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, session), sequence))
+}
+
+// BenchmarkCompaction measures how long a commit and how long a Put takes while 20 MB
+// in so many records are compacted again and again.
+func BenchmarkCompaction(b *testing.B) {
+	for _, n := range []int{2000, 50_000} {
+		b.Run(fmt.Sprintf("live=%d", n), func(b *testing.B) {
+			dir := b.TempDir()
+			s := open(b, dir, nil)
+			defer s.Close()
+			value := bytes.Repeat([]byte("v"), 20_000_000/n)
+			put := func(i int, done func(error)) {
+				s.Put(store.Record{Kind: store.Body, Key: queuedKey(0, uint64(i%n)), Value: value}, time.Hour, done)
+			}
+			for i := range n {
+				put(i, nil)
+			}
+			if err := s.Sync(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			var commits, puts []time.Duration
+			inode := func() (n uint64) {
+				info, err := os.Stat(logFile(dir))
+				if err != nil {
+					b.Fatal(err)
+				}
+				return info.Sys().(*syscall.Stat_t).Ino
+			}
+			compactions, last := 0, inode()
+			batch := max(1, 8000/len(value))
+			for i := 0; b.Loop(); i++ {
+				start := time.Now()
+				for j := range batch {
+					began := time.Now()
+					put(i*batch+j, nil)
+					puts = append(puts, time.Since(began))
+				}
+				if err := s.Sync(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				commits = append(commits, time.Since(start))
+				if i%16 == 0 && inode() != last {
+					compactions, last = compactions+1, inode()
+				}
+			}
+			report := func(times []time.Duration, name string) {
+				slices.Sort(times)
+				b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms/"+name)
+				b.ReportMetric(float64(times[len(times)-1].Microseconds())/1000, "max-ms/"+name)
+			}
+			report(commits, "commit")
+			report(puts, "put")
+			b.ReportMetric(float64(compactions), "compactions")
+		})
 	}
 }
 

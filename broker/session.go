@@ -1,0 +1,468 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/broker/access"
+	"hearth/store"
+)
+
+// A session is what the broker keeps for one client id: its subscriptions and what
+// it has to be told. It outlives its connection if the client asked for that; then
+// all of it is in the store.
+type session struct {
+	b    *Broker
+	id   string
+	num  uint32 // stands for the id in the keys of the store
+	user string
+
+	// Guarded by Broker.mu.
+	subs      map[string]*subscription // by filter, with its $share/NAME/
+	version   byte
+	kept      bool          // has records in the store
+	record    []byte        // of the session itself, as the store has it
+	expiry    time.Duration // how long it is kept when its client is away
+	away      time.Duration // how long it had been away when it was found at the start
+	since     time.Time     // connected or away since then
+	address   string        // where the client comes or came from
+	listener  string
+	owner     *conn    // its connection; nil: the client is away
+	will      *message // waits for the client to come back; nil: none
+	willDelay time.Duration
+	willTimer *time.Timer
+	expires   *time.Timer // runs while the client is away
+	hit       hit         // of the message being routed
+
+	mu       sync.Mutex           // after Broker.mu, before that of a conn
+	conn     *conn                // what can be sent to; nil before CONNACK and while the client is away
+	rights   *access.Rights       // changed with Broker.mu held too
+	waiting  []*delivery          // not sent yet, oldest first
+	flight   []*delivery          // QoS 1 and 2, sent and not acknowledged, oldest first
+	byID     map[uint16]*delivery // QoS 1 and 2, waiting or in flight
+	lastID   uint16
+	plain    gauge // waiting at QoS 0
+	sure     gauge // waiting or in flight at QoS 1 and 2
+	catchUp  []catchUp
+	catching bool            // a retained value was sent last: now it is the turn of what waits
+	received map[uint16]bool // QoS 2 messages of the client that it has not released; true: found at the start
+
+	lastSeen                          time.Time
+	nReceived, nSent, nDrop, nRefused int64
+}
+
+// A gauge counts messages and their bytes.
+type gauge struct {
+	n     int
+	bytes int
+}
+
+// A subscription never changes; a client that subscribes again gets another.
+type subscription struct {
+	filter   string // without $share/NAME/
+	share    string // "" if it is not shared
+	qos      byte
+	noLocal  bool
+	asIs     bool // retain as published
+	handling byte // of retained values
+	id       int  // 0: none
+}
+
+// A delivery is one message on its way to one session, or at QoS 0 to many: nothing
+// of such a one changes. The fields below the line are guarded by session.mu.
+type delivery struct {
+	m      *message
+	qos    byte
+	retain bool
+	subs   []int // subscription identifiers
+
+	id        uint16
+	sent      bool // or may have been, before a crash
+	released  bool // PUBREC came, PUBREL goes
+	recorded  bool // has a record in the store
+	committed bool // which is on disk
+	marked    bool // which says that it may have been sent
+}
+
+// A catchUp is what a new subscription has to be told of retained values: those
+// that have not changed since then. What comes later reaches it as a live message.
+type catchUp struct {
+	sub    *subscription
+	before uint64 // messages of the subscription's own time have this number or more
+	values []*value
+}
+
+// A hit collects the subscriptions of a session that a message matches: it is sent
+// once, at the highest QoS of them.
+type hit struct {
+	seq  uint64 // of the message
+	qos  byte
+	asIs bool
+	subs []int
+}
+
+// admit takes d in, if the limits allow, without sending it yet. It gives it the
+// packet id that it keeps.
+func (s *session) admit(d *delivery, lim *limits) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := d.m.size()
+	if d.qos == 0 {
+		if s.conn == nil {
+			return false
+		}
+		if s.plain.n >= lim.queue || s.plain.bytes+size > lim.queueBytes {
+			s.drop()
+			return false
+		}
+		s.plain.n++
+		s.plain.bytes += size
+		return true
+	}
+	if s.sure.n >= lim.queue || s.sure.bytes+size > lim.queueBytes || s.b.queued.Load()+int64(size) > lim.queuedBytes {
+		s.drop()
+		return false
+	}
+	s.sure.n++
+	s.sure.bytes += size
+	s.b.queued.Add(int64(size))
+	s.name(d)
+	return true
+}
+
+// name gives a delivery a packet id that no other of the session has: there are
+// fewer of those than ids.
+func (s *session) name(d *delivery) {
+	if s.byID == nil {
+		s.byID = map[uint16]*delivery{}
+	}
+	for {
+		s.lastID++
+		if s.lastID != 0 && s.byID[s.lastID] == nil {
+			d.id = s.lastID
+			s.byID[d.id] = d
+			return
+		}
+	}
+}
+
+// drop counts a message that the session will not get. s.mu is held.
+func (s *session) drop() {
+	s.nDrop++
+	s.b.dropped.Add(1)
+	if s.nDrop&(s.nDrop-1) == 0 { // 1, 2, 4, 8...: a flood of drops is no flood of lines
+		s.b.log.Warn("broker: too much waits for a client, dropping messages for it", "client", s.id, "waiting", s.plain.n+s.sure.n, "dropped", s.nDrop)
+	}
+}
+
+// push queues what was admitted, and has it sent.
+func (s *session) push(d *delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = append(s.waiting, d)
+	s.conn.kick()
+}
+
+// commit notes that the records of d are on disk: QoS 2 is not sent before, or it
+// could be sent again under another packet id after a crash.
+func (s *session) commit(d *delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.committed = true
+	s.conn.kick()
+}
+
+// outlook reports whether what is pushed now will be sent now, and whether it is
+// likely to be acknowledged at once.
+func (s *session) outlook() (sent, soon bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent = s.conn != nil
+	return sent, sent && len(s.waiting) == 0 && len(s.flight) < s.conn.window/2
+}
+
+// unwait takes the oldest that waits out of its gauge. s.mu is held.
+func (s *session) unwait() {
+	d := s.waiting[0]
+	s.waiting[0] = nil
+	if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
+		s.waiting = nil
+	}
+	if d.qos == 0 {
+		s.plain.n--
+		s.plain.bytes -= d.m.size()
+	}
+}
+
+// finish forgets a QoS 1 or 2 delivery, which is neither waiting nor in flight any
+// more. s.mu is held.
+func (s *session) finish(d *delivery) {
+	if s.byID[d.id] != d {
+		return
+	}
+	delete(s.byID, d.id)
+	size := d.m.size()
+	s.sure.n--
+	s.sure.bytes -= size
+	s.b.queued.Add(-int64(size))
+	if d.recorded {
+		s.b.forget(s, d)
+	}
+}
+
+// batch is about how much is written to a socket at once.
+const batch = 64 << 10
+
+// fill appends to b what can be sent to c now; there may be more.
+func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return b, false
+	}
+	for len(b) < batch {
+		d, retained := s.next(now)
+		switch {
+		case d == nil:
+			return b, false
+		case d.m.expired(now) && !d.sent:
+			// nobody wants it any more
+		case !s.rights.Receive(d.m.topic):
+			s.nRefused++
+		default:
+			if d.qos > 0 && (len(s.flight) >= c.window || d.recorded && d.qos == 2 && !d.committed) {
+				return b, false // an acknowledgement or the commit goes on from here
+			}
+			start := len(b)
+			if b = c.appendMessage(b, d, now); len(b) == start {
+				break // larger than the client takes; to it, it does not exist
+			}
+			s.nSent++
+			s.b.sent.Add(1)
+			s.took(retained)
+			if d.qos > 0 {
+				if retained {
+					s.sure.n++
+					s.sure.bytes += d.m.size()
+					s.b.queued.Add(int64(d.m.size()))
+				}
+				d.sent = true
+				s.mark(d)
+				s.flight = append(s.flight, d)
+			}
+			continue
+		}
+		s.took(retained)
+		if d.qos > 0 && !retained {
+			s.finish(d)
+		} else if d.qos > 0 {
+			delete(s.byID, d.id)
+		}
+	}
+	return b, true
+}
+
+// mark tells the store that a delivery has been sent, so that it is sent again as a
+// duplicate after a crash [MQTT-3.3.1-1]. s.mu is held.
+func (s *session) mark(d *delivery) {
+	if d.recorded && !d.marked {
+		d.marked = true
+		s.b.store.Put(store.Record{Kind: store.Queued, Key: queuedKey(s.num, d.m.seq), Value: d.encode(true)}, forgetWithin, nil)
+	}
+}
+
+// next is what is to be sent next, without taking it: what waits and retained
+// values by turns. s.mu is held.
+func (s *session) next(now time.Time) (d *delivery, retained bool) {
+	if len(s.waiting) > 0 && (s.catching || len(s.catchUp) == 0) {
+		return s.waiting[0], false
+	}
+	for len(s.catchUp) > 0 {
+		up := &s.catchUp[0]
+		if len(up.values) == 0 {
+			if s.catchUp = s.catchUp[1:]; len(s.catchUp) == 0 {
+				s.catchUp = nil
+			}
+			continue
+		}
+		m := up.values[0].message.Load()
+		if m == nil || m.seq >= up.before || m.expired(now) {
+			up.values = up.values[1:]
+			continue
+		}
+		d := &delivery{m: m, qos: min(m.qos, up.sub.qos), retain: true}
+		if up.sub.id > 0 {
+			d.subs = []int{up.sub.id}
+		}
+		if d.qos > 0 {
+			if len(s.flight) >= s.conn.window {
+				break // and it is made again then
+			}
+			s.name(d)
+		}
+		return d, true
+	}
+	if len(s.waiting) > 0 {
+		return s.waiting[0], false
+	}
+	return nil, false
+}
+
+// took takes what next gave. s.mu is held.
+func (s *session) took(retained bool) {
+	s.catching = retained
+	if retained {
+		s.catchUp[0].values = s.catchUp[0].values[1:]
+	} else {
+		s.unwait()
+	}
+}
+
+// acknowledged is PUBACK, PUBREC with an error, or PUBCOMP.
+func (s *session) acknowledged(id uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.flight, func(d *delivery) bool { return d.id == id })
+	if i < 0 {
+		return // of a message that expired meanwhile, or the client is confused
+	}
+	d := s.flight[i]
+	s.flight = slices.Delete(s.flight, i, i+1)
+	if len(s.flight) == 0 {
+		s.flight = nil
+	}
+	s.finish(d)
+	if len(s.waiting) > 0 || len(s.catchUp) > 0 {
+		s.conn.kick()
+	}
+}
+
+// releasing is PUBREC: the client has the message, and PUBREL has to say that it
+// will not be sent again; after a crash too, so that is on disk first. It reports
+// whether there is such a message, and gives the record to be written, if any.
+func (s *session) releasing(id uint16) (d *delivery, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d = s.byID[id]
+	if d == nil || d.qos != 2 || !d.sent {
+		return nil, false
+	}
+	d.released = true
+	if !d.recorded {
+		d = nil
+	}
+	return d, true
+}
+
+// join gives the session to a connection, which sends again what is in flight. It
+// returns what that connection has to say first. b.mu is held.
+func (s *session) join(c *conn, now time.Time) (pubrels []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = c
+	s.lastSeen = now
+	var again []*delivery
+	var released []*delivery
+	for _, d := range s.flight {
+		if d.released {
+			released = append(released, d)
+			pubrels = appendPacket(pubrels, packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel}, ProtocolVersion: c.version, PacketID: d.id})
+		} else {
+			again = append(again, d)
+		}
+	}
+	s.flight = released
+	s.waiting = append(again, s.waiting...)
+	return pubrels
+}
+
+// part takes the session from its connection. What is at QoS 0 is lost with it. b.mu
+// is held.
+func (s *session) part() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = nil
+	s.waiting = slices.DeleteFunc(s.waiting, func(d *delivery) bool { return d.qos == 0 })
+	s.waiting = slices.Clip(s.waiting)
+	s.plain = gauge{}
+	s.lastSeen = time.Now()
+}
+
+// clear forgets everything that waits or is in flight.
+func (s *session) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.byID {
+		s.finish(d)
+	}
+	s.waiting, s.flight, s.byID, s.catchUp, s.received = nil, nil, nil, nil, nil
+	s.plain = gauge{}
+}
+
+// follow sends the retained values of new subscriptions, at the client's pace.
+func (s *session) follow(ups []catchUp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catchUp = append(s.catchUp, ups...)
+	s.conn.kick()
+}
+
+// The publisher's side of QoS 2.
+
+// receive notes the packet id of a QoS 2 message, and reports whether it is that of
+// one that was received before.
+func (s *session) receive(id uint16, dup bool) (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// After a crash the disk may still know a message whose release it missed. A
+	// client that sends again says DUP [MQTT-3.3.1-1].
+	if found, ok := s.received[id]; ok && (dup || !found) {
+		return true
+	}
+	if s.received == nil {
+		s.received = map[uint16]bool{}
+	}
+	s.received[id] = false
+	return false
+}
+
+func (s *session) release(id uint16) (known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known = s.received[id]
+	delete(s.received, id)
+	return known
+}
+
+func (s *session) unreleased() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.received)
+}
+
+// status is what can be told of the session. b.mu is held.
+func (s *session) status(now time.Time) ClientStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := ClientStatus{
+		ID: s.id, User: s.user, Version: s.version, Connected: s.owner != nil,
+		Address: s.address, Listener: s.listener, Since: s.since, LastSeen: s.lastSeen,
+		Subscriptions: len(s.subs),
+		Queued:        s.plain.n + s.sure.n - len(s.flight),
+		Unacked:       len(s.flight),
+		Received:      s.nReceived, Sent: s.nSent, Dropped: s.nDrop, Refused: s.nRefused,
+	}
+	for _, d := range s.waiting {
+		st.QueuedBytes += int64(d.m.size())
+	}
+	if s.owner == nil {
+		st.ExpiresIn = max(0, s.expiry-s.away-now.Sub(s.since))
+	}
+	return st
+}
+
+func byClient(a, b ClientStatus) int { return cmp.Compare(a.ID, b.ID) }
