@@ -141,7 +141,7 @@ func TestMQTTConnectRefused(t *testing.T) {
 		codes  []int
 	}{
 		{"name hj", with("hj", 4, 2, id), []int{-1, 1, 0x84}},
-		{"name mqtt", with("mqtt", 5, 2, none, id), []int{-1, 1, 0x84}},
+		{"name mqtt", with("mqtt", 5, 2, none, id), []int{-1, 1, 0x81, 0x82, 0x84}},
 		{"name MQTTT", with("MQTTT", 4, 2, id), []int{-1, 1, 0x84}},
 		{"no name", with("", 4, 2, id), []int{-1, 1, 0x84}},
 		{"MQIsdp of level 4", with("MQIsdp", 4, 2, id), []int{-1, 1, 0x84}},

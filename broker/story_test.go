@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -40,7 +41,7 @@ func story(t *testing.T, name string, f func(w *world)) {
 			return
 		}
 		synctest.Test(t, func(t *testing.T) {
-			b := open(t, Options{})
+			b := open(t, Options{Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))})
 			defer b.Close()
 			f(&world{T: t, b: b})
 		})
