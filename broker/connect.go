@@ -52,13 +52,14 @@ func (b *Broker) serve(nc net.Conn, e entrance) {
 	}
 	c.end(err)
 	c.writer.Wait()
-	nc.Close()
 	c.cancel(err)
 	c.explain(err)
 	b.mu.Lock()
 	delete(b.conns, c)
 	b.mu.Unlock()
 	close(c.done)
+	c.linger(err)
+	nc.Close()
 }
 
 // explain logs why a connection ended, unless it is how they do every day.
@@ -169,6 +170,9 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	}
 	c.say(*ack)
 	c.nc.SetReadDeadline(time.Time{})
+	if c.ctx.Err() != nil { // end had set it
+		return context.Cause(c.ctx)
+	}
 	c.mu.Lock()
 	c.greeted = true
 	c.mu.Unlock()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -210,6 +211,33 @@ func (s *qos2Subscriber) step(t *testing.T, atLeast int) {
 		s.c.ack(packets.Pubcomp, pk.PacketID)
 	default:
 		t.Fatal("subscriber:", show(pk))
+	}
+}
+
+// A client that is at fault learns why, also if it reads and answers only now: a
+// socket that is closed with something unread in it refuses what is sent to it.
+func TestLastWordsArrive(t *testing.T) {
+	b := open(t, Options{Log: silent})
+	for _, addr := range listen(t, b, "127.0.0.1:0", "unix://"+t.TempDir()+"/s") {
+		for range 20 {
+			c := dialled(t, addr, "c", 5)
+			most := int(c.connack.Properties.ReceiveMaximum)
+			var all []byte
+			for i := range most + 1 {
+				all = append(all, encodeFor(5, publishPacket("a", "1", 2, uint16(i+1)))...)
+			}
+			c.write(append(all, bytes.Repeat(raw(0xc0), 1000)...))
+			for i := range most {
+				if pk := c.want(packets.Pubrec); pk.PacketID != uint16(i+1) {
+					t.Fatal(show(pk))
+				}
+				c.ack(packets.Pubrel, uint16(i+1))
+			}
+			if pk := c.want(packets.Disconnect); pk.ReasonCode != 0x93 {
+				t.Fatal(show(pk))
+			}
+			c.nc.Close()
+		}
 	}
 }
 
