@@ -214,7 +214,12 @@ func (c *conn) understand(pk *packets.Packet, ack *packets.Packet, now time.Time
 	case !c.clean:
 		c.expiry = c.lim.sessionExpiry
 	}
-	c.keepAlive = time.Duration(in.Keepalive) * time.Second * 3 / 2 // [MQTT-3.1.2-22]
+	alive := time.Duration(in.Keepalive) * time.Second
+	if c.version == 5 && alive > c.lim.keepAlive { // [MQTT-3.2.2-21]; MQTT 3 has no word for it
+		alive = c.lim.keepAlive
+		ack.Properties.ServerKeepAlive, ack.Properties.ServerKeepAliveFlag = uint16(alive/time.Second), true
+	}
+	c.keepAlive = alive * 3 / 2 // [MQTT-3.1.2-22]
 	if !in.WillFlag {
 		return nil
 	}
