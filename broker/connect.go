@@ -53,13 +53,14 @@ func (b *Broker) serve(nc net.Conn, e entrance) {
 	}
 	c.end(err)
 	c.writer.Wait()
-	nc.Close()
 	c.cancel(err)
 	c.explain(err)
 	b.mu.Lock()
 	delete(b.conns, c)
 	b.mu.Unlock()
 	close(c.done)
+	c.linger(err)
+	nc.Close()
 }
 
 // explain logs why a connection ended, unless it is how they do every day.
@@ -170,6 +171,9 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	}
 	c.say(*ack)
 	c.nc.SetReadDeadline(time.Time{})
+	if c.ctx.Err() != nil { // end had set it
+		return context.Cause(c.ctx)
+	}
 	c.mu.Lock()
 	c.greeted = true
 	c.mu.Unlock()
@@ -211,7 +215,12 @@ func (c *conn) understand(pk *packets.Packet, ack *packets.Packet, now time.Time
 	case !c.clean:
 		c.expiry = c.lim.sessionExpiry
 	}
-	c.keepAlive = time.Duration(in.Keepalive) * time.Second * 3 / 2 // [MQTT-3.1.2-22]
+	alive := time.Duration(in.Keepalive) * time.Second
+	if c.version == 5 && alive > c.lim.keepAlive { // [MQTT-3.2.2-21]; MQTT 3 has no word for it
+		alive = c.lim.keepAlive
+		ack.Properties.ServerKeepAlive, ack.Properties.ServerKeepAliveFlag = uint16(alive/time.Second), true
+	}
+	c.keepAlive = alive * 3 / 2 // [MQTT-3.1.2-22]
 	if !in.WillFlag {
 		return nil
 	}

@@ -528,6 +528,14 @@ func (c *accepted) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// CloseWrite says that nothing more comes.
+func (c *accepted) CloseWrite() error {
+	if nc, ok := c.Conn.(halfCloser); ok {
+		return nc.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 func (c *accepted) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {

@@ -127,15 +127,12 @@ func TestReloadLeavesWhatStaysAlone(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Fatal(info.Mode(), err)
 	}
-	over := func(addr, id string) *client {
-		nc := dial(t, addr)
-		c := &client{t, nc, nil, 5}
-		c.r = newReader(nc)
-		c.send(connectPacket(id, 5))
-		c.want(packets.Connack)
+	connected := func(addr, id string) *client {
+		c := speak(t, dial(t, addr), 5)
+		c.connect(id)
 		return c
 	}
-	stays, goes := over(first[0], "stays"), over(first[1], "goes")
+	stays, goes := connected(first[0], "stays"), connected(first[1], "goes")
 
 	// A reload that fails, and one that is taken back, change nothing.
 	if _, err := b.Prepare(Config{Listen: []string{"127.0.0.1:0", "ws://127.0.0.1:0", first[0]}}); err == nil {
@@ -163,7 +160,7 @@ func TestReloadLeavesWhatStaysAlone(t *testing.T) {
 		t.Error("the socket is still there")
 	}
 	stays.alive()
-	over(second[0], "new").alive()
+	connected(second[0], "new").alive()
 }
 
 func TestSocketOfAKilledProcess(t *testing.T) {

@@ -145,7 +145,7 @@ func dialTLS(t *testing.T, addr string, cfg *tls.Config) (net.Conn, error) {
 // over connects a client by hand over nc.
 func over(t *testing.T, nc net.Conn, id string) *client {
 	t.Helper()
-	c := &client{t, nc, newReader(nc), 5}
+	c := speak(t, nc, 5)
 	c.send(connectPacket(id, 5))
 	if pk := c.want(packets.Connack); pk.ReasonCode != 0 {
 		t.Fatalf("%s: CONNACK %#x", id, pk.ReasonCode)
@@ -203,8 +203,7 @@ func TestTLS(t *testing.T) {
 	if _, err := dialTLS(t, addrs[0], &tls.Config{ServerName: "localhost"}); err == nil {
 		t.Error("a stranger's certificate was trusted")
 	}
-	plain := &client{t, dial(t, strings.TrimPrefix(addrs[0], "tls://")), nil, 5}
-	plain.r = newReader(plain.nc)
+	plain := speak(t, dial(t, strings.TrimPrefix(addrs[0], "tls://")), 5)
 	plain.send(connectPacket("plain", 5))
 	plain.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if first, err := plain.r.ReadByte(); err == nil && first>>4 == packets.Connack {
