@@ -9,6 +9,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"hearth/broker/access"
 	"hearth/config"
 )
 
@@ -63,7 +64,11 @@ type guard struct {
 
 func openGuard(t *testing.T) *guard {
 	t.Helper()
-	g := &guard{T: t, b: open(t, Options{Log: silent})}
+	door, err := access.New(access.Config{}) // nobody yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guard{T: t, b: open(t, Options{Door: door, Log: silent})}
 	g.configure(accessTOML)
 	addrs := g.b.Addrs()
 	g.tcp, g.ws = addrs[0], addrs[1]

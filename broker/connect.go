@@ -119,17 +119,30 @@ func (c *conn) connect() error {
 		ack.ReasonCode = code.Code
 		if c.version == 5 {
 			ack.Properties.ReasonString = code.Reason
-		} else if old, ok := packets.V5CodesToV3[code]; ok {
-			ack.ReasonCode = old.Code
-		} else if code.Code >= packets.ErrUnspecifiedError.Code {
+		} else if ack.ReasonCode = oldCode(code); ack.ReasonCode == 0 {
 			return err // it has no word for that
-		}
-		if c.version < 3 || c.version > 5 {
-			ack.ReasonCode = packets.Err3UnsupportedProtocolVersion.Code
 		}
 		c.say(ack)
 	}
 	return err
+}
+
+// oldCode is the return code of MQTT 3 for a reason, section 3.2.2.3; 0 if it has none.
+// A version that is not known gets its answer in that form, too.
+func oldCode(code packets.Code) byte {
+	switch code.Code {
+	case packets.ErrUnsupportedProtocolVersion.Code:
+		return 1
+	case packets.ErrClientIdentifierNotValid.Code:
+		return 2
+	case packets.ErrServerUnavailable.Code, packets.ErrServerBusy.Code, packets.ErrQuotaExceeded.Code:
+		return 3
+	case packets.ErrBadUsernameOrPassword.Code:
+		return 4
+	case packets.ErrNotAuthorized.Code, packets.ErrBanned.Code:
+		return 5
+	}
+	return 0
 }
 
 // accept looks at a CONNECT, lets the client in and gives it its session. What it

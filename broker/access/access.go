@@ -24,7 +24,8 @@
 //     a device that was set up wrong.
 //   - An address and a name that failed together several times are refused without
 //     a look for a while that doubles each time. An address that fails often may
-//     have a tenth of a core, all such addresses together a fifth. Never is a name
+//     have a tenth of a core, all such addresses together a fifth; but the first attempt
+//     of each user there is heard. Never is a name
 //     banned by itself: a guest must not lock out a device.
 //   - A refusal comes late, and nothing is held meanwhile.
 //

@@ -67,6 +67,7 @@ type Door struct {
 	addresses map[netip.Prefix]*address
 	restUntil time.Time // of all suspects
 	slowing   int
+	trying    map[pair]bool // the first attempt of a pair is under way
 
 	// Those who wait for their password to be checked, of *waiter; one is at it.
 	hashing bool
@@ -102,6 +103,7 @@ type address struct {
 type waiter struct {
 	at    netip.Prefix
 	ready chan struct{} // closed when it is its turn
+	fresh bool          // see first
 }
 
 // New makes a door with the table of a config.
@@ -113,6 +115,7 @@ func New(c Config) (*Door, error) {
 		known:     make(map[string]seal),
 		pairs:     make(map[pair]*failures),
 		addresses: make(map[netip.Prefix]*address),
+		trying:    make(map[pair]bool),
 	}
 	rand.Read(d.key)
 	t, err := d.Prepare(c)
@@ -161,6 +164,10 @@ func (d *Door) password(ctx context.Context, addr netip.Addr, user string, passw
 		return d.late(ctx, ErrWrong) // nobody can have such a name, and it is not to be remembered
 	}
 	at := pair{network(addr), user}
+	fresh := d.first(at)
+	if fresh {
+		defer d.tried(at)
+	}
 	for {
 		u := d.table.Load().users[user]
 		hash := ""
@@ -168,27 +175,44 @@ func (d *Door) password(ctx context.Context, addr netip.Addr, user string, passw
 			hash = u.hash
 		}
 		login := d.seal(user, password, hash)
-		if done, err := d.decided(at, login); done {
+		if done, err := d.decided(at, login, fresh); done {
 			return d.answer(ctx, err)
 		}
-		if err := d.enter(ctx, at.at); err != nil {
+		if err := d.enter(ctx, at.at, fresh); err != nil {
 			return d.answer(ctx, err)
 		}
-		done, err := d.hash(at, login, hash, password)
+		done, err := d.hash(at, login, hash, password, fresh)
 		if done {
 			return d.answer(ctx, err)
 		}
 	}
 }
 
-// decided says whether a login can be answered without a hash.
-func (d *Door) decided(at pair, login seal) (bool, error) {
+// first says whether this is the first attempt of a user who exists from an address,
+// or the first since they last failed there long ago. It is heard whatever else fails
+// at the address, for that may be a router with a house behind it; and since it is one
+// a user, who knows all names gets no further than that.
+func (d *Door) first(at pair) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.decidedLocked(at, login)
+	u := d.table.Load().users[at.user]
+	if u == nil || u.phc == nil || d.pairs[at] != nil || d.trying[at] {
+		return false
+	}
+	d.trying[at] = true
+	return true
 }
 
-func (d *Door) decidedLocked(at pair, login seal) (bool, error) {
+func (d *Door) tried(at pair) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.trying, at)
+}
+
+// decided says whether a login can be answered without a hash.
+func (d *Door) decided(at pair, login seal, fresh bool) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if known, ok := d.known[at.user]; ok && hmac.Equal([]byte(known), []byte(login)) {
 		return true, nil
 	}
@@ -204,7 +228,7 @@ func (d *Door) decidedLocked(at pair, login seal) (bool, error) {
 			return true, ErrBanned
 		}
 	}
-	if a := d.addresses[at.at]; a != nil && a.suspect(now) && (now.Before(a.rest) || now.Before(d.restUntil)) {
+	if a := d.addresses[at.at]; a != nil && !fresh && a.suspect(now) && (now.Before(a.rest) || now.Before(d.restUntil)) {
 		return true, ErrBanned
 	}
 	return false, nil
@@ -212,7 +236,7 @@ func (d *Door) decidedLocked(at pair, login seal) (bool, error) {
 
 // hash checks a password, as the only one at that time: the caller has entered. It
 // says false if there is to be another try, since the user's password changed.
-func (d *Door) hash(at pair, login seal, hash string, password []byte) (done bool, err error) {
+func (d *Door) hash(at pair, login seal, hash string, password []byte, fresh bool) (done bool, err error) {
 	defer d.leave(at.at)
 	t := d.table.Load()
 	u := t.users[at.user]
@@ -220,7 +244,7 @@ func (d *Door) hash(at pair, login seal, hash string, password []byte) (done boo
 		return false, nil
 	}
 	// While this one waited another of its kind may have been answered.
-	if done, err := d.decided(at, login); done {
+	if done, err := d.decided(at, login, fresh); done {
 		return true, err
 	}
 	p := t.dummy
@@ -334,7 +358,7 @@ func (a *address) failures(now time.Time) float64 {
 func (a *address) suspect(now time.Time) bool { return a.failures(now) >= suspectAfter }
 
 // enter waits until it is this one's turn to check a password.
-func (d *Door) enter(ctx context.Context, at netip.Prefix) error {
+func (d *Door) enter(ctx context.Context, at netip.Prefix, fresh bool) error {
 	d.mu.Lock()
 	a := d.address(at, d.now())
 	if !d.hashing {
@@ -343,12 +367,12 @@ func (d *Door) enter(ctx context.Context, at netip.Prefix) error {
 		d.mu.Unlock()
 		return nil
 	}
-	if a.waiting >= mostOfOne || d.waiting.Len() >= mostWaiting {
+	if !fresh && (a.waiting >= mostOfOne || d.waiting.Len() >= mostWaiting) {
 		d.mu.Unlock()
 		return ErrBusy
 	}
 	a.waiting++
-	w := &waiter{at, make(chan struct{})}
+	w := &waiter{at, make(chan struct{}), fresh}
 	place := d.waiting.PushBack(w)
 	d.mu.Unlock()
 	select {
@@ -381,7 +405,9 @@ func (d *Door) leave(at netip.Prefix) {
 	var least float64
 	for e := d.waiting.Front(); e != nil; e = e.Next() {
 		failed := 0.0
-		if a := d.addresses[e.Value.(*waiter).at]; a != nil {
+		if w := e.Value.(*waiter); w.fresh {
+			failed = 0
+		} else if a := d.addresses[w.at]; a != nil {
 			failed = a.failures(now)
 		}
 		if next == nil || failed < least {

@@ -531,7 +531,7 @@ func TestTablesAreBounded(t *testing.T) {
 		d.check = func(*phc, []byte) bool { return false }
 		for i := range mostKnown + 500 {
 			at := pair{network(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})), fmt.Sprint(i)}
-			d.hash(at, seal(fmt.Sprint(i)), "", nil)
+			d.hash(at, seal(fmt.Sprint(i)), "", nil, false)
 		}
 		if len(d.pairs) > mostKnown || len(d.addresses) > mostKnown {
 			t.Errorf("%d pairs, %d addresses", len(d.pairs), len(d.addresses))
