@@ -7,7 +7,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TOOL     = go tool -modfile=tools/go.mod
 TESTLOG  = dist/test.log
 
-.PHONY: build check lint test race fuzz gpio-test gpio-pi3 gpio-long footprint dist deb bench ci install clean
+.PHONY: build check lint test race fuzz gpio-test gpio-pi3 gpio-long footprint wear dist deb bench ci install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o hearth ./cmd/hearth
@@ -53,6 +53,11 @@ gpio-long:
 
 footprint:
 	test/footprint.sh
+
+# What a house with 100 sensors writes to its card in WEAR minutes. As root.
+WEAR ?= 30
+wear:
+	HEARTH_WEAR=$(WEAR) go test ./test -run '^TestWear$$' -v -timeout 0
 
 # Binaries and Debian packages for every Raspberry Pi. Debian's armhf is ARMv7,
 # but Raspberry Pi OS calls its ARMv6 armhf too, so one package serves both.

@@ -35,6 +35,8 @@ const (
 	house = `
 [broker]
 listen = ["127.0.0.1:0"]
+limits = { messages = 0 }
+anonymous = true
 
 [web]
 listen = ""

@@ -525,8 +525,8 @@ func TestHostileConnectionsHarmOnlyThemselves(t *testing.T) {
 	for name, evil := range map[string]func(c *client){
 		"subscribe of 10 bytes": func(c *client) { c.nc.Write([]byte{0x82, 8, 0, 1, 0, 0, 3, 'a', '/', 'b'}) },
 		"slashes":               func(c *client) { c.publish(slashes, "", 1, 1) },
-		"too large": func(c *client) { c.nc.Write([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}) },
-		"wildcard":  func(c *client) { c.publish("a/+", "", 1, 1) },
+		"too large":             func(c *client) { c.nc.Write([]byte{0x30, 0xff, 0xff, 0xff, 0x7f}) },
+		"wildcard":              func(c *client) { c.publish("a/+", "", 1, 1) },
 		"unknown alias": func(c *client) {
 			c.publish("", "", 0, 0, func(pk *packets.Packet) { pk.Properties.TopicAlias = 5; pk.Properties.TopicAliasFlag = true })
 		},

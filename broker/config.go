@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"hearth/broker/access"
 	"hearth/broker/topic"
 	"hearth/config"
 )
@@ -26,9 +27,7 @@ type Config struct {
 	// a free one. None: 127.0.0.1:1883.
 	Listen []string `toml:"listen"`
 
-	// Anonymous says whether clients without a login are served. There are no
-	// logins yet, so only true, the default, is accepted.
-	Anonymous *bool `toml:"anonymous"`
+	access.Config // who may do what
 
 	// Origins are the pages that may connect over WebSocket, such as
 	// "https://dash.home", beside those that come from the broker's own address.
@@ -77,17 +76,13 @@ func (c *Config) Check(at config.Place) {
 const longestInterval = config.Duration(24 * time.Hour)
 
 var (
-	errAnonymous = errors.New("there are no logins yet, so nobody could connect; want true, or leave it out")
-	errTwice     = errors.New("is listed twice, want it once")
-	errNoTLS     = errors.New("needs a certificate, want a table [broker.tls] with certificate and key")
+	errTwice = errors.New("is listed twice, want it once")
+	errNoTLS = errors.New("needs a certificate, want a table [broker.tls] with certificate and key")
 )
 
 // mistakes says what is wrong, with the key and the index in its list or -1, and
 // gives the addresses that are right.
 func (c *Config) mistakes(say func(err error, key string, i int)) []address {
-	if c.Anonymous != nil && !*c.Anonymous {
-		say(errAnonymous, "anonymous", -1)
-	}
 	var all []address
 	for i, s := range c.Listen {
 		a, err := parseAddress(s)
@@ -134,7 +129,7 @@ func (c Config) addresses() ([]address, error) {
 }
 
 // anonymous says whether a client without a login may be served.
-func (c Config) anonymous() bool { return c.Anonymous == nil || *c.Anonymous }
+func (c Config) anonymous() bool { return c.AnonymousAllowed() }
 
 // limits are the limits of a config.
 func (c Config) limits() limits { return c.Limits.over(defaultLimits()) }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/broker/access"
 )
 
 const (
@@ -36,6 +38,8 @@ type conn struct {
 	// Set by CONNECT.
 	id        string
 	user      string
+	table     *access.Table // by which it was let in
+	stamp     string        // of its password
 	version   byte
 	clean     bool // of the CONNECT
 	session   *session
@@ -136,7 +140,7 @@ func (c *conn) write() {
 		if len(b) == 0 && (!more || ending) {
 			c.writing = false
 			c.mu.Unlock()
-			if ending {
+			if _, ok := c.nc.(halfCloser); ending && !ok {
 				c.nc.Close()
 			}
 			return
@@ -207,9 +211,25 @@ func (c *conn) end(why error) {
 	now := time.Now()
 	c.nc.SetWriteDeadline(now.Add(lastWords))
 	c.nc.SetReadDeadline(now)
-	c.start() // which closes the socket in the end
+	c.start()
 	c.ending = true
 	c.room.Broadcast()
+}
+
+// A halfCloser can say that nothing more comes, and still read.
+type halfCloser interface{ CloseWrite() error }
+
+// linger reads on for a moment after the last words, if there was a fault to tell: a
+// socket that is closed with something unread in it takes them back.
+func (c *conn) linger(why error) {
+	nc, ok := c.nc.(halfCloser)
+	var code packets.Code
+	if !ok || !errors.As(why, &code) || code.Code < packets.ErrUnspecifiedError.Code || errors.Is(why, packets.ErrServerShuttingDown) ||
+		nc.CloseWrite() != nil {
+		return
+	}
+	c.nc.SetReadDeadline(time.Now().Add(lastWords))
+	io.CopyN(io.Discard, c.nc, 16<<20)
 }
 
 // read reads and does what it says until the connection ends, and returns why.

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"slices"
@@ -52,13 +53,14 @@ func (b *Broker) serve(nc net.Conn, e entrance) {
 	}
 	c.end(err)
 	c.writer.Wait()
-	nc.Close()
 	c.cancel(err)
 	c.explain(err)
 	b.mu.Lock()
 	delete(b.conns, c)
 	b.mu.Unlock()
 	close(c.done)
+	c.linger(err)
+	nc.Close()
 }
 
 // explain logs why a connection ended, unless it is how they do every day.
@@ -117,17 +119,30 @@ func (c *conn) connect() error {
 		ack.ReasonCode = code.Code
 		if c.version == 5 {
 			ack.Properties.ReasonString = code.Reason
-		} else if old, ok := packets.V5CodesToV3[code]; ok {
-			ack.ReasonCode = old.Code
-		} else if code.Code >= packets.ErrUnspecifiedError.Code {
+		} else if ack.ReasonCode = oldCode(code); ack.ReasonCode == 0 {
 			return err // it has no word for that
-		}
-		if c.version < 3 || c.version > 5 {
-			ack.ReasonCode = packets.Err3UnsupportedProtocolVersion.Code
 		}
 		c.say(ack)
 	}
 	return err
+}
+
+// oldCode is the return code of MQTT 3 for a reason, section 3.2.2.3; 0 if it has none.
+// A version that is not known gets its answer in that form, too.
+func oldCode(code packets.Code) byte {
+	switch code.Code {
+	case packets.ErrUnsupportedProtocolVersion.Code:
+		return 1
+	case packets.ErrClientIdentifierNotValid.Code:
+		return 2
+	case packets.ErrServerUnavailable.Code, packets.ErrServerBusy.Code, packets.ErrQuotaExceeded.Code:
+		return 3
+	case packets.ErrBadUsernameOrPassword.Code:
+		return 4
+	case packets.ErrNotAuthorized.Code, packets.ErrBanned.Code:
+		return 5
+	}
+	return 0
 }
 
 // accept looks at a CONNECT, lets the client in and gives it its session. What it
@@ -137,7 +152,7 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	if err := c.understand(pk, ack, now); err != nil {
 		return err
 	}
-	if err := c.login(pk); err != nil {
+	if err := c.login(&pk.Connect); err != nil {
 		return err
 	}
 	if c.will != nil && !b.mayPublish(b.rightsOf(c.user, c.id), c.will.topic) {
@@ -148,7 +163,7 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 		}
 		c.will = nil
 	}
-	committed, err := b.claim(c, ack)
+	committed, err := b.claim(c, &pk.Connect, ack)
 	if err != nil {
 		return err
 	}
@@ -169,6 +184,9 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	}
 	c.say(*ack)
 	c.nc.SetReadDeadline(time.Time{})
+	if c.ctx.Err() != nil { // end had set it
+		return context.Cause(c.ctx)
+	}
 	c.mu.Lock()
 	c.greeted = true
 	c.mu.Unlock()
@@ -210,7 +228,12 @@ func (c *conn) understand(pk *packets.Packet, ack *packets.Packet, now time.Time
 	case !c.clean:
 		c.expiry = c.lim.sessionExpiry
 	}
-	c.keepAlive = time.Duration(in.Keepalive) * time.Second * 3 / 2 // [MQTT-3.1.2-22]
+	alive := time.Duration(in.Keepalive) * time.Second
+	if c.version == 5 && alive > c.lim.keepAlive { // [MQTT-3.2.2-21]; MQTT 3 has no word for it
+		alive = c.lim.keepAlive
+		ack.Properties.ServerKeepAlive, ack.Properties.ServerKeepAliveFlag = uint16(alive/time.Second), true
+	}
+	c.keepAlive = alive * 3 / 2 // [MQTT-3.1.2-22]
 	if !in.WillFlag {
 		return nil
 	}
@@ -229,7 +252,7 @@ func (c *conn) understand(pk *packets.Packet, ack *packets.Packet, now time.Time
 }
 
 // login asks who the client is.
-func (c *conn) login(pk *packets.Packet) error {
+func (c *conn) login(in *packets.ConnectParams) error {
 	b := c.b
 	switch {
 	case c.from.listener == nil:
@@ -237,24 +260,33 @@ func (c *conn) login(pk *packets.Packet) error {
 		return nil
 	case b.door == nil:
 		return nil
-	case !utf8.Valid(pk.Connect.Username) || slices.Contains(pk.Connect.Username, 0):
+	case !utf8.Valid(in.Username) || slices.Contains(in.Username, 0):
 		return packets.ErrMalformedUsername
 	}
 	a := access.Attempt{
-		Client: c.id, User: string(pk.Connect.Username), Addr: c.from.addr, Local: c.from.local, Certificate: c.from.certificate,
+		Client: c.id, User: string(in.Username), Addr: c.from.addr, Local: c.from.local, Certificate: c.from.certificate,
 	}
-	if pk.Connect.PasswordFlag {
-		a.Password = pk.Connect.Password
+	if in.PasswordFlag {
+		a.Password = in.Password
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, loginWithin)
 	defer cancel()
+	c.table, c.stamp = b.door.Table(), b.door.Stamp(a.User)
 	user, err := b.door.Login(ctx, a)
-	if err != nil {
-		b.log.Warn("broker: refused a login", "client", c.id, "user", a.User, "from", c.address(), "why", err)
-		return packets.ErrBadUsernameOrPassword
+	if err == nil {
+		c.user, c.stamp = user, b.door.Stamp(user)
+		return nil
 	}
-	c.user = user
-	return nil
+	b.complain(slog.LevelWarn, "refused a login", "client", c.id, "user", a.User, "from", c.address(), "why", err)
+	switch {
+	case errors.Is(err, access.ErrBusy):
+		return packets.ErrServerBusy
+	case errors.Is(err, access.ErrBanned):
+		return packets.ErrBanned
+	case errors.Is(err, access.ErrNoLogin):
+		return packets.ErrNotAuthorized
+	}
+	return packets.ErrBadUsernameOrPassword
 }
 
 // itself is the user of connections that the process made. No client can have that
@@ -269,9 +301,25 @@ func (b *Broker) rightsOf(user, client string) *access.Rights {
 	return b.door.Rights(user, client)
 }
 
+// rightsChanged gives the sessions what the users may do now. Who exists no more, or
+// has another password, is disconnected.
+func (b *Broker) rightsChanged() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sessions {
+		rights := b.rightsOf(s.user, s.id)
+		s.mu.Lock()
+		s.rights = rights
+		s.mu.Unlock()
+		if c := s.owner; c != nil && s.user != itself && (rights == nil || c.stamp != b.door.Stamp(s.user)) {
+			c.end(packets.ErrNotAuthorized)
+		}
+	}
+}
+
 // claim gives c the session of its id, once whoever has it has ended. What the
 // channel brings says that the session is on disk; nil: there is nothing to wait for.
-func (b *Broker) claim(c *conn, ack *packets.Packet) (<-chan error, error) {
+func (b *Broker) claim(c *conn, in *packets.ConnectParams, ack *packets.Packet) (<-chan error, error) {
 	for {
 		b.mu.Lock()
 		s := b.sessions[c.id]
@@ -289,6 +337,13 @@ func (b *Broker) claim(c *conn, ack *packets.Packet) (<-chan error, error) {
 			return nil, packets.ErrQuotaExceeded
 		case s != nil:
 			old = s.owner
+		}
+		if b.door != nil && c.from.listener != nil && c.table != b.door.Table() {
+			b.mu.Unlock() // a reload came in between
+			if err := c.login(in); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if old == nil {
 			committed := b.take(c, s, ack)
@@ -343,6 +398,13 @@ func (b *Broker) take(c *conn, s *session, ack *packets.Packet) <-chan error {
 		b.unkeep(s) // what it had lives on in memory alone
 		return nil
 	}
+	// What has waited is sent in a moment. After a crash it may have been, so that is on
+	// disk before CONNACK: one record for all of it.
+	s.mu.Lock()
+	if len(s.waiting) > 0 {
+		s.sentTo = b.seq
+	}
+	s.mu.Unlock()
 	return b.keep(s, c.will, c.willDelay, 0)
 }
 

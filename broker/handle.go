@@ -336,7 +336,7 @@ func (c *conn) disconnect(pk *packets.Packet) error {
 		}
 		c.expiry = min(time.Duration(p.SessionExpiryInterval)*time.Second, c.lim.sessionExpiry)
 	}
-	if pk.ReasonCode != packets.CodeDisconnectWillMessage.Code {
+	if pk.ReasonCode == packets.CodeDisconnect.Code {
 		c.will = nil // [MQTT-3.14.4-3]
 	}
 	return errLeft

@@ -132,6 +132,7 @@ func (b *Broker) unrelease(s *session, id uint16) {
 //	u8   MQTT version
 //	u32  seconds it is kept
 //	u32  seconds it had been away when this was written
+//	u64  the last message of which it may have been sent what waits in its queue
 //	u16  length of the user's name, and the name
 //	u32  delay of the will in seconds, u32 its lifetime, and the message as in
 //	     message.go; or nothing
@@ -141,6 +142,7 @@ func (s *session) encode(will *message, delay time.Duration, now time.Time) []by
 	b = append(b, s.version)
 	b = binary.BigEndian.AppendUint32(b, seconds(s.expiry))
 	b = binary.BigEndian.AppendUint32(b, seconds(s.away))
+	b = binary.BigEndian.AppendUint64(b, s.sentTo)
 	b = appendText(b, s.user)
 	if will != nil {
 		b = binary.BigEndian.AppendUint32(b, seconds(delay))
@@ -165,6 +167,7 @@ func (s *session) decode(record []byte, now time.Time) (delay time.Duration, err
 	s.version = r.u8()
 	s.expiry = time.Duration(r.u32()) * time.Second
 	s.away = time.Duration(r.u32()) * time.Second
+	s.sentTo = r.u64()
 	s.user = string(r.bytes(int(r.u16())))
 	if r.bad || s.num == 0 || s.version < 3 || s.version > 5 {
 		return 0, errRecord
@@ -266,6 +269,7 @@ func (r *reader) bytes(n int) []byte {
 func (r *reader) u8() byte    { return r.bytes(1)[0] }
 func (r *reader) u16() uint16 { return binary.BigEndian.Uint16(r.bytes(2)) }
 func (r *reader) u32() uint32 { return binary.BigEndian.Uint32(r.bytes(4)) }
+func (r *reader) u64() uint64 { return binary.BigEndian.Uint64(r.bytes(8)) }
 
 // maxDepth is how many levels a filter from the store may have: the limit may have been
 // another when it was made, but not without bounds.
@@ -389,6 +393,9 @@ func (b *Broker) restore(now time.Time) {
 func (s *session) restore(d *delivery) {
 	if s.byID == nil {
 		s.byID = map[uint16]*delivery{}
+	}
+	if d.m.seq <= s.sentTo {
+		d.sent = true
 	}
 	s.byID[d.id] = d
 	s.lastID = d.id

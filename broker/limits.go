@@ -24,6 +24,7 @@ type limits struct {
 	queue         int           // messages that wait for one client
 	queueBytes    int           // the same in bytes of topics and payloads
 	sessionExpiry time.Duration // a session is kept this long at most while its client is away
+	keepAlive     time.Duration // an MQTT 5 client that asks for a longer one is told this
 	stalled       time.Duration // a client that takes nothing for so long is disconnected
 
 	// Of all together.
@@ -57,6 +58,7 @@ func defaultLimits() limits {
 		queue:              1000,
 		queueBytes:         4 << 20,
 		sessionExpiry:      7 * 24 * time.Hour,
+		keepAlive:          time.Minute,
 		stalled:            30 * time.Second,
 		queuedBytes:        64 << 20,
 		retained:           10_000,
@@ -87,6 +89,7 @@ type Limits struct {
 	Queue          int             `toml:"queue" min:"1" max:"1000000"`         // messages that wait for one client
 	QueueBytes     config.Size     `toml:"queue_bytes" min:"16KiB" max:"1GiB"`  // the same in bytes
 	SessionExpiry  config.Duration `toml:"session_expiry" min:"1m" max:"3650d"` // a session is kept so long at most while its client is away
+	Keepalive      config.Duration `toml:"keepalive" min:"5s" max:"18h"`        // MQTT 5 clients that ask for a longer one are told this; 0 is not longer
 	Stalled        config.Duration `toml:"stalled" min:"1s" max:"1h"`           // who takes nothing for so long is disconnected
 
 	AllQueueBytes config.Size `toml:"all_queue_bytes" min:"1MiB" max:"16GiB"` // messages that wait for all clients together
@@ -117,6 +120,7 @@ func (s Limits) over(d limits) limits {
 	set(&d.queue, s.Queue)
 	set(&d.queueBytes, int(s.QueueBytes))
 	set(&d.sessionExpiry, time.Duration(s.SessionExpiry))
+	set(&d.keepAlive, time.Duration(s.Keepalive).Truncate(time.Second))
 	set(&d.stalled, time.Duration(s.Stalled))
 	set(&d.queuedBytes, int64(s.AllQueueBytes))
 	set(&d.retained, s.Retained)

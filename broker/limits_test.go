@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -98,6 +99,33 @@ func differences(a, b limits) (names []string) {
 	return names
 }
 
+// Other limits count from the next connection on, and put nobody out; a reload that
+// is taken back changes none.
+func TestLimitsAreReloaded(t *testing.T) {
+	var log lines
+	b := open(t, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	addr := listen(t, b, "127.0.0.1:0")[0]
+	all := []*client{over(t, dial(t, addr), "one"), over(t, dial(t, addr), "two")}
+	few := Config{Listen: []string{"127.0.0.1:0"}, Limits: Limits{Connections: 1}}
+	ch, err := b.Prepare(few)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.Undo()
+	all = append(all, over(t, dial(t, addr), "three"))
+	listenWith(t, b, few)
+	refused := dial(t, addr)
+	refused.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := refused.Read(make([]byte, 1)); err == nil || !log.has("broker.limits.connections") {
+		t.Error("the new limit does not count", err, log.String())
+	}
+	for _, c := range all {
+		c.alive()
+	}
+	listen(t, b, "127.0.0.1:0")
+	over(t, dial(t, addr), "four").alive()
+}
+
 func TestRetainedIntervals(t *testing.T) {
 	var cfg struct {
 		Broker Config `toml:"broker"`
@@ -156,9 +184,6 @@ retained_interval = "10m"
 // Thousands of sockets that say nothing cost little, keep nobody out and are
 // closed soon.
 func TestSilentSockets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a few seconds")
-	}
 	const n = 5000
 	b := open(t, Options{})
 	addr := listenWith(t, b, Config{Listen: []string{"127.0.0.1:0"}, Limits: Limits{ConnectTimeout: config.Duration(3 * time.Second)}})[0]

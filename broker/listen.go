@@ -22,6 +22,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/broker/access"
 )
 
 // doors are what the listeners share, and what a reload changes of them.
@@ -63,15 +65,17 @@ type Change struct {
 	b      *Broker
 	wanted []*listener // in the config's order; some run already
 	fresh  []*listener // bound by Prepare
+	parked []*listener // that let go of their port by Prepare
 	cfg    Config
 	keeper *keeper
+	table  *access.Table // nil: there is no door
 	ended  bool
 }
 
 // Prepare binds the listeners of cfg that do not run yet, and reads its
 // certificates. Nothing else changes before Commit: an error, or Undo, leaves the
-// broker as it was. A port that changes hands between two kinds of listener is
-// still taken and so an error.
+// broker as it was. Where a port changes hands between two listeners, as from
+// 127.0.0.1 to 0.0.0.0, the old one lets go of it here and has it back by Undo.
 func (b *Broker) Prepare(cfg Config) (*Change, error) {
 	addresses, err := cfg.addresses()
 	if err != nil {
@@ -82,45 +86,62 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 	if b.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	ch := &Change{b: b, cfg: cfg}
+	ch := &Change{b: b, cfg: cfg, wanted: make([]*listener, len(addresses))}
 	if cfg.TLS != nil {
 		if ch.keeper, err = openKeeper(*cfg.TLS, b.log); err != nil {
 			return nil, err
 		}
 	}
-	kept := map[*listener]bool{}
-	for _, a := range addresses {
-		l := b.running(a, kept)
-		if l == nil {
-			if l, err = b.bind(a); err != nil {
-				ch.Undo()
-				if errors.Is(err, syscall.EADDRINUSE) {
-					err = fmt.Errorf("%w: %s", err, b.whoHas(a))
-				}
-				return nil, fmt.Errorf("listen on %q: %w", a, err)
-			}
-			ch.fresh = append(ch.fresh, l)
+	if b.door != nil {
+		if ch.table, err = b.door.Prepare(cfg.Config); err != nil {
+			return nil, err
 		}
-		kept[l] = true
-		ch.wanted = append(ch.wanted, l)
+	}
+	kept := map[*listener]bool{}
+	for i, a := range addresses {
+		if l := b.running(a, kept); l != nil {
+			kept[l] = true
+			ch.wanted[i] = l
+		}
+	}
+	for i, a := range addresses {
+		if ch.wanted[i] != nil {
+			continue
+		}
+		l, err := b.bind(a)
+		if errors.Is(err, syscall.EADDRINUSE) && ch.clear(a, kept) {
+			l, err = b.bind(a)
+		}
+		if err != nil {
+			ch.undo()
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = fmt.Errorf("%w: another program has it, such as mosquitto or a second hearth; stop that, or change broker.listen", err)
+			}
+			return nil, fmt.Errorf("listen on %q: %w", a, err)
+		}
+		ch.fresh = append(ch.fresh, l)
+		ch.wanted[i] = l
 	}
 	return ch, nil
 }
 
-// whoHas says who listens on an address that is taken, and what helps.
-func (b *Broker) whoHas(a address) string {
-	for _, l := range b.listeners {
-		if l.address.overlaps(a) {
-			return fmt.Sprintf("this broker itself listens on %q, and only a restart lets one kind of listener follow another on its port", l.address)
+// clear lets listeners that are about to go let go of a port already, and says
+// whether there were any.
+func (ch *Change) clear(a address, kept map[*listener]bool) (any bool) {
+	for _, l := range ch.b.listeners {
+		if !kept[l] && !l.isParked() && l.real().overlaps(a) {
+			l.park()
+			ch.parked = append(ch.parked, l)
+			any = true
 		}
 	}
-	return "another program has it, such as mosquitto or a second hearth; stop that, or change broker.listen"
+	return any
 }
 
 // running finds the listener of an address that runs and is not taken.
 func (b *Broker) running(a address, taken map[*listener]bool) *listener {
 	for _, l := range b.listeners {
-		if l.address == a && !taken[l] {
+		if l.address == a && !taken[l] && !l.isParked() {
 			return l
 		}
 	}
@@ -145,6 +166,10 @@ func (ch *Change) Commit() {
 		return
 	}
 	b.use(ch.cfg, ch.keeper)
+	if ch.table != nil {
+		b.door.Use(ch.table)
+		b.rightsChanged()
+	}
 	if ch.keeper != nil {
 		for _, doubt := range ch.keeper.current.doubts(time.Now()) {
 			b.log.Warn("broker: the certificate is doubtful", "certificate", ch.cfg.TLS.Certificate, "why", doubt)
@@ -168,12 +193,26 @@ func (ch *Change) Commit() {
 
 // Undo lets go of what Prepare bound.
 func (ch *Change) Undo() {
+	ch.b.reload.Lock()
+	defer ch.b.reload.Unlock()
+	ch.undo()
+}
+
+func (ch *Change) undo() {
 	if ch.ended {
 		return
 	}
 	ch.ended = true
 	for _, l := range ch.fresh {
 		l.net.Close()
+	}
+	if ch.b.ctx.Err() != nil {
+		return
+	}
+	for _, l := range ch.parked {
+		if err := l.unpark(); err != nil {
+			ch.b.log.Error("broker: a listener that let go of its port can't have it back; reload once it is free", "on", l.address.String(), "err", err)
+		}
 	}
 }
 
@@ -184,11 +223,7 @@ func (b *Broker) Addrs() []string {
 	defer b.reload.Unlock()
 	var all []string
 	for _, l := range b.listeners {
-		real := l.address
-		if real.scheme != "unix" {
-			real.at = l.net.Addr().String()
-		}
-		all = append(all, real.String())
+		all = append(all, l.real().String())
 	}
 	return all
 }
@@ -197,14 +232,15 @@ func (b *Broker) Addrs() []string {
 type listener struct {
 	b       *Broker
 	address address
-	net     net.Listener
+	net     net.Listener   // changed by unpark alone
 	http    *http.Server   // of a WebSocket listener
 	waiting chan net.Conn  // accepted for http
 	closed  chan struct{}  // closed before net is
 	wg      sync.WaitGroup // its goroutines and connections
 
-	mu    sync.Mutex
-	conns map[*accepted]bool // not closed
+	mu     sync.Mutex
+	conns  map[*accepted]bool // not closed
+	parked chan struct{}      // not nil: net is closed for now; closed when it is another
 }
 
 func (b *Broker) bind(a address) (*listener, error) {
@@ -213,9 +249,56 @@ func (b *Broker) bind(a address) (*listener, error) {
 	if a.scheme == "unix" {
 		l.net, err = bindUnix(a.at)
 	} else {
-		l.net, err = net.Listen("tcp", a.at)
+		l.net, err = bindTCP(a.at)
 	}
 	return l, err
+}
+
+// bindTCP takes 0.0.0.0 at its word: Go would listen on IPv6 too, where a home may
+// be open to the world.
+func bindTCP(at string) (net.Listener, error) {
+	network := "tcp"
+	if ap, err := netip.ParseAddrPort(at); err == nil && ap.Addr().Is4() {
+		network = "tcp4"
+	}
+	return net.Listen(network, at)
+}
+
+// real is the listener's address with the port that it has got. Broker.reload is
+// held.
+func (l *listener) real() address {
+	a := l.address
+	if a.scheme != "unix" {
+		a.at = l.net.Addr().String()
+	}
+	return a
+}
+
+// park lets go of the port, and keeps the connections.
+func (l *listener) park() {
+	l.mu.Lock()
+	l.parked = make(chan struct{})
+	l.mu.Unlock()
+	l.net.Close()
+}
+
+func (l *listener) unpark() error {
+	again, err := bindTCP(l.net.Addr().String())
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.net = again
+	close(l.parked)
+	l.parked = nil
+	return nil
+}
+
+func (l *listener) isParked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.parked != nil
 }
 
 // bindUnix replaces a socket that a killed process left behind, and never one
@@ -265,12 +348,26 @@ func (l *listener) start() {
 func (l *listener) accept() {
 	var pause time.Duration
 	for {
-		nc, err := l.net.Accept()
+		l.mu.Lock()
+		socket, parked := l.net, l.parked
+		l.mu.Unlock()
+		if parked != nil {
+			select {
+			case <-parked:
+				continue
+			case <-l.closed:
+				return
+			}
+		}
+		nc, err := socket.Accept()
 		if err != nil {
 			select {
 			case <-l.closed:
 				return
 			default:
+			}
+			if l.isParked() {
+				continue
 			}
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			l.b.complain(slog.LevelWarn, "cannot accept connections", "on", l.address.String(), "err", err, "again in", pause)
@@ -406,7 +503,7 @@ func (c *accepted) enter() {
 			return
 		}
 		c.way.certificate = shown(secure)
-		nc = secure
+		nc = secured{secure, c}
 	}
 	c.Conn.SetWriteDeadline(time.Time{})
 	if l.waiting == nil {
@@ -431,6 +528,14 @@ func (c *accepted) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// CloseWrite says that nothing more comes.
+func (c *accepted) CloseWrite() error {
+	if nc, ok := c.Conn.(halfCloser); ok {
+		return nc.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 func (c *accepted) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
@@ -451,8 +556,8 @@ func (c *accepted) Close() error {
 type below struct{}
 
 func bottom(nc net.Conn) *accepted {
-	if secure, ok := nc.(*tls.Conn); ok {
-		nc = secure.NetConn()
+	if s, ok := nc.(secured); ok {
+		return s.below
 	}
 	return nc.(*accepted)
 }

@@ -21,12 +21,14 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"hearth/broker/access"
 	"hearth/config"
 )
 
 func listen(t *testing.T, b *Broker, addresses ...string) []string {
 	t.Helper()
-	ch, err := b.Prepare(Config{Listen: addresses})
+	anonymous := true
+	ch, err := b.Prepare(Config{Listen: addresses, Config: access.Config{Anonymous: &anonymous}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,15 +127,12 @@ func TestReloadLeavesWhatStaysAlone(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Fatal(info.Mode(), err)
 	}
-	over := func(addr, id string) *client {
-		nc := dial(t, addr)
-		c := &client{t, nc, nil, 5}
-		c.r = newReader(nc)
-		c.send(connectPacket(id, 5))
-		c.want(packets.Connack)
+	connected := func(addr, id string) *client {
+		c := speak(t, dial(t, addr), 5)
+		c.connect(id)
 		return c
 	}
-	stays, goes := over(first[0], "stays"), over(first[1], "goes")
+	stays, goes := connected(first[0], "stays"), connected(first[1], "goes")
 
 	// A reload that fails, and one that is taken back, change nothing.
 	if _, err := b.Prepare(Config{Listen: []string{"127.0.0.1:0", "ws://127.0.0.1:0", first[0]}}); err == nil {
@@ -161,7 +160,7 @@ func TestReloadLeavesWhatStaysAlone(t *testing.T) {
 		t.Error("the socket is still there")
 	}
 	stays.alive()
-	over(second[0], "new").alive()
+	connected(second[0], "new").alive()
 }
 
 func TestSocketOfAKilledProcess(t *testing.T) {
@@ -279,7 +278,6 @@ func TestConfigMistakes(t *testing.T) {
 		{`listen = [":1883", "[::1]:1883"]`, `":1883" is there already`},
 		{`listen = ["0.0.0.0:1883", "[::]:1883"]`, `"0.0.0.0:1883" is there already`},
 		{`listen = ["hearth.local:1883", "0.0.0.0:1883"]`, `"hearth.local:1883" is there already`},
-		{`anonymous = false`, `config.toml:2:13: broker.anonymous = false: there are no logins yet`},
 		{`origins = ["dash.home"]`, `config.toml:2:12: broker.origins[1] = "dash.home": want what a browser calls the origin`},
 		{`origins = ["https://dash.home/"]`, `want what a browser calls the origin`},
 		{`origins = ["*"]`, `want what a browser calls the origin`},
@@ -316,25 +314,60 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
-// What changes hands between two kinds of listener is said to be the broker's own.
-func TestAPortDoesNotChangeHands(t *testing.T) {
+// A port that changes hands, as when the broker is opened to the network, is let
+// go by one listener and taken by the other; and back, if the reload fails.
+func TestAPortChangesHands(t *testing.T) {
 	b := open(t, Options{})
-	addr := listen(t, b, "127.0.0.1:0")[0]
-	_, port, _ := net.SplitHostPort(addr)
+	addrs := listen(t, b, "127.0.0.1:0", "127.0.0.1:0")
+	addr := addrs[0]
 	b.listeners[0].address.at = addr // as if it had been asked for
-	for _, other := range []string{"0.0.0.0:" + port, "ws://" + addr, ":" + port} {
-		if _, err := b.Prepare(Config{Listen: []string{other}}); err == nil || !strings.Contains(err.Error(), "this broker itself listens on \""+addr) {
-			t.Errorf("%s: %v", other, err)
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, _ := net.SplitHostPort(addr)
+	first, other := over(t, dial(t, addr), "first"), over(t, dial(t, addrs[1]), "other")
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	if _, err := b.Prepare(Config{Listen: []string{l.Addr().String()}}); err == nil || !strings.Contains(err.Error(), "another program has it") {
-		t.Error(err)
+	defer busy.Close()
+	for _, next := range []string{"0.0.0.0:" + port, "ws://" + addr, ":" + port} {
+		// It was good, and then something else was not.
+		if _, err := b.Prepare(Config{Listen: []string{next, "127.0.0.1:0", busy.Addr().String()}}); err == nil || !strings.Contains(err.Error(), "another program has it") {
+			t.Fatalf("%s: %v", next, err)
+		}
+		over(t, dial(t, addr), "after an error").alive()
+		ch, err := b.Prepare(Config{Listen: []string{next, "127.0.0.1:0"}})
+		if err != nil {
+			t.Fatalf("%s: %v", next, err)
+		}
+		waits := dial(t, addr) // in the kernel's queue of the new one
+		ch.Undo()
+		waits.Close()
+		over(t, dial(t, addr), "after an undo").alive()
+		if !slices.Equal(b.Addrs(), addrs) {
+			t.Fatal(b.Addrs())
+		}
 	}
+	first.alive()
+
+	now := listen(t, b, "127.0.0.1:0", "0.0.0.0:"+port)
+	if !slices.Equal(now, []string{addrs[1], "0.0.0.0:" + port}) {
+		t.Fatal(now)
+	}
+	over(t, dial(t, addr), "new").alive()
+	other.alive()
+
+	// Meanwhile another program may have come first.
+	ch, err := b.Prepare(Config{Listen: []string{"127.0.0.1:" + port}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.fresh[0].net.Close()
+	thief, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch.Undo()
+	thief.Close()
+	over(t, dial(t, listen(t, b, "0.0.0.0:"+port)[0]), "found again").alive()
 }
 
 // A browser lets any page connect in the name of whoever looks at it.

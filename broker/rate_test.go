@@ -55,7 +55,7 @@ func visit(t *testing.T, b *Broker, cfg Limits) (from func(addr string) *client)
 		here, there := net.Pipe()
 		t.Cleanup(func() { here.Close() })
 		s.conns <- visitor{there, netip.AddrPortFrom(netip.MustParseAddr(addr), 40000), netip.MustParseAddrPort("192.0.2.1:1883")}
-		return &client{t, here, newReader(here), 4}
+		return speak(t, here, 4)
 	}
 }
 

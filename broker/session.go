@@ -49,6 +49,7 @@ type session struct {
 	sure     gauge // waiting or in flight at QoS 1 and 2
 	catchUp  []catchUp
 	catching bool            // a retained value was sent last: now it is the turn of what waits
+	sentTo   uint64          // messages of this number or less may have been sent, as its record says
 	received map[uint16]bool // QoS 2 messages of the client that it has not released; true: found at the start
 
 	lastSeen                          time.Time
@@ -267,9 +268,10 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 }
 
 // mark tells the store that a delivery has been sent, so that it is sent again as a
-// duplicate after a crash [MQTT-3.3.1-1]. s.mu is held.
+// duplicate after a crash [MQTT-3.3.1-1]; for one that had waited for the client the
+// session's record says so. s.mu is held.
 func (s *session) mark(d *delivery) {
-	if d.recorded && !d.marked {
+	if d.recorded && !d.marked && d.m.seq > s.sentTo {
 		d.marked = true
 		s.b.store.Put(store.Record{Kind: store.Queued, Key: queuedKey(s.num, d.m.seq), Value: d.encode(true)}, forgetWithin, nil)
 	}
@@ -450,7 +452,7 @@ func (s *session) status(now time.Time) ClientStatus {
 	defer s.mu.Unlock()
 	st := ClientStatus{
 		ID: s.id, User: s.user, Version: s.version, Connected: s.owner != nil,
-		Address: s.address, Listener: s.listener, Since: s.since, LastSeen: s.lastSeen,
+		Address: s.address, Listener: s.listener, Since: s.since.Add(-s.away), LastSeen: s.lastSeen,
 		Subscriptions: len(s.subs),
 		Queued:        s.plain.n + s.sure.n - len(s.flight),
 		Unacked:       len(s.flight),

@@ -297,6 +297,21 @@ func same(a, b []fs.FileInfo) bool {
 	return true
 }
 
+// A secured connection says goodbye when it is closed, as TLS wants it, but not for
+// the 5 seconds that the library would take if the client does not listen.
+type secured struct {
+	*tls.Conn
+	below *accepted
+}
+
+const goodbye = 250 * time.Millisecond
+
+func (s secured) Close() error {
+	late := time.AfterFunc(goodbye, func() { s.below.Close() })
+	defer late.Stop()
+	return s.Conn.Close()
+}
+
 // shown is the common name of the certificate that a client has shown and that was
 // found good, "" if none was.
 func shown(nc *tls.Conn) string {

@@ -15,10 +15,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -143,7 +145,7 @@ func dialTLS(t *testing.T, addr string, cfg *tls.Config) (net.Conn, error) {
 // over connects a client by hand over nc.
 func over(t *testing.T, nc net.Conn, id string) *client {
 	t.Helper()
-	c := &client{t, nc, newReader(nc), 5}
+	c := speak(t, nc, 5)
 	c.send(connectPacket(id, 5))
 	if pk := c.want(packets.Connack); pk.ReasonCode != 0 {
 		t.Fatalf("%s: CONNACK %#x", id, pk.ReasonCode)
@@ -201,8 +203,7 @@ func TestTLS(t *testing.T) {
 	if _, err := dialTLS(t, addrs[0], &tls.Config{ServerName: "localhost"}); err == nil {
 		t.Error("a stranger's certificate was trusted")
 	}
-	plain := &client{t, dial(t, strings.TrimPrefix(addrs[0], "tls://")), nil, 5}
-	plain.r = newReader(plain.nc)
+	plain := speak(t, dial(t, strings.TrimPrefix(addrs[0], "tls://")), 5)
 	plain.send(connectPacket("plain", 5))
 	plain.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if first, err := plain.r.ReadByte(); err == nil && first>>4 == packets.Connack {
@@ -512,3 +513,89 @@ func (l *lines) String() string {
 }
 
 func (l *lines) has(s string) bool { return strings.Contains(l.String(), s) }
+
+// A client that does not listen holds up nobody who says goodbye to it.
+func TestGoodbyeIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		house := newCA(t)
+		cert, key := house.issue("broker", "localhost", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(-time.Hour) })
+		b := open(t, Options{Log: slog.New(slog.DiscardHandler)})
+		defer b.Close()
+		k, err := openKeeper(TLS{Certificate: cert, Key: key}, b.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &listener{b: b, conns: map[*accepted]bool{}}
+		here, there := net.Pipe()
+		defer here.Close()
+		c, why := l.admit(there, time.Now())
+		if why != "" {
+			t.Fatal(why)
+		}
+		secure := secured{tls.Server(c, k.config(time.Now())), c}
+		go tls.Client(here, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}).Handshake()
+		if err := secure.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		secure.Close()
+		if d := time.Since(start); d != goodbye {
+			t.Errorf("it took %v", d)
+		}
+		if n := b.accepted.Load(); n != 0 {
+			t.Error(n, "connections are left")
+		}
+	})
+}
+
+// The commands of docs/broker.md make what the broker and its clients take.
+func TestTheGuideMakesCertificates(t *testing.T) {
+	if version, _ := exec.Command("openssl", "version").Output(); !bytes.HasPrefix(version, []byte("OpenSSL 3")) {
+		t.Skipf("no OpenSSL 3 here: %q", version)
+	}
+	text, err := os.ReadFile("../docs/broker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, _ := strings.Cut(string(text), "```sh\n")
+	script, _, found := strings.Cut(script, "```")
+	if !found {
+		t.Fatal("the guide has no commands")
+	}
+	house := &ca{t: t, dir: t.TempDir(), pool: x509.NewCertPool()}
+	sh := exec.Command("sh", "-e", "-c", script)
+	sh.Dir = house.dir
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	root, _ := os.ReadFile(filepath.Join(house.dir, "ca.crt"))
+	house.pool.AppendCertsFromPEM(root)
+
+	file := filepath.Join(house.dir, "config.toml")
+	os.WriteFile(file, []byte("broker = { listen = [\"tls://127.0.0.1:0\"], tls = { certificate = \"broker.crt\", key = \"broker.key\", client = \"required\", client_ca = \"ca.crt\" } }\n"), 0o600)
+	var cfg struct {
+		Broker Config `toml:"broker"`
+	}
+	doc := config.Load(file, &cfg)
+	if doc.Err() != nil || len(doc.Warnings()) > 0 {
+		t.Fatal(doc.Err(), doc.Warnings())
+	}
+	b := open(t, Options{})
+	addr := listenWith(t, b, cfg.Broker)[0]
+	nc, err := dialTLS(t, addr, house.client("kitchen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over(t, nc, "x").alive()
+	if name := b.way("x").certificate; name != "kitchen" {
+		t.Error(name)
+	}
+	// The broker's own certificate is none of a client.
+	nc, err = dialTLS(t, addr, house.client("broker"))
+	if err == nil {
+		_, err = nc.Read(make([]byte, 1))
+	}
+	if err == nil || !strings.Contains(err.Error(), "bad certificate") {
+		t.Error("the broker's certificate is taken for a client's:", err)
+	}
+}

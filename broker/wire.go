@@ -68,6 +68,9 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 			err = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: fmt.Sprintf("malformed packet: the decoder stumbled: %v", p)}
 		}
 	}()
+	if err := fault(pk, body); err != nil {
+		return err
+	}
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
 		return pk.ConnectDecode(body)
@@ -88,6 +91,9 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 	case packets.Pingreq:
 		return nil
 	case packets.Disconnect:
+		if len(body) == 1 && pk.ProtocolVersion == 5 { // the library passes over it
+			pk.ReasonCode = body[0]
+		}
 		return pk.DisconnectDecode(body)
 	case packets.Auth:
 		return pk.AuthDecode(body)

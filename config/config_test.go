@@ -648,6 +648,28 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzSize: any text is a size that is written and read as the same, or a mistake
+// that says what would be right.
+func FuzzSize(f *testing.F) {
+	for _, s := range []string{"256KiB", "64 MB", "0B", "9223372036854775807B", "8EiB", "", "١KiB"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := ParseSize(s)
+		if err != nil {
+			if like := sizeLike(s); like != "" {
+				if _, err := ParseSize(like); err != nil {
+					t.Fatalf("%q: %q would be wrong too", s, like)
+				}
+			}
+			return
+		}
+		if again, err := ParseSize(n.String()); err != nil || again != n || n < 0 {
+			t.Fatalf("%q: %d became %d, %v", s, n, again, err)
+		}
+	})
+}
+
 func TestMistakes(t *testing.T) {
 	const file = "testdata/mistakes.txt"
 	text, err := os.ReadFile(file)
@@ -673,5 +695,24 @@ func TestMistakes(t *testing.T) {
 		if err := os.WriteFile(file, []byte(strings.Join(stories, "\n=== ")), 0o666); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What is secret is not shown, and a second document's mistakes come after the
+// first's.
+func TestHiddenAndJoined(t *testing.T) {
+	var into any
+	a := Parse("a.toml", []byte("password = \"hunter2\"\n"), &into)
+	a.Root().Key("password").Hidden().Mistake("want a hash")
+	b := Parse("b.toml", []byte("x = 1\n"), &into)
+	b.Root().Key("x").Warn("hm")
+	b.Root().Key("x").Mistake("want 2")
+	a.Join(b)
+	a.Join(new(Doc))
+	if got, want := a.Err().Error(), "a.toml:1:12: password: want a hash\nb.toml:1:5: x = 1: want 2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := fmt.Sprint(a.Warnings(), a.Files()), "[b.toml:1:5: warning: x = 1: hm] [a.toml b.toml]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -136,6 +136,18 @@ func (d *Doc) Err() error {
 	return nil
 }
 
+// Join adds what is wrong in another document to this one, after its own.
+func (d *Doc) Join(other *Doc) {
+	for _, f := range other.files {
+		if !slices.Contains(d.files, f) {
+			d.files = append(d.files, f)
+		}
+	}
+	for _, m := range other.mistakes {
+		d.add(m)
+	}
+}
+
 type mistakes []Mistake
 
 func (ms mistakes) Error() string {

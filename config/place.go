@@ -62,6 +62,8 @@ type Place struct {
 	val  any   // the value written here
 	has  bool
 	hint *hint // the tags of the field that is decoded here
+
+	hidden bool // the value is not to be shown
 }
 
 // Key is the place of that key in the table at p.
@@ -106,6 +108,13 @@ func (p Place) OfKey() Place {
 	if p.node != nil && p.node.key.Line > 0 {
 		p.near = &node{key: p.node.key, val: p.node.key}
 	}
+	return p
+}
+
+// Hidden is p with a value that only its owner may see: what is reported there
+// does not show it.
+func (p Place) Hidden() Place {
+	p.hidden = true
 	return p
 }
 
@@ -246,7 +255,7 @@ func (p Place) report(at Position, warning bool, format string, args ...any) {
 		at = p.doc.root.val
 	}
 	m := Mistake{Position: at, Key: p.path, Text: fmt.Sprintf(format, args...), Warning: warning}
-	if p.has && p.path != "" {
+	if p.has && p.path != "" && !p.hidden {
 		m.Found = show(p.val)
 	}
 	p.doc.add(m)

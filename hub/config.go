@@ -84,14 +84,16 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	doc := config.Load(path, cfg)
 	change(cfg)
 	cfg.check(doc)
+	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
 	return cfg, doc
 }
 
-// Parse is Load for text that is in no file.
+// Parse is Load for text that is in no file; of a users file it knows nothing.
 func Parse(name string, text []byte) (*Config, *config.Doc) {
 	cfg := &Config{path: name}
 	doc := config.Parse(name, text, cfg)
 	cfg.check(doc)
+	cfg.Broker.LoadUsers("", doc.Root().Key("broker"))
 	return cfg, doc
 }
 
@@ -236,6 +238,11 @@ func (c *Config) DataDir() string {
 		return state
 	}
 	return filepath.Join(base, "hearth-data")
+}
+
+// UsersFile is where those are who may log in, beside those in the configuration.
+func (c *Config) UsersFile() string {
+	return c.Broker.UsersFile(filepath.Dir(c.path), c.DataDir())
 }
 
 func (c *Config) name() string {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"hearth/bridge"
+	"hearth/broker"
+	"hearth/broker/access"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -64,6 +66,20 @@ var pinSections = []keysIn{
 	{"Expanders", gpio.Expander{}, nil},
 }
 
+// brokerSections is the same for docs/broker.md; its defaults are held true in broker.
+var brokerSections = []keysIn{
+	{"Listeners", broker.Config{}, nil},
+	{"TLS", broker.TLS{}, nil},
+	{"Limits", broker.Limits{}, nil},
+}
+
+// accessSections is the same for docs/access.md.
+var accessSections = []keysIn{
+	{"Settings", access.Config{}, nil},
+	{"Users", access.User{}, nil},
+	{"Roles", access.Role{}, nil},
+}
+
 // bridgeSections is the same for docs/bridge.md.
 var bridgeSections = []keysIn{
 	{"Keys", bridge.Remote{}, nil},
@@ -78,6 +94,8 @@ func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/sensors.md", sensorSections)
 	complete(t, "../docs/pins.md", pinSections)
 	complete(t, "../docs/bridge.md", bridgeSections)
+	complete(t, "../docs/broker.md", brokerSections)
+	complete(t, "../docs/access.md", accessSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -157,7 +175,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/bridge.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -36,7 +36,9 @@ import (
 
 	"hearth/bridge"
 	"hearth/broker"
+	"hearth/broker/access"
 	"hearth/config"
+	"hearth/control"
 	"hearth/devices"
 	"hearth/gpio"
 	"hearth/gpio/bus"
@@ -73,7 +75,15 @@ type Options struct {
 	Alive     func()   // called by the loop about every second while it turns
 	FS        store.FS // nil: the real one
 	Seed      uint64   // of what is random in rules; 0: drawn at the first start, and kept
-	Offline   bool     // bind no listener: all connections come through Attach
+	Offline   bool     // bind no listener and no control socket: all connections come through Attach
+
+	// Reload reads the configuration and calls Hub.Reload, when an administrator asks
+	// for that over the control socket. Nil: it can't be asked for.
+	Reload func(context.Context) (control.Reloaded, error)
+
+	// FirstUser tells a person of the user that New or Reload made, since nobody could
+	// log in: the password is kept nowhere. Nil: none is made.
+	FirstUser func(name, password string)
 
 	publish  func(broker.Message) error       // of tests: in place of the broker's
 	dial     dialer                           // of tests: in place of the network, for bridges
@@ -94,6 +104,7 @@ type Hub struct {
 	buses   *bus.Buses
 	sensors *sensor.Sensors
 	web     *web.Server
+	control *control.Server
 	dog     *watchdog
 	inbox   *inbox
 	ended   chan struct{} // closed when the loop has stopped turning
@@ -180,6 +191,9 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	for _, d := range h.store.Damage() {
 		h.log.Warn("a record was found damaged; the older value counts, if there is one", "record", d)
 	}
+	if err = h.firstUser(cfg); err != nil {
+		return nil, err
+	}
 	h.seed = h.lifeSeed()
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
@@ -188,7 +202,11 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.http.permit(cfg.HTTP)
 	// The broker before the pins, for an output on a topic speaks at once. Nobody
 	// can reach it yet.
-	if h.broker, err = broker.Open(broker.Options{Store: h.store, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
+	door, err := access.New(cfg.Broker.Config)
+	if err != nil {
+		return nil, err
+	}
+	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	publish := h.broker.Publish
@@ -223,6 +241,8 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	outside.Commit()
+	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
+	h.openControl()
 	return h, nil
 }
 

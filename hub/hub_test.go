@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
 	"hearth/broker"
@@ -238,28 +239,33 @@ func TestAFullDiskKeepsNothingFromWorking(t *testing.T) {
 }
 
 // Retained values are on disk before they are acknowledged: on a full disk the
-// publisher waits, and gets its acknowledgement when there is room again.
-func TestAnAcknowledgementWaitsForTheDisk(t *testing.T) {
+// publisher is told that there is no space, and may try again when there is.
+func TestAFullDiskAcknowledgesNoValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := new(store.Faulty)
 		h, stop := start(t, load(t, t.TempDir(), twoLamps), Options{Bank: gpio.NewSim(), FS: disk})
 		client, end := connect(t, h, "sensor", func(*paho.Publish) {})
 		synctest.Wait()
 		disk.FailWrites(syscall.ENOSPC)
-		acknowledged := make(chan error, 1)
-		go func() {
-			_, err := client.Publish(t.Context(), &paho.Publish{Topic: "some/state", Payload: []byte("kept"), QoS: 1, Retain: true})
-			acknowledged <- err
-		}()
-		time.Sleep(time.Minute)
-		select {
-		case <-acknowledged:
-			t.Error("acknowledged although the disk is full")
-		default:
+		kept := func() (byte, error) {
+			ctx, done := context.WithTimeout(t.Context(), time.Minute)
+			defer done()
+			ack, err := client.Publish(ctx, &paho.Publish{Topic: "some/state", Payload: []byte("kept"), QoS: 1, Retain: true})
+			if ack == nil {
+				return 0, err
+			}
+			return ack.ReasonCode, err
+		}
+		// The first one is refused when the disk has refused, the second at once.
+		for range 2 {
+			if code, err := kept(); err == nil || code != packets.PubackQuotaExceeded {
+				t.Errorf("on a full disk it is answered with %#x and %v", code, err)
+			}
 		}
 		disk.FailWrites(nil)
-		if err := <-acknowledged; err != nil {
-			t.Error(err)
+		time.Sleep(10 * time.Second)
+		if code, err := kept(); err != nil || code >= 0x80 {
+			t.Errorf("with room again it is answered with %#x and %v", code, err)
 		}
 		end()
 		stop()

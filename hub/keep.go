@@ -366,6 +366,9 @@ func (h *Hub) stop() error {
 // close ends all that New started and has not ended yet.
 func (h *Hub) close() {
 	h.inbox.close()
+	if h.control != nil {
+		h.control.End()
+	}
 	if h.http != nil {
 		h.http.finish()
 	}
@@ -394,6 +397,9 @@ func (h *Hub) close() {
 	}
 	if h.broker != nil {
 		h.broker.Close()
+	}
+	if h.control != nil { // after the broker, for whose answer it may wait
+		h.control.Wait()
 	}
 	if h.store != nil {
 		if err := h.store.Close(); err != nil {

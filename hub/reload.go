@@ -22,6 +22,9 @@ func (h *Hub) Reload(cfg *Config) error {
 	if was, is := h.cfg.DataDir(), cfg.DataDir(); was != is {
 		return fmt.Errorf("hub.data is now %s: only a restart can move what is kept in %s", is, was)
 	}
+	if err := h.firstUser(cfg); err != nil {
+		return err
+	}
 	outside, err := h.acquire(cfg)
 	if err != nil {
 		return err
@@ -38,6 +41,7 @@ func (h *Hub) Reload(cfg *Config) error {
 	h.sensors.Reload(cfg.Sensors)
 	err = h.do(context.Background(), func() { h.swap(cfg) })
 	outside.Commit()
+	h.openControl()
 	return err
 }
 

@@ -6,8 +6,11 @@
 //	clients_test.go   Debian's mosquitto clients and Python's paho
 //	crash_test.go     kill -9 and power cuts at random moments, under load
 //	disk_test.go      a full disk; and the disks that can be cut and filled
+//	sick_test.go      a full tmpfs, syncs that fail, bits that flip
 //	hostile_test.go   what no client should do
+//	post_test.go      sessions, queues and retained values under crashes
 //	machine_test.go   a kernel with simulated lines (make gpio-test)
+//	wear_test.go      what a card is given to write (make wear)
 //	footprint.sh      sizes, start and idle memory
 //
 // A test that needs what this machine has not (a client, root, a loop device)
@@ -124,7 +127,9 @@ type house struct {
 // ports stands in the configuration of every house: free ones of this machine.
 const ports = `
 [broker]
+anonymous = true
 listen = ["127.0.0.1:0", "ws://127.0.0.1:0"]
+anonymous = true
 [web]
 listen = "127.0.0.1:0"
 `

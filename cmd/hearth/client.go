@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ const (
 
 // brokerFlags is shared by pub and sub.
 type brokerFlags struct {
-	Broker string `default:"127.0.0.1:1883" env:"HEARTH_BROKER" placeholder:"ADDRESS" help:"Where the broker listens: host:port or unix:///path; default 127.0.0.1:1883."`
+	Broker string `default:"127.0.0.1:1883" env:"HEARTH_BROKER" placeholder:"ADDRESS" help:"Where the broker listens: host:port, tls://host:port or unix:///path; default 127.0.0.1:1883."`
+	loginFlags
 }
 
 // A client is one MQTT 5 connection, with no session that outlives it.
@@ -43,14 +45,21 @@ type client struct {
 // connect opens a connection and logs in. Errors say what to do about them.
 // receive, which may be nil, gets each message, one after the other; an error
 // from it ends the connection.
-func (f brokerFlags) connect(ctx context.Context, receive func(*paho.Publish) error) (*client, error) {
-	network, address, err := f.dialAddress()
+func (f *brokerFlags) connect(ctx context.Context, receive func(*paho.Publish) error) (*client, error) {
+	at, err := f.dialAddress()
 	if err != nil {
 		return nil, usageError{err}
 	}
+	password, err := f.password()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, fmt.Errorf("no answer within %v", connectLimit))
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	conn, err := f.dial(ctx, at)
+	if errors.As(err, new(usageError)) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, f.whyNotConnected(ctx, err)
 	}
@@ -72,6 +81,9 @@ func (f brokerFlags) connect(ctx context.Context, receive func(*paho.Publish) er
 		ClientID:   "hearth-cli-" + strings.ToLower(rand.Text()[:12]),
 		CleanStart: true,
 		KeepAlive:  keepAlive,
+
+		Username: f.User, UsernameFlag: f.User != "",
+		Password: password, PasswordFlag: password != nil,
 	})
 	switch {
 	case answer != nil && answer.ReasonCode >= 0x80:
@@ -79,7 +91,18 @@ func (f brokerFlags) connect(ctx context.Context, receive func(*paho.Publish) er
 		if answer.Properties != nil {
 			text = answer.Properties.ReasonString
 		}
-		return nil, fmt.Errorf("%s does not let this client in: %s", f.Broker, reason(answer.ReasonCode, text))
+		why := f.notLetIn(answer.ReasonCode)
+		if why == "" {
+			why = reason(answer.ReasonCode, text)
+		} else if text != "" {
+			why += " (" + harmless([]byte(text)) + ")"
+		}
+		err := fmt.Errorf("%s does not let this client in: %s", f.Broker, why)
+		switch answer.ReasonCode {
+		case 0x84, 0x85, 0x86, 0x87, 0x8a: // the same the next time, and a ban for those who insist
+			return nil, refusedError{err}
+		}
+		return nil, err
 	case err != nil:
 		return nil, f.whyNotConnected(ctx, err)
 	case answer.Properties != nil && answer.Properties.MaximumPacketSize != nil:
@@ -88,29 +111,75 @@ func (f brokerFlags) connect(ctx context.Context, receive func(*paho.Publish) er
 	return c, nil
 }
 
-func (f brokerFlags) dialAddress() (network, address string, err error) {
+// An endpoint is where to dial.
+type endpoint struct {
+	network, address string
+	secure           bool
+}
+
+func (f brokerFlags) dialAddress() (endpoint, error) {
+	wrong := fmt.Errorf("--broker %s: want host:port, such as %s, tls://host:port or unix:///path", f.Broker, defaultBroker)
 	scheme, rest, found := strings.Cut(f.Broker, "://")
 	if !found {
 		scheme, rest = "tcp", f.Broker
 	}
+	at := endpoint{network: "tcp", address: rest}
 	switch scheme {
 	case "unix":
-		return "unix", rest, nil
+		at.network = "unix"
 	case "tcp", "mqtt":
-		if _, _, err := net.SplitHostPort(rest); err != nil {
-			return "", "", fmt.Errorf("--broker %s: want host:port, such as %s, or unix:///path", f.Broker, defaultBroker)
-		}
-		return "tcp", rest, nil
+	case "tls", "ssl", "mqtts":
+		at.secure = true
+	case "ws", "wss":
+		return at, fmt.Errorf("%w: MQTT over WebSocket is for pages in a browser", wrong)
+	default:
+		return at, wrong
 	}
-	return "", "", fmt.Errorf("--broker %s: want host:port, such as %s, or unix:///path", f.Broker, defaultBroker)
+	if at.network == "tcp" {
+		if _, _, err := net.SplitHostPort(rest); err != nil {
+			return at, wrong
+		}
+	}
+	return at, f.check(at.secure)
 }
 
+// dial connects and, for TLS, makes sure with whom.
+func (f brokerFlags) dial(ctx context.Context, at endpoint) (net.Conn, error) {
+	if !at.secure {
+		return new(net.Dialer).DialContext(ctx, at.network, at.address)
+	}
+	host, _, _ := net.SplitHostPort(at.address)
+	conf, err := f.tls(host)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, at.network, at.address)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) { // of a handshake, for connecting has no such end
+		err = errNoTLS
+	}
+	return conn, err
+}
+
+var errNoTLS = errors.New("it does not speak TLS there: want its port for TLS, or tcp:// for one without")
+
 func (f brokerFlags) whyNotConnected(ctx context.Context, err error) error {
+	at, _ := f.dialAddress()
+	host, _, _ := net.SplitHostPort(at.address)
+	if why := f.notTrusted(err, host); at.secure && why != "" {
+		return refusedError{fmt.Errorf("connect to %s: %s", f.Broker, why)}
+	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("nothing listens on %s: is hearth serve running? (--broker names another address)", f.Broker)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("%s closed the connection: is it an MQTT broker?", f.Broker)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		hint := ""
+		switch {
+		case at.secure && f.Cert == "":
+			hint = " It may want to see a certificate of this client: --cert FILE --key FILE."
+		case !at.secure && at.network == "tcp":
+			hint = " One with TLS wants tls://" + at.address + "."
+		}
+		return fmt.Errorf("%s closed the connection: is it an MQTT broker?%s", f.Broker, hint)
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,6 +38,7 @@ type gpioShowCommand struct {
 	All    bool   `help:"List every line, not only those that are held or configured."`
 	JSON   bool   `name:"json" help:"For scripts."`
 	Broker string `placeholder:"ADDRESS" help:"Where the hub is asked for states; default: where the configuration has it listen."`
+	loginFlags
 }
 
 // A board is all that is shown.
@@ -85,7 +88,12 @@ func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
 	for _, u := range cfg.Uses() {
 		b.Uses = append(b.Uses, describe(u, bank))
 	}
-	b.ask(ctx, c.broker(cfg))
+	if err := b.ask(ctx, &brokerFlags{c.broker(cfg), c.loginFlags}); err != nil {
+		if errors.As(err, new(usageError)) {
+			return err
+		}
+		fmt.Fprintf(std.err, "hearth: how the pins are is not known: %v\n", err)
+	}
 	if c.JSON {
 		enc := json.NewEncoder(std.out)
 		enc.SetIndent("", "  ")
@@ -122,26 +130,32 @@ func describe(u gpio.Use, bank gpio.Bank) use {
 	return d
 }
 
-// broker is where the hub of a configuration can be asked.
+// broker is where the hub of a configuration can be asked: without TLS if that is
+// possible, for a certificate is rarely for this machine's address.
 func (c *gpioShowCommand) broker(cfg *hub.Config) string {
 	if c.Broker != "" {
 		return c.Broker
 	}
+	secure := ""
 	for _, a := range cfg.Broker.Listen {
-		if !strings.HasPrefix(a, "ws://") && !strings.HasSuffix(a, ":0") {
+		switch {
+		case strings.HasSuffix(a, ":0"), strings.HasPrefix(a, "ws://"), strings.HasPrefix(a, "wss://"):
+		case strings.HasPrefix(a, "tls://"):
+			secure = cmp.Or(secure, a)
+		default:
 			return a
 		}
 	}
-	return defaultBroker
+	return cmp.Or(secure, defaultBroker)
 }
 
 const askLimit = time.Second // for what is retained to come
 
 // ask takes the states from the hub that runs, if one does. It is no mistake if
-// none answers.
-func (b *board) ask(ctx context.Context, broker string) {
+// none answers; the error is that of one that does not let this client in.
+func (b *board) ask(ctx context.Context, from *brokerFlags) error {
 	if len(b.Uses) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
@@ -149,7 +163,7 @@ func (b *board) ask(ctx context.Context, broker string) {
 	states, here := map[string]string{}, map[string]string{}
 	complete := make(chan struct{})
 	var once sync.Once
-	mqtt, err := brokerFlags{broker}.connect(ctx, func(m *paho.Publish) error {
+	mqtt, err := from.connect(ctx, func(m *paho.Publish) error {
 		name, kind, _ := strings.Cut(strings.TrimPrefix(m.Topic, "hearth/"), "/")
 		mu.Lock()
 		defer mu.Unlock()
@@ -165,8 +179,11 @@ func (b *board) ask(ctx context.Context, broker string) {
 		}
 		return nil
 	})
+	if errors.As(err, new(usageError)) || errors.As(err, new(refusedError)) {
+		return err
+	}
 	if err != nil {
-		return
+		return nil
 	}
 	defer mqtt.close()
 	open, done := mqtt.whileOpen(ctx)
@@ -174,7 +191,7 @@ func (b *board) ask(ctx context.Context, broker string) {
 	if _, err := mqtt.Subscribe(open, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{
 		{Topic: "hearth/+/state", QoS: 1}, {Topic: "hearth/+/availability", QoS: 1},
 	}}); err != nil {
-		return
+		return nil
 	}
 	select {
 	case <-complete:
@@ -192,8 +209,9 @@ func (b *board) ask(ctx context.Context, broker string) {
 		default:
 			continue
 		}
-		b.Asked = broker
+		b.Asked = from.Broker
 	}
+	return nil
 }
 
 // use is what the configuration has for a line.

@@ -5,7 +5,11 @@
 //	hearth check      says what is wrong with a config.toml
 //	hearth test       runs its tests on a virtual clock
 //	hearth pub, sub   a small MQTT client, to try it with
+//	hearth clients    who is connected to the broker of the hub that runs
+//	hearth retained   its retained values, to look at and to delete
+//	hearth reload     has it read its configuration anew
 //	hearth gpio       shows the pins, and tries one by hand
+//	hearth user       keeps who may log in
 //	hearth safe       outputs to their safe state, after a crash
 //	hearth version
 //
@@ -34,14 +38,18 @@ import (
 var version string
 
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Run the house."`
-	Check   checkCommand   `cmd:"" help:"Say what is wrong with a configuration."`
-	Test    testCommand    `cmd:"" help:"Run the tests of a configuration on a virtual clock."`
-	Pub     pubCommand     `cmd:"" help:"Publish one MQTT message."`
-	Sub     subCommand     `cmd:"" help:"Print MQTT messages as they come."`
-	GPIO    gpioCommand    `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
-	Safe    safeCommand    `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve    serveCommand    `cmd:"" help:"Run the house."`
+	Check    checkCommand    `cmd:"" help:"Say what is wrong with a configuration."`
+	Test     testCommand     `cmd:"" help:"Run the tests of a configuration on a virtual clock."`
+	Pub      pubCommand      `cmd:"" help:"Publish one MQTT message."`
+	Sub      subCommand      `cmd:"" help:"Print MQTT messages as they come."`
+	Clients  clientsCommand  `cmd:"" help:"Show who is connected to the hub that runs here, and who is away."`
+	Retained retainedCommand `cmd:"" help:"Show the retained values of the hub that runs here; hearth retained clear FILTER deletes some."`
+	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
+	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
+	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT."`
+	Safe     safeCommand     `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 // streams is where a command reads and writes.
@@ -73,7 +81,7 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" {
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" {
 		stop() // they have nothing to end in order
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))

@@ -41,6 +41,14 @@ func TestMain(m *testing.M) {
 //	systemd              plays systemd to what is started after it: what it is told
 //	                     is what systemd says
 //	kept regexp          waits until what is on disk in data matches
+//	gate [certificate|expired]
+//	                     listens with TLS for $BROKER at $TLS, and at $TLS_BY_NAME, which
+//	                     is not in its certificate; with certificate whoever comes must
+//	                     show one, with expired its own is. Writes ca.pem, client.pem
+//	                     and .key, and stranger.pem and .key of another CA, nobody.pem
+//	doorman USER PASSWORD
+//	                     listens for $BROKER at $DOOR and lets nobody else in; the
+//	                     fourth wrong login is a ban
 //
 // [installed] is true where /etc/hearth/config.toml exists.
 func TestSessions(t *testing.T) {
@@ -67,6 +75,8 @@ func TestSessions(t *testing.T) {
 			"ends":    ends,
 			"kept":    keptOnDisk,
 			"systemd": systemd,
+			"gate":    gate,
+			"doorman": doorman,
 		},
 	})
 }
@@ -172,7 +182,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 // environment is what testscript gives its own programs, as far as ours care.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "HEARTH_USER", "HEARTH_PASSWORD", "HEARTH_CA"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

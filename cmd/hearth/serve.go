@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"hearth/control"
 	"hearth/gpio"
 	"hearth/hub"
 )
@@ -54,6 +55,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	if simulated && !c.Sim {
 		io.WriteString(std.err, noPins)
 	}
+	asked := make(chan chan control.Reloaded)
 	h, err := hub.New(cfg, hub.Options{
 		Bank:      bank,
 		Simulated: simulated,
@@ -61,6 +63,21 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 		Log:       log,
 		Version:   versionText(),
 		Alive:     watchdog(log),
+		FirstUser: func(name, password string) { tellUser(std.err, cfg, name, password) },
+		Reload: func(ctx context.Context) (done control.Reloaded, err error) {
+			answer := make(chan control.Reloaded, 1)
+			select {
+			case asked <- answer:
+			case <-ctx.Done():
+				return done, context.Cause(ctx)
+			}
+			select {
+			case done = <-answer:
+				return done, nil
+			case <-ctx.Done():
+				return done, context.Cause(ctx)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -72,7 +89,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 
 	var beside sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
-	beside.Go(func() { s.control(ctx, reload) })
+	beside.Go(func() { s.control(ctx, reload, asked) })
 	welcome(std.err, cfg, h, bank)
 	notify(log, ready(contents(cfg)))
 	err = h.Run(ctx)
@@ -132,6 +149,23 @@ func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank) {
 	fmt.Fprintln(w, "Ready. Ctrl-C stops it and leaves every output in its safe state.")
 }
 
+// tellUser tells a person the password of the first user. Nothing else knows it.
+func tellUser(w io.Writer, cfg *hub.Config, name, password string) {
+	if toJournal() {
+		fmt.Fprintf(w, "<5>nobody could log in to MQTT, so a first user was made: %s with the password %s, which is told this once; hearth user passwd %s sets another\n", name, password, name)
+		return
+	}
+	fmt.Fprintf(w, firstUser, name, password, cfg.UsersFile(), name)
+}
+
+const firstUser = `
+*** Nobody could log in to MQTT yet, so a first user was made, who may do everything:
+***     user      %s
+***     password  %s
+*** This is told once. Its hash is in %s; hearth user passwd %s sets another.
+
+`
+
 // brokerFlag is how hearth pub and sub find this broker; "" for the default.
 func brokerFlag(addrs []string) (flag string, ok bool) {
 	for _, a := range addrs {
@@ -140,7 +174,7 @@ func brokerFlag(addrs []string) (flag string, ok bool) {
 		}
 	}
 	for _, a := range addrs {
-		if !strings.HasPrefix(a, "ws://") {
+		if !strings.HasPrefix(a, "ws://") && !strings.HasPrefix(a, "wss://") {
 			return " --broker " + a, true
 		}
 	}
@@ -156,7 +190,7 @@ type service struct {
 }
 
 // control obeys the operator until ctx ends.
-func (s service) control(ctx context.Context, reload <-chan os.Signal) {
+func (s service) control(ctx context.Context, reload <-chan os.Signal, asked <-chan chan control.Reloaded) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,25 +198,42 @@ func (s service) control(ctx context.Context, reload <-chan os.Signal) {
 			notify(s.log, stopping())
 			return
 		case <-reload:
-			notify(s.log, reloading())
-			notify(s.log, ready(s.reload()))
+			s.reload()
+		case answer := <-asked:
+			answer <- s.reload()
 		}
 	}
 }
 
 // reload puts the configuration as it is now in force, or leaves all as it was
-// and says why. It returns what is so then, in a line.
-func (s service) reload() string {
+// and says why.
+func (s service) reload() (done control.Reloaded) {
+	notify(s.log, reloading())
 	cfg, doc := hub.Load(s.path)
-	err := complain(s.err, s.path, doc)
+	err := complain(said{s.err, &done}, s.path, doc)
 	if err == nil {
 		err = s.hub.Reload(cfg)
 	}
 	if err != nil {
 		s.hub.ReloadFailed(err)
 		s.log.Error("the configuration was not taken over, the old one stays", "err", err)
-		return "the old configuration is in force: " + err.Error()
+		done.Error = err.Error()
+		notify(s.log, ready("the old configuration is in force: "+done.Error))
+		return done
 	}
 	s.log.Info("reloaded", "file", s.path, "house", contents(cfg))
-	return contents(cfg)
+	done.Now = contents(cfg)
+	notify(s.log, ready(done.Now))
+	return done
+}
+
+// said keeps the lines that pass, for whoever asked.
+type said struct {
+	io.Writer
+	done *control.Reloaded
+}
+
+func (s said) Write(line []byte) (int, error) {
+	s.done.Said = append(s.done.Said, strings.TrimSuffix(string(line), "\n"))
+	return s.Writer.Write(line)
 }

@@ -86,8 +86,8 @@ const (
 	lastPause  = 30 * time.Second
 )
 
-// A refusedError is a subscription that the broker does not grant; it would
-// not do so the next time.
+// A refusedError is a login or a subscription that the broker does not grant, or
+// a broker that is not whom it claims to be; it would be so the next time.
 type refusedError struct{ error }
 
 // follow subscribes and prints what comes, until the connection or ctx ends or

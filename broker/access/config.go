@@ -1,0 +1,380 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"hearth/config"
+)
+
+// Admin is the role that may do everything. It is built in.
+const Admin = "admin"
+
+// anonymousRole is, if it is declared, what clients without a login may do.
+const anonymousRole = "anonymous"
+
+// Config is the part of [broker] that says who may do what.
+type Config struct {
+	// Anonymous lets clients of this machine in that give no user name. They may do
+	// what the role "anonymous" allows, and if there is none, everything.
+	Anonymous *bool `toml:"anonymous"`
+
+	// Users is the file that `hearth user` keeps, relative to the configuration;
+	// default users.toml in the data folder.
+	Users string `toml:"users" eg:"\"users.toml\""`
+
+	Accounts
+
+	file   Accounts // what is in the users file
+	unread error    // why that could not be read
+}
+
+// Accounts are users and roles, as [broker.user.NAME] and [broker.role.NAME] in the
+// configuration or [user.NAME] and [role.NAME] in the users file.
+type Accounts struct {
+	User map[string]User `toml:"user"`
+	Role map[string]Role `toml:"role"`
+}
+
+// A User may log in.
+type User struct {
+	Password Password `toml:"password"` // its hash; without one only a certificate of this name lets it in
+	Roles    []string `toml:"roles" eg:"[\"sensor\"]"`
+}
+
+// A Role is what those who have it may do: MQTT filters, in which %u is the user's
+// name, %c the client's id and %% a percent sign.
+type Role struct {
+	Publish   []string `toml:"publish" eg:"[\"tele/%c/#\"]"`
+	Subscribe []string `toml:"subscribe" eg:"[\"cmnd/%c/#\"]"`
+}
+
+// A Password is kept as its hash. What is wrong with it is told without it, for
+// somebody may have written the password itself.
+type Password string
+
+// DecodeTOML reads a hash.
+func (p *Password) DecodeTOML(v any, at config.Place) {
+	at = at.Hidden()
+	s, ok := v.(string)
+	if !ok {
+		at.Mistake("%v", errHash)
+		return
+	}
+	if _, err := parsePHC(s); err != nil {
+		at.Mistake("%v", err)
+	}
+	*p = Password(s)
+}
+
+// Check reports what is wrong with names and rules. Whether a role exists is for
+// LoadUsers to say.
+func (a *Accounts) Check(at config.Place) {
+	for name := range a.User {
+		if fault := nameFault(name); fault != "" {
+			at.Key("user").Key(name).OfKey().Mistake("%s", fault)
+		}
+	}
+	for name, role := range a.Role {
+		where := at.Key("role").Key(name)
+		if fault := nameFault(name); fault != "" {
+			where.OfKey().Mistake("%s", fault)
+		}
+		if name == Admin {
+			where.OfKey().Mistake("the role admin is built in and may do everything: want another name")
+		}
+		for i, rule := range role.Publish {
+			if fault := ruleFault(rule); fault != "" {
+				where.Key("publish").Index(i).Mistake("%s", fault)
+			}
+		}
+		for i, rule := range role.Subscribe {
+			if fault := ruleFault(rule); fault != "" {
+				where.Key("subscribe").Index(i).Mistake("%s", fault)
+			}
+		}
+	}
+}
+
+// longestName is in bytes.
+const longestName = 128
+
+// nameFault says what is wrong with the name of a user or a role; "" is nothing.
+func nameFault(name string) string {
+	switch {
+	case name == "":
+		return "a name has at least one character"
+	case len(name) > longestName:
+		return fmt.Sprintf("a name has at most %d bytes", longestName)
+	case strings.ContainsAny(name, "/+#") || name[0] == '$':
+		return "a name is part of topics: want one without / + # and not beginning with $"
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "want a name of printable characters"
+	}
+	return ""
+}
+
+// AnonymousAllowed says whether clients of this machine need no login.
+func (c *Config) AnonymousAllowed() bool { return c.Anonymous != nil && *c.Anonymous }
+
+// Unread says why the users file could not be read; nil if it could, or is not there.
+func (c *Config) Unread() error { return c.unread }
+
+// AnyUser says whether somebody can log in, by what LoadUsers found.
+func (c *Config) AnyUser() bool { return len(c.User)+len(c.file.User) > 0 }
+
+// Declared is a user or a role as it counts, with where it stands.
+type Declared[T any] struct {
+	Name  string
+	Value T
+	Where string // "users.toml", "[broker]", "built in"
+}
+
+// AllUsers are the users of both places, by name.
+func (c *Config) AllUsers(file string) []Declared[User] { return declared(c.User, c.file.User, file) }
+
+// AllRoles are the roles of both places by name, after the one that is built in.
+func (c *Config) AllRoles(file string) []Declared[Role] {
+	admin := Declared[Role]{Admin, Role{Publish: []string{"#"}, Subscribe: []string{"#"}}, "built in"}
+	return append([]Declared[Role]{admin}, declared(c.Role, c.file.Role, file)...)
+}
+
+func declared[T any](config, kept map[string]T, file string) (all []Declared[T]) {
+	for name, v := range config {
+		all = append(all, Declared[T]{name, v, "[broker]"})
+	}
+	for name, v := range kept {
+		if _, twice := config[name]; !twice {
+			all = append(all, Declared[T]{name, v, file})
+		}
+	}
+	slices.SortFunc(all, func(a, b Declared[T]) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// LoadUsers reads the users file, which need not exist, and reports at at, the
+// [broker] of the configuration, and in the document that it returns what is wrong
+// with both together. A file that may not be read is only a warning, as whoever
+// checks a configuration need not be the one who runs it; [New] and
+// [Door.Prepare] then refuse. With "" there is no file.
+func (c *Config) LoadUsers(file string, at config.Place) *config.Doc {
+	c.file, c.unread = Accounts{}, nil
+	doc := new(config.Doc)
+	if file != "" {
+		switch f, err := os.Open(file); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			c.unread = fmt.Errorf("users: %w", err)
+			at.Key("users").Warn("nobody of the users in it is known here: %v", err)
+		default:
+			if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o077 != 0 {
+				at.Key("users").Warn("%s has mode %04o, so that others can read it: want 0600", file, info.Mode().Perm())
+			}
+			f.Close()
+			doc = config.Load(file, &c.file)
+		}
+	}
+	theirs := doc.Root()
+	for name := range c.file.User {
+		if _, ok := c.User[name]; ok {
+			theirs.Key("user").Key(name).OfKey().Mistake("%s has this user too, at %v: want it only once", at.Key("user").Key(name), at.Key("user").Key(name).Position())
+		}
+	}
+	for name := range c.file.Role {
+		if _, ok := c.Role[name]; ok {
+			theirs.Key("role").Key(name).OfKey().Mistake("%s has this role too, at %v: want it only once", at.Key("role").Key(name), at.Key("role").Key(name).Position())
+		}
+	}
+	if c.unread != nil || !doc.Whole() {
+		return doc // a role that is missing may be there
+	}
+	c.checkRoles(c.User, at.Key("user"))
+	c.checkRoles(c.file.User, theirs.Key("user"))
+	return doc
+}
+
+// checkRoles says which roles of users there are none of.
+func (c *Config) checkRoles(users map[string]User, at config.Place) {
+	for name, u := range users {
+		for i, role := range u.Roles {
+			if text := c.RoleFault(role); text != "" {
+				at.Key(name).Key("roles").Index(i).Mistake("%s", text)
+			}
+		}
+	}
+}
+
+// RoleFault says why a role can't be given; "" if it can.
+func (c *Config) RoleFault(role string) string {
+	names := []string{Admin}
+	names = append(names, slices.Collect(maps.Keys(c.Role))...)
+	names = append(names, slices.Collect(maps.Keys(c.file.Role))...)
+	if slices.Contains(names, role) {
+		return ""
+	}
+	if near, ok := config.Nearest(role, names); ok {
+		return fmt.Sprintf("no role has this name, did you mean %q?", near)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return "no role has this name, there are: " + strings.Join(names, ", ")
+}
+
+// UsersFile is where the users file is, for a configuration in the folder base with
+// that data folder.
+func (c *Config) UsersFile(base, data string) string {
+	switch {
+	case c.Users == "":
+		return filepath.Join(data, "users.toml")
+	case filepath.IsAbs(c.Users):
+		return c.Users
+	}
+	return filepath.Join(base, c.Users)
+}
+
+// A Table is a Config as the Door uses it.
+type Table struct {
+	users     map[string]*account
+	anonymous *account // nil: everybody needs a login
+	dummy     *phc     // what is hashed for a name that nobody has
+}
+
+// An account is what is known of a user.
+type account struct {
+	hash               string // as written; "" if no password lets it in
+	phc                *phc
+	all                bool
+	publish, subscribe []string // as written
+	fixed              *Rights  // of every client; nil if they depend on its id
+}
+
+// Prepare makes the table of a config, or says what is wrong with it. The table has
+// no effect before Use.
+func (d *Door) Prepare(c Config) (*Table, error) {
+	if c.unread != nil {
+		return nil, c.unread
+	}
+	t := &Table{users: make(map[string]*account)}
+	var wrong []error
+	roles := maps.Clone(c.file.Role)
+	if roles == nil {
+		roles = make(map[string]Role)
+	}
+	maps.Copy(roles, c.Role)
+	costs := make(map[phcCosts]int)
+	for _, from := range []map[string]User{c.file.User, c.User} {
+		for name, u := range from {
+			a := &account{hash: string(u.Password)}
+			if fault := nameFault(name); fault != "" {
+				wrong = append(wrong, fmt.Errorf("user %q: %s", name, fault))
+			}
+			if a.hash != "" {
+				p, err := parsePHC(a.hash)
+				if err != nil {
+					wrong = append(wrong, fmt.Errorf("user %q: password: %w", name, err))
+					continue
+				}
+				a.phc = p
+				costs[p.costs()]++
+			}
+			for _, role := range u.Roles {
+				if err := a.add(role, roles); err != nil {
+					wrong = append(wrong, fmt.Errorf("user %q: %w", name, err))
+				}
+			}
+			a.settle(name)
+			t.users[name] = a
+		}
+	}
+	if c.AnonymousAllowed() {
+		t.anonymous = &account{all: true}
+		if _, declared := roles[anonymousRole]; declared {
+			t.anonymous = new(account)
+			if err := t.anonymous.add(anonymousRole, roles); err != nil {
+				wrong = append(wrong, err)
+			}
+		}
+		t.anonymous.settle("")
+	}
+	// A name that nobody has takes as long as most that somebody has.
+	usual, most := phcCosts{memory, passes, lanes}, 0
+	for c, n := range costs {
+		if n > most {
+			usual, most = c, n
+		}
+	}
+	t.dummy = &phc{memory: usual.memory, passes: usual.passes, lanes: usual.lanes, salt: make([]byte, 16), sum: make([]byte, 32)}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+type phcCosts struct {
+	memory, passes uint32
+	lanes          uint8
+}
+
+func (p *phc) costs() phcCosts { return phcCosts{p.memory, p.passes, p.lanes} }
+
+// add gives the account what a role may do.
+func (a *account) add(name string, roles map[string]Role) error {
+	if name == Admin {
+		a.all = true
+		return nil
+	}
+	role, ok := roles[name]
+	if !ok {
+		return fmt.Errorf("there is no role %q", name)
+	}
+	for _, rule := range slices.Concat(role.Publish, role.Subscribe) {
+		if fault := ruleFault(rule); fault != "" {
+			return fmt.Errorf("role %q: %q: %s", name, rule, fault)
+		}
+	}
+	a.publish = append(a.publish, role.Publish...)
+	a.subscribe = append(a.subscribe, role.Subscribe...)
+	return nil
+}
+
+// settle makes the rights once that are the same for every client.
+func (a *account) settle(user string) {
+	if a.all || !slices.ContainsFunc(slices.Concat(a.publish, a.subscribe), ofClient) {
+		a.fixed = a.make(user, "")
+	}
+}
+
+func (a *account) rights(user, client string) *Rights {
+	switch {
+	case a == nil:
+		return nil
+	case a.fixed != nil:
+		return a.fixed
+	}
+	return a.make(user, client)
+}
+
+func (a *account) make(user, client string) *Rights {
+	r := &Rights{all: a.all}
+	if r.all {
+		return r
+	}
+	filled := func(rules []string) (all []string) {
+		for _, rule := range rules {
+			if rule, ok := fill(rule, user, client); ok && !slices.Contains(all, rule) {
+				all = append(all, rule)
+			}
+		}
+		return all
+	}
+	r.publish, r.subscribe = filled(a.publish), filled(a.subscribe)
+	return r
+}

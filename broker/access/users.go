@@ -1,0 +1,291 @@
+package access
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+
+	"hearth/config"
+)
+
+// head is what a new users file begins with.
+const head = `# Who may log in to the broker of this hub: docs/access.md tells how it works.
+# ` + "`hearth user add|passwd|remove`" + ` changes this file and leaves the rest of it as it is.
+# A running hub takes it up with: systemctl reload hearth
+
+`
+
+// A change of the users file fails with one of these, or because of the disk.
+var (
+	ErrExists  = errors.New("there is a user of this name already")
+	ErrMissing = errors.New("there is no user of this name")
+)
+
+// AddUser writes a new user to the users file, which it makes if there is none.
+func AddUser(file, name, hash string, roles []string) error {
+	if fault := nameFault(name); fault != "" {
+		return errors.New(fault)
+	}
+	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+		if _, ok := has.User[name]; ok {
+			return "", ErrExists
+		}
+		if has.User == nil {
+			has.User = make(map[string]User)
+		}
+		has.User[name] = User{Password: Password(hash), Roles: roles}
+		if text == "" {
+			text = head
+		} else {
+			text = strings.TrimRight(text, "\n") + "\n\n"
+		}
+		text += fmt.Sprintf("[user.%s]\npassword = %s\n", key(name), quote(hash))
+		if len(roles) > 0 {
+			quoted := make([]string, len(roles))
+			for i, r := range roles {
+				quoted[i] = quote(r)
+			}
+			text += "roles = [" + strings.Join(quoted, ", ") + "]\n"
+		}
+		return text, nil
+	})
+}
+
+// SetPassword gives a user of the users file another password.
+func SetPassword(file, name, hash string) error {
+	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+		u, ok := has.User[name]
+		if !ok {
+			return "", ErrMissing
+		}
+		was := string(u.Password)
+		u.Password = Password(hash)
+		has.User[name] = u
+		at := doc.Root().Key("user").Key(name)
+		lines := strings.SplitAfter(text, "\n")
+		if !at.Key("password").Given() {
+			n := at.Position().Line
+			if n > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[n-1]), "[") {
+				return "", errHandmade
+			}
+			lines[n-1] = strings.TrimRight(lines[n-1], "\r\n") + "\n"
+			return strings.Join(slices.Insert(lines, n, "password = "+quote(hash)+"\n"), ""), nil
+		}
+		pos := at.Key("password").Position()
+		if pos.Line > len(lines) {
+			return "", errHandmade
+		}
+		line := []rune(lines[pos.Line-1]) // columns count characters
+		before := min(pos.Column-1, len(line))
+		rest := string(line[before:])
+		for _, q := range []string{`"`, `'`} {
+			if after, ok := strings.CutPrefix(rest, q+was+q); ok {
+				lines[pos.Line-1] = string(line[:before]) + quote(hash) + after
+				return strings.Join(lines, ""), nil
+			}
+		}
+		return "", errHandmade
+	})
+}
+
+// RemoveUser takes a user out of the users file.
+func RemoveUser(file, name string) error {
+	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+		if _, ok := has.User[name]; !ok {
+			return "", ErrMissing
+		}
+		delete(has.User, name)
+		first := doc.Root().Key("user").Key(name).Position().Line
+		lines := strings.SplitAfter(text, "\n")
+		if first > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[first-1]), "[") {
+			return "", errHandmade
+		}
+		// To the next table, but without what is said above that.
+		end := first
+		for end < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[end]), "[") {
+			end++
+		}
+		if end < len(lines) {
+			for end > first && strings.HasPrefix(strings.TrimSpace(lines[end-1]), "#") {
+				end--
+			}
+		}
+		return strings.Join(slices.Delete(lines, first-1, end), ""), nil
+	})
+}
+
+// errHandmade is for what can be written in TOML and is not what this program writes.
+var errHandmade = errors.New("it is written in a way that only a person can change: do it with an editor")
+
+// edit changes the users file as change says and nothing else in it: what comes out
+// must read as change left the accounts. The file is replaced as a whole, so that
+// at no moment there is half of one, and two that change it at once wait for each
+// other.
+func edit(file string, change func(text string, has *Accounts, doc *config.Doc) (string, error)) error {
+	dir := filepath.Dir(file)
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	// Not the folder itself, which a hub locks for as long as it runs, nor the file,
+	// which is another one afterwards.
+	lock, err := os.OpenFile(file+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := own(lock.Name(), dir); err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("%s: lock: %w", file, err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var has Accounts
+	doc := config.Parse(file, text, &has)
+	if err := doc.Err(); err != nil {
+		return err
+	}
+	changed, err := change(string(text), &has, doc)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	var is Accounts
+	if err := config.Parse(file, []byte(changed), &is).Err(); err != nil || !same(has, is) {
+		return fmt.Errorf("%s: %w", file, errHandmade)
+	}
+	return replace(file, []byte(changed))
+}
+
+func same(a, b Accounts) bool {
+	plain := func(x Accounts) Accounts { // an empty table is as none
+		y := Accounts{User: map[string]User{}, Role: map[string]Role{}}
+		for name, u := range x.User {
+			u.Roles = append([]string{}, u.Roles...)
+			y.User[name] = u
+		}
+		for name, r := range x.Role {
+			y.Role[name] = Role{append([]string{}, r.Publish...), append([]string{}, r.Subscribe...)}
+		}
+		return y
+	}
+	return reflect.DeepEqual(plain(a), plain(b))
+}
+
+// makeDir makes the folder for a users file, for who owns the one above.
+func makeDir(dir string) error {
+	switch _, err := os.Stat(dir); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := makeDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return own(dir, filepath.Dir(dir))
+}
+
+// replace writes a file whole: after a power cut there is the old one or the new.
+// It belongs to who owned the old one, or else the folder: root may call this, and
+// the hub has to read it.
+func replace(file string, text []byte) (err error) {
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real // a link stays one
+	}
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	f, err := os.CreateTemp(filepath.Dir(file), ".users-*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(text); err != nil {
+		return err
+	}
+	if err = own(f.Name(), file, filepath.Dir(file)); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), file); err != nil {
+		return err
+	}
+	return dir.Sync()
+}
+
+// own gives path to who owns the first of those that exists, if it may.
+func own(path string, like ...string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, l := range like {
+		if info, err := os.Stat(l); err == nil {
+			s := info.Sys().(*syscall.Stat_t)
+			return os.Chown(path, int(s.Uid), int(s.Gid))
+		}
+	}
+	return nil
+}
+
+// EnsureUser makes the user admin with a random password, who may do everything, if
+// there is no user in the users file. It gives the name and the password, which is
+// kept nowhere, and made = true if it did.
+func EnsureUser(file string) (name, password string, made bool, err error) {
+	var c Config
+	if err := c.LoadUsers(file, config.Place{}).Err(); err != nil {
+		return "", "", false, err
+	}
+	if c.unread != nil {
+		return "", "", false, c.unread
+	}
+	if c.AnyUser() {
+		return "", "", false, nil
+	}
+	password = RandomPassword()
+	if err := AddUser(file, Admin, Hash([]byte(password)), []string{Admin}); err != nil {
+		return "", "", false, err
+	}
+	return Admin, password, true, nil
+}
+
+// key is a name as a TOML key.
+func key(name string) string {
+	for _, c := range []byte(name) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+			return quote(name)
+		}
+	}
+	return name
+}
+
+// quote is a text of printable characters in TOML.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// Line is what is to be written where a user is declared by hand.
+func Line(hash string) string { return "password = " + quote(hash) }

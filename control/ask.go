@@ -1,0 +1,106 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// ErrNobody means that no hub answers in a folder.
+var ErrNobody = errors.New("no hub answers")
+
+// A Remote is the hub that runs on a data folder, as another process asks it.
+// Errors are [ErrNobody], fs.ErrPermission, or what the hub itself says.
+type Remote struct{ http *http.Client }
+
+// Ask makes the Remote of a folder. It connects when it is asked something.
+func Ask(dir string) *Remote {
+	return &Remote{&http.Client{
+		Timeout: workWithin + readWithin,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				path, done, err := reach(dir)
+				if err != nil {
+					return nil, err
+				}
+				defer done()
+				return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
+			},
+		},
+	}}
+}
+
+// Clients lists the clients, sorted by id.
+func (r *Remote) Clients(ctx context.Context) (all []Client, err error) {
+	err = r.ask(ctx, "GET", "/clients", nil, &all)
+	return all, err
+}
+
+// Retained lists the values of topics that match a filter, sorted by topic, with
+// so many bytes of each payload; -1 is all.
+func (r *Remote) Retained(ctx context.Context, filter string, payload int) (all []Value, err error) {
+	query := url.Values{"filter": {filter}}
+	if payload >= 0 {
+		query.Set("payload", strconv.Itoa(payload))
+	}
+	err = r.ask(ctx, "GET", "/retained", query, &all)
+	return all, err
+}
+
+// ClearRetained deletes them, and says how many.
+func (r *Remote) ClearRetained(ctx context.Context, filter string) (int, error) {
+	var n cleared
+	err := r.ask(ctx, "DELETE", "/retained", url.Values{"filter": {filter}}, &n)
+	return n.Cleared, err
+}
+
+// Reload has the hub read its configuration anew. What speaks against that is in
+// the answer.
+func (r *Remote) Reload(ctx context.Context) (done Reloaded, err error) {
+	err = r.ask(ctx, "POST", "/reload", nil, &done)
+	return done, err
+}
+
+func (r *Remote) ask(ctx context.Context, method, path string, query url.Values, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://hub"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := r.http.Do(req)
+	var asked *url.Error
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return ErrNobody
+	case errors.As(err, &asked) && asked.Timeout():
+		return errors.New("the hub does not answer")
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return errors.New("the hub ended meanwhile")
+	case err != nil:
+		return errors.Unwrap(err) // without the address, which is none
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusConflict:
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			return fmt.Errorf("the hub's answer ended early: %w", err)
+		}
+		return nil
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		return errors.New("the hub that runs is of another version and does not know this; restart it")
+	}
+	var why refusal
+	if json.NewDecoder(resp.Body).Decode(&why) != nil || why.Error == "" {
+		return fmt.Errorf("the hub answers %s", resp.Status)
+	}
+	return errors.New(why.Error)
+}

@@ -1,0 +1,127 @@
+// Package control is how an administrator's commands reach the hub that runs:
+// HTTP with JSON over a Unix socket in the data folder. It knows nothing of
+// houses or MQTT; what it tells it asks of a [House], which the hub fills.
+//
+// The socket has mode 0600. Whoever may read the data folder could read the
+// passwords and the messages in it, so that person is the administrator, and
+// there is no other login.
+//
+//	GET    /clients                        [Client, ...]
+//	GET    /retained?filter=F&payload=N    [Value, ...]; N bytes of each payload, all without it
+//	DELETE /retained?filter=F              {"cleared": 12}
+//	POST   /reload                         Reloaded; status 409 if the old configuration stays
+//
+// What is refused has a fitting status and {"error": "..."}. The names of the
+// fields are stable; fields may be added.
+//
+// # What it promises
+//
+//   - A socket that a killed hub left is replaced. Only the hub that holds the
+//     store of a folder may open a [Server] there, so nobody answers on an old one.
+//   - The path of the folder may be longer than the 107 bytes that a socket's
+//     address has.
+//   - A disk that is full or read-only costs the socket and nothing else; the next
+//     Open tries again.
+package control
+
+import (
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+)
+
+// Name is the socket's, in the data folder.
+const Name = "control.sock"
+
+// A Client is one that is connected, or whose session is kept.
+type Client struct {
+	ID            string    `json:"id"`
+	User          string    `json:"user"`
+	Version       string    `json:"version"` // of MQTT: "3.1", "3.1.1" or "5"
+	Connected     bool      `json:"connected"`
+	Address       string    `json:"address"`
+	Listener      string    `json:"listener"`
+	Since         time.Time `json:"since,omitzero"` // connected or away
+	LastSeen      time.Time `json:"last_seen,omitzero"`
+	Expires       time.Time `json:"expires,omitzero"` // of a session whose client is away
+	Subscriptions int       `json:"subscriptions"`
+	Queued        int       `json:"queued"`
+	QueuedBytes   int64     `json:"queued_bytes"`
+	Unacked       int       `json:"unacknowledged"`
+	Received      int64     `json:"received"` // from it
+	Sent          int64     `json:"sent"`     // to it
+	Dropped       int64     `json:"dropped"`
+	Refused       int64     `json:"refused"`
+}
+
+// A Value is what is retained of a topic.
+type Value struct {
+	Topic   string    `json:"topic"`
+	Size    int       `json:"size"` // of the payload, of which only the beginning may be here
+	QoS     byte      `json:"qos"`
+	Client  string    `json:"client"`           // "" for the hub
+	At      time.Time `json:"at,omitzero"`      // zero: before the hub started
+	Expires time.Time `json:"expires,omitzero"` // zero: never
+	Payload Payload   `json:"payload"`
+}
+
+// A Payload is a JSON string if it is text, else {"base64": "..."}.
+type Payload []byte
+
+type encoded struct {
+	Base64 []byte `json:"base64"`
+}
+
+func (p Payload) MarshalJSON() ([]byte, error) {
+	if utf8.Valid(p) {
+		return json.Marshal(string(p))
+	}
+	return json.Marshal(encoded{p})
+}
+
+func (p *Payload) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '{' {
+		var e encoded
+		err := json.Unmarshal(b, &e)
+		*p = e.Base64
+		return err
+	}
+	var s string
+	err := json.Unmarshal(b, &s)
+	*p = Payload(s)
+	return err
+}
+
+// cut gives at most n bytes, and no half of a character if it is text.
+func (p Payload) cut(n int) Payload {
+	if len(p) <= n {
+		return p
+	}
+	short := p[:n]
+	for i := 1; i <= min(n, utf8.UTFMax-1); i++ {
+		if b := short[n-i]; !utf8.RuneStart(b) {
+			continue
+		}
+		if !utf8.FullRune(short[n-i:]) {
+			return short[:n-i]
+		}
+		break
+	}
+	return short
+}
+
+// Reloaded is what came of a reload.
+type Reloaded struct {
+	Said  []string `json:"said"`            // warnings and mistakes in the configuration
+	Now   string   `json:"now"`             // what the house has, if the new one is in force
+	Error string   `json:"error,omitempty"` // why it is not
+}
+
+// A Mistake is one of whoever asked.
+type Mistake struct{ error }
+
+// Mistaken makes an error a Mistake.
+func Mistaken(err error) error { return Mistake{err} }
+
+// Unwrap gives what was wrong.
+func (m Mistake) Unwrap() error { return m.error }

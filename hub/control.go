@@ -1,0 +1,84 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hearth/control"
+	"hearth/devices"
+)
+
+// desk is the hub as its administrator sees it, over the control socket. None of
+// it goes through the loop, so it answers while that is stalled.
+type desk struct{ *Hub }
+
+func (d desk) Clients() []control.Client {
+	now := time.Now()
+	var all []control.Client
+	for _, c := range d.broker.Clients() {
+		one := control.Client{
+			ID: c.ID, User: c.User, Version: mqttVersion(c.Version), Connected: c.Connected,
+			Address: c.Address, Listener: c.Listener, Since: c.Since, LastSeen: c.LastSeen,
+			Subscriptions: c.Subscriptions, Queued: c.Queued, QueuedBytes: c.QueuedBytes, Unacked: c.Unacked,
+			Received: c.Received, Sent: c.Sent, Dropped: c.Dropped, Refused: c.Refused,
+		}
+		if !c.Connected {
+			one.Expires = now.Add(c.ExpiresIn)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// mqttVersion is the name of what a CONNECT calls by a number.
+func mqttVersion(level byte) string {
+	switch level {
+	case 3:
+		return "3.1"
+	case 4:
+		return "3.1.1"
+	case 5:
+		return "5"
+	}
+	return ""
+}
+
+func (d desk) Retained(filter string) ([]control.Value, error) {
+	if err := devices.CheckFilter(filter); err != nil {
+		return nil, control.Mistaken(err)
+	}
+	var all []control.Value
+	for _, v := range d.broker.RetainedValues(filter) {
+		all = append(all, control.Value{
+			Topic: v.Topic, Size: len(v.Payload), QoS: v.QoS, Client: v.Client,
+			At: v.At, Expires: v.Expiry, Payload: v.Payload,
+		})
+	}
+	return all, nil
+}
+
+func (d desk) ClearRetained(ctx context.Context, filter string) (int, error) {
+	if err := devices.CheckFilter(filter); err != nil {
+		return 0, control.Mistaken(err)
+	}
+	return d.broker.ClearRetained(ctx, filter)
+}
+
+func (d desk) Reload(ctx context.Context) (control.Reloaded, error) {
+	if d.opt.Reload == nil {
+		return control.Reloaded{}, control.Mistaken(errors.New("this hub was not started from a file that could be read again"))
+	}
+	return d.opt.Reload(ctx)
+}
+
+// openControl makes the control socket, or makes it anew if it is gone. A disk
+// that refuses it is no reason to leave the house in the dark.
+func (h *Hub) openControl() {
+	if h.opt.Offline {
+		return
+	}
+	if err := h.control.Open(); err != nil {
+		h.log.Warn("hearth clients, retained and reload can't reach this hub; a reload tries again", "err", err)
+	}
+}
