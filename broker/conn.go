@@ -51,7 +51,9 @@ type conn struct {
 	willDelay time.Duration
 	expiry    time.Duration // of the session
 
-	aliases map[uint16]string // the client's; of the reading goroutine
+	// Of the reading goroutine.
+	aliases map[uint16]string // the client's
+	hold    <-chan struct{}   // it may publish again when this is closed; nil: now
 
 	outAliases map[string]uint16 // guarded by session.mu
 	maxAliases int

@@ -11,6 +11,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -118,7 +119,9 @@ func (c *conn) connect() error {
 	case errors.As(err, &code):
 		ack.ReasonCode = code.Code
 		if c.version == 5 {
-			ack.Properties.ReasonString = code.Reason
+			if _, detail, ok := strings.Cut(code.Reason, ": "); ok { // the code says the rest
+				ack.Properties.ReasonString = detail
+			}
 		} else if ack.ReasonCode = oldCode(code); ack.ReasonCode == 0 {
 			return err // it has no word for that
 		}

@@ -51,6 +51,10 @@ func (c *conn) handle(pk *packets.Packet) error {
 
 // publish takes a message of the client.
 func (c *conn) publish(pk *packets.Packet) error {
+	if err := wait(c.ctx, c.hold); err != nil {
+		return err
+	}
+	c.hold = nil
 	if err := c.resolve(pk); err != nil {
 		return err
 	}
@@ -83,7 +87,8 @@ func (c *conn) publish(pk *packets.Packet) error {
 	}
 	m := messageOf(pk, c.id, time.Now())
 	if pk.FixedHeader.Qos == 0 {
-		return wait(c.ctx, b.send(m, nil))
+		c.hold = b.send(m, nil)
+		return nil
 	}
 
 	var note *store.Record
@@ -105,11 +110,18 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 	}
 	m.ack = c.promise(byte(kind), pk.PacketID, true)
-	err := wait(c.ctx, b.send(m, note))
-	if err == nil {
+	if c.hold = b.send(m, note); c.hold == nil {
 		m.ack.letGo()
+		return nil
 	}
-	return err
+	// The hub has no room. The client goes on, but for what it publishes next.
+	hold := c.hold
+	c.writer.Go(func() {
+		if wait(c.ctx, hold) == nil {
+			m.ack.letGo()
+		}
+	})
+	return nil
 }
 
 // resolve checks a PUBLISH and gives it the topic its alias stands for.

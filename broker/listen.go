@@ -381,8 +381,8 @@ func (l *listener) accept() {
 		pause = 0
 		c, why := l.admit(nc, time.Now())
 		if c == nil {
-			nc.Close()
 			l.b.complain(slog.LevelWarn, why, "from", nc.RemoteAddr().String(), "on", l.address.String())
+			nc.Close()
 			continue
 		}
 		c.spawn(c.enter)

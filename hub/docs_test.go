@@ -68,7 +68,7 @@ var pinSections = []keysIn{
 
 // brokerSections is the same for docs/broker.md; its defaults are held true in broker.
 var brokerSections = []keysIn{
-	{"Listeners", broker.Config{}, nil},
+	{"Listeners", broker.Config{}, access.Config{}},
 	{"TLS", broker.TLS{}, nil},
 	{"Limits", broker.Limits{}, nil},
 }

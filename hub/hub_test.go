@@ -714,8 +714,8 @@ func TestDecisionsKeepNoPayloads(t *testing.T) {
 			type = "text"`), Options{Bank: gpio.NewSim(), Log: slog.New(slog.NewTextHandler(&logged, nil))})
 		client, end := connect(t, h, "camera", func(*paho.Publish) {})
 		for range 20 {
-			publish(t, client, 1, "cam/1", strings.Repeat("x", 500_000))
-			publish(t, client, 1, "hearth/lamp/set", strings.Repeat("x", 500_000))
+			publish(t, client, 1, "cam/1", strings.Repeat("x", 200_000))
+			publish(t, client, 1, "hearth/lamp/set", strings.Repeat("x", 200_000))
 		}
 		synctest.Wait()
 		for _, d := range h.decisions {

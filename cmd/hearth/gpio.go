@@ -149,7 +149,7 @@ func (c *gpioShowCommand) broker(cfg *hub.Config) string {
 	return cmp.Or(secure, defaultBroker)
 }
 
-const askLimit = time.Second // for what is retained to come
+const askLimit = 3 * time.Second // for what is retained to come, or a refused login, which is slow
 
 // ask takes the states from the hub that runs, if one does. It is no mistake if
 // none answers; the error is that of one that does not let this client in.

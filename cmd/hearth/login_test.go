@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eclipse/paho.golang/packets"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -74,50 +73,17 @@ func gate(ts *testscript.TestScript, neg bool, args []string) {
 	if want == "certificate" {
 		conf.ClientAuth = tls.RequireAndVerifyClientCert
 	}
-	addr := before(ts, conf, nil)
+	addr := before(ts, conf)
 	ts.Setenv("TLS", "tls://"+addr)
 	ts.Setenv("TLS_BY_NAME", "tls://"+strings.Replace(addr, "127.0.0.1", "localhost", 1))
 }
 
-func doorman(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: doorman USER PASSWORD")
-	}
-	wrong := 0
-	ts.Setenv("DOOR", before(ts, nil, func(c net.Conn) ([]byte, bool) {
-		p, err := packets.ReadPacket(c)
-		if err != nil {
-			return nil, false
-		}
-		connect, ok := p.Content.(*packets.Connect)
-		if !ok {
-			return nil, false
-		}
-		if connect.Username == args[0] && string(connect.Password) == args[1] {
-			read, out := net.Pipe()
-			go func() { p.WriteTo(out); out.Close() }()
-			b, err := io.ReadAll(read)
-			return b, err == nil
-		}
-		no := packets.NewControlPacket(packets.CONNACK)
-		no.Content.(*packets.Connack).ReasonCode = 0x86
-		if wrong++; wrong > 3 {
-			no.Content.(*packets.Connack).ReasonCode = 0x8a
-		}
-		no.WriteTo(c)
-		return nil, false
-	}))
-}
-
-// before listens in front of $BROKER, one connection after the other being looked
-// at by admit, whose bytes go on first.
-func before(ts *testscript.TestScript, conf *tls.Config, admit func(net.Conn) (first []byte, ok bool)) (addr string) {
+// before listens with TLS in front of $BROKER.
+func before(ts *testscript.TestScript, conf *tls.Config) (addr string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	addr = l.Addr().String()
-	if conf != nil {
-		l = tls.NewListener(l, conf)
-	}
+	l = tls.NewListener(l, conf)
 	broker := ts.Getenv("BROKER")
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -127,22 +93,11 @@ func before(ts *testscript.TestScript, conf *tls.Config, admit func(net.Conn) (f
 		if t, ok := c.(*tls.Conn); ok && t.Handshake() != nil {
 			return
 		}
-		var first []byte
-		if admit != nil {
-			mu.Lock()
-			b, ok := admit(c)
-			mu.Unlock()
-			if !ok {
-				return
-			}
-			first = b
-		}
 		b, err := net.Dial("tcp", broker)
 		if err != nil {
 			return
 		}
 		defer b.Close()
-		b.Write(first)
 		all.Go(func() { io.Copy(c, b); c.Close() })
 		io.Copy(b, c)
 	}

@@ -46,9 +46,6 @@ func TestMain(m *testing.M) {
 //	                     is not in its certificate; with certificate whoever comes must
 //	                     show one, with expired its own is. Writes ca.pem, client.pem
 //	                     and .key, and stranger.pem and .key of another CA, nobody.pem
-//	doorman USER PASSWORD
-//	                     listens for $BROKER at $DOOR and lets nobody else in; the
-//	                     fourth wrong login is a ban
 //
 // [installed] is true where /etc/hearth/config.toml exists.
 func TestSessions(t *testing.T) {
@@ -76,7 +73,6 @@ func TestSessions(t *testing.T) {
 			"kept":    keptOnDisk,
 			"systemd": systemd,
 			"gate":    gate,
-			"doorman": doorman,
 		},
 	})
 }
