@@ -258,8 +258,8 @@ var accessPaths = map[string]func(g *guard, user, id, topic string, version byte
 		return g.seen(topic)
 	},
 	// Who takes another's client id gets nothing of what waits for that.
-	"takeover": func(g *guard, user, id, topic string, v byte) bool {
-		id = fmt.Sprint("theirs ", g.marks) // another each time
+	"takeover": func(g *guard, user, _, topic string, v byte) bool {
+		id := fmt.Sprint("theirs ", g.marks) // another each time
 		victim := g.login(g.tcp, "dryer", id, v, kept)
 		victim.subscribe(1, 1, "cmnd/dryer/#", "only/this")
 		victim.nc.Close()

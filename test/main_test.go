@@ -129,7 +129,6 @@ const ports = `
 [broker]
 anonymous = true
 listen = ["127.0.0.1:0", "ws://127.0.0.1:0"]
-anonymous = true
 [web]
 listen = "127.0.0.1:0"
 `
