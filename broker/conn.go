@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	maxUnsent = 64 << 10        // bytes of answers that wait for a client that does not read
-	chunk     = 16 << 10        // bytes that have to go out within limits.stalled
-	lastWords = 1 * time.Second // for what is still to be said to a connection that ends
+	maxUnsent = 64 << 10               // bytes of answers that wait for a client that does not read
+	chunk     = 16 << 10               // bytes that have to go out within limits.stalled
+	lastWords = 500 * time.Millisecond // for what is still to be said to a connection that ends
 )
 
 // A conn is one connection. One goroutine reads from it and does what the client
