@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// decodeJSON is a payload as encoding/json decodes it, with numbers as they are
+// DecodeJSON is a payload as encoding/json decodes it, with numbers as they are
 // written. What devices send is nearly always plain, and read in one go, for it
 // is most of what a message costs. All else encoding/json reads or refuses.
-func decodeJSON(payload []byte) (v any, err error) {
+func DecodeJSON(payload []byte) (v any, err error) {
 	p := plainJSON{text: payload}
 	if v, ok := p.value(0); ok && p.next() == 0 {
 		return v, nil

@@ -88,7 +88,7 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			return r, true
 		}
 		if !parsed {
-			doc, docErr = decodeJSON(m.Payload)
+			doc, docErr = DecodeJSON(m.Payload)
 			parsed = true
 		}
 		if _, object := doc.(map[string]any); s.OrWhole && !object {
@@ -169,7 +169,7 @@ func (s Source) fit(r Reading) Reading {
 func (m *Message) JSON() any {
 	if m.doc == nil { // an expression may ask for it at each step of a loop
 		m.doc = string(m.Payload)
-		if doc, err := decodeJSON(m.Payload); err == nil {
+		if doc, err := DecodeJSON(m.Payload); err == nil {
 			m.doc = plainNumbers(doc)
 		}
 	}
@@ -190,7 +190,7 @@ func wholePayload(payload []byte) (v any, text, bad string) {
 	}
 	switch c := trimmed[0]; {
 	case c == '{' || c == '[' || c == '-' || c >= '0' && c <= '9' || c == 't' || c == 'f' || c == 'n':
-		if doc, err := decodeJSON(payload); err == nil {
+		if doc, err := DecodeJSON(payload); err == nil {
 			v, _, bad = jsonValue(doc)
 			return v, text, bad
 		}

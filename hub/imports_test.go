@@ -14,6 +14,7 @@ var arrows = map[string][]string{
 	"hearth/store/storetest": {"hearth/store"},
 	"hearth/config":          {},
 	"hearth/devices":         {},
+	"hearth/devices/catalog": {"hearth/config", "hearth/devices"},
 	"hearth/broker":          {"hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/store"},
 	"hearth/broker/access":   {"hearth/broker/topic", "hearth/config"},
 	"hearth/broker/topic":    {},

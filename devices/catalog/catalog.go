@@ -1,0 +1,156 @@
+// Package catalog knows the devices of a house from what they say of themselves.
+//
+// Zigbee2MQTT, Tasmota, Shelly, ESPHome and Homie devices, and all that speak Home
+// Assistant's discovery, announce over MQTT what they are, each in a way of its own.
+// The package turns that into one form: a [Device] with its [Property]s, where each
+// is reported and how it is told something. Each way is a convention, in a file of
+// its own, with its source.
+//
+// A [Catalog] takes announcements and holds the devices. An [Index], made of it, takes
+// what devices report and gives values; it never changes, so any goroutine may use it.
+// Nothing here starts a goroutine, reads a clock or opens a file, and no message makes
+// it fail: what makes no sense is counted by its topic, and costs only itself.
+package catalog
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"hearth/devices"
+)
+
+// Limits of what strangers may make the hub remember.
+const (
+	MaxDevices    = 2000    // of all conventions together
+	MaxProperties = 200     // of one device
+	MaxPayload    = 1 << 20 // bytes of an announcement: a bridge lists all its devices in one
+	maxFaults     = 200     // topics of which faults are remembered
+)
+
+// A convention turns announcements into devices. It remembers what it needs of them.
+type convention interface {
+	// filters are the MQTT filters of the topics on which devices announce themselves.
+	filters() []string
+
+	// take is given each message of those topics, most of which may say nothing new. The
+	// error says what is wrong with it; what could be used of it is used all the same.
+	take(m *Payload) (Found, error)
+}
+
+// Found is what comes of an announcement.
+type Found struct {
+	Devices []Device  // as they are now, whole
+	Gone    []string  // ids of those that exist no more
+	Ask     []Message // to be published, so that a device says more
+}
+
+// A Catalog holds the devices that have announced themselves. One goroutine owns it.
+type Catalog struct {
+	ways   []convention
+	known  map[string]Device
+	faults map[string]*Fault
+	faulty int // topics beyond those in faults
+}
+
+// A Fault is what was wrong with the messages of a topic.
+type Fault struct {
+	Topic string `json:"topic"`
+	Times int    `json:"times"`
+	Why   string `json:"why"` // of the newest
+}
+
+// New gives an empty catalog that knows all conventions.
+func New() *Catalog {
+	return &Catalog{
+		ways:   conventions(),
+		known:  make(map[string]Device),
+		faults: make(map[string]*Fault),
+	}
+}
+
+// Filters are those of all topics that Take is for.
+func (c *Catalog) Filters() []string {
+	var all []string
+	for _, w := range c.ways {
+		all = append(all, w.filters()...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Take learns from a message. changed says whether there is another or a new device, or
+// one is gone; ask is what to publish.
+func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
+	p := &Payload{Message: m}
+	if len(m.Payload) > MaxPayload {
+		c.fault(m.Topic, "it has more than a MiB")
+		return false, nil
+	}
+	for _, w := range c.ways {
+		if !slices.ContainsFunc(w.filters(), func(f string) bool { return devices.MatchTopic(f, m.Topic) }) {
+			continue
+		}
+		found, err := w.take(p)
+		if err != nil {
+			c.fault(m.Topic, err.Error())
+		}
+		ask = append(ask, found.Ask...)
+		for _, d := range found.Devices {
+			if c.put(d, m.Topic) {
+				changed = true
+			}
+		}
+		for _, id := range found.Gone {
+			if _, ok := c.known[id]; ok {
+				delete(c.known, id)
+				changed = true
+			}
+		}
+	}
+	return changed, ask
+}
+
+func (c *Catalog) put(d Device, topic string) bool {
+	if _, ok := c.known[d.ID]; !ok && len(c.known) >= MaxDevices {
+		c.fault(topic, "there are too many devices already")
+		return false
+	}
+	if len(d.Properties) > MaxProperties {
+		c.fault(topic, "the device "+d.ID+" has too many properties, and the last are left out")
+		d.Properties = d.Properties[:MaxProperties]
+	}
+	c.known[d.ID] = d
+	return true
+}
+
+func (c *Catalog) fault(topic, why string) {
+	f := c.faults[topic]
+	if f == nil {
+		if len(c.faults) >= maxFaults {
+			c.faulty++
+			return
+		}
+		f = &Fault{Topic: topic}
+		c.faults[topic] = f
+	}
+	f.Times++
+	f.Why = why
+}
+
+// Faults lists what could not be understood, by topic. others counts the messages of topics beyond
+// those that are remembered.
+func (c *Catalog) Faults() (all []Fault, others int) {
+	for _, f := range c.faults {
+		all = append(all, *f)
+	}
+	slices.SortFunc(all, func(a, b Fault) int { return cmp.Compare(a.Topic, b.Topic) })
+	return all, c.faulty
+}
+
+// Devices lists all, by id. One that is seen by two conventions is there once, as the
+// one that is closer to it tells of it; what only the other knows is added.
+func (c *Catalog) Devices() []Device {
+	all := slices.SortedFunc(maps.Values(c.known), func(a, b Device) int { return cmp.Compare(a.ID, b.ID) })
+	return merged(all)
+}

@@ -1,0 +1,130 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hearth/config"
+	"hearth/devices"
+)
+
+func (d *Device) noProperty(name string) error {
+	var names []string
+	for _, p := range d.Properties {
+		names = append(names, p.Name)
+	}
+	switch near, ok := config.Nearest(name, names); {
+	case len(names) == 0:
+		return fmt.Errorf("%s has no properties", d.Name)
+	case ok:
+		return fmt.Errorf("%s has no property %q, did you mean %q?", d.Name, name, near)
+	}
+	return fmt.Errorf("%s has no property %q: it has %s", d.Name, name, strings.Join(names, ", "))
+}
+
+// command gives what tells the property v.
+func (p *Property) command(v any) (Message, error) {
+	if p.Set == nil {
+		return Message{}, fmt.Errorf("%s can't be told anything: it only reports", p.Name)
+	}
+	v, err := p.fit(v)
+	if err != nil {
+		return Message{}, err
+	}
+	payload, err := p.Set.Encode(v)
+	if err != nil {
+		return Message{}, err
+	}
+	return Message{Topic: p.Set.Topic, Payload: payload, Retain: p.Set.Retain, QoS: p.Set.QoS}, nil
+}
+
+// fit makes v a value in the form of the property's kind, or says why it is none.
+func (p *Property) fit(v any) (any, error) {
+	switch p.Kind {
+	case Switch, Light, Fan, Valve:
+		if v == any(devices.Toggle{}) {
+			return v, nil
+		}
+		if text, ok := v.(string); ok {
+			switch strings.ToLower(strings.TrimSpace(text)) {
+			case "toggle":
+				return devices.Toggle{}, nil
+			case "open":
+				if p.Kind == Valve {
+					return true, nil
+				}
+			case "close", "closed":
+				if p.Kind == Valve {
+					return false, nil
+				}
+			}
+		}
+		on, ok := devices.Bool(v)
+		if !ok {
+			return nil, fmt.Errorf("%s takes on, off or toggle, not %q", p.Name, devices.Text(v))
+		}
+		return on, nil
+	case Cover:
+		return p.word(v, "open", "close", "stop")
+	case Lock:
+		return p.word(v, "lock", "unlock", "open")
+	case Number:
+		text, isText := v.(string)
+		if isText && p.Unit != "" {
+			v = strings.TrimSuffix(strings.TrimSpace(text), p.Unit)
+		}
+		f, err := toNumber(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s takes a number: %w", p.Name, err)
+		}
+		if r := p.Range; r != nil && (f < r.Min || f > r.Max) {
+			return nil, fmt.Errorf("%s takes %s to %s, not %s", p.Name, short(r.Min), short(r.Max), short(f))
+		}
+		return f, nil
+	case Select, Climate:
+		return p.word(v, p.Options...)
+	}
+	return v, nil
+}
+
+func short(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// word is v as one of those that are taken; any, if none are named.
+func (p *Property) word(v any, taken ...string) (any, error) {
+	text := devices.Text(v)
+	if len(taken) == 0 || slices.Contains(taken, text) {
+		return text, nil
+	}
+	for _, t := range taken {
+		if strings.EqualFold(t, strings.TrimSpace(text)) {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("%s takes %s, not %q", p.Name, strings.Join(taken, ", "), text)
+}
+
+// plain encodes a value as Hearth prints it.
+func plain(v any) (string, error) { return devices.Text(v), nil }
+
+// saying encodes booleans in the words of a device; toggle "" is that it has none.
+func saying(on, off, toggle string) func(v any) (string, error) {
+	return func(v any) (string, error) {
+		switch v {
+		case true:
+			return on, nil
+		case false:
+			return off, nil
+		case any(devices.Toggle{}):
+			if toggle != "" {
+				return toggle, nil
+			}
+			return "", errToggle
+		}
+		return "", fmt.Errorf("%v is neither on nor off", v)
+	}
+}
+
+// errToggle is for who knows the level to say which is the other.
+var errToggle = fmt.Errorf("it has no word for toggle: want on or off")

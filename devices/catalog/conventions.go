@@ -1,0 +1,6 @@
+package catalog
+
+// conventions are all there are, those that know most first.
+func conventions() []convention {
+	return []convention{}
+}

@@ -1,0 +1,139 @@
+package catalog
+
+import (
+	"slices"
+	"strings"
+)
+
+// A Device is one thing that talks, or a group of such that answers as one.
+type Device struct {
+	ID       string   `json:"id"`  // for ever, whatever it is called: "zigbee2mqtt/0x00158d00018255df"
+	Via      string   `json:"via"` // the convention: "zigbee2mqtt"
+	Name     string   `json:"name"`
+	Room     string   `json:"room,omitempty"`
+	Maker    string   `json:"maker,omitempty"`
+	Model    string   `json:"model,omitempty"`
+	Version  string   `json:"version,omitempty"`  // of its firmware
+	Sleepy   bool     `json:"sleepy,omitempty"`   // it listens only now and then, to save its battery
+	Identity []string `json:"identity,omitempty"` // what makes it the same thing to other conventions: Mac, IEEE
+
+	Properties []Property   `json:"properties"` // the main one first
+	Available  Availability `json:"-"`
+
+	Also []string `json:"also,omitempty"` // ids of what is the same device to other conventions
+}
+
+// MAC is a part of an identity: that address in lower case without separators.
+func MAC(address string) string {
+	return "mac:" + strings.ToLower(strings.NewReplacer(":", "", "-", "").Replace(address))
+}
+
+// IEEE is that of Zigbee: 0x and sixteen digits.
+func IEEE(address string) string { return "ieee:" + strings.ToLower(address) }
+
+// Availability says where a device tells whether it can be reached. The reports give
+// booleans.
+type Availability struct {
+	Reports []Report // none: nobody says
+	Mode    Mode
+}
+
+// A Mode says which of several reports of availability count.
+type Mode string
+
+const (
+	All    Mode = "all" // must say that it is there
+	Any    Mode = "any"
+	Latest Mode = "latest" // whichever spoke last; Home Assistant's default
+)
+
+// A Kind is what a property is to the people in the house, and fixes the form of its
+// values.
+type Kind string
+
+const (
+	Switch       Kind = "switch"        // bool
+	Light        Kind = "light"         // bool; brightness and colour are properties of their own, Of it
+	Fan          Kind = "fan"           // bool; its speed is a Number in %, Of it
+	Valve        Kind = "valve"         // bool, true is open; or its position is Of it
+	Cover        Kind = "cover"         // "open", "closed", "opening", "closing", "stopped"; told "open", "close", "stop". Its position is Of it: 100 % is open
+	Lock         Kind = "lock"          // "locked", "unlocked", "locking", "unlocking", "jammed"; told "lock", "unlock", "open"
+	Climate      Kind = "climate"       // its mode: "off", "heat", "cool", "auto"...; temperatures are Of it
+	Number       Kind = "number"        // float64, can be told
+	Select       Kind = "select"        // string, one of Options
+	Text         Kind = "text"          // string, can be told
+	Button       Kind = "button"        // has no value; told anything, it is pressed
+	BinarySensor Kind = "binary_sensor" // bool
+	Sensor       Kind = "sensor"        // float64, string, or object
+	Event        Kind = "event"         // string: what happened, such as "single"
+)
+
+// A Property is one thing that a device reports or is told.
+type Property struct {
+	Name    string   `json:"name"`            // within the device: a-z, 0-9 and _; "state", "temperature", "power_2"
+	Label   string   `json:"label,omitempty"` // as people read it: "Ceiling lamp"
+	Kind    Kind     `json:"kind"`
+	Of      string   `json:"of,omitempty"`    // the property of which it is a part: brightness of a light
+	Class   string   `json:"class,omitempty"` // as Home Assistant calls it: "motion", "temperature"
+	Unit    string   `json:"unit,omitempty"`  // "°C", "%", "W", "kWh"
+	Range   *Range   `json:"range,omitempty"`
+	Options []string `json:"options,omitempty"`
+
+	// Diagnostic says that it is about the device and not about the house: battery,
+	// link quality, a setting.
+	Diagnostic bool `json:"diagnostic,omitempty"`
+
+	// Raw says why values come as the device sends them: it names what could not be
+	// understood, such as a template.
+	Raw string `json:"raw,omitempty"`
+
+	Reports []Report `json:"-"` // none: nobody hears of it
+	Set     *Set     `json:"-"` // nil: it can't be told
+	Get     *Message `json:"-"` // makes the device report it; nil: nothing does
+}
+
+// A Range is that of a number.
+type Range struct {
+	Min  float64 `json:"min"`
+	Max  float64 `json:"max"`
+	Step float64 `json:"step,omitempty"` // 0: any
+}
+
+// A Report is a topic on which a property is reported.
+type Report struct {
+	Topic string // without wildcards
+	Read  Reader
+}
+
+// A Set is how a property is told something.
+type Set struct {
+	Topic  string
+	Encode func(v any) (payload string, err error) // of a value in the form of the Kind
+	Retain bool                                    // only where the device is deaf otherwise
+	QoS    byte
+}
+
+// A Message is one to be published.
+type Message struct {
+	Topic, Payload string
+	Retain         bool
+	QoS            byte
+}
+
+// Command gives what tells a property of d a value, or why that can't be. v is a
+// value in the form of the property's kind, or text that means one: "on", "40", "40%".
+func (d *Device) Command(property string, v any) (Message, error) {
+	p, err := d.Property(property)
+	if err != nil {
+		return Message{}, err
+	}
+	return p.command(v)
+}
+
+// Property finds one by name, "" is the main one.
+func (d *Device) Property(name string) (*Property, error) {
+	if i := slices.IndexFunc(d.Properties, func(p Property) bool { return p.Name == name || name == "" }); i >= 0 {
+		return &d.Properties[i], nil
+	}
+	return nil, d.noProperty(name)
+}

@@ -1,0 +1,65 @@
+package catalog
+
+import "hearth/devices"
+
+// An Index takes what devices report. It never changes.
+type Index struct{ topics map[string][]bound }
+
+// bound is a report of one property.
+type bound struct {
+	device, property string
+	event            bool
+	available        int // which of the reports of availability; -1: of a property
+	read             Reader
+}
+
+// NewIndex makes the index of devices.
+func NewIndex(all []Device) *Index {
+	x := &Index{topics: make(map[string][]bound)}
+	for _, d := range all {
+		for _, p := range d.Properties {
+			for _, r := range p.Reports {
+				x.topics[r.Topic] = append(x.topics[r.Topic], bound{d.ID, p.Name, p.Kind == Event, -1, r.Read})
+			}
+		}
+		for i, r := range d.Available.Reports {
+			x.topics[r.Topic] = append(x.topics[r.Topic], bound{device: d.ID, available: i, read: r.Read})
+		}
+	}
+	return x
+}
+
+// Takes says whether some device reports on topic.
+func (x *Index) Takes(topic string) bool { return len(x.topics[topic]) > 0 }
+
+// A Value is what one message says of one property.
+type Value struct {
+	Device, Property string
+	Value            any    // in the form of the property's kind; nil if Bad
+	Bad              string // why it is none
+	Available        int    // which report of availability it is, whose value is a bool; -1: a property's
+}
+
+// Read gives what a message says. A message that was found at the start has no events.
+func (x *Index) Read(m devices.Message) []Value {
+	all := x.topics[m.Topic]
+	if len(all) == 0 {
+		return nil
+	}
+	p := &Payload{Message: m}
+	values := make([]Value, 0, len(all))
+	for i := range all {
+		b := &all[i]
+		if b.event && m.Initial {
+			continue
+		}
+		v, ok, err := b.read(p)
+		switch {
+		case err != nil:
+			values = append(values, Value{b.device, b.property, nil, err.Error(), b.available})
+		case ok:
+			values = append(values, Value{b.device, b.property, v, "", b.available})
+		}
+	}
+	return values
+}
