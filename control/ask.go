@@ -64,6 +64,18 @@ func (r *Remote) ClearRetained(ctx context.Context, filter string) (int, error) 
 	return n.Cleared, err
 }
 
+// Devices lists the devices that have announced themselves, by name.
+func (r *Remote) Devices(ctx context.Context) (all Devices, err error) {
+	err = r.ask(ctx, "GET", "/devices", nil, &all)
+	return all, err
+}
+
+// Set tells an output, NAME, or a device's property, NAME.PROPERTY, a value.
+func (r *Remote) Set(ctx context.Context, name, value string) (done Answer, err error) {
+	err = r.ask(ctx, "POST", "/set", url.Values{"name": {name}, "value": {value}}, &done)
+	return done, err
+}
+
 // Reload has the hub read its configuration anew. What speaks against that is in
 // the answer.
 func (r *Remote) Reload(ctx context.Context) (done Reloaded, err error) {

@@ -9,6 +9,8 @@
 //	GET    /clients                        [Client, ...]
 //	GET    /retained?filter=F&payload=N    [Value, ...]; N bytes of each payload, all without it
 //	DELETE /retained?filter=F              {"cleared": 12}
+//	GET    /devices                        Devices
+//	POST   /set?name=N&value=V             Answer
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //
 // What is refused has a fitting status and {"error": "..."}. The names of the
@@ -63,6 +65,73 @@ type Value struct {
 	At      time.Time `json:"at,omitzero"`      // zero: before the hub started
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	Payload Payload   `json:"payload"`
+}
+
+// Devices are those that have announced themselves, and what could not be
+// understood of that.
+type Devices struct {
+	Devices     []Device `json:"devices"`
+	Faults      []Fault  `json:"faults,omitempty"`
+	OtherFaults int      `json:"other_faults,omitempty"` // messages of topics beyond those in Faults
+}
+
+// A Device is one of them.
+type Device struct {
+	Name       string     `json:"name"` // here
+	ID         string     `json:"id"`
+	Via        string     `json:"via"`
+	Label      string     `json:"label,omitempty"` // what it calls itself
+	Room       string     `json:"room,omitempty"`
+	Maker      string     `json:"maker,omitempty"`
+	Model      string     `json:"model,omitempty"`
+	Version    string     `json:"version,omitempty"`
+	Sleepy     bool       `json:"sleepy,omitempty"`
+	Also       []string   `json:"also,omitempty"`
+	Since      time.Time  `json:"since,omitzero"`
+	Seen       time.Time  `json:"seen,omitzero"`
+	Online     *bool      `json:"online,omitempty"` // absent: nobody says
+	Silent     bool       `json:"silent,omitempty"` // it has not announced itself since the hub started
+	Properties []Property `json:"properties"`
+}
+
+// A Property is what a device reports or is told.
+type Property struct {
+	Name       string    `json:"name"`
+	Label      string    `json:"label,omitempty"`
+	Kind       string    `json:"kind"`
+	Of         string    `json:"of,omitempty"`
+	Class      string    `json:"class,omitempty"`
+	Unit       string    `json:"unit,omitempty"`
+	Min        *float64  `json:"min,omitempty"`
+	Max        *float64  `json:"max,omitempty"`
+	Options    []string  `json:"options,omitempty"`
+	Diagnostic bool      `json:"diagnostic,omitempty"`
+	Raw        string    `json:"raw,omitempty"` // why its values are as they were sent
+	Settable   bool      `json:"settable"`
+	Value      any       `json:"value,omitempty"` // the newest
+	At         time.Time `json:"at,omitzero"`
+	Bad        string    `json:"bad,omitempty"` // why the newest report was no value
+	Asked      any       `json:"asked,omitempty"`
+	AskedAt    time.Time `json:"asked_at,omitzero"`
+	Topics     []string  `json:"topics,omitempty"` // where it is reported
+	SetTopic   string    `json:"set_topic,omitempty"`
+}
+
+// A Fault is what was wrong with announcements on a topic.
+type Fault struct {
+	Topic string `json:"topic"`
+	Times int    `json:"times"`
+	Why   string `json:"why"`
+}
+
+// An Answer is what came of telling something a value.
+type Answer struct {
+	Name     string `json:"name"`
+	Topic    string `json:"topic"` // what was published
+	Payload  string `json:"payload"`
+	Was      bool   `json:"was,omitempty"`      // it had that value already
+	Reported any    `json:"reported,omitempty"` // what the device answered
+	Late     bool   `json:"late,omitempty"`     // it has not answered yet
 }
 
 // A Payload is a JSON string if it is text, else {"base64": "..."}.

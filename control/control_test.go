@@ -49,6 +49,17 @@ func (q *quietHouse) ClearRetained(_ context.Context, filter string) (int, error
 	return len(q.values), nil
 }
 
+func (q *quietHouse) Devices(context.Context) (Devices, error) {
+	return Devices{Devices: []Device{{Name: "lamp", Properties: []Property{{Name: "state", Kind: "light", Value: true}}}}}, nil
+}
+
+func (q *quietHouse) Set(_ context.Context, name, value string) (Answer, error) {
+	if name != "lamp" {
+		return Answer{}, Mistaken(errors.New("nothing here is named " + name))
+	}
+	return Answer{Name: "lamp.state", Topic: "lamp/set", Payload: value, Reported: true}, nil
+}
+
 func (q *quietHouse) Reload(ctx context.Context) (Reloaded, error) {
 	if q.asked != nil {
 		close(q.asked)
@@ -96,6 +107,15 @@ func TestAnAdministratorAsks(t *testing.T) {
 	}
 	if n, err := hub.ClearRetained(ctx, "#"); n != 2 || err != nil {
 		t.Errorf("cleared %d, %v", n, err)
+	}
+	if all, err := hub.Devices(ctx); err != nil || len(all.Devices) != 1 || all.Devices[0].Properties[0].Value != true {
+		t.Errorf("devices: %+v, %v", all, err)
+	}
+	if done, err := hub.Set(ctx, "lamp", "ON"); err != nil || done.Payload != "ON" || done.Reported != true {
+		t.Errorf("set: %+v, %v", done, err)
+	}
+	if _, err := hub.Set(ctx, "lump", "ON"); err == nil || err.Error() != "nothing here is named lump" {
+		t.Error("set what is not there:", err)
 	}
 	if done, err := hub.Reload(ctx); !reflect.DeepEqual(done, house.done) || err != nil {
 		t.Errorf("reload: %+v, %v", done, err)

@@ -34,6 +34,9 @@ type House interface {
 	Retained(filter string) ([]Value, error)
 	// ClearRetained deletes them and returns how many when that is on disk.
 	ClearRetained(ctx context.Context, filter string) (int, error)
+	Devices(ctx context.Context) (Devices, error)
+	// Set tells an output or a device's property a value.
+	Set(ctx context.Context, name, value string) (Answer, error)
 	// Reload reads the configuration anew. The error says that it could not even
 	// be asked for.
 	Reload(ctx context.Context) (Reloaded, error)
@@ -213,6 +216,23 @@ func (s *Server) routes() http.Handler {
 		}
 		s.log.Info("retained values were cleared by hand", "filter", r.URL.Query().Get("filter"), "values", n)
 		answer(w, http.StatusOK, cleared{n})
+	})
+	mux.HandleFunc("GET /devices", func(w http.ResponseWriter, r *http.Request) {
+		all, err := s.house.Devices(r.Context())
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, all)
+	})
+	mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
+		putOff(w, workWithin)
+		done, err := s.house.Set(r.Context(), r.URL.Query().Get("name"), r.URL.Query().Get("value"))
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, done)
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)

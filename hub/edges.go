@@ -38,7 +38,7 @@ func topic(name, what string) string { return "hearth/" + name + "/" + what }
 // channel, the acknowledgement of QoS 1 and 2 is withheld until it is closed.
 func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 	known := h.known.Load()
-	if !isControl(m.Topic) && !known.index.Takes(m.Topic) {
+	if !h.takes(known, m.Topic) {
 		return nil
 	}
 	it := h.item(known, m, false)
@@ -59,6 +59,11 @@ func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 	}
 }
 
+// takes says whether the hub has anything to do with a topic.
+func (h *Hub) takes(known *names, topic string) bool {
+	return isControl(topic) || known.index.Takes(topic) || h.index.Load().Takes(topic) || h.announcements.match(topic)
+}
+
 // item is a message made ready for the loop.
 func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	msg := devices.Message{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Initial: initial}
@@ -70,8 +75,8 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	case said:
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
-	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now())}
-	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 {
+	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), values: h.index.Load().Read(msg), announces: h.announcements.match(m.Topic)}
+	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 || len(it.values) > 0 || it.announces {
 		return it
 	}
 	merge := m.Topic

@@ -40,6 +40,7 @@ import (
 	"hearth/config"
 	"hearth/control"
 	"hearth/devices"
+	"hearth/devices/catalog"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -110,10 +111,13 @@ type Hub struct {
 	ended   chan struct{} // closed when the loop has stopped turning
 	reload  sync.Mutex
 	mqtt    *outbox[broker.Message]
-	http    *caller               // requests of rules
-	words   *words                // what outputs on topics tell their devices
-	lines   *outbox[func()]       // of the log
-	known   atomic.Pointer[names] // what the edges need to know
+	http    *caller                       // requests of rules
+	words   *words                        // what outputs on topics tell their devices
+	lines   *outbox[func()]               // of the log
+	known   atomic.Pointer[names]         // what the edges need to know
+	index   atomic.Pointer[catalog.Index] // of what devices report
+
+	announcements *filters // of the topics on which they say what they are
 
 	clockKnown atomic.Bool
 
@@ -121,6 +125,7 @@ type Hub struct {
 
 	registry *devices.Registry
 	engine   *rules.Engine
+	devices  found
 	resumed  bool // episodes of the last life were told to go on
 
 	held      map[string][]held          // by target: commands that wait for the disk, or behind one
@@ -198,6 +203,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.lookAtClock()
+	h.openDevices()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
 	// The broker before the pins, for an output on a topic speaks at once. Nobody
@@ -303,6 +309,8 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer beat.Stop()
 	lazily := time.NewTicker(keepReadingsAfter)
 	defer lazily.Stop()
+	seldom := time.NewTicker(keepDevicesAfter)
+	defer seldom.Stop()
 	for {
 		if next, ok := h.engine.Next(); ok {
 			wake.Reset(next - h.clock.Mono())
@@ -318,6 +326,10 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.advance()
 		case <-h.keepRules.C:
 			h.keepEngine(nil)
+		case <-h.devices.settle.C:
+			h.settleDevices()
+		case <-seldom.C:
+			h.keepDevices(time.Minute)
 		case <-lazily.C:
 			h.keepLater()
 		case <-beat.C:
@@ -371,6 +383,10 @@ func (h *Hub) handle(it *item) {
 	case it.message != nil:
 		h.set(*it.message)
 		h.askRule(*it.message)
+		h.report(it.values, it.message.Initial)
+		if it.announces {
+			h.learn(*it.message)
+		}
 	}
 	for _, r := range it.readings {
 		h.read(r)

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"hearth/devices"
+	"hearth/devices/catalog"
 )
 
 // inboxSize bounds the messages that wait for the loop. Readings of pins and
@@ -17,6 +18,9 @@ type item struct {
 	message  *devices.Message
 	readings []devices.Reading
 	control  func()
+
+	values    []catalog.Value // what devices that announced themselves report in it
+	announces bool            // it may say what a device is
 
 	// merge is set where of several such items only the newest matters: a
 	// numeric reading that no change, count or rate trigger uses.

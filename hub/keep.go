@@ -241,7 +241,7 @@ func (h *Hub) takeUp() []rules.Decision {
 func (h *Hub) find() {
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
-		if isControl(m.Topic) || known.index.Takes(m.Topic) {
+		if h.takes(known, m.Topic) {
 			h.inbox.always(h.item(known, m, true))
 		}
 	}
@@ -359,6 +359,7 @@ func (h *Hub) stop() error {
 	h.say("hearth/status", "offline")
 	h.keepEngine(nil)
 	h.keepLater()
+	h.keepDevices(0)
 	h.close()
 	return err
 }
@@ -382,6 +383,9 @@ func (h *Hub) close() {
 	}
 	if h.buses != nil { // what its users left open
 		h.buses.Close()
+	}
+	if h.devices.lookUp != nil {
+		h.devices.lookUp.finish()
 	}
 	if h.words != nil {
 		h.words.finish()

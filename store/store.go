@@ -92,6 +92,7 @@ const (
 	Body         Kind = 12 // broker: a message that kept sessions wait for, by sequence (8 bytes)
 	Unreleased   Kind = 13 // broker: a QoS 2 message received and not released, by session number (4 bytes) and packet id (2)
 
+	Device Kind = 14 // hub: "device ID", what is known of one, or "said TOPIC", how it announced itself
 	Bridge Kind = 20 // hub: what was asked of the brokers of a bridge, by name
 )
 
@@ -103,6 +104,8 @@ func (k Kind) String() string {
 		return "engine"
 	case Cover:
 		return "cover"
+	case Device:
+		return "device"
 	case Output:
 		return "output"
 	case Reading:

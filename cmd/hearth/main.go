@@ -7,6 +7,8 @@
 //	hearth pub, sub   a small MQTT client, to try it with
 //	hearth clients    who is connected to the broker of the hub that runs
 //	hearth retained   its retained values, to look at and to delete
+//	hearth devices    the devices that have announced themselves
+//	hearth set        tells an output or a device something
 //	hearth reload     has it read its configuration anew
 //	hearth gpio       shows the pins, and tries one by hand
 //	hearth user       keeps who may log in
@@ -45,6 +47,8 @@ type commands struct {
 	Sub      subCommand      `cmd:"" help:"Print MQTT messages as they come."`
 	Clients  clientsCommand  `cmd:"" help:"Show who is connected to the hub that runs here, and who is away."`
 	Retained retainedCommand `cmd:"" help:"Show the retained values of the hub that runs here; hearth retained clear FILTER deletes some."`
+	Devices  devicesCommand  `cmd:"" help:"Show the devices that have announced themselves, or all of one."`
+	Set      setCommand      `cmd:"" help:"Tell an output or a device a value, such as: hearth set hall_lamp.brightness 40."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
 	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT."`

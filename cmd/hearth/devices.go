@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hearth/config"
+	"hearth/control"
+	"hearth/devices"
+)
+
+type devicesCommand struct {
+	Name    string `arg:"" optional:"" help:"One of them: then all of its properties."`
+	Suggest bool   `help:"Print the TOML that names them, to be put into the configuration."`
+	Wide    bool   `short:"w" help:"Nothing cut, however wide that is."`
+	JSON    bool   `name:"json" help:"For scripts."`
+	hubFlags
+}
+
+func (c *devicesCommand) Run(ctx context.Context, std streams) error {
+	h, err := c.find()
+	if err != nil {
+		return err
+	}
+	all, err := h.Devices(ctx)
+	if err != nil {
+		return h.because(err)
+	}
+	if c.Name != "" {
+		i := slices.IndexFunc(all.Devices, func(d control.Device) bool { return d.Name == c.Name || d.ID == c.Name })
+		if i < 0 {
+			return unknownDevice(c.Name, all.Devices)
+		}
+		all.Devices = all.Devices[i : i+1]
+	}
+	switch {
+	case c.JSON && c.Name != "":
+		return printJSON(std.out, all.Devices[0])
+	case c.JSON:
+		if all.Devices == nil {
+			all.Devices = []control.Device{}
+		}
+		return printJSON(std.out, all)
+	case c.Suggest:
+		return suggest(std.out, all.Devices)
+	}
+	width := screen
+	if c.Wide {
+		width = 0
+	}
+	if c.Name != "" {
+		return printDevice(std.out, all.Devices[0], time.Now(), width)
+	}
+	if len(all.Devices) > 0 {
+		if err := deviceTable(all.Devices, time.Now()).print(std.out, width); err != nil {
+			return err
+		}
+	}
+	text := count(len(all.Devices), "device")
+	if len(all.Devices) == 0 {
+		text = "no device has announced itself"
+	}
+	fmt.Fprintln(std.out, text)
+	for _, f := range all.Faults {
+		fmt.Fprintf(std.out, "not understood: %s: %s", harmless([]byte(f.Topic)), harmless([]byte(f.Why)))
+		if f.Times > 1 {
+			fmt.Fprintf(std.out, " (%d times)", f.Times)
+		}
+		fmt.Fprintln(std.out)
+	}
+	if all.OtherFaults > 0 {
+		fmt.Fprintf(std.out, "and %s on other topics\n", count(all.OtherFaults, "message"))
+	}
+	return nil
+}
+
+func unknownDevice(name string, all []control.Device) error {
+	var names []string
+	for _, d := range all {
+		names = append(names, d.Name)
+	}
+	if near, ok := config.Nearest(name, names); ok {
+		return fmt.Errorf("no device is named %q, did you mean %q?", name, near)
+	}
+	return fmt.Errorf("no device is named %q: hearth devices lists them", name)
+}
+
+// deviceTable has a line for each: what it is, whether it is there, and what it says
+// of the house.
+func deviceTable(all []control.Device, now time.Time) *table {
+	t := &table{columns: []column{
+		{head: "DEVICE", least: 16}, {head: "ROOM", least: 8, spare: true}, {head: "VIA", least: 6, spare: true}, {head: "STATE"},
+		{head: "SEEN", right: true}, {head: "VALUES", least: 24},
+	}}
+	for _, d := range all {
+		t.add(d.Name, d.Room, d.Via, presence(d), ago(d.Seen, now, about), values(d))
+	}
+	return t
+}
+
+func presence(d control.Device) string {
+	switch {
+	case d.Silent:
+		return "silent"
+	case d.Online == nil:
+		return ""
+	case *d.Online:
+		return "online"
+	}
+	return "offline"
+}
+
+func ago(t, now time.Time, say func(time.Duration) string) string {
+	if t.IsZero() {
+		return ""
+	}
+	return say(now.Sub(t))
+}
+
+// values are those of a device that are about the house, and a battery that is low.
+func values(d control.Device) string {
+	var parts []string
+	for _, p := range d.Properties {
+		low, isNumber := p.Value.(float64)
+		if p.Value == nil || p.Diagnostic && !(p.Class == "battery" && isNumber && low <= 20) || p.Kind == "event" {
+			continue
+		}
+		parts = append(parts, p.Name+" "+shown(p))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// shown is a property's value with its unit, and what it was told and does not show.
+func shown(p control.Property) string {
+	text := valueText(p.Value)
+	if p.Unit != "" && p.Value != nil {
+		text += " " + p.Unit
+	}
+	if p.Asked != nil {
+		text = strings.TrimPrefix(text+" (told "+valueText(p.Asked)+")", " ")
+	}
+	return text
+}
+
+func valueText(v any) string {
+	if on, ok := v.(bool); ok {
+		if on {
+			return "on"
+		}
+		return "off"
+	}
+	return devices.Text(v)
+}
+
+// printDevice has all of one.
+func printDevice(w io.Writer, d control.Device, now time.Time, width int) error {
+	fmt.Fprintf(w, "%s  %s\n", d.Name, harmless([]byte(d.ID)))
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "  %-9s %s\n", what, harmless([]byte(text)))
+		}
+	}
+	line("called", d.Label)
+	line("room", d.Room)
+	line("made by", strings.TrimSpace(d.Maker+" "+d.Model))
+	line("version", d.Version)
+	line("also", strings.Join(d.Also, ", "))
+	if d.Sleepy {
+		line("power", "battery: it hears a command when it wakes")
+	}
+	state := presence(d)
+	if d.Silent {
+		state = "it has not announced itself since the hub started"
+	}
+	line("state", state)
+	line("seen", ago(d.Seen, now, span))
+	t := &table{columns: []column{
+		{head: "PROPERTY"}, {head: "KIND"}, {head: "VALUE", least: 12}, {head: "AGE", right: true}, {head: "TAKES", least: 10}, {head: "TOPIC", least: 12, spare: true},
+	}}
+	for _, p := range d.Properties {
+		value := shown(p)
+		if p.Bad != "" {
+			value = strings.TrimPrefix(value+" (not valid: "+p.Bad+")", " ")
+		}
+		topic := ""
+		if len(p.Topics) > 0 {
+			topic = p.Topics[0]
+		} else if p.SetTopic != "" {
+			topic = p.SetTopic
+		}
+		t.add(p.Name, p.Kind, value, ago(p.At, now, about), takes(p), topic)
+	}
+	if err := t.print(w, width); err != nil {
+		return err
+	}
+	for _, p := range d.Properties {
+		if p.Raw != "" {
+			fmt.Fprintf(w, "%s comes as the device sends it: %s\n", p.Name, harmless([]byte(p.Raw)))
+		}
+	}
+	return nil
+}
+
+// takes is what a property can be told.
+func takes(p control.Property) string {
+	switch {
+	case !p.Settable:
+		return ""
+	case len(p.Options) > 0:
+		return strings.Join(p.Options, " ")
+	case p.Min != nil && p.Max != nil:
+		return strings.TrimSpace(number(*p.Min) + " to " + number(*p.Max) + " " + p.Unit)
+	}
+	switch p.Kind {
+	case "switch", "light", "fan":
+		return "on off toggle"
+	case "valve":
+		return "open close"
+	case "cover":
+		return "open close stop"
+	case "lock":
+		return "lock unlock"
+	case "button":
+		return "press"
+	case "number":
+		return "a number"
+	}
+	return "text"
+}
+
+func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// suggest prints the TOML that names devices.
+func suggest(w io.Writer, all []control.Device) error {
+	fmt.Fprintln(w, "[device]")
+	for _, d := range all {
+		via, id, _ := strings.Cut(d.ID, "/")
+		what := strings.TrimSpace(d.Maker + " " + d.Model)
+		if d.Label != "" {
+			what = strings.TrimPrefix(what+", "+d.Label, ", ")
+		}
+		if _, err := fmt.Fprintf(w, "%s = { via = %q, id = %q } # %s\n", d.Name, via, id, harmless([]byte(what))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type setCommand struct {
+	Name  string `arg:"" help:"An output, a device, or a device's property: hall_lamp.brightness."`
+	Value string `arg:"" help:"on, off, toggle, a number, or what hearth devices NAME says that it takes (after -- if it begins with a -)."`
+	hubFlags
+}
+
+// Run ends without an error when the device has confirmed it, or is not expected to.
+func (c *setCommand) Run(ctx context.Context, std streams) error {
+	h, err := c.find()
+	if err != nil {
+		return err
+	}
+	done, err := h.Set(ctx, c.Name, c.Value)
+	if err != nil {
+		return h.because(err)
+	}
+	sent := harmless([]byte(strings.TrimSpace(done.Topic + " " + done.Payload)))
+	switch {
+	case done.Late:
+		return fmt.Errorf("%s has not answered yet; it was sent %s", done.Name, sent)
+	case done.Reported != nil:
+		_, err = fmt.Fprintf(std.out, "%s is %s now; it was sent %s\n", done.Name, valueText(done.Reported), sent)
+	default:
+		_, err = fmt.Fprintf(std.out, "%s was sent %s\n", done.Name, sent)
+	}
+	return err
+}

@@ -1,0 +1,293 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth/broker"
+	"hearth/config"
+	"hearth/control"
+	"hearth/devices"
+	"hearth/devices/catalog"
+	"hearth/gpio"
+	"hearth/store"
+)
+
+const (
+	// What announces itself at once, as after a start, is taken up at once.
+	settleAfter = 20 * time.Millisecond
+	// How old the newest values of devices may be after a power cut.
+	keepDevicesAfter = 10 * time.Minute
+	// How long a device may take to confirm what it was told, as far as who waits at a
+	// terminal is told.
+	confirmWithin = 5 * time.Second
+)
+
+// found is what the hub knows of the devices that announce themselves.
+type found struct {
+	registry *catalog.Registry
+	settle   *time.Timer
+	settling bool                             // it runs
+	waiting  map[string][]chan catalog.Change // by device and property: those who wait for a report
+	lookUp   *outbox[[]string]                // of the retained messages of topics
+}
+
+// openDevices takes up what is kept of devices.
+func (h *Hub) openDevices() {
+	h.devices = found{registry: catalog.NewRegistry(h.isTaken), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change)}
+	h.devices.settle.Stop()
+	for key, record := range h.store.Each(store.Device) {
+		if err := h.devices.registry.Restore(key, record); err != nil {
+			h.log.Error("what is kept of a device can't be read, leaving it out", "record", key, "err", err)
+			h.store.Put(store.Record{Kind: store.Device, Key: key}, keepReadingsAfter, nil)
+		}
+	}
+	h.announcements = newFilters(h.devices.registry.Filters())
+	h.devices.lookUp = newOutbox(h.lookUpRetained)
+	h.devices.registry.Settle(h.now().Wall)
+	h.index.Store(h.devices.registry.Index())
+}
+
+// isTaken says whether a name belongs to something that the configuration declares.
+func (h *Hub) isTaken(name string) bool {
+	return slices.Contains(h.cfg.wired(), name) || name == "hearth" || name == "house" || name == "status"
+}
+
+// filters are MQTT filters of which most topics match none: they are sorted by what
+// their first level is.
+type filters struct {
+	first map[string][]string
+	any   []string // that begin with +
+}
+
+func newFilters(all []string) *filters {
+	f := &filters{first: make(map[string][]string)}
+	for _, filter := range all {
+		if level, _, _ := strings.Cut(filter, "/"); level == "+" || level == "#" {
+			f.any = append(f.any, filter)
+		} else {
+			f.first[level] = append(f.first[level], filter)
+		}
+	}
+	return f
+}
+
+func (f *filters) match(topic string) bool {
+	level, _, _ := strings.Cut(topic, "/")
+	for _, filter := range f.first[level] {
+		if devices.MatchTopic(filter, topic) {
+			return true
+		}
+	}
+	for _, filter := range f.any {
+		if devices.MatchTopic(filter, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// learn takes a message in which a device may have said what it is.
+func (h *Hub) learn(m devices.Message) {
+	stale, ask := h.devices.registry.Take(m)
+	for _, a := range ask {
+		h.tellDevice(a, devices.Origin{By: "discovery"})
+	}
+	if stale && !h.devices.settling {
+		h.devices.settling = true
+		h.devices.settle.Reset(settleAfter)
+	}
+}
+
+// settleDevices lets what was learned count from now on.
+func (h *Hub) settleDevices() {
+	h.devices.settling = false
+	before := len(h.devices.registry.All())
+	topics := h.devices.registry.Settle(h.now().Wall)
+	h.index.Store(h.devices.registry.Index())
+	if n := len(h.devices.registry.All()); n != before {
+		h.log.Info("devices that announced themselves", "known", n)
+	}
+	if len(topics) > 0 {
+		h.devices.lookUp.put(topics)
+	}
+	h.keepDevices(5 * time.Second)
+}
+
+// lookUpRetained finds what had been said on topics before it was known that they matter.
+func (h *Hub) lookUpRetained(topics []string) {
+	wanted := make(map[string]bool, len(topics))
+	for _, t := range topics {
+		wanted[t] = true
+	}
+	known := h.known.Load()
+	for m := range h.broker.Retained() {
+		if wanted[m.Topic] {
+			it := h.item(known, m, true)
+			it.readings, it.announces = nil, false
+			h.inbox.always(it)
+		}
+	}
+}
+
+// report takes what a message says of devices.
+func (h *Hub) report(values []catalog.Value, initial bool) {
+	for _, c := range h.devices.registry.Apply(values, initial, h.now().Wall) {
+		h.answerWaiting(c)
+	}
+}
+
+func (h *Hub) answerWaiting(c catalog.Change) {
+	key := c.ID + "\x00" + c.Property
+	for _, ch := range h.devices.waiting[key] {
+		ch <- c
+	}
+	delete(h.devices.waiting, key)
+}
+
+// tellDevice publishes what tells a device something.
+func (h *Hub) tellDevice(m catalog.Message, origin devices.Origin) error {
+	return h.mqtt.put(broker.Message{Topic: m.Topic, Payload: []byte(m.Payload), Retain: m.Retain, QoS: m.QoS, Origin: origin})
+}
+
+// keepDevices gives the store what changed of devices.
+func (h *Hub) keepDevices(within time.Duration) {
+	var put []store.Record
+	for key, record := range h.devices.registry.Changes() {
+		put = append(put, store.Record{Kind: store.Device, Key: key, Value: record})
+	}
+	if len(put) > 0 {
+		h.store.PutAll(put, within, nil)
+	}
+}
+
+// Devices lists the devices that have announced themselves.
+func (d desk) Devices(ctx context.Context) (control.Devices, error) {
+	return ask(ctx, d.Hub, func() control.Devices {
+		var all control.Devices
+		for _, s := range d.devices.registry.All() {
+			all.Devices = append(all.Devices, toldDevice(s))
+		}
+		faults, others := d.devices.registry.Faults()
+		for _, f := range faults {
+			all.Faults = append(all.Faults, control.Fault{Topic: f.Topic, Times: f.Times, Why: f.Why})
+		}
+		all.OtherFaults = others
+		return all
+	})
+}
+
+func toldDevice(s *catalog.State) control.Device {
+	one := control.Device{
+		Name: s.Called, ID: s.ID, Via: s.Via, Label: s.Name, Room: s.Room, Maker: s.Maker, Model: s.Model, Version: s.Version,
+		Sleepy: s.Sleepy, Also: s.Also, Since: s.Since, Seen: s.Seen, Online: s.Online, Silent: s.Silent,
+	}
+	for i := range s.Properties {
+		p := &s.Properties[i]
+		told := control.Property{
+			Name: p.Name, Label: p.Label, Kind: string(p.Kind), Of: p.Of, Class: p.Class, Unit: p.Unit,
+			Options: p.Options, Diagnostic: p.Diagnostic, Raw: p.Raw, Settable: p.Set != nil,
+		}
+		if p.Range != nil {
+			told.Min, told.Max = &p.Range.Min, &p.Range.Max
+		}
+		if v, ok := s.Values[p.Name]; ok {
+			told.Value, told.At, told.Bad = v.Value, v.At, v.Bad
+		}
+		if a, ok := s.Asked[p.Name]; ok {
+			told.Asked, told.AskedAt = a.Value, a.At
+		}
+		for _, r := range p.Reports {
+			told.Topics = append(told.Topics, r.Topic)
+		}
+		if p.Set != nil {
+			told.SetTopic = p.Set.Topic
+		}
+		one.Properties = append(one.Properties, told)
+	}
+	return one
+}
+
+// Set tells an output, a cover or a device's property a value, and waits a moment for
+// the answer.
+func (d desk) Set(ctx context.Context, name, value string) (control.Answer, error) {
+	type asked struct {
+		answer control.Answer
+		wait   chan catalog.Change
+		err    error
+	}
+	thing, property, _ := strings.Cut(name, ".")
+	got, err := ask(ctx, d.Hub, func() (a asked) {
+		if part, ok := d.cfg.part(thing); ok && property == "" {
+			if _, a.err = gpio.ParseSet([]byte(value), part.Takes); a.err == nil {
+				a.err = d.mqtt.put(broker.Message{Topic: topic(thing, "set"), Payload: []byte(value), Origin: devices.Origin{By: "hearth set"}})
+				a.answer = control.Answer{Name: thing, Topic: topic(thing, "set"), Payload: value}
+			}
+			return a
+		}
+		s, ok := d.devices.registry.Find(thing)
+		if !ok {
+			a.err = d.unknownThing(thing)
+			return a
+		}
+		m, err := d.devices.registry.Tell(s, property, value, d.now().Wall)
+		if err != nil {
+			a.err = err
+			return a
+		}
+		p, _ := s.Property(property)
+		a.answer = control.Answer{Name: s.Called + "." + p.Name, Topic: m.Topic, Payload: m.Payload}
+		if asked, ok := s.Asked[p.Name]; ok {
+			if sameAsKnown(s.Values[p.Name].Value, asked.Value) {
+				a.answer.Was = true
+			} else {
+				a.wait = make(chan catalog.Change, 1)
+				key := s.ID + "\x00" + p.Name
+				d.devices.waiting[key] = append(d.devices.waiting[key], a.wait)
+			}
+		}
+		a.err = d.tellDevice(m, devices.Origin{By: "hearth set"})
+		return a
+	})
+	switch {
+	case err != nil:
+		return control.Answer{}, err
+	case got.err != nil:
+		return control.Answer{}, control.Mistaken(got.err)
+	case got.wait == nil:
+		return got.answer, nil
+	}
+	limit := time.NewTimer(confirmWithin)
+	defer limit.Stop()
+	select {
+	case c := <-got.wait:
+		got.answer.Reported = c.Value
+	case <-limit.C:
+		got.answer.Late = true
+	case <-ctx.Done():
+		return got.answer, context.Cause(ctx)
+	case <-d.ended:
+		return got.answer, errors.New("the hub ended meanwhile")
+	}
+	return got.answer, nil
+}
+
+func sameAsKnown(known, asked any) bool {
+	switch known.(type) {
+	case bool, float64, string:
+		return known == asked
+	}
+	return false
+}
+
+func (h *Hub) unknownThing(name string) error {
+	names := slices.Concat(h.cfg.settable(), h.devices.registry.Names())
+	if near, ok := config.Nearest(name, names); ok {
+		return fmt.Errorf("nothing here is named %q, did you mean %q?", name, near)
+	}
+	return fmt.Errorf("nothing here is named %q: hearth devices lists what has announced itself", name)
+}
