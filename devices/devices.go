@@ -97,27 +97,29 @@ type Capture struct {
 	Values []string // in the order of their names in it
 }
 
-// A Command tells an output a level, publishes a payload or sends a request.
-// Exactly one of Output, Topic and HTTP is set.
+// A Command tells an output or a device something, publishes a payload or sends a
+// request. Exactly one of Output, Device, Topic and HTTP is set.
 //
 // For an output, or another wired thing that takes commands, Value is a bool,
 // Toggle, a float64 from 0 to 100 (percent of a dimmed lamp or of a cover's way),
 // or a word: "stop" for a cover, "acknowledge" for an output that has a fault.
 type Command struct {
-	Output  string
-	Topic   string
-	HTTP    *Request
-	Value   any           // for Output: see below; for a device's property: what it is told
-	Payload string        // for Topic
-	Source  string        // of a device's property: where it will report
-	For     time.Duration // of an Output: then it goes off again; 0: it stays
-	Ramp    time.Duration // of an Output with levels: how long the way there takes
-	Retain  bool
-	QoS     byte
-	Notify  bool   // it tells a person: never twice
-	Secret  bool   // what is sent holds a secret, so String does not show it
-	Shown   string // in place of Topic, if that holds one
-	Origin  Origin
+	Output   string
+	Device   string // one that has announced itself
+	Property string // of Device; "" is its main one
+	Topic    string
+	HTTP     *Request
+	Value    any           // for Output: see below; for a device's property: what it is told
+	Payload  string        // for Topic
+	Source   string        // of a device's property: where it will report
+	For      time.Duration // of an Output: then it goes off again; 0: it stays
+	Ramp     time.Duration // of an Output with levels: how long the way there takes
+	Retain   bool
+	QoS      byte
+	Notify   bool   // it tells a person: never twice
+	Secret   bool   // what is sent holds a secret, so String does not show it
+	Shown    string // in place of Topic, if that holds one
+	Origin   Origin
 
 	// Owed is an end that something begun before must get: the off of a pulse or
 	// of an episode.
@@ -144,6 +146,15 @@ func (c Command) String() string {
 		return fmt.Sprintf("%s %s for %v", c.Output, Text(c.Value), c.For)
 	case c.Output != "":
 		return c.Output + " " + Text(c.Value)
+	case c.Device != "":
+		name := c.Device
+		if c.Property != "" {
+			name += "." + c.Property
+		}
+		if c.Secret {
+			return name + " ***"
+		}
+		return name + " " + Text(c.Value)
 	case c.HTTP != nil && c.Secret:
 		return c.HTTP.Method + " ***"
 	case c.Secret && c.Shown != "":

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ type found struct {
 
 // openDevices takes up what is kept of devices.
 func (h *Hub) openDevices() {
-	h.devices = found{registry: catalog.NewRegistry(h.isTaken), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change)}
+	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change)}
 	h.devices.settle.Stop()
 	for key, record := range h.store.Each(store.Device) {
 		if err := h.devices.registry.Restore(key, record); err != nil {
@@ -54,7 +55,21 @@ func (h *Hub) openDevices() {
 
 // isTaken says whether a name belongs to something that the configuration declares.
 func (h *Hub) isTaken(name string) bool {
-	return slices.Contains(h.cfg.wired(), name) || name == "hearth" || name == "house" || name == "status"
+	_, declared := h.cfg.Device.Get(name)
+	return declared || slices.Contains(h.cfg.wired(), name)
+}
+
+// givenName is what the configuration calls a device, "" if it says nothing of it.
+func (h *Hub) givenName(d catalog.Device) string {
+	for _, id := range append([]string{d.ID}, d.Also...) {
+		via, at, _ := strings.Cut(id, "/")
+		for _, entry := range h.cfg.Device {
+			if entry.Value.Via == via && cmp.Or(entry.Value.ID, entry.Name) == at {
+				return entry.Name
+			}
+		}
+	}
+	return ""
 }
 
 // filters are MQTT filters of which most topics match none: they are sorted by what
@@ -134,11 +149,36 @@ func (h *Hub) lookUpRetained(topics []string) {
 	}
 }
 
-// report takes what a message says of devices.
-func (h *Hub) report(values []catalog.Value, initial bool) {
-	for _, c := range h.devices.registry.Apply(values, initial, h.now().Wall) {
+// report takes what a message says of devices. Rules hear of those that the
+// configuration names.
+func (h *Hub) report(values []catalog.Value, m devices.Message) {
+	now := h.now()
+	for _, c := range h.devices.registry.Apply(values, m.Initial, now.Wall) {
 		h.answerWaiting(c)
+		if _, named := h.cfg.Device.Get(c.Called); !named {
+			continue
+		}
+		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: m.Topic, Value: c.Value, Text: devices.Text(c.Value),
+			At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin, Message: &m}
+		h.read(r)
+		if c.Main {
+			r.Source = c.Called
+			h.read(r)
+		}
 	}
+}
+
+// commandDevice tells a device what a rule decided.
+func (h *Hub) commandDevice(c devices.Command) error {
+	s, ok := h.devices.registry.Find(c.Device)
+	if !ok {
+		return fmt.Errorf("%s has not announced itself, so nobody knows how to tell it anything", c.Device)
+	}
+	m, err := h.devices.registry.Tell(s, c.Property, c.Value, h.now().Wall)
+	if err != nil {
+		return err
+	}
+	return h.tellDevice(m, c.Origin)
 }
 
 func (h *Hub) answerWaiting(c catalog.Change) {

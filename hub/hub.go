@@ -383,7 +383,7 @@ func (h *Hub) handle(it *item) {
 	case it.message != nil:
 		h.set(*it.message)
 		h.askRule(*it.message)
-		h.report(it.values, it.message.Initial)
+		h.report(it.values, *it.message)
 		if it.announces {
 			h.learn(*it.message)
 		}
@@ -517,6 +517,9 @@ type held struct {
 // The error says that an output does not take it.
 func (h *Hub) command(c devices.Command, g *gate) error {
 	target := c.Output + c.Topic // a topic has a slash, an output has none
+	if c.Device != "" {
+		target = c.Device + "." + c.Property
+	}
 	if c.HTTP != nil {
 		target = c.HTTP.ID
 	}
@@ -578,6 +581,11 @@ func (h *Hub) send(c devices.Command) error {
 			h.refused++
 		}
 		h.tellWait(c.Output)
+		return err
+	case c.Device != "":
+		if err = h.commandDevice(c); err != nil {
+			h.refused++
+		}
 		return err
 	case c.HTTP != nil:
 		if full := h.http.put(*c.HTTP); full != nil {

@@ -98,6 +98,8 @@ func (h *Hub) swap(cfg *Config) {
 	h.http.permit(cfg.HTTP)
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
+	h.devices.registry.Rename()
+	h.settleDevices()
 	now := h.now()
 	h.obey(h.adopt(states, now))
 	after := cfg.wired()

@@ -453,9 +453,9 @@ type Notify struct {
 
 // A Device gives a name to something that talks MQTT.
 type Device struct {
-	Via  string `toml:"via" enum:"zigbee2mqtt,tasmota"`
+	Via  string `toml:"via" enum:"zigbee2mqtt,tasmota,shelly,homie,esphome,homeassistant"`
 	ID   string `toml:"id"`   // the name that it has there
-	Main string `toml:"main"` // the property that the name alone stands for; default state
+	Main string `toml:"main"` // the property that the name alone stands for; default state, or the first that the device announces
 }
 
 // Each is the parameters of several rules or actions of the same form.

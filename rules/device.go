@@ -6,18 +6,23 @@ import (
 	"hearth/devices"
 )
 
-// A device is something that talks MQTT, known by a name.
+// A device is something that talks MQTT, known by a name. Of Zigbee2MQTT and Tasmota
+// the topics follow from its id; of others they are in what the device announces, which
+// the hub knows: its properties come as readings of the name, and commands go by it.
 type device struct {
 	name, via, id, main string
 }
 
 func newDevice(name string, d Device) *device {
 	dev := &device{name: name, via: d.Via, id: d.ID, main: d.Main}
-	if dev.main == "" {
+	if dev.main == "" && !dev.announced() {
 		dev.main = "state"
 	}
 	return dev
 }
+
+// announced says whether only the device itself can say where it reports.
+func (d *device) announced() bool { return d.via != "zigbee2mqtt" && d.via != "tasmota" }
 
 func (d *device) String() string { return d.name + "=" + d.via + ":" + d.id + "." + d.main }
 
@@ -27,6 +32,8 @@ func (d *device) source(property string) devices.Source {
 		property = d.main
 	}
 	switch {
+	case d.announced():
+		return devices.Source{Name: d.name, Property: property}
 	case d.via == "tasmota" && property == "state":
 		return devices.Source{Filter: "stat/" + d.id + "/POWER"}
 	case d.via == "tasmota" && property == "availability":
@@ -43,7 +50,7 @@ func (d *device) source(property string) devices.Source {
 	return devices.Source{Filter: "zigbee2mqtt/" + d.id, Path: devices.Path{property}}
 }
 
-// command is how a property is set: topic and payload.
+// command is how a property is set: topic and payload. It is not for what is announced.
 func (d *device) command(property string, v any) (topic, payload string) {
 	if on, ok := v.(bool); ok && property == "state" {
 		v = "OFF"

@@ -414,7 +414,11 @@ func (e *Engine) sends(s sending, inst *instance, ctx *context, now devices.Now,
 			v, c.Journal = !on, true
 		}
 		c.Value = v
-		c.Topic, c.Payload = t.device.command(t.property, v)
+		if t.device.announced() {
+			c.Device, c.Property = t.device.name, t.property
+		} else {
+			c.Topic, c.Payload = t.device.command(t.property, v)
+		}
 	default:
 		c.Topic = t.plain
 		if t.topic != nil {
@@ -448,8 +452,8 @@ func (e *Engine) same(in *instr, c devices.Command) bool {
 	}
 	if d := in.target.device; d != nil {
 		known, ok := e.newest(c.Source)
-		if !ok {
-			return false
+		if !ok || d.announced() {
+			return ok && valueText(known) == valueText(c.Value)
 		}
 		_, payload := d.command(in.target.property, known)
 		return payload == c.Payload

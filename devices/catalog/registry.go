@@ -18,6 +18,7 @@ import (
 type Registry struct {
 	catalog  *Catalog
 	taken    func(name string) bool // names that belong to somebody else
+	given    func(Device) string    // the name that the owner gave one, or ""
 	states   map[string]*State      // by id
 	names    map[string]string      // ids by name
 	merged   map[string]string      // ids of what Devices gives, by the ids merged into them
@@ -47,6 +48,8 @@ type Reported struct {
 	Value any
 	At    time.Time
 	Bad   string // why the newest report was no value; the value is older
+
+	live bool // it was reported since the hub started, not found
 }
 
 // Asked is what a property was told last.
@@ -68,10 +71,11 @@ const maxAnnouncement = 64 << 10
 // maxAnnouncements bounds their topics.
 const maxAnnouncements = 5000
 
-// NewRegistry gives an empty registry. taken says which names a device may not have.
-func NewRegistry(taken func(name string) bool) *Registry {
+// NewRegistry gives an empty registry. taken says which names no device may take by
+// itself, and given which one the owner gave a device, or "".
+func NewRegistry(taken func(name string) bool, given func(Device) string) *Registry {
 	return &Registry{
-		catalog: New(), taken: taken,
+		catalog: New(), taken: taken, given: given,
 		states: make(map[string]*State), names: make(map[string]string), merged: make(map[string]string),
 		index: NewIndex(nil), messages: make(map[string]announcement),
 		dirty: make(map[string]bool), news: make(map[string]bool),
@@ -146,10 +150,7 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		if len(s.available) != len(d.Available.Reports) {
 			s.available = make([]*bool, len(d.Available.Reports))
 		}
-		if s.Called == "" {
-			s.Called = r.freeName(d)
-			r.names[s.Called] = d.ID
-		}
+		r.call(s)
 		r.dirty[d.ID] = true
 	}
 	for id, s := range r.states {
@@ -158,6 +159,23 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		}
 	}
 	return topics
+}
+
+// call gives a device its name: the one that the owner gave it, or the one that it has,
+// or a new one.
+func (r *Registry) call(s *State) {
+	name := r.given(s.Device)
+	switch {
+	case name == "" && s.Called != "" && !r.taken(s.Called):
+		return
+	case name == "":
+		name = r.freeName(s.Device)
+	}
+	if r.names[s.Called] == s.ID {
+		delete(r.names, s.Called)
+	}
+	s.Called = name
+	r.names[name] = s.ID
 }
 
 func (r *Registry) forget(id string) {
@@ -207,11 +225,12 @@ func slug(text string) string {
 	return name
 }
 
-// A Change is a property that has another value, or an event.
+// A Change is a property that was reported, or an event.
 type Change struct {
 	ID       string
 	Called   string
 	Property string // "availability" for whether it is there
+	Main     bool   // it is the device's main one
 	Value    any
 	Event    bool
 }
@@ -226,7 +245,7 @@ func (r *Registry) Apply(values []Value, initial bool, now time.Time) (changes [
 		r.dirty[v.Device] = true
 		if v.Available >= 0 {
 			if v.Bad == "" && r.heard(s, v) {
-				changes = append(changes, Change{v.Device, s.Called, "availability", *s.Online, false})
+				changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: "availability", Value: *s.Online})
 			}
 			continue
 		}
@@ -234,6 +253,9 @@ func (r *Registry) Apply(values []Value, initial bool, now time.Time) (changes [
 			s.Seen = now
 		}
 		old := s.Values[v.Property]
+		if initial && old.live {
+			continue // it was looked up meanwhile, and this is newer
+		}
 		if v.Bad != "" {
 			old.Bad = v.Bad
 			s.Values[v.Property] = old
@@ -243,9 +265,10 @@ func (r *Registry) Apply(values []Value, initial bool, now time.Time) (changes [
 		if err != nil {
 			continue
 		}
+		main := p == &s.Properties[0]
 		if p.Kind == Event {
-			s.Values[v.Property] = Reported{v.Value, now, ""}
-			changes = append(changes, Change{v.Device, s.Called, v.Property, v.Value, true})
+			s.Values[v.Property] = Reported{v.Value, now, "", true}
+			changes = append(changes, Change{v.Device, s.Called, v.Property, main, v.Value, true})
 			continue
 		}
 		at := now
@@ -253,11 +276,9 @@ func (r *Registry) Apply(values []Value, initial bool, now time.Time) (changes [
 		if initial && same && !old.At.IsZero() {
 			at = old.At // found again as it was kept: it is as old as it was
 		}
-		s.Values[v.Property] = Reported{v.Value, at, ""}
+		s.Values[v.Property] = Reported{v.Value, at, "", !initial}
 		delete(s.Asked, v.Property)
-		if !same {
-			changes = append(changes, Change{v.Device, s.Called, v.Property, v.Value, false})
-		}
+		changes = append(changes, Change{v.Device, s.Called, v.Property, main, v.Value, false})
 	}
 	return changes
 }
@@ -403,7 +424,9 @@ func (r *Registry) Restore(key string, record []byte) error {
 	if err := json.Unmarshal(record, &k); err != nil {
 		return err
 	}
-	if _, used := r.names[k.Called]; used || k.Called == "" || r.taken(k.Called) {
+	if name := r.given(k.Device); name != "" {
+		k.Called = name
+	} else if _, used := r.names[k.Called]; used || k.Called == "" || r.taken(k.Called) {
 		k.Called = r.freeName(k.Device)
 	}
 	s := &State{Device: k.Device, Called: k.Called, Since: k.Since, Seen: k.Seen, Online: k.Online,
@@ -416,13 +439,8 @@ func (r *Registry) Restore(key string, record []byte) error {
 	return nil
 }
 
-// Rename calls a device another name from now on.
-func (r *Registry) Rename(s *State, name string) {
-	delete(r.names, s.Called)
-	s.Called = name
-	r.names[name] = s.ID
-	r.dirty[s.ID] = true
-}
+// Rename looks anew what the owner calls the devices.
+func (r *Registry) Rename() { r.stale = true }
 
 // Remove forgets a device, until it announces itself again.
 func (r *Registry) Remove(s *State) {
