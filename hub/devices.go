@@ -168,6 +168,32 @@ func (h *Hub) report(values []catalog.Value, m devices.Message) {
 	}
 }
 
+// deviceReadings are the newest values of the devices that the configuration names, as
+// they are found.
+func (h *Hub) deviceReadings() (all []devices.Reading) {
+	for _, s := range h.devices.registry.All() {
+		if _, named := h.cfg.Device.Get(s.Called); !named {
+			continue
+		}
+		for i, p := range s.Properties {
+			v := s.Values[p.Name]
+			if v.Value == nil || p.Kind == catalog.Event || len(p.Reports) == 0 {
+				continue
+			}
+			at := h.now()
+			at.Mono -= at.Wall.Sub(v.At)
+			at.Wall = v.At
+			r := devices.Reading{Source: s.Called + "." + p.Name, Topic: p.Reports[0].Topic, Value: v.Value, Text: devices.Text(v.Value), At: at, Initial: true}
+			all = append(all, r)
+			if i == 0 {
+				r.Source = s.Called
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
 // commandDevice tells a device what a rule decided.
 func (h *Hub) commandDevice(c devices.Command) error {
 	s, ok := h.devices.registry.Find(c.Device)

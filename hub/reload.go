@@ -128,6 +128,11 @@ func (h *Hub) swap(cfg *Config) {
 			}
 		}
 	}
+	for _, r := range h.deviceReadings() {
+		if _, seen := h.registry.Last(r.Source); !seen && named[r.Source] {
+			h.registry.Apply(r)
+		}
+	}
 	h.obey(h.engine.Reload(now))
 	h.reloadTrouble = ""
 	h.tellAll()
