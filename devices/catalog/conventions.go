@@ -4,5 +4,6 @@ package catalog
 func conventions() []convention {
 	return []convention{
 		newShelly(),
+		newHomie(),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ type shelly struct {
 const (
 	maxShellyTopics = 50000
 	maxShellyAsked  = 500
+	maxShellyText   = 256 << 10 // bytes of a message; devices have not even the memory for one as long
 )
 
 func newShelly() *shelly {
@@ -54,6 +56,9 @@ func (c *shelly) take(m *Payload) (Found, error) {
 	if c.known[topic] && !m.Initial {
 		return Found{}, nil
 	}
+	if len(m.Payload) > maxShellyText {
+		return Found{}, fmt.Errorf("it has %d bytes, want at most %d", len(m.Payload), maxShellyText)
+	}
 	if prefix, rest, ok := cutShelly2(topic); ok {
 		return c.take2(prefix, rest, m)
 	}
@@ -67,6 +72,12 @@ func (c *shelly) take(m *Payload) (Found, error) {
 		}
 	}
 	return Found{}, nil
+}
+
+// forget has the topics of a device that is gone tell of it again, should it come back.
+func (c *shelly) forget(below string) {
+	maps.DeleteFunc(c.known, func(topic string, _ bool) bool { return strings.HasPrefix(topic, below) })
+	delete(c.asked, strings.TrimSuffix(below, "/"))
 }
 
 // shellyGen is the generation that an announcement or a device's information names;

@@ -236,10 +236,16 @@ func (c *shelly) take1(topic string, m *Payload) (Found, error) {
 	if !shelly1Shapes[shape] && shape.a != "online" {
 		return Found{}, nil
 	}
-	if len(m.Payload) == 0 {
-		return Found{}, nil // a retained message is taken away
-	}
 	d := c.first[id]
+	if len(m.Payload) == 0 {
+		if d == nil || shape.a != "online" {
+			return Found{}, nil
+		}
+		// What is retained of a device that is no more is taken away.
+		delete(c.first, id)
+		c.forget("shellies/" + id + "/")
+		return Found{Gone: []string{"shelly/" + id}}, nil
+	}
 	fresh := d == nil
 	if fresh {
 		if shape.a == "online" && macOf(id) != "" && model1(id, "") == nil {
@@ -480,6 +486,11 @@ func (d *shelly1) device() Device {
 			if bits>>n&1 != 0 {
 				t.add(b, n)
 			}
+		}
+	}
+	for i := range b.all {
+		if p := &b.all[i]; len(p.Reports) > 0 && p.Kind != Event {
+			p.Get = &Message{Topic: b.base + "command", Payload: "update"} // it tells all again
 		}
 	}
 	one := Device{

@@ -64,8 +64,9 @@ type part2 struct {
 
 // Limits of one device.
 const (
-	maxParts2 = 150
-	maxText2  = 100
+	maxParts2  = 150
+	maxText2   = 100
+	maxConfig2 = 16 << 10 // bytes of the settings of a component that are kept
 )
 
 // shelly2Questions are what a device is asked; the methods are those after "Shelly.".
@@ -133,10 +134,19 @@ func cutPart2(key string) (sort string, n int, ok bool) {
 }
 
 func (c *shelly) take2(prefix, rest string, m *Payload) (Found, error) {
-	if len(m.Payload) == 0 {
-		return Found{}, nil
-	}
 	d := c.second[prefix]
+	if len(m.Payload) == 0 {
+		if d == nil || rest != "online" {
+			return Found{}, nil
+		}
+		// What is retained of a device that is no more is taken away.
+		delete(c.second, prefix)
+		c.forget(prefix + "/")
+		if d.shown == "" {
+			return Found{}, nil
+		}
+		return Found{Gone: []string{d.shown}}, nil
+	}
 	kept := m.Initial && !m.Retain // from the hub's last life, before anything can be asked
 	switch {
 	case rest == "online":
@@ -451,10 +461,16 @@ func (d *shelly2) learn(key string, config, status map[string]any) (changed bool
 				kept[name] = v
 			}
 		}
-		if text := devices.Text(kept); text != devices.Text(p.config) || p.config == nil {
+		text := devices.Text(kept)
+		if len(text) > maxConfig2 {
+			kept, text = map[string]any{}, "{}"
+		}
+		if p.config == nil || text != devices.Text(p.config) {
 			p.config, changed = kept, true
 		}
-		p.label, _ = config["name"].(string)
+		if p.label, _ = kept["name"].(string); len(p.label) > maxText2 {
+			p.label = ""
+		}
 	}
 	if status == nil {
 		return changed
@@ -487,7 +503,8 @@ func (d *shelly2) happens(key, event string) (changed bool) {
 	}
 	changed = d.learn(key, nil, nil)
 	if p := d.parts[key]; p != nil && !p.events {
-		p.events, changed = true, true
+		p.events = true
+		changed = changed || p.config["type"] != "button" // which is known to have some
 	}
 	return changed
 }
@@ -969,10 +986,12 @@ type build2 struct {
 	*shelly2
 	shellyParts
 	part *part2
+	get  *Message // makes it tell all
 }
 
 func (d *shelly2) device() Device {
-	b := &build2{shelly2: d}
+	get := ask2(d.prefix, "status", 0)
+	b := &build2{shelly2: d, get: &get}
 	for _, key := range slices.SortedFunc(maps.Keys(d.parts), func(x, y string) int {
 		p, q := d.parts[x], d.parts[y]
 		return cmp.Or(slices.Index(shelly2Order, p.sort)-slices.Index(shelly2Order, q.sort), p.n-q.n)
@@ -1005,7 +1024,7 @@ func (b *build2) component(key string) {
 			q.Of, q.Label = main, ""
 		}
 		if q.Kind != Button {
-			q.Reports = b.reports(key, f)
+			q.Reports, q.Get = b.reports(key, f), b.get
 		}
 		if f.make != nil && !f.make(b, &q) {
 			continue
