@@ -255,6 +255,9 @@ func (c *shelly) take1(topic string, m *Payload) (Found, error) {
 		if len(c.first) >= MaxDevices {
 			return Found{}, errors.New("there are too many devices already")
 		}
+		if err := devices.CheckTopic(m.Topic); err != nil {
+			return Found{}, err
+		}
 		d = newShelly1(id, m.Initial)
 		c.first[id] = d
 	}
