@@ -16,6 +16,7 @@ type frame struct {
 	stack  []val // arguments of the calls under way
 	out    []byte
 	fuel   int
+	at     int // where it is, about
 	err    error
 	within call // the call under way; here so that it needs no memory of its own
 }
@@ -40,7 +41,7 @@ func (f *frame) fail(offset int, format string, args ...any) val {
 // burn pays for n steps and says whether there is an error now.
 func (f *frame) burn(n int) bool {
 	if f.fuel -= n; f.fuel < 0 {
-		f.fail(0, "this has too much to do")
+		f.fail(f.at, "this has too much to do")
 	}
 	return f.err != nil
 }
@@ -106,6 +107,7 @@ func (f *frame) run(body []stmt) {
 }
 
 func (f *frame) eval(n *node) val {
+	f.at = n.at
 	if f.burn(1) {
 		return val{k: undefined}
 	}
@@ -610,6 +612,7 @@ func (f *frame) call(n *node) val {
 	for len(f.stack) < base+len(n.fn.params) {
 		f.stack = append(f.stack, val{})
 	}
+	f.at = n.at
 	f.within = call{frame: f, node: n, args: f.stack[base:len(f.stack):len(f.stack)]}
 	v := n.fn.do(&f.within)
 	f.stack = f.stack[:base]

@@ -106,6 +106,7 @@ type parser struct {
 	text  string
 	pos   int // behind tok
 	tok   token
+	over  bool   // the tag has ended
 	open  []byte // brackets around pos, within a tag
 	close byte   // what ends the tag, with }: '}' or '%'
 	trim  bool   // the tag ended with -, so white space behind it goes
@@ -204,12 +205,12 @@ func (p *parser) body() (body []stmt, tag string) {
 			p.trim = n > 0 && p.text[p.pos+n-1] == '-'
 			p.pos += n + 2
 		case '{':
-			p.close = '}'
+			p.close, p.over = '}', false
 			p.next()
 			body = append(body, stmt{out: p.exprs()})
 			p.endTag()
 		case '%':
-			p.close = '%'
+			p.close, p.over = '%', false
 			p.next()
 			name := p.tok
 			if name.kind != word {
@@ -328,9 +329,9 @@ var signs = []string{"==", "!=", ">=", "<=", "//", "**"}
 
 const oneSign = "+-/*%~[](){}><=.:|,"
 
-// next reads the next token of a tag.
+// next reads the next token of a tag, at whose end it stays.
 func (p *parser) next() {
-	if p.err != nil {
+	if p.err != nil || p.over {
 		return
 	}
 	for {
@@ -350,6 +351,7 @@ func (p *parser) next() {
 		if len(rest) > n+1 && rest[n] == p.close && rest[n+1] == '}' {
 			p.trim = rest[0] == '-'
 			p.pos += n + 2
+			p.over = true
 			return
 		}
 	}
@@ -716,11 +718,12 @@ func (p *parser) primary() *node {
 	case t.kind == word:
 		return p.name()
 	case t.kind == quoted:
-		s := t.s
+		parts := []string{t.s}
 		for p.next(); p.tok.kind == quoted; p.next() { // 'a' 'b' is 'ab'
-			s += p.tok.s
+			p.count(t.at)
+			parts = append(parts, p.tok.s)
 		}
-		return p.constant(t.at, str(s))
+		return p.constant(t.at, str(strings.Join(parts, "")))
 	case t.kind == digit:
 		p.next()
 		n, err := strconv.ParseInt(t.s, 0, 64)

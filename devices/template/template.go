@@ -39,8 +39,9 @@ const (
 	maxNodes  = 2000     // names, numbers, operators and calls; each takes about 100 bytes as long as the device is known
 	maxDepth  = 100      // of brackets, operators and ifs within each other: parsing and executing recurse
 	maxText   = 64 << 10 // bytes of a text that is made, and of the result: a value of the house is no longer
+	maxDigits = 1000     // bytes of a text that is to be a number; reading one costs more than a step
 	maxWidth  = 200      // of one number that "%200d" prints: more is no number for people
-	budget    = 50_000   // steps of one execution, each at most 100 ns: a node, an element looked at, 16 bytes of text
+	budget    = 30_000   // steps of one execution, of 100 to 200 ns: a node, an element looked at, 16 bytes of text
 )
 
 // A Template is a template that was read.

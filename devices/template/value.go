@@ -152,6 +152,9 @@ func trimSpace(b []byte) []byte { return bytes.TrimFunc(b, isSpace) }
 // digits is s without white space around it and with the _ of 1_000 taken
 // away; ok is false if it can be no number of Python's.
 func digits(s string) (_ string, ok bool) {
+	if len(s) > maxDigits {
+		return "", false
+	}
 	s = strings.TrimFunc(s, isSpace)
 	if !strings.Contains(s, "_") {
 		return s, true
@@ -261,12 +264,12 @@ func (f *frame) print(v val) {
 			f.out = append(f.out, v.s...)
 			return
 		}
-		f.tooLong(0)
+		f.tooLong(f.at)
 	case undefined:
 	default:
 		f.out = f.append(f.out, v)
 		if len(f.out) > maxText {
-			f.tooLong(0)
+			f.tooLong(f.at)
 		}
 	}
 }
@@ -510,7 +513,7 @@ func appendQuoted(b []byte, s string, safe bool) []byte {
 
 // equal is == of Python.
 func (f *frame) equal(a, b val) bool {
-	if f.burn(1) {
+	if f.burn(2) {
 		return false
 	}
 	switch {
@@ -572,7 +575,7 @@ func (f *frame) lookup(d, key val) (val, bool) {
 // compare orders two numbers, texts or lists as Python does: -1, 0, 1, or 2 if
 // one is not a number. ok is false if they have no order.
 func (f *frame) compare(a, b val) (c int, ok bool) {
-	f.burn(1)
+	f.burn(2)
 	switch {
 	case a.isWhole() && b.isWhole():
 		return order(a.n, b.n), true
