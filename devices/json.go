@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"unicode/utf8"
 )
 
 // DecodeJSON is a payload as encoding/json decodes it, with numbers as they are
@@ -26,8 +27,8 @@ func DecodeJSON(payload []byte) (v any, err error) {
 	return v, nil
 }
 
-// plainJSON reads JSON without escapes, in ASCII and not deep. It is sure of what
-// it takes, and takes nothing else.
+// plainJSON reads JSON without escapes that is not deep. It is sure of what it takes,
+// and takes nothing else.
 type plainJSON struct {
 	text []byte
 	at   int
@@ -110,13 +111,17 @@ func (p *plainJSON) string() (string, bool) {
 		return "", false
 	}
 	p.at++
+	ascii := true
 	for from := p.at; p.at < len(p.text); p.at++ {
 		switch c := p.text[p.at]; {
 		case c == '"':
 			p.at++
-			return string(p.text[from : p.at-1]), true
-		case c == '\\' || c < ' ' || c >= 0x80:
+			text := p.text[from : p.at-1]
+			return string(text), ascii || utf8.Valid(text) // what is not valid, encoding/json mends
+		case c == '\\' || c < ' ':
 			return "", false
+		case c >= 0x80:
+			ascii = false
 		}
 	}
 	return "", false

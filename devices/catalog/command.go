@@ -72,6 +72,11 @@ func (p *Property) fit(v any) (any, error) {
 		return p.word(v, "lock", "unlock", "open")
 	case Number:
 		text, isText := v.(string)
+		for _, word := range p.Options { // values that have a name, such as "warmest"
+			if isText && strings.EqualFold(word, strings.TrimSpace(text)) {
+				return word, nil
+			}
+		}
 		if isText && p.Unit != "" {
 			v = strings.TrimSuffix(strings.TrimSpace(text), p.Unit)
 		}

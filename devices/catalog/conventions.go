@@ -2,5 +2,7 @@ package catalog
 
 // conventions are all there are, those that know most first.
 func conventions() []convention {
-	return []convention{}
+	return []convention{
+		newZigbee2MQTT(),
+	}
 }

@@ -59,7 +59,7 @@ const (
 	Cover        Kind = "cover"         // "open", "closed", "opening", "closing", "stopped"; told "open", "close", "stop". Its position is Of it: 100 % is open
 	Lock         Kind = "lock"          // "locked", "unlocked", "locking", "unlocking", "jammed"; told "lock", "unlock", "open"
 	Climate      Kind = "climate"       // its mode: "off", "heat", "cool", "auto"...; temperatures are Of it
-	Number       Kind = "number"        // float64, can be told
+	Number       Kind = "number"        // float64, can be told; also one of Options, which are names of values
 	Select       Kind = "select"        // string, one of Options
 	Text         Kind = "text"          // string, can be told
 	Button       Kind = "button"        // has no value; told anything, it is pressed

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +110,7 @@ func play(story string) string {
 						}
 					}
 				}
-				for id := range shown {
+				for _, id := range slices.Sorted(maps.Keys(shown)) {
 					if now[id] == "" {
 						show("%s is gone", id)
 					}

@@ -1,0 +1,1331 @@
+package catalog
+
+// Zigbee2MQTT, as its documentation tells (zigbee2mqtt.io, docs/guide: usage/exposes.md,
+// usage/mqtt_topics_and_messages.md, usage/groups.md, usage/scenes.md,
+// configuration/device-availability.md) and its sources of version 2 do
+// (lib/extension/bridge.ts, publish.ts, availability.ts; zigbee-herdsman-converters
+// src/lib/exposes.ts).
+//
+// BASE/bridge/devices lists all devices, retained, and what each exposes: the bits of
+// access are 1 for reported in BASE/NAME, 2 for told by BASE/NAME/set, 4 for asked by
+// BASE/NAME/get. BASE/bridge/groups lists the groups, which have what their members
+// have. BASE is "zigbee2mqtt" or whatever the owner made it, so there may be several;
+// names may hold slashes.
+//
+// Whether devices say that they can be reached is up to the owner, and BASE/bridge/info
+// tells it. Without that, BASE/NAME/availability is believed once it has been seen: to
+// wait for what never comes would make every device unavailable.
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hearth/devices"
+)
+
+type zigbee2mqtt struct {
+	seed    maphash.Seed
+	bridges map[string]*z2mBridge
+	things  map[string]*z2mThing // by BASE/NAME
+	seen    map[string]bool      // BASE/NAMEs that have said whether they are there
+}
+
+type z2mBridge struct {
+	base    string
+	id      string            // what the ids of its devices begin with
+	taken   map[string]uint64 // the hash of each payload that was taken whole, by the end of its topic
+	devices map[string]*z2mThing
+	groups  map[string]*z2mThing
+
+	informed     bool // bridge/info has come
+	availability bool
+	of           map[string]bool // availability of devices that have a setting of their own
+	attributes   bool            // each property has a topic of its own, and there is no JSON
+}
+
+// A z2mThing is a device or a group.
+type z2mThing struct {
+	bridge   *z2mBridge
+	id       string
+	name     string
+	ieee     string // "" for a group
+	hash     uint64 // of what announced it
+	rev      int    // another for each announcement that says another thing
+	disabled bool
+	doc      map[string]any
+	exposes  []any
+	members  []z2mMember
+	shown    string // what was last made of it
+}
+
+type z2mMember struct {
+	ieee     string
+	endpoint string
+}
+
+const z2mMaxSeen = 2 * MaxDevices
+
+func newZigbee2MQTT() *zigbee2mqtt {
+	return &zigbee2mqtt{
+		seed:    maphash.MakeSeed(),
+		bridges: make(map[string]*z2mBridge),
+		things:  make(map[string]*z2mThing),
+		seen:    make(map[string]bool),
+	}
+}
+
+func (*zigbee2mqtt) filters() []string {
+	return []string{
+		"+/bridge/devices", "+/bridge/groups", "+/bridge/info",
+		"+/+/bridge/devices", "+/+/bridge/groups", "+/+/bridge/info",
+		"+/+/availability", "+/+/+/availability", "+/+/+/+/availability",
+	}
+}
+
+func (w *zigbee2mqtt) take(m *Payload) (Found, error) {
+	i := strings.LastIndexByte(m.Topic, '/')
+	if i < 0 {
+		return Found{}, nil
+	}
+	over, what := m.Topic[:i], m.Topic[i+1:]
+	if what == "availability" {
+		return w.heard(over, len(m.Payload) > 0), nil
+	}
+	base, ok := strings.CutSuffix(over, "/bridge")
+	if !ok {
+		return Found{}, nil
+	}
+	b := w.bridges[base]
+	if b == nil {
+		// Others have topics of this form too. A bridge is one that lists devices.
+		if what != "devices" && what != "groups" && what != "info" || len(w.bridges) >= 32 || len(m.Payload) == 0 {
+			return Found{}, nil
+		}
+		b = &z2mBridge{base: base, id: "zigbee2mqtt/", taken: make(map[string]uint64),
+			devices: make(map[string]*z2mThing), groups: make(map[string]*z2mThing)}
+		if base != "zigbee2mqtt" {
+			b.id += base + "/"
+		}
+		w.bridges[base] = b
+	}
+	hash := maphash.Bytes(w.seed, m.Payload)
+	if before, ok := b.taken[what]; ok && before == hash {
+		return Found{}, nil
+	}
+	var found Found
+	var err error
+	switch what {
+	case "devices":
+		found.Gone, err = w.list(b, b.devices, m.Payload, b.device)
+	case "groups":
+		found.Gone, err = w.list(b, b.groups, m.Payload, b.group)
+	case "info":
+		err = b.info(m)
+	}
+	delete(b.taken, what)
+	if err == nil {
+		b.taken[what] = hash
+	}
+	found.Devices = w.changed(b)
+	return found, err
+}
+
+// heard notes that a device has said whether it is there, or that this was taken back.
+func (w *zigbee2mqtt) heard(name string, says bool) Found {
+	if w.seen[name] == says {
+		return Found{}
+	}
+	t := w.things[name]
+	if !says {
+		delete(w.seen, name)
+	} else if t == nil && len(w.seen) >= z2mMaxSeen {
+		return Found{}
+	} else {
+		w.seen[name] = true
+	}
+	if t == nil {
+		return Found{}
+	}
+	return Found{Devices: w.changed(t.bridge)}
+}
+
+// list takes the list of all devices or groups. Those that are not in it any more are
+// gone, unless it is broken and might be longer.
+func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []byte, read func(map[string]any) (string, *z2mThing, error)) (gone []string, err error) {
+	elements, err := jsonElements(payload)
+	if len(bytes.TrimSpace(payload)) == 0 {
+		elements, err = nil, nil // the owner has taken the retained list away
+	}
+	var wrong []error
+	if err != nil {
+		wrong = append(wrong, err)
+	}
+	byHash := make(map[uint64]*z2mThing, len(known))
+	for _, t := range known {
+		byHash[t.hash] = t
+	}
+	there := make(map[string]bool, len(elements))
+	for i, e := range elements {
+		hash := maphash.Bytes(w.seed, e)
+		if t := byHash[hash]; t != nil && !there[t.id] {
+			there[t.id] = true
+			continue
+		}
+		doc, err := devices.DecodeJSON(e)
+		object, ok := doc.(map[string]any)
+		if err != nil || !ok {
+			wrong = append(wrong, fmt.Errorf("the entry %d of the list is no JSON object", i))
+			continue
+		}
+		key, t, err := read(object)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("the entry %d of the list %w", i, err))
+		}
+		if t == nil {
+			continue
+		}
+		if there[t.id] {
+			wrong = append(wrong, fmt.Errorf("%s is in the list twice", t.name))
+			continue
+		}
+		if len(there) >= MaxDevices {
+			wrong = append(wrong, fmt.Errorf("the list has more than %d entries", MaxDevices))
+			break
+		}
+		there[t.id] = true
+		t.bridge, t.hash, t.rev = b, hash, 1
+		if before := known[key]; before != nil {
+			t.rev = before.rev + 1
+			t.shown = before.shown
+			if sameJSON(before.exposes, t.exposes) && sameJSON(z2mScenes(before.doc), z2mScenes(t.doc)) {
+				t.rev = before.rev
+			}
+			w.forget(before)
+		}
+		known[key] = t
+		w.things[b.base+"/"+t.name] = t
+	}
+	if err == nil {
+		for key, t := range known {
+			if !there[t.id] {
+				w.forget(t)
+				delete(known, key)
+				gone = append(gone, t.id)
+			}
+		}
+		slices.Sort(gone)
+	}
+	return gone, few(wrong)
+}
+
+func (w *zigbee2mqtt) forget(t *z2mThing) {
+	if name := t.bridge.base + "/" + t.name; w.things[name] == t {
+		delete(w.things, name)
+	}
+}
+
+// few is the first errors as one.
+func few(wrong []error) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	for i, err := range wrong {
+		if i == 3 {
+			fmt.Fprintf(&b, "; and %d more", len(wrong)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(err.Error())
+	}
+	return errors.New(b.String())
+}
+
+var errName = errors.New("has a name that can't be in a topic")
+
+func (b *z2mBridge) device(doc map[string]any) (string, *z2mThing, error) {
+	ieee, _ := doc["ieee_address"].(string)
+	kind, _ := doc["type"].(string)
+	switch {
+	case strings.EqualFold(kind, "Coordinator"):
+		return "", nil, nil
+	case ieee == "":
+		return "", nil, errors.New("has no ieee_address")
+	case !inTopic(ieee):
+		return "", nil, errors.New("has an ieee_address that is none")
+	}
+	t := &z2mThing{id: b.id + ieee, ieee: ieee, name: ieee, doc: doc}
+	if name, _ := doc["friendly_name"].(string); name != "" {
+		t.name = name
+	}
+	if !inTopic(t.name) {
+		return "", nil, errName
+	}
+	t.disabled, _ = doc["disabled"].(bool)
+	definition, _ := doc["definition"].(map[string]any)
+	switch exposes := definition["exposes"].(type) {
+	case []any:
+		t.exposes = exposes
+	case nil:
+	default:
+		return ieee, t, errors.New("has exposes that are no list")
+	}
+	return ieee, t, nil
+}
+
+func (b *z2mBridge) group(doc map[string]any) (string, *z2mThing, error) {
+	id, ok := doc["id"].(json.Number)
+	if !ok {
+		return "", nil, errors.New("has no id")
+	}
+	t := &z2mThing{id: b.id + "group_" + id.String(), name: id.String(), doc: doc}
+	if name, _ := doc["friendly_name"].(string); name != "" {
+		t.name = name
+	}
+	if !inTopic(t.name) {
+		return "", nil, errName
+	}
+	members, _ := doc["members"].([]any)
+	for _, m := range members {
+		m, _ := m.(map[string]any)
+		ieee, _ := m["ieee_address"].(string)
+		endpoint, _ := m["endpoint"].(json.Number)
+		if ieee != "" {
+			t.members = append(t.members, z2mMember{ieee, endpoint.String()})
+		}
+	}
+	if len(t.members) == 0 {
+		return "", nil, nil // Zigbee2MQTT always has one for remotes, which is empty
+	}
+	return id.String(), t, nil
+}
+
+// inTopic says whether text can be a part of a topic to publish on.
+func inTopic(text string) bool {
+	return text != "" && len(text) <= devices.MaxTopic/2 && !strings.ContainsAny(text, "+#\x00")
+}
+
+func (b *z2mBridge) info(m *Payload) error {
+	b.informed, b.availability, b.of, b.attributes = false, false, nil, false
+	if len(m.Payload) == 0 {
+		return nil
+	}
+	doc, err := m.JSON()
+	if err != nil {
+		return err
+	}
+	config, ok := lookup(doc, "config").(map[string]any)
+	if !ok {
+		return nil // an older one, which does not tell
+	}
+	b.informed = true
+	if on, ok := z2mAvailability(config["availability"]); ok {
+		b.availability = on
+	} else if timeout, err := toNumber(plain1(lookup(config, "advanced", "availability_timeout"))); err == nil {
+		b.availability = timeout > 0
+	}
+	b.attributes = lookup(config, "advanced", "output") == "attribute"
+	settings, _ := config["devices"].(map[string]any)
+	for ieee, s := range settings {
+		if on, ok := z2mAvailability(lookup(s, "availability")); ok {
+			if b.of == nil {
+				b.of = make(map[string]bool)
+			}
+			b.of[ieee] = on
+		}
+	}
+	return nil
+}
+
+// z2mAvailability reads a setting: true, {"enabled":true} and, before version 2, {...}.
+func z2mAvailability(v any) (on, ok bool) {
+	switch v := v.(type) {
+	case bool:
+		return v, true
+	case map[string]any:
+		if enabled, ok := v["enabled"].(bool); ok {
+			return enabled, true
+		}
+		return true, true
+	}
+	return false, false
+}
+
+// lookup is what is at a path of keys; nil if nothing is.
+func lookup(doc any, keys ...string) any {
+	for _, k := range keys {
+		m, _ := doc.(map[string]any)
+		doc = m[k]
+	}
+	return doc
+}
+
+// tells says whether a thing tells whether it is there.
+func (w *zigbee2mqtt) tells(t *z2mThing) bool {
+	b := t.bridge
+	if t.ieee == "" { // where all its members do
+		for _, m := range t.members {
+			if d := b.devices[m.ieee]; d == nil || !w.tells(d) {
+				return !b.informed && w.seen[b.base+"/"+t.name]
+			}
+		}
+		return true
+	}
+	if t.disabled {
+		return false
+	}
+	if on, ok := b.of[t.ieee]; ok {
+		return on
+	}
+	if b.informed {
+		return b.availability
+	}
+	return w.seen[b.base+"/"+t.name]
+}
+
+// changed gives those devices and groups of a bridge that are another since they were
+// last given.
+func (w *zigbee2mqtt) changed(b *z2mBridge) (all []Device) {
+	for _, known := range []map[string]*z2mThing{b.devices, b.groups} {
+		for _, key := range slices.Sorted(maps.Keys(known)) {
+			t := known[key]
+			tells := w.tells(t)
+			shown := fmt.Sprintf("%q %d %v %v", t.name, t.rev, tells, b.attributes)
+			if t.ieee != "" {
+				shown += fmt.Sprintf(" %+v", z2mFacts(t.doc))
+			}
+			for _, m := range t.members {
+				if d := b.devices[m.ieee]; d != nil {
+					shown += fmt.Sprintf(" %s/%s %d", m.ieee, m.endpoint, d.rev)
+				}
+			}
+			if shown == t.shown {
+				continue
+			}
+			t.shown = shown
+			all = append(all, t.make(tells))
+		}
+	}
+	return all
+}
+
+type z2mFact struct {
+	Maker, Model, Version string
+	Sleepy                bool
+}
+
+func z2mFacts(doc map[string]any) (f z2mFact) {
+	text := func(keys ...string) string {
+		s, _ := lookup(doc, keys...).(string)
+		return strings.TrimSpace(strings.Trim(s, "\x00"))
+	}
+	f.Maker = cmp.Or(text("definition", "vendor"), text("manufacturer"))
+	f.Model = cmp.Or(text("definition", "model"), text("model_id"))
+	f.Version = text("software_build_id")
+	f.Sleepy = strings.EqualFold(text("power_source"), "Battery")
+	return f
+}
+
+// z2mScenes are the lists of scenes of a device or group.
+func z2mScenes(doc map[string]any) []any {
+	all := []any{doc["scenes"]}
+	endpoints, _ := doc["endpoints"].(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(endpoints)) {
+		if scenes, _ := lookup(endpoints[key], "scenes").([]any); len(scenes) > 0 {
+			all = append(all, lookup(endpoints[key], "name"), scenes)
+		}
+	}
+	return all
+}
+
+func (t *z2mThing) make(tells bool) Device {
+	b := t.bridge
+	topic := b.base + "/" + t.name
+	d := Device{ID: t.id, Via: "zigbee2mqtt", Name: t.name}
+	if t.ieee != "" {
+		f := z2mFacts(t.doc)
+		d.Maker, d.Model, d.Version, d.Sleepy = f.Maker, f.Model, f.Version, f.Sleepy
+		d.Identity = []string{IEEE(t.ieee)}
+	} else {
+		d.Model = "group"
+	}
+	d.Available = Availability{Mode: All, Reports: []Report{{b.base + "/bridge/state", z2mOnline}}}
+	if tells {
+		d.Available.Reports = append(d.Available.Reports, Report{topic + "/availability", z2mOnline})
+	}
+	x := &z2mBuilder{topic: topic, attributes: b.attributes, names: make(map[string]bool), mains: make(map[string]string)}
+	exposes := t.exposes
+	if t.ieee == "" {
+		exposes = b.ofMembers(t)
+	}
+	for _, v := range exposes {
+		if name := lookup(v, "name"); name == "motor_state" || name == "moving" {
+			e, _ := z2mParse(v)
+			x.motor = e.property
+		}
+	}
+	for _, v := range exposes {
+		if e, ok := z2mParse(v); ok && len(x.names) <= MaxProperties {
+			x.add(e, nil, "", 0)
+		}
+	}
+	x.scenes(t.doc)
+	d.Properties = slices.Concat(x.ranked[z2mActs], x.ranked[z2mHappens], x.ranked[z2mIs], x.ranked[z2mAbout])
+	return d
+}
+
+// ofMembers are the lights, switches, locks and covers that all members of a group
+// together make. A group reports without the names of endpoints.
+func (b *z2mBridge) ofMembers(t *z2mThing) []any {
+	var order []string
+	byType := make(map[string]map[string]any)
+	for _, m := range t.members {
+		d := b.devices[m.ieee]
+		if d == nil {
+			continue
+		}
+		endpoint, _ := lookup(d.doc, "endpoints", m.endpoint, "name").(string)
+		for _, v := range d.exposes {
+			e, ok := z2mParse(v)
+			if !ok || endpoint != "" && e.endpoint != "" && e.endpoint != endpoint {
+				continue
+			}
+			switch e.typ {
+			case "light", "switch", "lock", "cover":
+			default:
+				continue
+			}
+			if e.typ == "switch" || e.typ == "lock" { // those that are a setting, such as auto_lock, are none of a group
+				if !slices.ContainsFunc(e.features, func(f any) bool {
+					g, _ := z2mParse(f)
+					return g.name == "state" && g.bare() == "state"
+				}) {
+					continue
+				}
+			}
+			one := byType[e.typ]
+			if one == nil {
+				one = map[string]any{"type": e.typ, "features": []any{}}
+				byType[e.typ] = one
+				order = append(order, e.typ)
+			}
+			features := one["features"].([]any)
+			for _, v := range e.features {
+				f, ok := z2mParse(v)
+				if !ok || f.endpoint != "" && endpoint == "" && e.endpoint == "" {
+					continue
+				}
+				if !z2mOfGroups[f.name] {
+					continue
+				}
+				doc := maps.Clone(v.(map[string]any))
+				doc["property"] = f.bare()
+				delete(doc, "endpoint")
+				at := slices.IndexFunc(features, func(g any) bool { return g.(map[string]any)["name"] == f.name })
+				if at < 0 {
+					features = append(features, doc)
+					continue
+				}
+				if f.name == "color_temp" { // what all of them can
+					both := maps.Clone(features[at].(map[string]any))
+					both["value_min"] = larger(both["value_min"], doc["value_min"], 1)
+					both["value_max"] = larger(both["value_max"], doc["value_max"], -1)
+					features[at] = both
+				}
+			}
+			one["features"] = features
+		}
+	}
+	var all []any
+	for _, typ := range order {
+		all = append(all, byType[typ])
+	}
+	return all
+}
+
+// z2mOfGroups are the features that groups have.
+var z2mOfGroups = map[string]bool{
+	"state": true, "brightness": true, "color_temp": true, "color_xy": true, "color_hs": true,
+	"position": true, "tilt": true, "lock_state": true,
+}
+
+// larger is the larger of two numbers; the smaller, if sign is -1.
+func larger(a, b any, sign float64) any {
+	x, errX := toNumber(plain1(a))
+	y, errY := toNumber(plain1(b))
+	switch {
+	case errY != nil || errX == nil && sign*x >= sign*y:
+		return a
+	}
+	return b
+}
+
+// z2mExpose is an entry of exposes, or a feature of one.
+type z2mExpose struct {
+	typ, name, label, property, endpoint, unit, category string
+
+	access          int
+	on, off, toggle any
+	min, max, step  float64 // not a number: not said
+	values          []any
+	presets         []any
+	features        []any
+	asValve         bool
+}
+
+const (
+	z2mState = 1 << iota
+	z2mSet
+	z2mGet
+)
+
+func z2mParse(v any) (e z2mExpose, ok bool) {
+	doc, ok := v.(map[string]any)
+	if !ok {
+		return e, false
+	}
+	text := func(key string) string { s, _ := doc[key].(string); return s }
+	num := func(key string) float64 {
+		n, ok := doc[key].(json.Number)
+		f, err := n.Float64()
+		if !ok || err != nil {
+			return math.NaN()
+		}
+		return f
+	}
+	e = z2mExpose{
+		typ: text("type"), name: text("name"), label: text("label"), property: text("property"),
+		endpoint: text("endpoint"), unit: plainUnit(text("unit")), category: text("category"),
+		on: plain1(doc["value_on"]), off: plain1(doc["value_off"]), toggle: plain1(doc["value_toggle"]),
+		min: num("value_min"), max: num("value_max"), step: num("value_step"),
+		asValve: lookup(doc["homeassistant"], "type") == "valve",
+	}
+	if e.property == "" {
+		e.property = e.name
+	}
+	if access := num("access"); access >= 0 && access <= 7 {
+		e.access = int(access)
+	}
+	e.values, _ = doc["values"].([]any)
+	e.features, _ = doc["features"].([]any)
+	switch presets := doc["presets"].(type) {
+	case []any:
+		e.presets = presets
+	case map[string]any: // a copied list, in versions before 2
+		for _, key := range slices.Sorted(maps.Keys(presets)) {
+			e.presets = append(e.presets, presets[key])
+		}
+	}
+	return e, e.typ != ""
+}
+
+// bare is the property without the name of its endpoint.
+func (e *z2mExpose) bare() string {
+	if e.endpoint != "" {
+		return strings.TrimSuffix(e.property, "_"+e.endpoint)
+	}
+	return e.property
+}
+
+type z2mBuilder struct {
+	topic      string
+	attributes bool
+	motor      string            // the property that tells how a cover moves
+	names      map[string]bool   // those that are taken
+	mains      map[string]string // the light of each endpoint
+	ranked     [4][]Property     // actuators, presses, what is measured, what is about the device
+}
+
+const (
+	z2mActs = iota
+	z2mHappens
+	z2mIs
+	z2mAbout
+)
+
+// add makes the properties of an expose that is at a path.
+func (x *z2mBuilder) add(e z2mExpose, path []any, of string, depth int) {
+	if depth > 4 {
+		return
+	}
+	switch e.typ {
+	case "light", "switch", "cover", "lock", "climate", "fan":
+		x.specific(e)
+		return
+	}
+	if e.property == "" {
+		return
+	}
+	path = append(slices.Clip(path), e.property)
+	if e.typ == "composite" && depth == 0 && (e.name == "color_xy" || e.name == "color_hs") {
+		x.color(e, path, of)
+		return
+	}
+	if e.typ == "composite" {
+		told := e.access&z2mSet != 0
+		for _, v := range e.features {
+			f, ok := z2mParse(v)
+			if !ok {
+				continue
+			}
+			told = told || f.access&z2mSet != 0
+			x.add(f, path, of, depth+1)
+		}
+		if told { // some of it makes sense only together: a code and whose it is
+			e.access |= z2mSet
+			x.put(x.property(e, path, of), e, z2mIs)
+		}
+		return
+	}
+	rank := z2mIs
+	if e.name == "effect" && of == "" {
+		of = x.mains[e.endpoint]
+	}
+	if of != "" || e.typ == "binary" && e.bare() == "state" && e.access&z2mSet != 0 {
+		rank = z2mActs
+	}
+	x.put(x.property(e, path, of), e, rank)
+}
+
+func (x *z2mBuilder) put(p Property, e z2mExpose, rank int) {
+	if p.Kind == "" || len(x.names) > MaxProperties {
+		return
+	}
+	if x.names[p.Name] {
+		return // the same is exposed twice: local_temperature of the climate and beside it
+	}
+	x.names[p.Name] = true
+	switch {
+	case p.Diagnostic:
+		rank = z2mAbout
+	case p.Kind == Event:
+		rank = z2mHappens
+	}
+	x.ranked[rank] = append(x.ranked[rank], p)
+}
+
+// specific makes the main property of a light, a cover, ..., and then its parts.
+func (x *z2mBuilder) specific(e z2mExpose) {
+	main := "state"
+	if e.typ == "climate" {
+		main = "system_mode"
+	}
+	of := ""
+	var parts []z2mExpose
+	for _, v := range e.features {
+		f, ok := z2mParse(v)
+		if !ok || f.property == "" {
+			continue
+		}
+		if f.name != main || of != "" {
+			parts = append(parts, f)
+			continue
+		}
+		p := x.property(f, []any{f.property}, "")
+		switch e.typ {
+		case "light":
+			p.Kind = Light
+			x.mains[e.endpoint] = p.Name
+		case "switch":
+			p.Kind = Switch
+			if f.access&z2mSet == 0 {
+				p.Kind = BinarySensor
+			}
+			if e.label != "" && f.bare() != "state" {
+				p.Label = e.label
+			}
+		case "fan":
+			p.Kind = Fan
+		case "cover":
+			x.cover(&p, f, parts, e)
+		case "lock":
+			x.lock(&p, f)
+		case "climate":
+			p.Kind = Climate
+		}
+		of = p.Name
+		rank := z2mActs
+		if (e.typ == "switch" || e.typ == "lock") && f.bare() != "state" { // a setting: away_mode, child_lock
+			rank = z2mIs
+		}
+		x.put(p, f, rank)
+	}
+	for _, f := range parts {
+		path := []any{f.property}
+		switch {
+		case f.typ == "composite":
+			x.add(f, nil, of, 0)
+		case e.typ == "light" && f.name == "brightness":
+			x.put(x.percent(x.property(f, path, of), f, 254), f, z2mActs)
+		case e.typ == "fan" && f.name == "speed":
+			x.put(x.percent(x.property(f, path, of), f, 254), f, z2mActs)
+		default:
+			x.put(x.property(f, path, of), f, z2mActs)
+		}
+	}
+}
+
+// property makes one of a generic expose. Its kind is "" if there is nothing to it.
+func (x *z2mBuilder) property(e z2mExpose, path []any, of string) Property {
+	p := Property{Name: snakeName(path...), Label: e.label, Of: of, Unit: e.unit}
+	if p.Label == "" {
+		p.Label = sentence(path...)
+	} else if len(path) > 1 {
+		p.Label = sentence(path[:len(path)-1]...) + ": " + p.Label
+	}
+	if e.endpoint != "" && !strings.Contains(p.Label, e.endpoint) {
+		p.Label += " " + e.endpoint
+	}
+	p.Class = z2mClass(e)
+	p.Diagnostic = e.category == "config" || e.category == "diagnostic" || z2mAboutDevice(e, path)
+	told := e.access&z2mSet != 0
+	read := func(r Reader) Reader { return r }
+	var encode func(v any) (string, error)
+	switch e.typ {
+	case "binary":
+		p.Kind, p.Unit = BinarySensor, ""
+		if told {
+			p.Kind = Switch
+			if on, _ := e.on.(string); e.asValve || e.name == "state" && strings.EqualFold(on, "OPEN") {
+				p.Kind = Valve
+			}
+		}
+		read = func(r Reader) Reader { return z2mBool(r, e.on, e.off) }
+		encode = z2mSay(e)
+	case "numeric":
+		p.Kind = Sensor
+		if told {
+			p.Kind = Number
+			if e.min <= e.max {
+				p.Range = &Range{Min: e.min, Max: e.max}
+				if e.step > 0 {
+					p.Range.Step = e.step
+				}
+			}
+		}
+		presets := make(map[string]any)
+		for _, v := range e.presets {
+			name, _ := lookup(v, "name").(string)
+			if value := plain1(lookup(v, "value")); name != "" && value != nil {
+				presets[name] = value
+				if told {
+					p.Options = append(p.Options, name)
+				}
+			}
+		}
+		read = func(r Reader) Reader { return z2mNumber(r, presets) }
+		encode = func(v any) (string, error) {
+			if name, ok := v.(string); ok {
+				if value, ok := presets[name]; ok {
+					return jsonText(value), nil
+				}
+				return "", fmt.Errorf("%.40q is no number", name)
+			}
+			return jsonText(v), nil
+		}
+	case "enum":
+		byText := make(map[string]any)
+		for _, v := range e.values {
+			v = plain1(v)
+			if text := textOf(v); text != "" {
+				if _, twice := byText[text]; !twice {
+					p.Options = append(p.Options, text)
+				}
+				byText[text] = v
+			}
+		}
+		p.Unit = ""
+		read = text
+		encode = func(v any) (string, error) {
+			if v, ok := byText[textOf(v)]; ok {
+				return jsonText(v), nil
+			}
+			return jsonText(v), nil
+		}
+		switch {
+		case e.name == "action" && !told:
+			p.Kind, p.Diagnostic = Event, false
+			read = func(r Reader) Reader { return z2mAction(r) }
+		case told && len(p.Options) == 1:
+			p.Kind = Button
+			only := jsonText(byText[p.Options[0]])
+			encode = func(any) (string, error) { return only, nil }
+			e.access &^= z2mState
+		case told:
+			p.Kind = Select
+		default:
+			p.Kind = Sensor
+		}
+	case "text":
+		p.Kind, p.Unit = Sensor, ""
+		if e.name == "action" && !told {
+			p.Kind = Event
+			read = func(r Reader) Reader { return z2mAction(r) }
+			break
+		}
+		if told {
+			p.Kind = Text
+		}
+		read = text
+		encode = func(v any) (string, error) { return jsonText(textOf(v)), nil }
+	case "list", "composite":
+		p.Kind, p.Unit = Sensor, ""
+		read = object
+		if told { // as JSON
+			p.Kind = Text
+			read = func(r Reader) Reader {
+				return then(object(r), func(v any) (any, error) { return devices.Text(v), nil })
+			}
+			encode = asJSON
+		}
+	default:
+		return Property{}
+	}
+	if e.access&z2mState != 0 {
+		p.Reports = []Report{x.report(path, read)}
+	}
+	if told {
+		p.Set = x.set(path, encode)
+	}
+	if e.access&z2mGet != 0 {
+		p.Get = x.get(path)
+	}
+	if p.Reports == nil && p.Set == nil {
+		return Property{}
+	}
+	return p
+}
+
+func (x *z2mBuilder) report(path []any, read func(Reader) Reader) Report {
+	if !x.attributes {
+		return Report{x.topic, read(z2mAt(path))}
+	}
+	topic := x.topic + "/"
+	for i, step := range path {
+		if i > 0 {
+			topic += "-"
+		}
+		topic += fmt.Sprint(step)
+	}
+	return Report{topic, read(scalar)}
+}
+
+// z2mAt reads a place of what a device reports. The payload is empty when what was
+// retained is taken back.
+func z2mAt(path []any) Reader {
+	r := at(path...)
+	return func(p *Payload) (any, bool, error) {
+		if len(p.Payload) == 0 {
+			return nil, false, nil
+		}
+		return r(p)
+	}
+}
+
+// scalar reads a payload that is a JSON number or boolean, or else text. Empty is nothing.
+func scalar(p *Payload) (any, bool, error) {
+	text := p.Text()
+	switch text {
+	case "":
+		return nil, false, nil
+	case "true", "false":
+		return text == "true", true, nil
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
+		return f, true, nil
+	}
+	return text, true, nil
+}
+
+func (x *z2mBuilder) set(path []any, encode func(v any) (string, error)) *Set {
+	head, tail := jsonPath(path)
+	return &Set{Topic: x.topic + "/set", Encode: func(v any) (string, error) {
+		value, err := encode(v)
+		if err != nil {
+			return "", err
+		}
+		return head + value + tail, nil
+	}}
+}
+
+func (x *z2mBuilder) get(path []any) *Message {
+	head, tail := jsonPath(path)
+	return &Message{Topic: x.topic + "/get", Payload: head + `""` + tail}
+}
+
+// jsonPath is what stands before and after the value at a path of keys.
+func jsonPath(path []any) (head, tail string) {
+	for _, step := range path {
+		head += "{" + jsonText(step) + ":"
+		tail += "}"
+	}
+	return head, tail
+}
+
+// percent makes a property one in %, of what has a largest value of its own.
+func (x *z2mBuilder) percent(p Property, e z2mExpose, most float64) Property {
+	if e.max > 0 {
+		most = e.max
+	}
+	p.Unit, p.Options = "%", nil
+	if e.access&z2mState != 0 {
+		p.Reports = []Report{x.report([]any{e.property}, func(r Reader) Reader { return percentOf(r, most) })}
+	}
+	if p.Set != nil {
+		p.Range = &Range{Min: 0, Max: 100, Step: 1}
+		p.Set = x.set([]any{e.property}, func(v any) (string, error) { return ofPercent(v, most) })
+	}
+	return p
+}
+
+// percentOf reads a number from 0 to most as %, in whole ones, so that it comes back as
+// it was told. What is on is never 0 %.
+func percentOf(r Reader, most float64) Reader {
+	return then(number(r, 1), func(v any) (any, error) {
+		f := v.(float64)
+		p := math.Round(f * 100 / most)
+		if f > 0 {
+			p = max(p, 1)
+		}
+		return min(max(p, 0), 100), nil
+	})
+}
+
+func ofPercent(v any, most float64) (string, error) {
+	f, err := toNumber(v)
+	if err != nil {
+		return "", err
+	}
+	n := math.Round(f * most / 100)
+	if f > 0 {
+		n = max(n, 1)
+	}
+	return devices.Text(n), nil
+}
+
+func (x *z2mBuilder) cover(p *Property, f z2mExpose, before []z2mExpose, e z2mExpose) {
+	p.Kind, p.Options = Cover, nil
+	position := ""
+	for _, v := range e.features {
+		if g, ok := z2mParse(v); ok && g.name == "position" && g.access&z2mState != 0 {
+			position = g.property
+		}
+	}
+	moves := z2mAt([]any{x.motor})
+	state := coverWord(z2mAt([]any{f.property}))
+	if position != "" && f.access&z2mState == 0 {
+		state = coverAt(z2mAt([]any{position}))
+	}
+	if !x.attributes && (f.access&z2mState != 0 || position != "") {
+		p.Reports = []Report{{x.topic, func(m *Payload) (any, bool, error) {
+			if x.motor != "" {
+				if v, ok, _ := moves(m); ok {
+					if word := z2mMoves[strings.ToLower(textOf(v))]; word != "" {
+						return word, true, nil
+					}
+				}
+			}
+			return state(m)
+		}}}
+	} else if f.access&z2mState != 0 {
+		p.Reports = []Report{x.report([]any{f.property}, coverWord)}
+	}
+	if f.access&z2mSet == 0 {
+		return
+	}
+	words := map[string]string{"open": "OPEN", "close": "CLOSE", "stop": "STOP"}
+	for _, v := range append(slices.Clip(f.values), f.on, f.off) {
+		word := textOf(plain1(v))
+		if _, ok := words[strings.ToLower(word)]; ok {
+			words[strings.ToLower(word)] = word
+		}
+	}
+	p.Set = x.set([]any{f.property}, func(v any) (string, error) { return jsonText(words[textOf(v)]), nil })
+}
+
+// z2mMoves are the words for how a motor moves.
+var z2mMoves = map[string]string{
+	"opening": "opening", "open": "opening", "forward": "opening", "up": "opening", "rising": "opening",
+	"closing": "closing", "close": "closing", "backward": "closing", "back": "closing",
+	"reverse": "closing", "down": "closing", "declining": "closing",
+}
+
+// coverWord reads the state of a cover in the words of any.
+func coverWord(r Reader) Reader {
+	return words(r, map[string]any{
+		"open": "open", "opened": "open", "close": "closed", "closed": "closed", "opening": "opening",
+		"closing": "closing", "stop": "stopped", "stopped": "stopped", "pause": "stopped", "paused": "stopped",
+	})
+}
+
+// coverAt reads the state of a cover from its position.
+func coverAt(r Reader) Reader {
+	return then(number(r, 1), func(v any) (any, error) {
+		if v.(float64) <= 0 {
+			return "closed", nil
+		}
+		return "open", nil
+	})
+}
+
+func (x *z2mBuilder) lock(p *Property, f z2mExpose) {
+	p.Kind, p.Options = Lock, nil
+	if f.access&z2mState != 0 {
+		p.Reports = []Report{x.report([]any{f.property}, func(r Reader) Reader {
+			return then(z2mBool(r, f.on, f.off), func(v any) (any, error) {
+				if v == true {
+					return "locked", nil
+				}
+				return "unlocked", nil
+			})
+		})}
+	}
+	if p.Set != nil {
+		p.Set = x.set([]any{f.property}, func(v any) (string, error) {
+			switch v {
+			case "lock":
+				return jsonText(f.on), nil
+			case "unlock":
+				return jsonText(f.off), nil
+			}
+			return "", fmt.Errorf("%s takes lock or unlock, not %q", p.Name, textOf(v))
+		})
+	}
+}
+
+// color makes the colour of a light: "#ff8800". Its brightness is not in it.
+func (x *z2mBuilder) color(e z2mExpose, path []any, of string) {
+	access := e.access
+	ask := ""
+	for _, v := range e.features {
+		if f, ok := z2mParse(v); ok {
+			access |= f.access
+			if ask != "" {
+				ask += ","
+			}
+			ask += jsonText(f.property) + `:""`
+		}
+	}
+	p := Property{Name: snakeName(path...), Label: "Color", Kind: Text, Of: of, Class: "color"}
+	if e.endpoint != "" {
+		p.Label += " " + e.endpoint
+	}
+	if access&z2mState != 0 && !x.attributes {
+		p.Reports = []Report{x.report(path, z2mColor)}
+	}
+	if access&z2mSet != 0 {
+		p.Set = x.set(path, func(v any) (string, error) {
+			r, g, b, err := hexColor(v)
+			if err != nil {
+				return asJSON(v) // {"x":0.4,"y":0.4}
+			}
+			return fmt.Sprintf(`{"hex":"#%02x%02x%02x"}`, r, g, b), nil
+		})
+	}
+	if access&z2mGet != 0 {
+		head, tail := jsonPath(path)
+		p.Get = &Message{Topic: x.topic + "/get", Payload: head + "{" + ask + "}" + tail}
+	}
+	x.put(p, e, z2mActs)
+}
+
+// z2mColor reads {"x":0.7,"y":0.3} or {"hue":0,"saturation":100}, whichever is there.
+func z2mColor(r Reader) Reader {
+	return then(r, func(v any) (any, error) {
+		m, _ := v.(map[string]any)
+		num := func(key string) (float64, bool) {
+			f, err := toNumber(plain1(m[key]))
+			return f, err == nil
+		}
+		if hue, ok := num("hue"); ok {
+			if saturation, ok := num("saturation"); ok {
+				return hsColor(hue, saturation), nil
+			}
+		}
+		if a, ok := num("x"); ok {
+			if b, ok := num("y"); ok {
+				return xyColor(a, b), nil
+			}
+		}
+		return nil, nil
+	})
+}
+
+func (x *z2mBuilder) scenes(doc map[string]any) {
+	lists := z2mScenes(doc)
+	add := func(list any, endpoint string) {
+		scenes, _ := list.([]any)
+		for _, s := range scenes {
+			id, ok := lookup(s, "id").(json.Number)
+			if !ok {
+				continue
+			}
+			name, _ := lookup(s, "name").(string)
+			topic, suffix := x.topic, ""
+			if endpoint != "" {
+				topic, suffix = x.topic+"/"+endpoint, "_"+endpoint
+			}
+			payload := `{"scene_recall":` + id.String() + `}`
+			x.put(Property{Name: snakeName("scene_" + id.String() + suffix), Label: cmp.Or(name, "Scene "+id.String()), Kind: Button,
+				Set: &Set{Topic: topic + "/set", Encode: func(any) (string, error) { return payload, nil }}}, z2mExpose{}, z2mIs)
+		}
+	}
+	add(lists[0], "")
+	for i := 1; i+1 < len(lists); i += 2 {
+		endpoint, _ := lists[i].(string)
+		if endpoint == "default" || endpoint != "" && !inTopic(endpoint) {
+			endpoint = ""
+		}
+		add(lists[i+1], endpoint)
+	}
+}
+
+// z2mOnline reads online, {"state":"online"}; the payload is empty when it was taken back.
+func z2mOnline(p *Payload) (any, bool, error) {
+	switch {
+	case len(p.Payload) == 0:
+		return nil, false, nil
+	case p.Payload[0] == '{':
+		return z2mOnlineJSON(p)
+	}
+	return z2mOnlineText(p)
+}
+
+var z2mOnlineJSON, z2mOnlineText = online(at("state")), online(whole)
+
+// z2mBool reads what stands for on and off, whatever that is in JSON.
+func z2mBool(r Reader, on, off any) Reader {
+	onText, offText := textOf(on), textOf(off)
+	return then(r, func(v any) (any, error) {
+		switch text := textOf(v); {
+		case v == on || strings.EqualFold(text, onText) && onText != "":
+			return true, nil
+		case v == off || strings.EqualFold(text, offText) && offText != "":
+			return false, nil
+		}
+		if _, fixed := on.(bool); !fixed {
+			if b, ok := devices.Bool(v); ok {
+				return b, nil
+			}
+		}
+		return nil, fmt.Errorf("%.40q is neither %s nor %s", textOf(v), onText, offText)
+	})
+}
+
+func z2mSay(e z2mExpose) func(v any) (string, error) {
+	on, off, toggle := e.on, e.off, ""
+	if on == nil && off == nil {
+		on, off = "ON", "OFF"
+	}
+	if e.toggle != nil {
+		toggle = jsonText(e.toggle)
+	}
+	return saying(jsonText(on), jsonText(off), toggle)
+}
+
+// z2mNumber reads a number; the word of a preset is none, but nothing wrong.
+func z2mNumber(r Reader, presets map[string]any) Reader {
+	return then(r, func(v any) (any, error) {
+		f, err := toNumber(v)
+		if err == nil {
+			return tidy(f), nil
+		}
+		for _, preset := range presets {
+			if v == preset {
+				return nil, nil
+			}
+		}
+		return nil, err
+	})
+}
+
+// z2mAction reads what was pressed. "" is sent after each by older versions.
+func z2mAction(r Reader) Reader {
+	return then(happening(r), func(v any) (any, error) {
+		if v == "idle" {
+			return nil, nil
+		}
+		return v, nil
+	})
+}
+
+// z2mClass is what Home Assistant would call it. A door's contact is true when it is open.
+func z2mClass(e z2mExpose) string {
+	switch e.unit {
+	case "Wh", "kWh":
+		return "energy"
+	case "mA", "A":
+		return "current"
+	case "mW", "W", "kW":
+		return "power"
+	}
+	if class := z2mClasses[e.typ][e.name]; class != "" {
+		return class
+	}
+	if e.typ == "numeric" && e.unit == "°C" && !strings.Contains(e.name, "calibration") {
+		return "temperature"
+	}
+	return ""
+}
+
+var z2mClasses = map[string]map[string]string{
+	"binary": {
+		"battery_low": "battery", "carbon_monoxide": "carbon_monoxide", "consumer_connected": "plug",
+		"contact": "door", "garage_door_contact": "garage_door", "gas": "gas", "moving": "moving",
+		"noise_detected": "sound", "occupancy": "occupancy", "motion": "motion", "presence": "occupancy",
+		"rain": "moisture", "rain_status": "moisture", "smoke": "smoke", "sos": "safety", "tamper": "tamper",
+		"valve_alarm": "problem", "valve_state": "opening", "vibration": "vibration", "water_leak": "moisture",
+		"window": "window", "window_open": "window",
+	},
+	"numeric": {
+		"ac_frequency": "frequency", "apparent_temperature": "temperature", "aqi": "aqi", "battery": "battery",
+		"battery_voltage": "voltage", "co2": "carbon_dioxide", "co": "carbon_monoxide", "device_temperature": "temperature",
+		"distance": "distance", "flow": "volume_flow_rate", "humidity": "humidity", "illuminance": "illuminance",
+		"illuminance_lux": "illuminance", "noise": "sound_pressure", "pm1": "pm1", "pm10": "pm10", "pm25": "pm25",
+		"power_factor": "power_factor", "power_apparent": "apparent_power", "power_reactive": "reactive_power",
+		"precipitation": "precipitation", "pressure": "atmospheric_pressure", "rain_rate": "precipitation_intensity",
+		"soil_moisture": "moisture", "temperature": "temperature", "voc": "volatile_organic_compounds",
+		"voltage": "voltage", "voltage_phase_b": "voltage", "voltage_phase_c": "voltage", "water_consumed": "water",
+		"wind_speed": "wind_speed", "gust_speed": "wind_speed",
+	},
+	"enum": {"identify": "identify", "restart": "restart"},
+}
+
+// z2mAboutDevice says what is about the device where an older version does not.
+func z2mAboutDevice(e z2mExpose, path []any) bool {
+	if path[0] == "update" || len(path) > 1 && e.access&z2mSet != 0 && path[0] != "warning" {
+		return true
+	}
+	name := e.name
+	if name == "state" { // of a switch or lock that is a setting
+		name = e.bare()
+	}
+	for _, part := range []string{"calibration", "precision", "startup", "_led", "led_", "indicator", "sensitivity", "_timeout", "power_outage", "power_on_behavior", "sampling", "_lockout"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	switch name {
+	case "battery", "battery2", "battery_low", "battery_state", "linkquality", "battery_voltage", "device_temperature", "cpu_temperature",
+		"internalTemperature", "last_seen", "update_available", "update", "requested_brightness_level", "requested_brightness_percent",
+		"trigger_count", "test", "identify", "backlight_mode", "backlight_auto_dim", "child_lock", "button_lock", "auto_lock",
+		"window_detection", "valve_detection", "temperature_display_mode", "temperature_unit", "operation_mode", "device_mode", "switch_type",
+		"motor_direction", "motor_reversal", "invert_cover", "min_brightness", "max_brightness", "level_config", "color_options",
+		"min_temperature", "max_temperature", "action_transaction_id", "detection_interval", "restart", "power_type":
+		return true
+	case "voltage":
+		return e.unit == "mV"
+	}
+	return false
+}
