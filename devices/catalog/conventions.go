@@ -4,5 +4,7 @@ package catalog
 func conventions() []convention {
 	return []convention{
 		newZigbee2MQTT(),
+		newHomeassistant(),
+		newESPHome(),
 	}
 }
