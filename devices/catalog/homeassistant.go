@@ -76,9 +76,12 @@ type haEntity struct {
 	moving     bool // its announcer has said that another topic will have it
 	group      *haGroup
 
-	base, alt  string     // the names for its main property
 	properties []Property // the main one is named ""; the others are named by their part, and Of "."
 	rank       int        // the lower the more it is what the device is for
+	naming     haNaming
+	of         string // the name of the device that the next three are right for
+	label      string // as people read it, without that
+	base, alt  string // the names for its main property
 	available  Availability
 	ways       string // of available, as text, to compare
 }
@@ -292,8 +295,7 @@ func haEntityOf(place haPlace, component, key string, options, message map[strin
 	return e, haWrong(c.wrong)
 }
 
-// haDeviceOf reads the block "device". label is the component's own name without the name
-// of the device, which many put before it; "" if it has none.
+// haDeviceOf reads the block "device". label is the component's own name; "" if it has none.
 func haDeviceOf(c *haComponent, message map[string]any, component string, place haPlace, unique string) (d haDevice, label string) {
 	label, _ = message["name"].(string)
 	if own, ok := c.options["name"].(string); ok {
@@ -359,7 +361,7 @@ func haDeviceOf(c *haComponent, message map[string]any, component string, place 
 	} else if !slices.Contains(d.keys, "id:"+d.id) {
 		d.keys = append(d.keys, "id:"+d.id)
 	}
-	return d, haWithout(label, d.name)
+	return d, label
 }
 
 func (d *haDevice) identify(identity string) {
@@ -377,7 +379,20 @@ func haWithout(name, device string) string {
 	if rest != "" && !strings.ContainsAny(rest[:1], " _-:.") {
 		return name
 	}
-	return strings.TrimLeft(rest, " _-:.")
+	if rest = strings.TrimLeft(rest, " _-:."); rest == "" {
+		return ""
+	}
+	return sentence(rest)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // haIdentity finds an address in an identifier: "zigbee2mqtt_0x00158d00018255df",
@@ -638,7 +653,7 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 		return Device{}, false
 	}
 	slices.SortFunc(parts, func(a, b *haEntity) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
 	})
 	d := Device{Via: "homeassistant"}
 	var newest struct{ name, room, maker, model, version int }
@@ -675,6 +690,16 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 		}
 	}
 
+	for _, e := range parts {
+		if e.of != d.Name || e.base == "" {
+			e.of = d.Name
+			e.label = haWithout(e.naming.label, d.Name)
+			e.base, e.alt = e.naming.names(e.label, d.Name)
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b *haEntity) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), -compareBool(a.label == "", b.label == "")) // what bears the device's name comes first
+	})
 	names := make(map[string]int) // of properties, their place
 	for _, e := range parts {
 		if e.component == "device_automation" {
@@ -693,6 +718,14 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 			}
 		}
 		for _, p := range e.properties {
+			switch part := strings.TrimPrefix(p.Name, "="); {
+			case p.Of == "" && part == "":
+				p.Label = e.label
+			case e.label == "" || strings.EqualFold(e.label, part):
+				p.Label = sentence(part)
+			default:
+				p.Label = e.label + " " + strings.ToLower(sentence(part))
+			}
 			if p.Of == "." {
 				p.Of = base
 			}
@@ -718,7 +751,9 @@ func haPart(base, part string) string {
 	switch end, endpoint := strings.CutPrefix(base, "state_"); {
 	case part == "":
 		return base
-	case base == "state" || base == "mode" || base == part:
+	case part[0] == '=':
+		return part[1:]
+	case base == "state" || base == "mode":
 		return part
 	case endpoint:
 		return part + "_" + end
@@ -728,7 +763,8 @@ func haPart(base, part string) string {
 
 // haTrigger adds one thing that may happen to the event it is one of.
 func haTrigger(d *Device, names map[string]int, e *haEntity) {
-	name, p := e.base, e.properties[0]
+	name, p := e.naming.object, e.properties[0]
+	p.Label = sentence(name)
 	if at, taken := names[name]; taken {
 		if event := &d.Properties[at]; event.Kind == Event {
 			if !slices.Contains(event.Options, p.Options[0]) {

@@ -207,6 +207,9 @@ func (c *haComponent) hear(topicKey string, templateKeys ...string) haSource {
 		}
 		s.read = func(p *Payload) (any, bool, error) {
 			text, err := t.Execute(template.Input{Value: p.Text(), JSON: p.JSON})
+			if errors.Is(err, template.ErrMissing) {
+				return nil, false, nil // it speaks of something else
+			}
 			return text, err == nil, err
 		}
 	}
@@ -646,7 +649,6 @@ func (c *haComponent) trigger() {
 		name, word = kind, subtype
 	}
 	word = cmp.Or(word, payload, kind, "triggered")
-	c.label = sentence(name)
 	p := c.add("", Event, haSource{}, nil)
 	p.Options, p.Raw = []string{word}, from.raw
 	c.options["object_id"] = cmp.Or(snake(name), "action")
@@ -665,28 +667,44 @@ func (c *haComponent) trigger() {
 // ---- covers, valves and locks
 
 func (c *haComponent) cover() {
-	state := c.hear("state_topic", "value_template")
-	positionKeys := []string{"position_template"}
-	if state.topic == "" {
+	stateKeys, positionKeys := []string{"value_template"}, []string{"position_template"}
+	switch { // some have one topic and one template for both
+	case c.topic("position_topic") == "":
+		stateKeys = append(stateKeys, "position_template")
+	case c.topic("state_topic") == "" || c.topic("state_topic") == c.topic("position_topic"):
 		positionKeys = append(positionKeys, "value_template")
 	}
-	position := c.hear("position_topic", positionKeys...)
+	state, position := c.hear("state_topic", stateKeys...), c.hear("position_topic", positionKeys...)
 	open, closed := c.amount("position_open", 100), c.amount("position_closed", 0)
+	byLevel := func(r Reader) Reader {
+		return then(haLevel(closed, open, "position")(r), func(v any) (any, error) {
+			if v == 0.0 {
+				return "closed", nil
+			}
+			return "open", nil
+		})
+	}
 
 	words := map[string]any{
 		cmp.Or(c.text("state_open"), "open"): "open", cmp.Or(c.text("state_closed"), "closed"): "closed",
 		cmp.Or(c.text("state_opening"), "opening"): "opening", cmp.Or(c.text("state_closing"), "closing"): "closing",
 		cmp.Or(c.text("state_stopped"), "stopped"): "stopped",
 	}
-	main := c.add("", Cover, state, func(r Reader) Reader { return haWords(r, words) })
+	main := c.add("", Cover, state, func(r Reader) Reader {
+		word, level := haWords(r, words), byLevel(r)
+		return func(p *Payload) (any, bool, error) {
+			v, ok, err := word(p)
+			if err != nil && position.topic == state.topic {
+				if v, ok, err := level(p); err == nil && ok { // a number in place of a word
+					return v, ok, nil
+				}
+			}
+			return v, ok, err
+		}
+	})
 	main.Class = c.text("device_class")
 	if state.topic == "" && position.topic != "" && position.raw == "" {
-		main.Reports = []Report{{position.topic, then(haLevel(closed, open, "position")(position.read), func(v any) (any, error) {
-			if v == 0.0 {
-				return "closed", nil
-			}
-			return "open", nil
-		})}}
+		main.Reports = []Report{{position.topic, byLevel(position.read)}}
 	}
 	told := map[string]string{
 		"open": c.word("payload_open", "OPEN"), "close": c.word("payload_close", "CLOSE"), "stop": c.word("payload_stop", "STOP"),
@@ -1561,44 +1579,44 @@ var haRank = map[string]int{
 	"binary_sensor": 3, "sensor": 3, "device_tracker": 3, "number": 4, "select": 4, "text": 4, "update": 6,
 }
 
-// finish names an entity and its properties.
+// finish gives an entity its properties.
 func (c *haComponent) finish(e *haEntity, place haPlace, message map[string]any) {
 	category := c.text("entity_category")
 	enabled, isEnabled := c.options["enabled_by_default"].(bool)
-	main := c.properties[0]
-	for _, p := range c.properties {
-		p.StaleAfter = seconds(c.amount("expire_after", 0))
-		if category == "diagnostic" || category == "config" || isEnabled && !enabled || haAboutDevice(p) {
-			p.Diagnostic = true
-		}
-		switch part := strings.TrimPrefix(p.Name, "="); {
-		case p.Of == "":
-			p.Label = c.label
-		case c.label == "":
-			p.Label = sentence(part)
-		default:
-			p.Label = c.label + " " + strings.ToLower(sentence(part))
-		}
-	}
 	rank, ok := haRank[c.component]
 	if !ok {
 		rank = 5
 	}
-	if main.Diagnostic {
-		rank += 10
+	e.naming = haNaming{
+		component: c.component, class: c.text("device_class"), label: c.label, object: place.object, node: place.node, id: c.device.id,
+		inDevice: e.key != "", alone: c.device.none && place.component != "device",
 	}
-	e.rank = rank * 2
-	if c.label != "" {
-		e.rank++ // what bears the device's name comes first
+	if e.key != "" {
+		e.naming.object, e.naming.node = e.key, place.object
 	}
-
-	e.base, e.alt = c.names(e, place, message)
-	for _, p := range c.properties {
-		if p.Of == "" && strings.HasPrefix(p.Name, "=") {
-			e.base, p.Name = p.Name[1:], ""
+	if c.component == "device_automation" {
+		e.naming.object = c.text("object_id")
+	}
+	name, named := c.options["name"]
+	e.naming.nameless = named && (name == nil || name == "")
+	if origin, ok := message["origin"].(map[string]any); ok && e.key != "" {
+		e.naming.ours = strings.EqualFold(haText(origin["name"]), "hearth")
+	}
+	for i, p := range c.properties {
+		p.StaleAfter = seconds(c.amount("expire_after", 0))
+		if category == "diagnostic" || category == "config" || isEnabled && !enabled || haAboutDevice(p) {
+			p.Diagnostic = true
+			if i == 0 {
+				rank += 10
+			}
 		}
+		if p.Of == "" && strings.HasPrefix(p.Name, "=") {
+			e.naming.native, p.Name = p.Name[1:], ""
+		}
+		e.naming.parts = append(e.naming.parts, p.Name)
 		e.properties = append(e.properties, *p)
 	}
+	e.rank = rank
 }
 
 // haAboutDevice says that a property tells of the device and not of the house.
@@ -1606,35 +1624,39 @@ func haAboutDevice(p *Property) bool {
 	return p.Class == "battery" || p.Class == "signal_strength" || p.Unit == "lqi" || p.Unit == "dBm"
 }
 
+// haNaming is what the name of an entity is made of.
+type haNaming struct {
+	component, class, label string
+	node, object, id        string // of its topic, and its device's
+	native                  string // what its bridge itself calls it
+	inDevice, alone         bool   // it came in a device's message; it is a device of its own
+	nameless, ours          bool   // it is said to have no name; Hearth has announced it
+	parts                   []string
+}
+
 // names gives what an entity's main property is called, and what else if that is taken.
 // What a program calls it is better than what people read, for it stays; but most names
 // that programs give are numbers.
-func (c *haComponent) names(e *haEntity, place haPlace, message map[string]any) (base, alt string) {
-	main := cmp.Or(c.text("device_class"), haMain[c.component], "state")
-	if c.component == "cover" || c.component == "switch" || c.component == "valve" || c.component == "humidifier" || c.component == "update" {
-		main = cmp.Or(haMain[c.component], "state") // their class says little
+func (n *haNaming) names(label, device string) (base, alt string) {
+	main := cmp.Or(haMain[n.component], "state")
+	switch n.component {
+	case "cover", "switch", "valve", "humidifier", "update": // their class says little
+	default:
+		main = cmp.Or(n.class, main)
 	}
-	object := place.object
-	if e.key != "" {
-		object = e.key
-	}
-	alt = cutTo(snake(object), 60)
-	if c.component == "device_automation" {
-		return c.text("object_id"), ""
-	}
-	if c.device.none && place.component != "device" {
+	alt = snake(n.object)
+	switch {
+	case n.native != "":
+		return n.native, alt
+	case n.alone:
 		return main, alt
-	}
-	if origin, ok := message["origin"].(map[string]any); ok && e.key != "" && strings.EqualFold(haText(origin["name"]), "hearth") {
-		return cmp.Or(alt, main), "" // one of us, whose keys are names of properties
+	case n.ours: // its keys are names of properties
+		return cmp.Or(alt, main), ""
 	}
 
 	// What of the object is the device?
 	clean := alt
-	for _, before := range []string{snake(place.node), snake(c.device.id), snake(c.device.name)} {
-		if e.key != "" {
-			before = snake(place.object)
-		}
+	for _, before := range []string{snake(n.node), snake(n.id), snake(device)} {
 		if rest, ok := strings.CutPrefix(clean, before+"_"); ok && before != "" {
 			clean = rest
 		} else if clean == before {
@@ -1642,26 +1664,31 @@ func (c *haComponent) names(e *haEntity, place haPlace, message map[string]any) 
 		}
 	}
 	endpoint := ""
-	if clean == c.component {
+	if clean == n.component {
 		clean = ""
-	} else if rest, ok := strings.CutPrefix(clean, c.component+"_"); ok {
+	} else if rest, ok := strings.CutPrefix(clean, n.component+"_"); ok {
 		clean = rest
 		if haEndpoints[rest] {
 			endpoint = rest
 		}
 	}
-	name, named := c.options["name"]
-	label := snake(c.label)
+	named := snake(label)
+	if named != "" && slices.Contains(n.parts, named) { // "Blind position", which is a cover
+		named = main
+	}
+	if clean != "" && slices.Contains(n.parts, clean) {
+		clean = main
+	}
 	switch {
-	case named && name == nil || named && c.label == "":
+	case n.nameless || n.label != "" && label == "":
 		return main, alt
 	case endpoint != "" && main == "state":
 		return "state_" + endpoint, alt
-	case e.key == "" && place.node != "" && clean != "" && !haNumbered(clean):
-		return clean, cmp.Or(label, alt)
-	case label != "":
-		return cutTo(label, 60), alt
-	case c.text("device_class") != "":
+	case !n.inDevice && n.node != "" && clean != "" && !haNumbered(clean):
+		return clean, cmp.Or(named, alt)
+	case named != "":
+		return named, alt
+	case n.class != "":
 		return main, alt
 	case clean != "" && !haNumbered(clean):
 		return clean, alt

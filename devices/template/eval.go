@@ -69,11 +69,11 @@ func (f *frame) lacks(offset int, v val) val {
 	case n.op == opJSON:
 		return f.fail(offset, "the payload is no JSON")
 	case n.op == opKey:
-		return f.fail(offset, "there is no %q", n.name)
+		return f.missing(offset, "there is no %q", n.name)
 	case n.op == opItem && n.kids[1].op == opConst && n.kids[1].v.k == text:
-		return f.fail(offset, "there is no %q", n.kids[1].v.s)
+		return f.missing(offset, "there is no %q", n.kids[1].v.s)
 	case n.op == opItem:
-		return f.fail(offset, "there is nothing at this key or index")
+		return f.missing(offset, "there is nothing at this key or index")
 	case n.op == opVar:
 		return f.fail(offset, "this was not set")
 	case n.op == opGiven:
