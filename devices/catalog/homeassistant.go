@@ -36,10 +36,12 @@ func newHomeassistant() *homeassistant {
 
 // Limits of what strangers may make it remember.
 const (
-	haMaxEntities = 10_000   // in all
-	haMaxMembers  = 300      // of one device: what is sorted and named for each message that changes it
-	haMaxBytes    = 64 << 20 // of all announcements that are remembered
-	haMaxName     = 200      // bytes of an identifier
+	haMaxEntities = 10_000    // in all
+	haMaxMembers  = 300       // of one device: what is sorted and named for each message that changes it
+	haMaxBytes    = 64 << 20  // of all announcements that are remembered
+	haMaxName     = 200       // bytes of an identifier
+	haMaxSize     = 256 << 10 // of an announcement: 300 components with long names
+	haMaxParts    = 20_000    // of its JSON, which is what it costs
 )
 
 type homeassistant struct {
@@ -111,6 +113,12 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 	place, err := haTopicOf(m.Topic)
 	if err != nil {
 		return Found{}, err
+	}
+	if len(m.Payload) > haMaxSize {
+		return Found{}, fmt.Errorf("it has %d bytes, want at most %d", len(m.Payload), haMaxSize)
+	}
+	if bytes.Count(m.Payload, []byte(","))+bytes.Count(m.Payload, []byte("["))+bytes.Count(m.Payload, []byte("{")) > haMaxParts {
+		return Found{}, errors.New("it has too many parts")
 	}
 	doc, err := m.JSON()
 	if err != nil {
@@ -753,7 +761,7 @@ func haPart(base, part string) string {
 		return base
 	case part[0] == '=':
 		return part[1:]
-	case base == "state" || base == "mode":
+	case base == "state" || base == "mode" || base == "system_mode" || base == "fan_state":
 		return part
 	case endpoint:
 		return part + "_" + end

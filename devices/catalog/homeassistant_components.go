@@ -64,7 +64,7 @@ type haComponent struct {
 }
 
 func (c *haComponent) fault(what string) {
-	if len(c.wrong) < 5 {
+	if len(c.wrong) < 5 && !slices.Contains(c.wrong, what) { // an option is looked at more than once
 		c.wrong = append(c.wrong, what)
 	}
 }
@@ -150,6 +150,10 @@ func (c *haComponent) topic(key string) string {
 	}
 	topic := haText(v)
 	if topic == "" {
+		return ""
+	}
+	if strings.ContainsAny(topic, "+#") {
+		c.fault(key + " has a + or #: want one topic")
 		return ""
 	}
 	if err := devices.CheckTopic(topic); err != nil {
