@@ -250,7 +250,7 @@ func (f *frame) slice(n *node) val {
 		return f.lacks(n.at, of)
 	}
 	if of.k != text && !of.isList() {
-		return nothing(n)
+		return f.fail(n.at, "a slice is of text or a list, this is %s", of.k)
 	}
 	var parts [3]val
 	for i, k := range n.kids[1:] {
@@ -258,7 +258,7 @@ func (f *frame) slice(n *node) val {
 			parts[i] = f.eval(k)
 		}
 		if k := parts[i].k; k != unset && k != none && !parts[i].isWhole() {
-			return nothing(n)
+			return f.fail(n.at, "a slice wants whole numbers, this is %s", k)
 		}
 	}
 	var runes []rune
@@ -391,6 +391,9 @@ func (f *frame) in_(offset int, a, b val) bool {
 		}
 		return !f.burn((len(a.s)+len(b.s))/16) && strings.Contains(b.s, a.s)
 	case dict:
+		if a.k == list || a.k == dict {
+			f.fail(offset, "%s can be no key", a.k)
+		}
 		_, ok := f.lookup(b, a)
 		return ok
 	case list, tuple:

@@ -320,6 +320,9 @@ func (c *call) toBool() val {
 			return truth(false)
 		}
 	}
+	if c.args[1].k != unset { // for this one undefined is as good as any other
+		return c.args[1]
+	}
 	return c.orDefault(1, "true or false")
 }
 
@@ -403,6 +406,11 @@ func (c *call) replace() val {
 }
 
 func (c *call) truncate() val {
+	if v := c.args[0]; v.k == undefined {
+		return v
+	} else if v.k != text {
+		return c.wants("text", v)
+	}
 	s, ending := []rune(c.text(0)), []rune("...")
 	if c.args[3].k != unset {
 		ending = []rune(c.text(3))
