@@ -109,9 +109,6 @@ var haLongDevice = haPairs(`
 	cns connections, cu configuration_url, hw hw_version, ids identifiers, mdl model, mdl_id model_id,
 	mf manufacturer, sa suggested_area, sn serial_number, sw sw_version`)
 
-// haLongOrigin are those of the block "origin".
-var haLongOrigin = haPairs(`sw sw_version, url support_url`)
-
 func haPairs(list string) map[string]string {
 	long := make(map[string]string)
 	for pair := range strings.SplitSeq(list, ",") {
