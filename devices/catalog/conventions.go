@@ -6,5 +6,7 @@ func conventions() []convention {
 		newZigbee2MQTT(),
 		newShelly(),
 		newHomie(),
+		newHomeassistant(),
+		newESPHome(),
 	}
 }

@@ -3,6 +3,7 @@ package catalog
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Device is one thing that talks, or a group of such that answers as one.
@@ -86,6 +87,11 @@ type Property struct {
 	// Raw says why values come as the device sends them: it names what could not be
 	// understood, such as a template.
 	Raw string `json:"raw,omitempty"`
+
+	// OffAfter and StaleAfter are how long a report counts, of devices that do not say
+	// when it is over; 0: until the next. Then true is false, and any value is unknown.
+	OffAfter   time.Duration `json:"off_after,omitempty"`
+	StaleAfter time.Duration `json:"stale_after,omitempty"`
 
 	Reports []Report `json:"-"` // none: nobody hears of it
 	Set     *Set     `json:"-"` // nil: it can't be told

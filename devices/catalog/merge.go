@@ -4,8 +4,8 @@ import "slices"
 
 // closeness is the order in which conventions are believed about a device that
 // several tell of: its own first, and Home Assistant's, which most bridges speak
-// besides their own, last.
-var closeness = []string{"zigbee2mqtt", "tasmota", "shelly", "homie", "esphome", "homeassistant"}
+// besides their own, after them. ESPHome has little of its own but Home Assistant's.
+var closeness = []string{"zigbee2mqtt", "tasmota", "shelly", "homie", "homeassistant", "esphome"}
 
 // merged makes one of those that are the same device. A property that only the less close
 // knows is added.

@@ -222,6 +222,12 @@ func describe(d Device) string {
 		if p.Diagnostic {
 			b.WriteString(", diagnostic")
 		}
+		if p.OffAfter != 0 {
+			fmt.Fprintf(&b, ", off after %v", p.OffAfter)
+		}
+		if p.StaleAfter != 0 {
+			fmt.Fprintf(&b, ", stale after %v", p.StaleAfter)
+		}
 		if p.Raw != "" {
 			b.WriteString(", raw: " + p.Raw)
 		}
