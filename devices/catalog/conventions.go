@@ -4,5 +4,6 @@ package catalog
 func conventions() []convention {
 	return []convention{
 		newZigbee2MQTT(),
+		newTasmota(),
 	}
 }
