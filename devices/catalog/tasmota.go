@@ -60,6 +60,7 @@ const (
 	tasmotaMaxShapes  = 200
 	tasmotaMaxKeys    = 200
 	tasmotaMaxRelays  = 32
+	tasmotaMaxPayload = 64 << 10 // far more than a device has memory for
 )
 
 func newTasmota() *tasmota {
@@ -76,6 +77,9 @@ func (*tasmota) filters() []string {
 }
 
 func (w *tasmota) take(m *Payload) (Found, error) {
+	if len(m.Payload) > tasmotaMaxPayload {
+		return Found{}, fmt.Errorf("it has more than %d bytes", tasmotaMaxPayload)
+	}
 	if rest, ok := strings.CutPrefix(m.Topic, "tasmota/discovery/"); ok {
 		return w.announced(rest, m)
 	}
@@ -467,7 +471,7 @@ type tasmotaConfig struct {
 
 // tasmotaRead reads an announcement. There is none where nothing could be done with it.
 func tasmotaRead(key string, doc map[string]any) (*tasmotaConfig, error) {
-	var wrong []error
+	var wrong mistakes
 	text := func(keys ...string) string {
 		for _, k := range keys {
 			switch v := doc[k].(type) {
@@ -485,7 +489,7 @@ func tasmotaRead(key string, doc map[string]any) (*tasmotaConfig, error) {
 			switch v := doc[k].(type) {
 			case []any:
 				if len(v) > tasmotaMaxRelays {
-					wrong = append(wrong, fmt.Errorf("%q has more than %d entries", k, tasmotaMaxRelays))
+					wrong.add("%q has more than %d entries", k, tasmotaMaxRelays)
 					v = v[:tasmotaMaxRelays]
 				}
 				return v
@@ -501,7 +505,7 @@ func tasmotaRead(key string, doc map[string]any) (*tasmotaConfig, error) {
 		for _, v := range list(keys...) {
 			f, err := toNumber(plain1(v))
 			if err != nil {
-				wrong = append(wrong, fmt.Errorf("%q has an entry that is no number", keys[0]))
+				wrong.add("%q has an entry that is no number", keys[0])
 				f = 0
 			}
 			all = append(all, int(min(max(f, -1000), 1000)))
@@ -580,7 +584,7 @@ func tasmotaRead(key string, doc map[string]any) (*tasmotaConfig, error) {
 		return nil, fmt.Errorf("its mac is %.40q, which is not that in its topic", c.MAC)
 	}
 	if version, err := toNumber(plain1(doc["ver"])); err == nil && version != 1 {
-		wrong = append(wrong, fmt.Errorf("it has version %s of the protocol, and 1 is known", short(version)))
+		wrong.add("it has version %s of the protocol, and 1 is known", short(version))
 	}
 	if c.Topic == "" {
 		return nil, errors.New(`it has no topic "t"`)
@@ -590,7 +594,7 @@ func tasmotaRead(key string, doc map[string]any) (*tasmotaConfig, error) {
 			return nil, fmt.Errorf("its topics begin with %.80q, which no topic does", base)
 		}
 	}
-	return c, few(wrong)
+	return c, wrong.err()
 }
 
 func (c *tasmotaConfig) defaults() {
