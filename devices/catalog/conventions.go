@@ -8,5 +8,6 @@ func conventions() []convention {
 		newHomie(),
 		newHomeassistant(),
 		newESPHome(),
+		newTasmota(),
 	}
 }

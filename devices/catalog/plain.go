@@ -207,8 +207,8 @@ func sameJSON(a, b any) bool {
 var errNoList = errors.New("it is no JSON list")
 
 // jsonElements cuts a list into its elements, which it does not look into. Those before
-// what is broken are given all the same.
-func jsonElements(payload []byte) (all [][]byte, err error) {
+// what is broken, or beyond most, are given all the same.
+func jsonElements(payload []byte, most int) (all [][]byte, err error) {
 	text := bytes.TrimSpace(payload)
 	if len(text) < 2 || text[0] != '[' {
 		return nil, errNoList
@@ -226,6 +226,9 @@ func jsonElements(payload []byte) (all [][]byte, err error) {
 			depth++
 		case ',':
 			if depth == 1 {
+				if len(all) >= most {
+					return all, fmt.Errorf("the JSON list has more than %d entries", most)
+				}
 				all = append(all, bytes.TrimSpace(text[from:i]))
 				from = i + 1
 			}
@@ -295,4 +298,33 @@ func xyColor(x, y float64) string {
 func rgbColor(r, g, b float64) string {
 	byteOf := func(c float64) int { return int(math.Round(min(max(c, 0), 1) * 255)) }
 	return fmt.Sprintf("#%02x%02x%02x", byteOf(r), byteOf(g), byteOf(b))
+}
+
+// mistakes are what is wrong with an announcement: the first few, and how many more.
+type mistakes struct {
+	first []error
+	more  int
+}
+
+func (m *mistakes) add(format string, args ...any) {
+	if len(m.first) >= 3 {
+		m.more++
+		return
+	}
+	m.first = append(m.first, fmt.Errorf(format, args...))
+}
+
+// err is all of them in one line, nil if there are none.
+func (m *mistakes) err() error {
+	if len(m.first) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, err := range m.first {
+		texts = append(texts, err.Error())
+	}
+	if m.more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", m.more))
+	}
+	return errors.New(strings.Join(texts, "; "))
 }

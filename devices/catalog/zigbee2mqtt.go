@@ -61,8 +61,10 @@ type z2mThing struct {
 	hash     uint64 // of what announced it
 	rev      int    // another for each announcement that says another thing
 	disabled bool
+	facts    z2mFact
 	doc      map[string]any
 	exposes  []any
+	joint    []any // those of exposes that a group has too
 	members  []z2mMember
 	shown    string // what was last made of it
 }
@@ -72,7 +74,11 @@ type z2mMember struct {
 	endpoint string
 }
 
-const z2mMaxSeen = 2 * MaxDevices
+const (
+	z2mMaxSeen    = 2 * MaxDevices
+	z2mMaxMembers = 100       // of a group
+	z2mMaxEntry   = 256 << 10 // bytes of a device in the list
+)
 
 func newZigbee2MQTT() *zigbee2mqtt {
 	return &zigbee2mqtt{
@@ -155,19 +161,25 @@ func (w *zigbee2mqtt) heard(name string, says bool) Found {
 	if t == nil {
 		return Found{}
 	}
-	return Found{Devices: w.changed(t.bridge)}
+	var found Found
+	for _, one := range append([]*z2mThing{t}, sortedThings(t.bridge.groups)...) {
+		if d, ok := w.look(one); ok {
+			found.Devices = append(found.Devices, d)
+		}
+	}
+	return found
 }
 
 // list takes the list of all devices or groups. Those that are not in it any more are
 // gone, unless it is broken and might be longer.
 func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []byte, read func(map[string]any) (string, *z2mThing, error)) (gone []string, err error) {
-	elements, err := jsonElements(payload)
+	elements, err := jsonElements(payload, MaxDevices)
 	if len(bytes.TrimSpace(payload)) == 0 {
 		elements, err = nil, nil // the owner has taken the retained list away
 	}
-	var wrong []error
+	var wrong mistakes
 	if err != nil {
-		wrong = append(wrong, err)
+		wrong.add("%w", err)
 	}
 	byHash := make(map[uint64]*z2mThing, len(known))
 	for _, t := range known {
@@ -180,26 +192,26 @@ func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []b
 			there[t.id] = true
 			continue
 		}
+		if len(e) > z2mMaxEntry {
+			wrong.add("the entry %d of the list is longer than %d bytes", i, z2mMaxEntry)
+			continue
+		}
 		doc, err := devices.DecodeJSON(e)
 		object, ok := doc.(map[string]any)
 		if err != nil || !ok {
-			wrong = append(wrong, fmt.Errorf("the entry %d of the list is no JSON object", i))
+			wrong.add("the entry %d of the list is no JSON object", i)
 			continue
 		}
 		key, t, err := read(object)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("the entry %d of the list %w", i, err))
+			wrong.add("the entry %d of the list %w", i, err)
 		}
 		if t == nil {
 			continue
 		}
 		if there[t.id] {
-			wrong = append(wrong, fmt.Errorf("%s is in the list twice", t.name))
+			wrong.add("%s is in the list twice", t.name)
 			continue
-		}
-		if len(there) >= MaxDevices {
-			wrong = append(wrong, fmt.Errorf("the list has more than %d entries", MaxDevices))
-			break
 		}
 		there[t.id] = true
 		t.bridge, t.hash, t.rev = b, hash, 1
@@ -224,32 +236,13 @@ func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []b
 		}
 		slices.Sort(gone)
 	}
-	return gone, few(wrong)
+	return gone, wrong.err()
 }
 
 func (w *zigbee2mqtt) forget(t *z2mThing) {
 	if name := t.bridge.base + "/" + t.name; w.things[name] == t {
 		delete(w.things, name)
 	}
-}
-
-// few is the first errors as one.
-func few(wrong []error) error {
-	if len(wrong) == 0 {
-		return nil
-	}
-	var b strings.Builder
-	for i, err := range wrong {
-		if i == 3 {
-			fmt.Fprintf(&b, "; and %d more", len(wrong)-i)
-			break
-		}
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(err.Error())
-	}
-	return errors.New(b.String())
 }
 
 var errName = errors.New("has a name that can't be in a topic")
@@ -265,7 +258,7 @@ func (b *z2mBridge) device(doc map[string]any) (string, *z2mThing, error) {
 	case !inTopic(ieee):
 		return "", nil, errors.New("has an ieee_address that is none")
 	}
-	t := &z2mThing{id: b.id + ieee, ieee: ieee, name: ieee, doc: doc}
+	t := &z2mThing{id: b.id + ieee, ieee: ieee, name: ieee, doc: doc, facts: z2mFacts(doc)}
 	if name, _ := doc["friendly_name"].(string); name != "" {
 		t.name = name
 	}
@@ -277,6 +270,12 @@ func (b *z2mBridge) device(doc map[string]any) (string, *z2mThing, error) {
 	switch exposes := definition["exposes"].(type) {
 	case []any:
 		t.exposes = exposes
+		for _, e := range exposes {
+			switch lookup(e, "type") {
+			case "light", "switch", "lock", "cover":
+				t.joint = append(t.joint, e)
+			}
+		}
 	case nil:
 	default:
 		return ieee, t, errors.New("has exposes that are no list")
@@ -301,8 +300,9 @@ func (b *z2mBridge) group(doc map[string]any) (string, *z2mThing, error) {
 		m, _ := m.(map[string]any)
 		ieee, _ := m["ieee_address"].(string)
 		endpoint, _ := m["endpoint"].(json.Number)
-		if ieee != "" {
-			t.members = append(t.members, z2mMember{ieee, endpoint.String()})
+		member := z2mMember{ieee, endpoint.String()}
+		if ieee != "" && len(t.members) < z2mMaxMembers && !slices.Contains(t.members, member) {
+			t.members = append(t.members, member)
 		}
 	}
 	if len(t.members) == 0 {
@@ -321,24 +321,40 @@ func (b *z2mBridge) info(m *Payload) error {
 	if len(m.Payload) == 0 {
 		return nil
 	}
-	doc, err := m.JSON()
-	if err != nil {
-		return err
+	// It holds a schema of all settings, too, which is most of it.
+	var info struct {
+		Config *struct {
+			Availability any
+			Advanced     struct {
+				Output              any
+				AvailabilityTimeout any `json:"availability_timeout"`
+			}
+			Devices map[string]json.RawMessage
+		}
 	}
-	config, ok := lookup(doc, "config").(map[string]any)
-	if !ok {
+	if err := json.Unmarshal(m.Payload, &info); err != nil {
+		if !json.Valid(m.Payload) {
+			return errNoJSON
+		}
+		return fmt.Errorf("its config is another than expected: %w", err)
+	}
+	config := info.Config
+	if config == nil {
 		return nil // an older one, which does not tell
 	}
 	b.informed = true
-	if on, ok := z2mAvailability(config["availability"]); ok {
+	if on, ok := z2mAvailability(config.Availability); ok {
 		b.availability = on
-	} else if timeout, err := toNumber(plain1(lookup(config, "advanced", "availability_timeout"))); err == nil {
+	} else if timeout, err := toNumber(config.Advanced.AvailabilityTimeout); err == nil {
 		b.availability = timeout > 0
 	}
-	b.attributes = lookup(config, "advanced", "output") == "attribute"
-	settings, _ := config["devices"].(map[string]any)
-	for ieee, s := range settings {
-		if on, ok := z2mAvailability(lookup(s, "availability")); ok {
+	b.attributes = config.Advanced.Output == "attribute"
+	for ieee, s := range config.Devices {
+		var setting struct{ Availability any }
+		if json.Unmarshal(s, &setting) != nil {
+			continue
+		}
+		if on, ok := z2mAvailability(setting.Availability); ok {
 			if b.of == nil {
 				b.of = make(map[string]bool)
 			}
@@ -398,26 +414,36 @@ func (w *zigbee2mqtt) tells(t *z2mThing) bool {
 // last given.
 func (w *zigbee2mqtt) changed(b *z2mBridge) (all []Device) {
 	for _, known := range []map[string]*z2mThing{b.devices, b.groups} {
-		for _, key := range slices.Sorted(maps.Keys(known)) {
-			t := known[key]
-			tells := w.tells(t)
-			shown := fmt.Sprintf("%q %d %v %v", t.name, t.rev, tells, b.attributes)
-			if t.ieee != "" {
-				shown += fmt.Sprintf(" %+v", z2mFacts(t.doc))
+		for _, t := range sortedThings(known) {
+			if d, ok := w.look(t); ok {
+				all = append(all, d)
 			}
-			for _, m := range t.members {
-				if d := b.devices[m.ieee]; d != nil {
-					shown += fmt.Sprintf(" %s/%s %d", m.ieee, m.endpoint, d.rev)
-				}
-			}
-			if shown == t.shown {
-				continue
-			}
-			t.shown = shown
-			all = append(all, t.make(tells))
 		}
 	}
 	return all
+}
+
+func sortedThings(known map[string]*z2mThing) (all []*z2mThing) {
+	for _, key := range slices.Sorted(maps.Keys(known)) {
+		all = append(all, known[key])
+	}
+	return all
+}
+
+// look gives a device or group if it is another since it was last given.
+func (w *zigbee2mqtt) look(t *z2mThing) (Device, bool) {
+	tells := w.tells(t)
+	shown := fmt.Sprintf("%q %d %v %v %+v", t.name, t.rev, tells, t.bridge.attributes, t.facts)
+	for _, m := range t.members {
+		if d := t.bridge.devices[m.ieee]; d != nil {
+			shown += fmt.Sprintf(" %s/%s %d", m.ieee, m.endpoint, d.rev)
+		}
+	}
+	if shown == t.shown {
+		return Device{}, false
+	}
+	t.shown = shown
+	return t.make(tells), true
 }
 
 type z2mFact struct {
@@ -454,8 +480,7 @@ func (t *z2mThing) make(tells bool) Device {
 	topic := b.base + "/" + t.name
 	d := Device{ID: t.id, Via: "zigbee2mqtt", Name: t.name}
 	if t.ieee != "" {
-		f := z2mFacts(t.doc)
-		d.Maker, d.Model, d.Version, d.Sleepy = f.Maker, f.Model, f.Version, f.Sleepy
+		d.Maker, d.Model, d.Version, d.Sleepy = t.facts.Maker, t.facts.Model, t.facts.Version, t.facts.Sleepy
 		d.Identity = []string{IEEE(t.ieee)}
 	} else {
 		d.Model = "group"
@@ -496,14 +521,9 @@ func (b *z2mBridge) ofMembers(t *z2mThing) []any {
 			continue
 		}
 		endpoint, _ := lookup(d.doc, "endpoints", m.endpoint, "name").(string)
-		for _, v := range d.exposes {
+		for _, v := range d.joint {
 			e, ok := z2mParse(v)
 			if !ok || endpoint != "" && e.endpoint != "" && e.endpoint != endpoint {
-				continue
-			}
-			switch e.typ {
-			case "light", "switch", "lock", "cover":
-			default:
 				continue
 			}
 			if e.typ == "switch" || e.typ == "lock" { // those that are a setting, such as auto_lock, are none of a group

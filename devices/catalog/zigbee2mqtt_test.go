@@ -58,6 +58,98 @@ func commandAll(all []Device) {
 	}
 }
 
+// What a property asks for is asked on the device's own topic, which may have spaces.
+func TestZigbee2MQTTGet(t *testing.T) {
+	c := New()
+	c.Take(devices.Message{Topic: "zigbee2mqtt/bridge/devices", Payload: []byte(`[{"ieee_address":"0x01","friendly_name":"kitchen/floor light","definition":{"exposes":[
+		{"type":"light","features":[{"type":"binary","name":"state","property":"state","value_on":"ON","value_off":"OFF","access":7},
+			{"type":"composite","name":"color_xy","property":"color","features":[{"type":"numeric","name":"x","property":"x","access":7},{"type":"numeric","name":"y","property":"y","access":7}]},
+			{"type":"composite","name":"level_config","property":"level_config","access":7,"features":[{"type":"numeric","name":"on_level","property":"on_level","access":7}]}]},
+		{"type":"numeric","name":"power","property":"power","access":5},{"type":"numeric","name":"energy","property":"energy","access":1}]}}]`)})
+	all := c.Devices()
+	if len(all) != 1 {
+		t.Fatal(all)
+	}
+	for name, want := range map[string]string{
+		"state":                 `{"state":""}`,
+		"color":                 `{"color":{"x":"","y":""}}`,
+		"level_config_on_level": `{"level_config":{"on_level":""}}`,
+		"power":                 `{"power":""}`,
+		"energy":                "",
+	} {
+		p, err := all[0].Property(name)
+		switch {
+		case err != nil:
+			t.Error(err)
+		case want == "" && p.Get != nil:
+			t.Errorf("%s can be asked", name)
+		case want != "" && (p.Get == nil || p.Get.Payload != want || p.Get.Topic != "zigbee2mqtt/kitchen/floor light/get" || p.Get.Retain):
+			t.Errorf("%s is asked by %+v", name, p.Get)
+		}
+	}
+	m, err := all[0].Command("state", "on")
+	if err != nil || m != (Message{Topic: "zigbee2mqtt/kitchen/floor light/set", Payload: `{"state":"ON"}`}) {
+		t.Error(m, err)
+	}
+}
+
+// Only what is another is given again, and a broken list makes nothing go away.
+func TestZigbee2MQTTGivesOnlyWhatChanged(t *testing.T) {
+	w := newZigbee2MQTT()
+	take := func(payload string) (Found, error) {
+		return w.take(&Payload{Message: devices.Message{Topic: "zigbee2mqtt/bridge/devices", Payload: []byte(payload)}})
+	}
+	a := `{"ieee_address":"0x0a","friendly_name":"a","network_address":%d,"definition":{"exposes":[{"type":"numeric","name":"temperature","property":"temperature","unit":"%s","access":1}]}}`
+	list := func(address int, unit string) string {
+		return fmt.Sprintf("["+a+`,{"ieee_address":"0x0b","friendly_name":"b"}]`, address, unit)
+	}
+	for _, step := range []struct {
+		list        string
+		given, gone int
+		wrong       bool
+	}{
+		{list(1, "°C"), 2, 0, false},
+		{list(1, "°C"), 0, 0, false},
+		{list(2, "°C"), 0, 0, false}, // an address in the network means nothing to us
+		{list(2, "°F"), 1, 0, false},
+		{`[{"ieee_address":"0x0b","friendly_name":"b"},{`, 0, 0, true},
+		{list(2, "°F")[:60], 0, 0, true},
+		{`[{"ieee_address":"0x0b","friendly_name":"b"}]`, 0, 1, false},
+		{`[]`, 0, 1, false},
+	} {
+		found, err := take(step.list)
+		if len(found.Devices) != step.given || len(found.Gone) != step.gone || (err != nil) != step.wrong {
+			t.Errorf("%s gives %d, %d gone, %v", step.list, len(found.Devices), len(found.Gone), err)
+		}
+	}
+	if len(w.things) != 0 {
+		t.Error("things are left:", w.things)
+	}
+}
+
+// A megabyte that is nothing costs little more than to look at it once.
+func TestMegabytesOfNonsense(t *testing.T) {
+	for _, payload := range []string{
+		strings.Repeat("[", MaxPayload), "[" + strings.Repeat("{},", MaxPayload/3), "[" + strings.Repeat(`{"ieee_address":"0x1"},`, MaxPayload/24) + "1]",
+		strings.Repeat("x", MaxPayload), `["` + strings.Repeat("\\", MaxPayload/2-2) + `"]`, strings.Repeat(`{"a":`, MaxPayload/6), "{" + strings.Repeat(`"a":1,`, MaxPayload/6-1) + `"b":2}`,
+		`[{"ieee_address":"0x1","definition":{"exposes":[` + strings.Repeat(`{"type":"numeric","name":"n","access":7},`, MaxPayload/42) + `1]}}]`,
+		`[{"ieee_address":"0x1","definition":{"exposes":[` + strings.Repeat(`{"type":"enum","name":"n","values":["a","b"],"access":7},`, MaxPayload/58) + `1]}}]`,
+		`{"sn":{"A":[` + strings.Repeat("1,", MaxPayload/2-20) + `1]}}`,
+		`{"t":"x","rl":[` + strings.Repeat("1,", MaxPayload/2-20) + `1]}`,
+	} {
+		for _, topic := range []string{"zigbee2mqtt/bridge/devices", "zigbee2mqtt/bridge/groups", "zigbee2mqtt/bridge/info", "tasmota/discovery/00000049A3BC/config", "tasmota/discovery/00000049A3BC/sensors", "tele/x/SENSOR", "tele/x/STATE", "stat/x/RESULT"} {
+			c := New()
+			start := time.Now()
+			c.Take(devices.Message{Topic: topic, Payload: []byte(payload)})
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("%s: %.60s took %v", topic, payload, took)
+			} else if took > 20*time.Millisecond {
+				t.Logf("%s: %.60s took %v", topic, payload, took)
+			}
+		}
+	}
+}
+
 func FuzzZigbee2MQTT(f *testing.F) {
 	lists := announcements(f, "zigbee2mqtt", "+/bridge/devices")
 	for i, m := range announcements(f, "zigbee2mqtt", "zigbee2mqtt/+") {
@@ -95,7 +187,7 @@ func bigList(t testing.TB, n int) []byte {
 	b.WriteByte('[')
 	var samples [][]byte
 	for _, m := range announcements(t, "zigbee2mqtt", "zigbee2mqtt/bridge/devices") {
-		if elements, err := jsonElements(m.Payload); err == nil {
+		if elements, err := jsonElements(m.Payload, MaxDevices); err == nil {
 			samples = append(samples, elements...)
 		}
 	}
