@@ -65,6 +65,20 @@ func (r *Rights) Subscribe(filter string) bool {
 	return false
 }
 
+// Excepted says of a filter that is refused whether it would be allowed but for an
+// exception.
+func (r *Rights) Excepted(filter string) bool {
+	if r == nil || r.all {
+		return false
+	}
+	for i := range r.grants {
+		if g := &r.grants[i]; some(g.subscribe, filter, topic.Covers) && some(g.except, filter, topic.Covers) {
+			return true
+		}
+	}
+	return false
+}
+
 func some(rules []string, s string, allows func(rule, s string) bool) bool {
 	for _, rule := range rules {
 		if allows(rule, s) {

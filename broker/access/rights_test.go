@@ -206,6 +206,19 @@ func TestExcept(t *testing.T) {
 	}
 }
 
+// Only what would be allowed is excepted.
+func TestExcepted(t *testing.T) {
+	r := rightsOf("c", Role{Subscribe: []string{"door/#"}, Except: []string{"door/+/code", "hall/#"}}, Role{Subscribe: []string{"door/front/code"}})
+	for filter, want := range map[string]bool{"door/+/code": true, "door/back/code": true, "door/#": false, "hall/x": false, "other": false} {
+		if got := r.Excepted(filter); got != want {
+			t.Errorf("%s: %v", filter, got)
+		}
+	}
+	if All.Excepted("door/+/code") || (*Rights)(nil).Excepted("door/+/code") {
+		t.Error("something is excepted where there are no roles")
+	}
+}
+
 // An exception is no rule: it never allows, takes away just what it matches, and
 // what it takes from one role another still gives.
 func TestExceptTakesAwayWhatItMatches(t *testing.T) {
