@@ -322,6 +322,20 @@ var accessPaths = map[string]func(g *guard, user, id, topic string, version byte
 	},
 }
 
+// alone waits until the connections of an earlier row have ended: an id may have
+// been another user's.
+func (g *guard) alone() {
+	g.Helper()
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		if !slices.ContainsFunc(g.b.Clients(), func(c ClientStatus) bool { return c.Connected && c.ID != "owner" }) {
+			return
+		}
+		if time.Since(start) > 10*time.Second {
+			g.Fatal("somebody is still connected")
+		}
+	}
+}
+
 // acked waits until what the owner published is acknowledged.
 func (g *guard) acked() {
 	g.Helper()
@@ -621,6 +635,7 @@ func TestAccess(t *testing.T) {
 				inner.T, inner.want = t, row.want
 				inner.owner.t = t
 				defer func() { g.marks = inner.marks }()
+				inner.alone()
 				inner.seen("")
 				if got := accessPaths[row.path](&inner, row.user, row.id, row.topic, version); got != row.want {
 					t.Errorf("got through: %v, want %v", got, row.want)
