@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -476,6 +477,45 @@ func TestWills(t *testing.T) {
 			t.Error(ack.ReasonCode)
 		}
 	})
+}
+
+// The last word of a connection that breaks is said before its client is let in
+// again, whose word it would undo.
+func TestWillBeforeTheClientIsBack(t *testing.T) {
+	for name, change := range map[string]func(*packets.Packet){"clean": func(*packets.Packet) {}, "kept": kept} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate := make(chan struct{})
+				var asked atomic.Int32
+				b := open(t, Options{Log: silent, MayPublish: func(topic string) bool {
+					if topic == "c/state" && asked.Add(1) == 2 { // at CONNECT, and when it is sent
+						<-gate
+					}
+					return true
+				}})
+				defer b.Close()
+				sub := connect(t, b, "sub", 4)
+				sub.subscribe(1, 0, "c/state")
+				old := connect(t, b, "c", 4, change, lwt("c/state", "offline", 0, 0), retainedWill)
+				old.nc.Close()
+				synctest.Wait()
+				c, back := attach(t, b, 4), make(chan struct{})
+				go func() {
+					defer close(back)
+					c.connect("c", change)
+					c.publish("c/state", "online", 0, 0, retain)
+				}()
+				synctest.Wait()
+				close(gate)
+				<-back
+				sub.wantMessage("c/state offline")
+				sub.wantMessage("c/state online")
+				late := connect(t, b, "late", 4)
+				late.subscribe(1, 0, "c/state")
+				late.wantMessage("c/state online r")
+			})
+		})
+	}
 }
 
 func TestRefusedTopics(t *testing.T) {

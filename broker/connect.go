@@ -433,7 +433,6 @@ func (c *conn) leave() {
 	b, s := c.b, c.session
 	b.mu.Lock()
 	s.part()
-	s.owner = nil
 	s.since = time.Now()
 	s.expiry = c.expiry
 	will := c.will
@@ -451,13 +450,26 @@ func (c *conn) leave() {
 	if c.expiry == 0 {
 		b.remove(s)
 	} else {
-		s.expires = b.later(c.expiry, func() { b.expire(s) })
 		b.keep(s, s.will, s.willDelay, forgetWithin)
 	}
-	b.mu.Unlock()
+	var hold <-chan struct{}
 	if will != nil {
-		b.sendWill(will, s.user)
+		// Until its will is out the connection has the session: who comes back would say
+		// "online" before the "offline".
+		b.sessions[s.id] = s
+		b.mu.Unlock()
+		hold = b.publishWill(will, s.user)
+		b.mu.Lock()
 	}
+	s.owner = nil
+	switch {
+	case c.expiry == 0:
+		delete(b.sessions, s.id)
+	case !b.closed:
+		s.expires = b.later(c.expiry, func() { b.expire(s) })
+	}
+	b.mu.Unlock()
+	wait(b.ctx, hold)
 }
 
 // stopTimers keeps a session whose client is back. b.mu is held.
@@ -510,12 +522,15 @@ func (b *Broker) expire(s *session) {
 	}
 }
 
-// sendWill publishes the will of a client that is gone.
-func (b *Broker) sendWill(will *message, user string) {
+// sendWill publishes the will of a client that is gone, and waits until the hub has
+// room for it.
+func (b *Broker) sendWill(will *message, user string) { wait(b.ctx, b.publishWill(will, user)) }
+
+func (b *Broker) publishWill(will *message, user string) (hold <-chan struct{}) {
 	if !b.mayPublish(b.rightsOf(user, will.from), will.topic) {
 		b.refused.Add(1)
 		b.log.Warn("broker: refused a will", "client", will.from, "user", user, "topic", will.topic)
-		return
+		return nil
 	}
 	now := time.Now()
 	m := &message{
@@ -524,5 +539,5 @@ func (b *Broker) sendWill(will *message, user string) {
 	if will.lifetime > 0 {
 		m.expires = now.Add(will.lifetime)
 	}
-	wait(b.ctx, b.send(m, nil))
+	return b.send(m, nil)
 }

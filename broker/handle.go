@@ -307,6 +307,9 @@ func (c *conn) subscription(name string, f packets.Subscription) (sub *subscript
 	case topic.Fault(filter, true, c.lim.topic, c.lim.levels) != "":
 		return nil, packets.ErrTopicFilterInvalid, nil
 	case !c.session.rights.Subscribe(filter):
+		if c.session.rights.Excepted(filter) {
+			return nil, packets.ErrUnspecifiedError, nil // docs/decisions.md
+		}
 		return nil, packets.ErrNotAuthorized, nil
 	}
 	return &subscription{

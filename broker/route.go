@@ -154,7 +154,7 @@ func (b *Broker) match(m *message) {
 	})
 	if b.groups.Len() > 0 {
 		b.groups.Match(m.topic, func(_ string, g *group, _ struct{}) bool {
-			if s, sub := g.choose(); s != nil {
+			if s, sub := g.choose(m.topic); s != nil {
 				b.meet(m, s, sub)
 			}
 			return true
@@ -183,13 +183,17 @@ type group struct {
 	next    int
 }
 
-// choose gives the member whose turn it is: one that is connected and has nothing
-// to wait for, or else one that is connected, or else one that is kept.
-func (g *group) choose() (best *session, sub *subscription) {
+// choose gives the member whose turn it is to get a message of a topic, among those
+// who may: one that is connected and has nothing to wait for, or else one that is
+// connected, or else one that is kept.
+func (g *group) choose(of string) (best *session, sub *subscription) {
 	rank := 0
 	for i := range g.members {
 		at := (g.next + i) % len(g.members)
 		s := g.members[at]
+		if !s.rights.Receive(of) {
+			continue
+		}
 		if r := s.ready(); r > rank {
 			best, rank = s, r
 			g.next = at + 1
