@@ -278,11 +278,11 @@ func (b *Broker) joinGroup(s *session, name string, sub *subscription) {
 
 // remove ends a session with all that belongs to it. b.mu is held.
 func (b *Broker) remove(s *session) {
+	b.unkeep(s) // as long as it knows what it has
 	for name := range s.subs {
 		b.unsubscribe(s, name)
 	}
 	s.clear()
-	b.unkeep(s)
 	if b.sessions[s.id] == s {
 		delete(b.sessions, s.id)
 	}

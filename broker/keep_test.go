@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"hearth/store"
+	"hearth/store/storetest"
+)
+
+// A house with a card: what is on it decides what a broker finds after a power cut.
+type house struct {
+	*testing.T
+	card *storetest.Card
+	st   *store.Store
+	b    *Broker
+}
+
+// housed runs f with a broker that has a card, in a bubble.
+func housed(t *testing.T, f func(h *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{T: t}
+		h.start(storetest.NewCard())
+		f(h)
+		h.stop()
+	})
+}
+
+func (h *house) start(card *storetest.Card) {
+	h.Helper()
+	h.card = card
+	st, err := store.Open("/data", store.Options{FS: card})
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.st, h.b = st, open(h, Options{Store: st})
+}
+
+func (h *house) stop() {
+	h.b.Close()
+	h.st.Close()
+}
+
+// cut cuts the power, and starts again with what is on the card.
+func (h *house) cut() {
+	h.Helper()
+	synctest.Wait()
+	card := h.card.Cut(nil)
+	h.stop()
+	h.start(card)
+}
+
+// restart ends the broker properly, and starts another.
+func (h *house) restart() {
+	h.Helper()
+	h.stop()
+	h.start(h.card)
+}
+
+func (h *house) connect(id string, version byte, change ...func(*packets.Packet)) *client {
+	h.Helper()
+	c := connect(h, h.b, id, version, append(change, keepalive(0))...)
+	c.settle = synctest.Wait
+	return c
+}
+
+// drop breaks a connection.
+func (h *house) drop(c *client) {
+	c.nc.Close()
+	synctest.Wait()
+}
+
+// records counts what the store has of sessions.
+func (h *house) records() (n int) {
+	for _, k := range []store.Kind{store.Session, store.Subscription, store.Queued, store.Body, store.Unreleased} {
+		for range h.st.Each(k) {
+			n++
+		}
+	}
+	return n
+}
+
+// Else a device that now and then begins anew would fill the store.
+func TestASessionThatEndsLeavesNothingOnDisk(t *testing.T) {
+	for _, end := range []string{"a clean start", "its expiry", "DISCONNECT"} {
+		t.Run(end, func(t *testing.T) {
+			housed(t, func(h *house) {
+				c := h.connect("c", 5, expiry(60))
+				c.subscribe(1, 2, "a/#", "$share/g/b")
+				c.publish("x", "1", 2, 5)
+				c.want(packets.Pubrec)
+				h.connect("pub", 5).tell("a/1", "1", 1)
+				if c.wantMessage("a/1 1 q1"); h.records() != 6 {
+					t.Errorf("%d records", h.records())
+				}
+				switch end {
+				case "a clean start":
+					h.drop(c)
+					h.connect("c", 5)
+				case "its expiry":
+					h.drop(c)
+					time.Sleep(2 * time.Minute)
+				case "DISCONNECT":
+					c.disconnect(expiry(0))
+				}
+				synctest.Wait()
+				if n := h.records(); n != 0 {
+					t.Errorf("%d records are left", n)
+				}
+			})
+		})
+	}
+}
