@@ -305,6 +305,7 @@ func (b *Broker) restore(now time.Time) {
 		s.rights = b.rightsOf(s.user, s.id)
 		byNum[s.num], b.sessions[id] = s, s
 		b.lastNum = max(b.lastNum, s.num)
+		b.seq = max(b.seq, s.sentTo) // else what comes next would count as sent
 		if will := s.will; will != nil {
 			s.willDelay = delay
 			s.willTimer = b.later(max(homecoming, min(delay, s.expiry)), func() { b.willDue(s, will) })

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,4 +115,35 @@ func TestASessionThatEndsLeavesNothingOnDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The numbers of messages go on where they were, so that what comes after a restart is
+// not taken for what was sent before it.
+func TestOnlyWhatWasSentIsADuplicateAfterTwoRestarts(t *testing.T) {
+	housed(t, func(h *house) {
+		h.drop(subscribed(h.connect("c", 4, kept), 1, "a"))
+		pub := h.connect("pub", 4)
+		for i := range 10 {
+			pub.tell("a", fmt.Sprint(i), 1)
+		}
+		c := h.connect("c", 4, kept) // they have waited, and now are sent
+		for i := range 10 {
+			c.hear(fmt.Sprintf("a %d q1", i))
+		}
+		h.drop(c)
+		time.Sleep(2 * time.Second)
+		h.restart()
+		h.connect("pub", 4).tell("a", "new", 1)
+		h.restart()
+		c = h.connect("c", 4, kept)
+		if pk := c.wantMessage("a new q1"); pk.FixedHeader.Dup {
+			t.Error("it is a duplicate, though it was never sent")
+		}
+	})
+}
+
+func subscribed(c *client, qos byte, filters ...string) *client {
+	c.t.Helper()
+	c.subscribe(1, qos, filters...)
+	return c
 }
