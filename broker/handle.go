@@ -26,13 +26,7 @@ func (c *conn) handle(pk *packets.Packet) error {
 	case packets.Pubrec:
 		c.pubrec(pk)
 	case packets.Pubrel:
-		answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID}
-		if s.release(pk.PacketID) {
-			c.b.unrelease(s, pk.PacketID)
-		} else {
-			answer.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
-		}
-		c.say(answer)
+		c.pubrel(pk)
 	case packets.Subscribe:
 		return c.subscribe(pk)
 	case packets.Unsubscribe:
@@ -122,6 +116,26 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 	})
 	return nil
+}
+
+// pubrel ends a QoS 2 message of the client, which may give the packet id to its next
+// one when it hears so. That is on disk first: else the next, which is sent again after
+// a crash, would be taken for this one, acknowledged and dropped.
+func (c *conn) pubrel(pk *packets.Packet) {
+	b, s := c.b, c.session
+	answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID}
+	if !s.release(pk.PacketID) {
+		answer.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
+	} else if note := b.unreleased(s, pk.PacketID); note != nil {
+		note.Value = nil
+		b.store.Put(*note, 0, func(err error) {
+			if err == nil {
+				c.say(answer)
+			}
+		})
+		return
+	}
+	c.say(answer)
 }
 
 // resolve checks a PUBLISH and gives it the topic its alias stands for.

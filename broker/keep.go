@@ -116,13 +116,6 @@ func (b *Broker) unreleased(s *session, id uint16) *store.Record {
 	return &store.Record{Kind: store.Unreleased, Key: unreleasedKey(s.num, id), Value: []byte{}}
 }
 
-func (b *Broker) unrelease(s *session, id uint16) {
-	if note := b.unreleased(s, id); note != nil {
-		note.Value = nil
-		b.store.Put(*note, forgetWithin, nil)
-	}
-}
-
 // Formats. Each begins with its number, 1.
 
 // encode gives the record of a session:

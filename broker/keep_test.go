@@ -147,3 +147,23 @@ func subscribed(c *client, qos byte, filters ...string) *client {
 	c.subscribe(1, qos, filters...)
 	return c
 }
+
+// A client may give the packet id to its next message as soon as it has PUBCOMP.
+func TestAPacketIDIsFreeWhenTheClientHearsSo(t *testing.T) {
+	housed(t, func(h *house) {
+		sub := h.connect("sub", 4, kept)
+		sub.subscribe(1, 1, "a")
+		pub := h.connect("pub", 4, kept)
+		pub.tell("a", "first", 2)
+		sub.hear("a first q1")
+		h.cut() // while the client sends its next
+		sub, pub = h.connect("sub", 4, kept), h.connect("pub", 4, kept)
+		pub.tell("a", "second", 2, dup) // of which the broker had not heard
+		for _, pk := range sub.rest() {
+			if string(pk.Payload) == "second" {
+				return
+			}
+		}
+		t.Error("the second message was acknowledged, and nobody got it")
+	})
+}
