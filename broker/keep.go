@@ -373,9 +373,9 @@ func (b *Broker) restore(now time.Time) {
 			continue
 		}
 		if s.received == nil {
-			s.received = map[uint16]bool{}
+			s.received = map[uint16]uint32{}
 		}
-		s.received[binary.BigEndian.Uint16([]byte(id))] = true
+		s.received[binary.BigEndian.Uint16([]byte(id))] = 0
 	}
 	if len(gone) > 0 {
 		b.store.PutAll(gone, forgetWithin, nil)

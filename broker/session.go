@@ -48,9 +48,11 @@ type session struct {
 	plain    gauge // waiting at QoS 0
 	sure     gauge // waiting or in flight at QoS 1 and 2
 	catchUp  []catchUp
-	catching bool            // a retained value was sent last: now it is the turn of what waits
-	sentTo   uint64          // messages of this number or less may have been sent, as its record says
-	received map[uint16]bool // QoS 2 messages of the client that it has not released; true: found at the start
+	catching bool              // a retained value was sent last: now it is the turn of what waits
+	sentTo   uint64            // messages of this number or less may have been sent, as its record says
+	received map[uint16]uint32 // QoS 2 messages of the client that it has not released, by the connection on which they came last; 0: found at the start
+	turn     uint32            // number of the connection
+	open     int               // of received, those that came on it
 
 	lastSeen                          time.Time
 	nReceived, nSent, nDrop, nRefused int64
@@ -366,6 +368,7 @@ func (s *session) join(c *conn, now time.Time) (pubrels []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = c
+	s.turn, s.open = s.turn+1, 0
 	s.lastSeen = now
 	var again []*delivery
 	var released []*delivery
@@ -402,7 +405,7 @@ func (s *session) clear() {
 		s.finish(d)
 	}
 	s.waiting, s.flight, s.byID, s.catchUp, s.received = nil, nil, nil, nil, nil
-	s.plain = gauge{}
+	s.plain, s.open = gauge{}, 0
 }
 
 // follow sends the retained values of new subscriptions, at the client's pace.
@@ -422,28 +425,32 @@ func (s *session) receive(id uint16, dup bool) (again bool) {
 	defer s.mu.Unlock()
 	// After a crash the disk may still know a message whose release it missed. A
 	// client that sends again says DUP [MQTT-3.3.1-1].
-	if found, ok := s.received[id]; ok && (dup || !found) {
-		return true
-	}
+	turn, ok := s.received[id]
 	if s.received == nil {
-		s.received = map[uint16]bool{}
+		s.received = map[uint16]uint32{}
 	}
-	s.received[id] = false
-	return false
+	if s.received[id] = s.turn; turn != s.turn {
+		s.open++
+	}
+	return ok && (dup || turn > 0)
 }
 
 func (s *session) release(id uint16) (known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known = s.received[id]
-	delete(s.received, id)
+	turn, known := s.received[id]
+	if delete(s.received, id); known && turn == s.turn {
+		s.open--
+	}
 	return known
 }
 
+// unreleased counts the QoS 2 messages under way on this connection. Those of an earlier
+// one do not count: they are sent again, or the client knows no more of them.
 func (s *session) unreleased() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.received)
+	return s.open
 }
 
 // status is what can be told of the session. b.mu is held.
