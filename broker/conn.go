@@ -13,6 +13,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"hearth/broker/access"
+	"hearth/store"
 )
 
 const (
@@ -314,9 +315,23 @@ func (a *ack) refuse() {
 		c.flush()
 	}
 	c.mu.Unlock()
-	if refused && a.kind == packets.Pubrec { // the exchange is over [MQTT-4.3.3-9]
-		c.session.release(a.id)
+	if refused && a.kind == packets.Pubrec {
+		c.forget(a.id)
 	}
+}
+
+// forget ends the exchange of a QoS 2 message that is refused [MQTT-4.3.3-9].
+func (c *conn) forget(id uint16) {
+	c.session.release(id)
+	if c.b.store != nil {
+		c.b.store.Put(store.Record{Kind: store.Unreleased, Key: unreleasedKey(c.session.num, id)}, forgetWithin, nil)
+	}
+}
+
+func (a *ack) refused() bool {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	return a.code >= packets.ErrUnspecifiedError.Code
 }
 
 // quota says that what it acknowledges is beyond a limit. It comes before settle.

@@ -104,7 +104,11 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 	}
 	m.ack = c.promise(byte(kind), pk.PacketID, true)
-	if c.hold = b.send(m, note); c.hold == nil {
+	c.hold = b.send(m, note)
+	if kind == packets.Pubrec && m.ack.refused() {
+		c.forget(pk.PacketID)
+	}
+	if c.hold == nil {
 		m.ack.letGo()
 		return nil
 	}

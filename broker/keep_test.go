@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -165,5 +166,35 @@ func TestAPacketIDIsFreeWhenTheClientHearsSo(t *testing.T) {
 			}
 		}
 		t.Error("the second message was acknowledged, and nobody got it")
+	})
+}
+
+// What the disk refused is no more under way after a restart.
+func TestWhatTheDiskRefusedIsOverAfterARestart(t *testing.T) {
+	disk := &store.Faulty{}
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		st := openStore(t, dir, disk)
+		b := open(t, Options{Store: st})
+		sub := connect(t, b, "sub", 4, kept, patient)
+		sub.subscribe(1, 1, "a")
+		pub := connect(t, b, "pub", 5, kept, patient)
+		disk.FailWrites(errors.New("full"))
+		for id := range uint16(100) {
+			pub.publish("a", "1", 2, id+1)
+			if code := pub.want(packets.Pubrec).ReasonCode; code != packets.ErrQuotaExceeded.Code {
+				t.Fatalf("PUBREC %#x", code)
+			}
+			sub.wantMessage("a 1 q1")
+		}
+		disk.FailWrites(nil)
+		time.Sleep(time.Minute)
+		b.Close()
+		st.Close()
+		st = openStore(t, dir, disk)
+		defer st.Close()
+		for key := range st.Each(store.Unreleased) {
+			t.Fatalf("%x is still under way", key)
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -51,5 +52,33 @@ func TestMQTTQuota(t *testing.T) {
 		}
 		c.publish("a", "1", 2, uint16(most+1))
 		wantReason(c, packets.ErrReceiveMaximum.Code)
+	})
+
+	// [MQTT-4.3.3-9]
+	story(t, "5: a PUBREC with an error ends the exchange", func(w *world) {
+		if w.b == nil {
+			w.Skip("its limits are not ours")
+		}
+		lim := *w.b.limits.Load()
+		lim.retained = 1
+		w.b.limits.Store(&lim)
+		sub := w.connect("sub", 5)
+		sub.subscribe(1, 0, "#")
+		c := w.connect("c", 5)
+		for i := range 600 { // more than may be under way
+			c.publish(fmt.Sprint("a/", i), "1", 2, 7, retain)
+			sub.wantMessage(fmt.Sprintf("a/%d 1", i))
+			if code := c.want(packets.Pubrec).ReasonCode; i > 0 && code != packets.ErrQuotaExceeded.Code {
+				w.Fatalf("PUBREC %#x of message %d", code, i)
+			} else if i == 0 {
+				c.ack(packets.Pubrel, 7)
+				c.want(packets.Pubcomp)
+			}
+		}
+		c.publish("a", "another", 2, 7)
+		if code := c.want(packets.Pubrec).ReasonCode; code >= 0x80 {
+			w.Errorf("PUBREC %#x", code)
+		}
+		sub.wantMessage("a another")
 	})
 }
