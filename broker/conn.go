@@ -151,6 +151,7 @@ func (c *conn) write() {
 		c.mu.Unlock()
 
 		if more && !ending && c.session != nil {
+			c.session.search()
 			var rest bool
 			if b, rest = c.session.fill(c, b, time.Now()); rest {
 				c.mu.Lock()

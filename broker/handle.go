@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -237,31 +239,33 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	var ups []catchUp
 	var records []store.Record
 	var changed []made
-	b.mu.Lock()
-	for _, f := range pk.Filters {
+	for _, f := range pk.Filters { // there may be thousands
 		name := strings.Clone(f.Filter)
+		b.mu.Lock()
 		sub, code, err := c.subscription(name, f)
 		if err != nil {
 			b.mu.Unlock()
 			return err
 		}
-		if code == packets.CodeSuccess && s.subs[name] == nil && len(s.subs) >= c.lim.subscriptions {
+		old := s.subs[name]
+		if code == packets.CodeSuccess && old == nil && len(s.subs) >= c.lim.subscriptions {
 			code = packets.ErrQuotaExceeded
-			b.log.Warn("broker: a client wants too many subscriptions", "client", c.id, "limit", c.lim.subscriptions)
+			b.complain(slog.LevelWarn, "a client wants too many subscriptions", "client", c.id, "limit", c.lim.subscriptions)
 		}
 		if code != packets.CodeSuccess {
+			b.mu.Unlock()
 			answer.ReasonCodes = append(answer.ReasonCodes, c.failure(code))
 			continue
 		}
-		old := s.subs[name]
-		isNew, values := b.subscribe(s, name, sub)
+		isNew, tell := b.subscribe(s, name, sub)
+		if tell {
+			ups = append(ups, catchUp{sub: sub, before: b.seq + 1})
+		}
 		if isNew && s.kept && b.store != nil {
 			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode()})
 			changed = append(changed, made{name, old, len(answer.ReasonCodes)})
 		}
-		if len(values) > 0 {
-			ups = append(ups, catchUp{sub, b.seq + 1, values})
-		}
+		b.mu.Unlock()
 		answer.ReasonCodes = append(answer.ReasonCodes, sub.qos)
 	}
 	var committed chan error
@@ -269,13 +273,12 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		committed = make(chan error, 1)
 		b.store.PutAll(records, 0, func(err error) { committed <- err })
 	}
-	b.mu.Unlock()
 	if err := b.await(c.ctx, committed); err != nil {
 		if !errors.Is(err, errRefused) {
 			return err
 		}
 		b.mu.Lock()
-		for _, m := range changed {
+		for _, m := range slices.Backward(changed) {
 			b.unsubscribe(s, m.name)
 			back := store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, m.name)}
 			if m.old != nil {

@@ -216,9 +216,9 @@ func (s *session) ready() int {
 	return 1
 }
 
-// subscribe makes a subscription of s, and reports whether it changes anything. With
-// values are the retained ones that the client is to be told. b.mu is held.
-func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed bool, values []*value) {
+// subscribe makes a subscription of s, and reports whether it changes anything, and
+// whether the client is to be told of retained values. b.mu is held.
+func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed, tell bool) {
 	old := s.subs[name]
 	changed = old == nil || *old != *sub
 	s.subs[name] = sub
@@ -226,21 +226,13 @@ func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed 
 		if old == nil {
 			b.joinGroup(s, name, sub)
 		}
-		return changed, nil // a shared subscription is sent none [MQTT-3.3.1-9 and 4.8.2]
+		return changed, false // a shared subscription is sent none [MQTT-3.3.1-9 and 4.8.2]
 	}
 	if old == nil && isSys(sub.filter) {
 		b.sys++
 	}
 	b.subs.Set(sub.filter, s, sub)
-	if sub.handling == 0 || sub.handling == 1 && old == nil {
-		b.values.Match(sub.filter, func(_ string, v *value) bool {
-			if v.message.Load() != nil {
-				values = append(values, v)
-			}
-			return true
-		})
-	}
-	return changed, values
+	return changed, sub.handling == 0 || sub.handling == 1 && old == nil
 }
 
 // unsubscribe ends a subscription of s. b.mu is held.
@@ -252,6 +244,7 @@ func (b *Broker) unsubscribe(s *session, name string) (existed bool) {
 	delete(s.subs, name)
 	if sub.share == "" {
 		b.subs.Delete(sub.filter, s)
+		s.unfollow(sub.filter)
 		if isSys(sub.filter) {
 			b.sys--
 		}

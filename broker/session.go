@@ -93,9 +93,12 @@ type delivery struct {
 
 // A catchUp is what a new subscription has to be told of retained values: those
 // that have not changed since then. What comes later reaches it as a live message.
+// They are looked for when it is their turn: so it costs nothing to subscribe, again
+// and again, and only who reads what comes is searched for.
 type catchUp struct {
 	sub    *subscription
 	before uint64 // messages of the subscription's own time have this number or more
+	found  bool
 	values []*value
 }
 
@@ -231,7 +234,7 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 		d, retained := s.next(now)
 		switch {
 		case d == nil:
-			return b, false
+			return b, len(s.catchUp) > 0 && !s.catchUp[0].found
 		case d.m.expired(now) && !d.sent:
 			// nobody wants it any more
 		case !s.rights.Receive(d.m.topic):
@@ -287,6 +290,9 @@ func (s *session) next(now time.Time) (d *delivery, retained bool) {
 	}
 	for len(s.catchUp) > 0 {
 		up := &s.catchUp[0]
+		if !up.found {
+			break
+		}
 		if len(up.values) == 0 {
 			if s.catchUp = s.catchUp[1:]; len(s.catchUp) == 0 {
 				s.catchUp = nil
@@ -408,12 +414,61 @@ func (s *session) clear() {
 	s.plain, s.open = gauge{}, 0
 }
 
-// follow sends the retained values of new subscriptions, at the client's pace.
+// follow sends the retained values of new subscriptions, at the client's pace: anew, if
+// it has been at those of the same filter.
 func (s *session) follow(ups []catchUp) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.catchUp = append(s.catchUp, ups...)
+	last := map[string]int{}
+	for i, up := range ups {
+		last[up.sub.filter] = i
+	}
+	s.catchUp = slices.DeleteFunc(s.catchUp, func(up catchUp) bool { _, again := last[up.sub.filter]; return again })
+	for i, up := range ups {
+		if last[up.sub.filter] == i {
+			s.catchUp = append(s.catchUp, up)
+		}
+	}
 	s.conn.kick()
+}
+
+// unfollow ends that for a subscription that is no more.
+func (s *session) unfollow(filter string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catchUp = slices.DeleteFunc(s.catchUp, func(up catchUp) bool { return up.sub.filter == filter })
+}
+
+// search finds what the next catch-ups are about, so much that it fills a batch.
+func (s *session) search() {
+	const enough = 1000
+	for {
+		s.mu.Lock()
+		i, n := 0, 0
+		for i < len(s.catchUp) && s.catchUp[i].found {
+			n += len(s.catchUp[i].values)
+			i++
+		}
+		idle := i == len(s.catchUp) || n >= enough
+		s.mu.Unlock()
+		if idle {
+			return
+		}
+		s.b.mu.Lock() // for each anew
+		s.mu.Lock()
+		if i < len(s.catchUp) && !s.catchUp[i].found {
+			up := &s.catchUp[i]
+			s.b.values.Match(up.sub.filter, func(_ string, v *value) bool {
+				if m := v.message.Load(); m != nil && m.seq < up.before {
+					up.values = append(up.values, v)
+				}
+				return true
+			})
+			up.found = true
+		}
+		s.mu.Unlock()
+		s.b.mu.Unlock()
+	}
 }
 
 // The publisher's side of QoS 2.
