@@ -402,6 +402,7 @@ func (s *session) restore(d *delivery) {
 		s.flight = append(s.flight, d)
 	} else {
 		s.waiting = append(s.waiting, d)
+		s.expects(d)
 	}
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -80,5 +81,30 @@ func TestMQTTQuota(t *testing.T) {
 			w.Errorf("PUBREC %#x", code)
 		}
 		sub.wantMessage("a another")
+	})
+}
+
+func TestMQTTExpiredInTheQueue(t *testing.T) {
+	// What nobody wants any more takes no place from what somebody does.
+	storyOf(t, "a queue full of what has expired", []byte{4, 5}, func(w *world, v byte) {
+		if w.b == nil {
+			w.Skip("its limits are not ours")
+		}
+		sub := w.connect("sub", v, kept)
+		sub.subscribe(1, 1, "a")
+		w.drop(sub)
+		pub := w.connect("pub", 5, keepalive(0))
+		for range 1000 {
+			pub.tell("a", "old", 1, expires(60))
+		}
+		pub.tell("a", "too much", 1)
+		w.pass(2 * time.Minute)
+		pub.tell("a", "new", 1)
+		if n := w.b.Stats().QueuedBytes; n != 4 {
+			w.Errorf("%d bytes wait", n)
+		}
+		sub = w.connect("sub", v, kept)
+		sub.hear("a new q1")
+		sub.quiet()
 	})
 }

@@ -44,6 +44,7 @@ type session struct {
 	waiting  []*delivery          // not sent yet, oldest first
 	flight   []*delivery          // QoS 1 and 2, sent and not acknowledged, oldest first
 	byID     map[uint16]*delivery // QoS 1 and 2, waiting or in flight
+	stale    time.Time            // nothing that waits expires before; zero: nothing does
 	lastID   uint16
 	plain    gauge // waiting at QoS 0
 	sure     gauge // waiting or in flight at QoS 1 and 2
@@ -116,28 +117,63 @@ type hit struct {
 func (s *session) admit(d *delivery, lim *limits) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := d.m.size()
-	if d.qos == 0 {
-		if s.conn == nil {
-			return false
-		}
-		if s.plain.n >= lim.queue || s.plain.bytes+size > lim.queueBytes {
+	if d.qos == 0 && s.conn == nil {
+		return false
+	}
+	if !s.fits(d, lim) {
+		if s.discard(time.Now()); !s.fits(d, lim) {
 			s.drop()
 			return false
 		}
+	}
+	size := d.m.size()
+	if d.qos == 0 {
 		s.plain.n++
 		s.plain.bytes += size
 		return true
-	}
-	if s.sure.n >= lim.queue || s.sure.bytes+size > lim.queueBytes || s.b.queued.Load()+int64(size) > lim.queuedBytes {
-		s.drop()
-		return false
 	}
 	s.sure.n++
 	s.sure.bytes += size
 	s.b.queued.Add(int64(size))
 	s.name(d)
 	return true
+}
+
+// fits says whether the limits allow another delivery. s.mu is held.
+func (s *session) fits(d *delivery, lim *limits) bool {
+	size := d.m.size()
+	if d.qos == 0 {
+		return s.plain.n < lim.queue && s.plain.bytes+size <= lim.queueBytes
+	}
+	return s.sure.n < lim.queue && s.sure.bytes+size <= lim.queueBytes && s.b.queued.Load()+int64(size) <= lim.queuedBytes
+}
+
+// discard forgets what expired before it was sent. s.mu is held.
+func (s *session) discard(now time.Time) {
+	if s.stale.IsZero() || now.Before(s.stale) {
+		return
+	}
+	s.stale = time.Time{}
+	s.waiting = slices.DeleteFunc(s.waiting, func(d *delivery) bool {
+		switch {
+		case d.sent || !d.m.expired(now):
+			s.expects(d)
+			return false
+		case d.qos > 0:
+			s.finish(d)
+		default:
+			s.plain.n--
+			s.plain.bytes -= d.m.size()
+		}
+		return true
+	})
+}
+
+// expects notes when something that waits expires. s.mu is held.
+func (s *session) expects(d *delivery) {
+	if at := d.m.expires; !at.IsZero() && !d.sent && (s.stale.IsZero() || at.Before(s.stale)) {
+		s.stale = at
+	}
 }
 
 // name gives a delivery a packet id that no other of the session has: there are
@@ -170,6 +206,7 @@ func (s *session) push(d *delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = append(s.waiting, d)
+	s.expects(d)
 	s.conn.kick()
 }
 
