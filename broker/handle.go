@@ -105,20 +105,21 @@ func (c *conn) publish(pk *packets.Packet) error {
 			return nil
 		}
 	}
-	m.ack = c.promise(byte(kind), pk.PacketID, true)
+	a := c.promise(byte(kind), pk.PacketID, true)
+	m.ack.Store(a)
 	c.hold = b.send(m, note)
-	if kind == packets.Pubrec && m.ack.refused() {
+	if kind == packets.Pubrec && a.refused() {
 		c.forget(pk.PacketID)
 	}
 	if c.hold == nil {
-		m.ack.letGo()
+		a.letGo()
 		return nil
 	}
 	// The hub has no room. The client goes on, but for what it publishes next.
 	hold := c.hold
 	c.writer.Go(func() {
 		if wait(c.ctx, hold) == nil {
-			m.ack.letGo()
+			a.letGo()
 		}
 	})
 	return nil

@@ -3,9 +3,11 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -197,4 +199,27 @@ func TestWhatTheDiskRefusedIsOverAfterARestart(t *testing.T) {
 			t.Fatalf("%x is still under way", key)
 		}
 	})
+}
+
+// A retained value outlives the connection of who published it, and does not keep it in
+// memory.
+func TestAValueDoesNotKeepItsPublishersConnection(t *testing.T) {
+	st := openStore(t, t.TempDir(), nil)
+	b := open(t, Options{Store: st})
+	c := connect(t, b, "c", 4)
+	c.tell("a", "1", 1, retain)
+	b.mu.Lock()
+	var there weak.Pointer[conn]
+	for c := range b.conns {
+		there = weak.Make(c)
+	}
+	b.mu.Unlock()
+	c.disconnect()
+	for range 100 {
+		if runtime.GC(); there.Value() == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("it is still there")
 }

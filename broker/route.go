@@ -113,8 +113,8 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 		for _, o := range owing {
 			o.s.push(o.d)
 		}
-		if m.ack != nil && b.store.Trouble() != nil {
-			m.ack.refuse()
+		if a := m.ack.Load(); a != nil && b.store.Trouble() != nil {
+			a.refuse()
 		}
 	}
 	b.paid(m, len(owing) > 0)
