@@ -29,8 +29,8 @@ func housed(t *testing.T, f func(h *house)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{T: t}
 		h.start(storetest.NewCard())
+		defer func() { h.stop() }()
 		f(h)
-		h.stop()
 	})
 }
 
@@ -222,4 +222,36 @@ func TestAValueDoesNotKeepItsPublishersConnection(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("it is still there")
+}
+
+// [MQTT-3.1.4-5] A clean start ends the session there was, and sends the will it waited
+// with: also if the connection that asked for it is taken over before it has CONNACK.
+func TestTheWillOfASessionThatIsReplacedIsNotLost(t *testing.T) {
+	housed(t, func(h *house) {
+		sub := h.connect("sub", 5)
+		sub.subscribe(1, 0, "lwt")
+		h.drop(h.connect("c", 5, expiry(600), will("lwt", "gone", 0, 600)))
+		h.card.SyncTakes = time.Second
+		first := attach(h, h.b, 5)
+		first.send(connectPacket("c", 5, expiry(600)))
+		synctest.Wait()
+		h.connect("c", 5, expiry(600))
+		sub.wantMessage("lwt gone")
+	})
+}
+
+// Who said goodbye has no will, also if the house goes to sleep at that moment.
+func TestGoodbyeWhileTheBrokerCloses(t *testing.T) {
+	housed(t, func(h *house) {
+		c := h.connect("c", 4, kept, will("lwt", "gone", 0, 0))
+		h.b.mu.Lock()
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
+		h.b.closed = true // as Close begins
+		h.b.mu.Unlock()
+		h.restart()
+		sub := h.connect("sub", 4)
+		sub.subscribe(1, 0, "lwt")
+		time.Sleep(time.Hour)
+		sub.quiet()
+	})
 }
