@@ -262,17 +262,16 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		if tell {
 			ups = append(ups, catchUp{sub: sub, before: b.seq + 1})
 		}
-		if isNew && s.kept && b.store != nil {
+		if (isNew || s.unsure.Load() > 0) && s.kept && b.store != nil {
 			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode()})
 			changed = append(changed, made{name, old, len(answer.ReasonCodes)})
 		}
 		b.mu.Unlock()
 		answer.ReasonCodes = append(answer.ReasonCodes, sub.qos)
 	}
-	var committed chan error
+	var committed <-chan error
 	if len(records) > 0 {
-		committed = make(chan error, 1)
-		b.store.PutAll(records, 0, func(err error) { committed <- err })
+		committed = b.commit(s, records, 0)
 	}
 	if err := b.await(c.ctx, committed); err != nil {
 		if !errors.Is(err, errRefused) {

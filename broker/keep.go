@@ -50,15 +50,26 @@ func (b *Broker) keep(s *session, will *message, delay, within time.Duration) <-
 	}
 	records := b.adopt(s)
 	record := s.encode(will, delay, time.Now())
-	if !slices.Equal(record, s.record) {
+	if !slices.Equal(record, s.record) || within == 0 && s.unsure.Load() > 0 {
 		s.record = record
 		records = append(records, store.Record{Kind: store.Session, Key: s.id, Value: record})
 	}
 	if len(records) == 0 {
 		return nil
 	}
+	return b.commit(s, records, within)
+}
+
+// commit gives the store what s is and subscribes to, and says when it is on disk.
+func (b *Broker) commit(s *session, records []store.Record, within time.Duration) <-chan error {
 	committed := make(chan error, 1)
-	b.store.PutAll(records, within, func(err error) { committed <- err })
+	s.unsure.Add(1)
+	b.store.PutAll(records, within, func(err error) {
+		if err == nil {
+			s.unsure.Add(-1)
+		}
+		committed <- err
+	})
 	return committed
 }
 

@@ -255,3 +255,48 @@ func TestGoodbyeWhileTheBrokerCloses(t *testing.T) {
 		sub.quiet()
 	})
 }
+
+// What was asked for on one connection may still be on its way to the disk when it is
+// asked for again on the next.
+func TestAskedAgainIsNotYetOnDisk(t *testing.T) {
+	housed(t, func(h *house) {
+		h.drop(h.connect("other", 4, kept)) // the store has a file with room
+		h.card.SyncTakes = 10 * time.Second
+		c := attach(h, h.b, 4)
+		c.send(connectPacket("c", 4, kept, keepalive(0)))
+		synctest.Wait()
+		again := attach(h, h.b, 4)
+		again.patience = time.Minute
+		again.connect("c", kept, keepalive(0))
+		if left := h.card.Cut(nil); len(kindsOn(h, left, store.Session)) != 2 {
+			t.Error("CONNACK came before the session was on disk")
+		}
+		subscribe := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: 1, Filters: []packets.Subscription{{Filter: "a", Qos: 1}}}
+		again.send(subscribe)
+		h.drop(again)
+		h.card.SyncTakes = 10 * time.Second
+		again = attach(h, h.b, 4)
+		again.patience = time.Minute
+		again.connect("c", kept, keepalive(0))
+		again.send(subscribe)
+		again.want(packets.Suback)
+		if left := h.card.Cut(nil); len(kindsOn(h, left, store.Subscription)) != 1 {
+			t.Error("SUBACK came before the subscription was on disk")
+		}
+		h.card.SyncTakes = 0
+	})
+}
+
+// kindsOn gives the keys of a kind that are on a card.
+func kindsOn(h *house, card *storetest.Card, kind store.Kind) (keys []string) {
+	h.Helper()
+	st, err := store.Open("/data", store.Options{FS: card})
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer st.Close()
+	for key := range st.Each(kind) {
+		keys = append(keys, key)
+	}
+	return keys
+}

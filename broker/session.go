@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -37,6 +38,8 @@ type session struct {
 	willTimer *time.Timer
 	expires   *time.Timer // runs while the client is away
 	hit       hit         // of the message being routed
+
+	unsure atomic.Int32 // records of it and of subs are on their way to the disk
 
 	mu       sync.Mutex           // after Broker.mu, before that of a conn
 	conn     *conn                // what can be sent to; nil before CONNACK and while the client is away
