@@ -401,6 +401,10 @@ func (c *conn) appendMessage(b []byte, d *delivery, now time.Time) []byte {
 	}
 	start := len(b)
 	b = appendPublish(b, d.m, f, now)
+	if c.maxPacket > 0 && len(b)-start > c.maxPacket && fresh {
+		f.alias, fresh = 0, false // which took some bytes
+		b = appendPublish(b[:start], d.m, f, now)
+	}
 	if c.maxPacket > 0 && len(b)-start > c.maxPacket {
 		return b[:start]
 	}

@@ -108,3 +108,21 @@ func TestMQTTExpiredInTheQueue(t *testing.T) {
 		sub.quiet()
 	})
 }
+
+func TestMQTTLastBytes(t *testing.T) {
+	// An alias takes some bytes at first, which may be too many.
+	story(t, "5: a message that is as large as the client takes", func(w *world) {
+		plain := w.connect("plain", 5)
+		plain.subscribe(1, 1, "a")
+		sub := w.connect("sub", 5, maximumPacket(40), aliasMaximum(5))
+		sub.subscribe(1, 1, "a")
+		pub := w.connect("pub", 5)
+		payload := "12345678901234567890123456789012"
+		pub.tell("a", payload, 1) // 2 of the header, 3 of the topic, 2 of the id, 1 of the properties
+		plain.hear("a " + payload + " q1")
+		sub.hear("a " + payload + " q1")
+		pub.tell("a", payload+"3", 1)
+		pub.tell("a", "1", 1)
+		sub.hear("a 1 q1")
+	})
+}
