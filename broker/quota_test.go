@@ -126,3 +126,30 @@ func TestMQTTLastBytes(t *testing.T) {
 		sub.hear("a 1 q1")
 	})
 }
+
+func TestMQTTSharedAndFull(t *testing.T) {
+	// A member that takes nothing any more costs the others nothing, and no message.
+	storyOf(t, "a member of a group whose queue is full", []byte{4, 5}, func(w *world, v byte) {
+		if w.b == nil {
+			w.Skip("its limits are not ours")
+		}
+		lim := *w.b.limits.Load()
+		lim.queue = 10
+		w.b.limits.Store(&lim)
+		stuck := w.connect("stuck", v, keepalive(0))
+		stuck.subscribe(1, 1, "$share/g/a")
+		well := w.connect("well", v, keepalive(0))
+		well.subscribe(1, 1, "$share/g/a")
+		pub := w.connect("pub", v, keepalive(0))
+		got := 0
+		for range 20 { // so much at a time that both have to wait
+			for range 5 {
+				pub.tell("a", "1", 1)
+			}
+			got += len(well.rest())
+		}
+		if n := w.b.Stats().Dropped; n != 0 || got < 90 {
+			w.Errorf("%d arrived, %d were dropped", got, n)
+		}
+	})
+}

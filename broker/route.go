@@ -154,7 +154,7 @@ func (b *Broker) match(m *message) {
 	})
 	if b.groups.Len() > 0 {
 		b.groups.Match(m.topic, func(_ string, g *group, _ struct{}) bool {
-			if s, sub := g.choose(); s != nil {
+			if s, sub := g.choose(m.topic, b.limits.Load()); s != nil {
 				b.meet(m, s, sub)
 			}
 			return true
@@ -184,13 +184,18 @@ type group struct {
 }
 
 // choose gives the member whose turn it is: one that is connected and has nothing
-// to wait for, or else one that is connected, or else one that is kept.
-func (g *group) choose() (best *session, sub *subscription) {
-	rank := 0
+// to wait for, or else one that is connected, or else one that is kept; at last one
+// whose queue is full.
+func (g *group) choose(topic string, lim *limits) (best *session, sub *subscription) {
+	rank := -1
+	first := g.next
 	for i := range g.members {
-		at := (g.next + i) % len(g.members)
+		at := (first + i) % len(g.members)
 		s := g.members[at]
-		if r := s.ready(); r > rank {
+		if !s.rights.Receive(topic) {
+			continue
+		}
+		if r := s.ready(lim); r > rank {
 			best, rank = s, r
 			g.next = at + 1
 			if r == 3 {
@@ -204,10 +209,12 @@ func (g *group) choose() (best *session, sub *subscription) {
 	return best, best.subs[g.name]
 }
 
-func (s *session) ready() int {
+func (s *session) ready(lim *limits) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.plain.full(lim) || s.sure.full(lim):
+		return 0
 	case s.conn != nil && len(s.waiting) == 0 && len(s.flight) < s.conn.window:
 		return 3
 	case s.conn != nil:

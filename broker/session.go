@@ -68,6 +68,8 @@ type gauge struct {
 	bytes int
 }
 
+func (g gauge) full(lim *limits) bool { return g.n >= lim.queue || g.bytes >= lim.queueBytes }
+
 // A subscription never changes; a client that subscribes again gets another.
 type subscription struct {
 	filter   string // without $share/NAME/
