@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,6 +151,36 @@ func TestMQTTSharedAndFull(t *testing.T) {
 		}
 		if n := w.b.Stats().Dropped; n != 0 || got < 90 {
 			w.Errorf("%d arrived, %d were dropped", got, n)
+		}
+	})
+}
+
+func TestQueuesOfOthers(t *testing.T) {
+	// The limit of all queues is for those that are full, not for who keeps up.
+	story(t, "clients that are away have filled the queues of all", func(w *world) {
+		if w.b == nil {
+			w.Skip("its limits are not ours")
+		}
+		lim := *w.b.limits.Load()
+		lim.queuedBytes = 100_000
+		w.b.limits.Store(&lim)
+		for i := range 4 {
+			c := w.connect(fmt.Sprint("away", i), 4, kept)
+			c.subscribe(1, 1, "#")
+			w.drop(c)
+		}
+		pub := w.connect("pub", 4, keepalive(0))
+		for range 50 {
+			pub.tell("a", strings.Repeat("x", 1000), 1)
+		}
+		sub := w.connect("sub", 4, keepalive(0))
+		sub.subscribe(1, 1, "#")
+		for i := range 200 {
+			pub.tell("b", fmt.Sprint(i), 1)
+			sub.hear(fmt.Sprintf("b %d q1", i))
+		}
+		if n := w.b.Stats().QueuedBytes; n > 2*100_000 {
+			w.Errorf("%d bytes wait", n)
 		}
 	})
 }

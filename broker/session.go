@@ -144,13 +144,17 @@ func (s *session) admit(d *delivery, lim *limits) bool {
 	return true
 }
 
-// fits says whether the limits allow another delivery. s.mu is held.
+// fits says whether the limits allow another delivery. That of all queues together is
+// for those with more than their share of it: else a few clients that are away could take
+// the messages of those that are here. b.mu and s.mu are held.
 func (s *session) fits(d *delivery, lim *limits) bool {
 	size := d.m.size()
 	if d.qos == 0 {
 		return s.plain.n < lim.queue && s.plain.bytes+size <= lim.queueBytes
 	}
-	return s.sure.n < lim.queue && s.sure.bytes+size <= lim.queueBytes && s.b.queued.Load()+int64(size) <= lim.queuedBytes
+	share := lim.queuedBytes / int64(max(1, len(s.b.sessions)))
+	return s.sure.n < lim.queue && s.sure.bytes+size <= lim.queueBytes &&
+		(s.b.queued.Load()+int64(size) <= lim.queuedBytes || int64(s.sure.bytes+size) <= share)
 }
 
 // discard forgets what expired before it was sent. s.mu is held.
