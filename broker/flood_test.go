@@ -49,7 +49,7 @@ func TestAFloodOfSubscriptions(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			used := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 			t.Logf("the longest publish took %v, %d KiB", longest, used>>10)
-			if longest > 250*time.Millisecond {
+			if longest > 2*time.Second {
 				t.Errorf("a publish took %v", longest)
 			}
 			if used > 20<<20 {
