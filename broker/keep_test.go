@@ -3,7 +3,9 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -299,4 +301,32 @@ func kindsOn(h *house, card *storetest.Card, kind store.Kind) (keys []string) {
 		keys = append(keys, key)
 	}
 	return keys
+}
+
+// A power cut in the middle of a commit leaves any part of it. What it leaves of a QoS 2
+// message must not be that it has come, without the message.
+func TestHalfACommitIsNone(t *testing.T) {
+	for seed := range uint64(50) {
+		housed(t, func(h *house) {
+			sub := h.connect("sub", 4, kept)
+			sub.subscribe(1, 2, "a")
+			pub := h.connect("pub", 4, kept)
+			pub.tell("a", "first", 2)
+			sub.hear("a first q2")
+			time.Sleep(time.Minute)
+			h.card.SyncTakes = time.Second
+			pub.publish("a", strings.Repeat("x", 2000), 2, 5)
+			time.Sleep(time.Second / 2)
+			random := rand.New(rand.NewPCG(seed, 0))
+			card := h.card.Cut(func() bool { return random.IntN(2) == 0 })
+			h.stop()
+			h.start(card)
+			sub, pub = h.connect("sub", 4, kept), h.connect("pub", 4, kept)
+			pub.publish("a", strings.Repeat("x", 2000), 2, 5, dup)
+			pub.want(packets.Pubrec)
+			if n := len(sub.rest()); n != 1 {
+				t.Errorf("seed %d: it came %d times", seed, n)
+			}
+		})
+	}
 }
