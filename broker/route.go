@@ -103,7 +103,10 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 		}
 		b.store.PutAll(records, within, func(err error) {
 			if err != nil {
-				return // the broker closes; it was not acknowledged
+				if a := m.ack.Load(); a != nil {
+					a.refuse() // it was more than the store holds, or that has closed
+				}
+				return
 			}
 			for _, o := range exact {
 				o.s.commit(o.d)

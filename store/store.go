@@ -389,7 +389,7 @@ func (s *Store) Put(r Record, within time.Duration, done func(error)) {
 }
 
 // PutAll is Put of records that belong together: they go into one commit, of which a
-// power cut leaves all or nothing. There is at least one, and done is about the last.
+// power cut leaves all or nothing. There is at least one, and done is about all.
 func (s *Store) PutAll(rs []Record, within time.Duration, done func(error)) {
 	values := make([][]byte, len(rs))
 	for i, r := range rs {
@@ -398,7 +398,9 @@ func (s *Store) PutAll(rs []Record, within time.Duration, done func(error)) {
 	if s.lockOpen(done) {
 		var err error
 		for i, r := range rs {
-			err = s.put(r, values[i])
+			if e := s.put(r, values[i]); err == nil {
+				err = e
+			}
 		}
 		s.await(within, ack{done, err})
 		s.mu.Unlock()
