@@ -214,7 +214,9 @@ func (c *conn) end(why error) {
 	c.cancel(why)
 	now := time.Now()
 	c.nc.SetWriteDeadline(now.Add(lastWords))
-	c.nc.SetReadDeadline(now)
+	if _, ok := c.nc.(halfCloser); ok { // a WebSocket would close with its read; it is closed after the last words
+		c.nc.SetReadDeadline(now)
+	}
 	c.start()
 	c.ending = true
 	c.room.Broadcast()
