@@ -240,6 +240,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	var ups []catchUp
 	var records []store.Record
 	var changed []made
+	promised := map[string]bool{}  // by filter: a retained value reaches it at QoS 1 or 2
 	for _, f := range pk.Filters { // there may be thousands
 		name := strings.Clone(f.Filter)
 		b.mu.Lock()
@@ -259,11 +260,18 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			continue
 		}
 		isNew, tell := b.subscribe(s, name, sub)
-		if tell {
-			ups = append(ups, catchUp{sub: sub, before: b.seq + 1})
+		stored, owes := s.kept && b.store != nil, false
+		if tell && stored && sub.qos > 0 {
+			if _, known := promised[name]; !known {
+				promised[name] = b.promises(s, sub)
+			}
+			owes = promised[name]
 		}
-		if (isNew || s.unsure.Load() > 0) && s.kept && b.store != nil {
-			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode()})
+		if tell {
+			ups = append(ups, catchUp{sub: sub, before: b.seq + 1, owes: owes})
+		}
+		if stored && (isNew || owes || s.unsure.Load() > 0) {
+			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(owes)})
 			changed = append(changed, made{name, old, len(answer.ReasonCodes)})
 		}
 		b.mu.Unlock()
@@ -283,7 +291,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			back := store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, m.name)}
 			if m.old != nil {
 				b.subscribe(s, m.name, m.old)
-				back.Value = m.old.encode()
+				back.Value = m.old.encode(false)
 			}
 			b.store.Put(back, 0, nil)
 			answer.ReasonCodes[m.at] = c.failure(packets.ErrQuotaExceeded)

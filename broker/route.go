@@ -232,6 +232,7 @@ func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed,
 	old := s.subs[name]
 	changed = old == nil || *old != *sub
 	s.subs[name] = sub
+	s.owesNoMore(name)
 	if sub.share != "" {
 		if old == nil {
 			b.joinGroup(s, name, sub)
@@ -254,6 +255,7 @@ func (b *Broker) unsubscribe(s *session, name string) (existed bool) {
 	delete(s.subs, name)
 	if sub.share == "" {
 		b.subs.Delete(sub.filter, s)
+		s.owesNoMore(name)
 		s.unfollow(sub.filter)
 		if isSys(sub.filter) {
 			b.sys--
@@ -282,10 +284,10 @@ func (b *Broker) joinGroup(s *session, name string, sub *subscription) {
 // remove ends a session with all that belongs to it. b.mu is held.
 func (b *Broker) remove(s *session) {
 	b.unkeep(s) // as long as it knows what it has
+	s.clear()
 	for name := range s.subs {
 		b.unsubscribe(s, name)
 	}
-	s.clear()
 	if b.sessions[s.id] == s {
 		delete(b.sessions, s.id)
 	}

@@ -52,11 +52,13 @@ type session struct {
 	plain    gauge // waiting at QoS 0
 	sure     gauge // waiting or in flight at QoS 1 and 2
 	catchUp  []catchUp
-	catching bool              // a retained value was sent last: now it is the turn of what waits
-	sentTo   uint64            // messages of this number or less may have been sent, as its record says
-	received map[uint16]uint32 // QoS 2 messages of the client that it has not released, by the connection on which they came last; 0: found at the start
-	turn     uint32            // number of the connection
-	open     int               // of received, those that came on it
+	told     int                      // retained values of catchUp at QoS 1 and 2, sent and not acknowledged
+	owes     map[string]*subscription // by name: the record says that there is such a value to come
+	catching bool                     // a retained value was sent last: now it is the turn of what waits
+	sentTo   uint64                   // messages of this number or less may have been sent, as its record says
+	received map[uint16]uint32        // QoS 2 messages of the client that it has not released, by the connection on which they came last; 0: found at the start
+	turn     uint32                   // number of the connection
+	open     int                      // of received, those that came on it
 
 	lastSeen                          time.Time
 	nReceived, nSent, nDrop, nRefused int64
@@ -92,6 +94,7 @@ type delivery struct {
 	id        uint16
 	sent      bool // or may have been, before a crash
 	released  bool // PUBREC came, PUBREL goes
+	ofCatchUp bool
 	recorded  bool // has a record in the store
 	committed bool // which is on disk
 	marked    bool // which says that it may have been sent
@@ -104,6 +107,7 @@ type delivery struct {
 type catchUp struct {
 	sub    *subscription
 	before uint64 // messages of the subscription's own time have this number or more
+	owes   bool   // the record of the subscription says that one of them is to come at QoS 1 or 2
 	found  bool
 	values []*value
 }
@@ -264,6 +268,10 @@ func (s *session) finish(d *delivery) {
 	if d.recorded {
 		s.b.forget(s, d)
 	}
+	if d.ofCatchUp {
+		s.told--
+		s.caughtUp()
+	}
 }
 
 // batch is about how much is written to a socket at once.
@@ -280,6 +288,7 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 		d, retained := s.next(now)
 		switch {
 		case d == nil:
+			s.caughtUp()
 			return b, len(s.catchUp) > 0 && !s.catchUp[0].found
 		case d.m.expired(now) && !d.sent:
 			// nobody wants it any more
@@ -301,6 +310,8 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 					s.sure.n++
 					s.sure.bytes += d.m.size()
 					s.b.queued.Add(int64(d.m.size()))
+					d.ofCatchUp = true
+					s.told++
 				}
 				d.sent = true
 				s.mark(d)
@@ -456,7 +467,7 @@ func (s *session) clear() {
 	for _, d := range s.byID {
 		s.finish(d)
 	}
-	s.waiting, s.flight, s.byID, s.catchUp, s.received = nil, nil, nil, nil, nil
+	s.waiting, s.flight, s.byID, s.catchUp, s.owes, s.received = nil, nil, nil, nil, nil, nil
 	s.plain, s.open = gauge{}, 0
 }
 
@@ -473,6 +484,9 @@ func (s *session) follow(ups []catchUp) {
 	for i, up := range ups {
 		if last[up.sub.filter] == i {
 			s.catchUp = append(s.catchUp, up)
+			if up.owes {
+				s.owe(up.sub)
+			}
 		}
 	}
 	s.conn.kick()
@@ -515,6 +529,56 @@ func (s *session) search() {
 		s.mu.Unlock()
 		s.b.mu.Unlock()
 	}
+}
+
+// A retained value at QoS 1 is promised like any other message, but a record for each
+// would be a write for each whenever a device subscribes anew. So the record of the
+// subscription says that some are to come, and after a crash all are sent again.
+
+// promises says whether a retained value reaches a new subscription at QoS 1 or 2. While
+// the client has not been told of those before, it is as it was. b.mu is held.
+func (b *Broker) promises(s *session, sub *subscription) (owes bool) {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.catchUp, func(up catchUp) bool { return up.sub.filter == sub.filter })
+	if i >= 0 {
+		owes = s.catchUp[i].owes
+	}
+	s.mu.Unlock()
+	if i >= 0 {
+		return owes
+	}
+	b.values.Match(sub.filter, func(_ string, v *value) bool {
+		m := v.message.Load()
+		owes = m != nil && m.qos > 0
+		return !owes
+	})
+	return owes
+}
+
+// owe notes that the record of a subscription says so. s.mu is held.
+func (s *session) owe(sub *subscription) {
+	if s.owes == nil {
+		s.owes = map[string]*subscription{}
+	}
+	s.owes[sub.filter] = sub
+}
+
+// owesNoMore is for a subscription that ends or is replaced.
+func (s *session) owesNoMore(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.owes, name)
+}
+
+// caughtUp tells the store when the client has all it was owed. s.mu is held.
+func (s *session) caughtUp() {
+	if len(s.owes) == 0 || len(s.catchUp) > 0 || s.told > 0 {
+		return
+	}
+	for name, sub := range s.owes {
+		s.b.store.Put(store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(false)}, forgetWithin, nil)
+	}
+	s.owes = nil
 }
 
 // The publisher's side of QoS 2.
