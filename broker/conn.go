@@ -65,7 +65,7 @@ type conn struct {
 	acks    []*ack    // in the order of what they answer
 	more    bool      // the session has something
 	writing bool      // the writing goroutine exists
-	greeted bool      // CONNECT was accepted
+	greeted bool      // CONNACK said so
 	ending  bool
 	spoke   bool // something was written since settle looked
 	writer  sync.WaitGroup
@@ -107,6 +107,7 @@ func (c *conn) say(pk packets.Packet) {
 	if !c.ending {
 		pk.ProtocolVersion = c.version
 		c.out = appendPacket(c.out, pk)
+		c.greeted = c.greeted || pk.FixedHeader.Type == packets.Connack && pk.ReasonCode == packets.CodeSuccess.Code
 		c.start()
 	}
 }

@@ -191,9 +191,6 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	if c.ctx.Err() != nil { // end had set it
 		return context.Cause(c.ctx)
 	}
-	c.mu.Lock()
-	c.greeted = true
-	c.mu.Unlock()
 	return b.enter(c)
 }
 
