@@ -40,8 +40,9 @@ func (b *Broker) serve(nc net.Conn, e entrance) {
 	c := b.newConn(nc, e)
 	b.mu.Lock()
 	b.conns[c] = true
+	closed := b.closed
 	b.mu.Unlock()
-	if e.listener != nil && e.listener.isClosed() {
+	if closed || e.listener != nil && e.listener.isClosed() {
 		c.end(packets.ErrAdministrativeAction) // endAll may have missed it
 	}
 
@@ -190,9 +191,6 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	if c.ctx.Err() != nil { // end had set it
 		return context.Cause(c.ctx)
 	}
-	c.mu.Lock()
-	c.greeted = true
-	c.mu.Unlock()
 	return b.enter(c)
 }
 
@@ -414,9 +412,7 @@ func (b *Broker) take(c *conn, s *session, ack *packets.Packet) <-chan error {
 // enter starts what a session has to send, now that CONNACK is said, and ends what
 // the connection replaced.
 func (b *Broker) enter(c *conn) error {
-	if c.oldWill != nil {
-		b.sendWill(c.oldWill, c.user)
-	}
+	c.sendOldWill()
 	s := c.session
 	pubrels := s.join(c, time.Now())
 	c.mu.Lock()
@@ -427,30 +423,42 @@ func (b *Broker) enter(c *conn) error {
 	return nil
 }
 
+// sendOldWill sends the will of the session that the connection replaced.
+func (c *conn) sendOldWill() {
+	if w := c.oldWill; w != nil {
+		c.oldWill = nil
+		c.b.sendWill(w, c.user)
+	}
+}
+
 // leave does what is due when the connection has ended: the will, and the session
 // unless it is kept.
 func (c *conn) leave() {
 	b, s := c.b, c.session
+	c.sendOldWill() // if it did not come as far as enter
 	b.mu.Lock()
 	s.part()
 	s.since = time.Now()
 	s.expiry = c.expiry
 	will := c.will
-	switch {
-	case b.closed:
+	if b.closed && will != nil {
 		// Nobody knows whether the client lives. The will of a kept session is in the
 		// store, and is sent after the next start if the client does not come back.
 		b.mu.Unlock()
 		return
-	case will != nil && c.expiry > 0 && c.willDelay > 0:
-		s.will, s.willDelay = will, c.willDelay
-		s.willTimer = b.later(min(c.willDelay, c.expiry), func() { b.willDue(s, c.will) })
+	}
+	if w := will; w != nil && c.expiry > 0 && c.willDelay > 0 {
+		s.will, s.willDelay = w, c.willDelay
+		s.willTimer = b.later(min(c.willDelay, c.expiry), func() { b.willDue(s, w) })
 		will = nil
 	}
 	if c.expiry == 0 {
 		b.remove(s)
 	} else {
 		b.keep(s, s.will, s.willDelay, forgetWithin)
+		if !b.closed {
+			s.expires = b.later(c.expiry, func() { b.expire(s) })
+		}
 	}
 	var hold <-chan struct{}
 	if will != nil {
