@@ -78,6 +78,17 @@ func openGuard(t *testing.T) *guard {
 	return g
 }
 
+// alone returns when the owner is the only one who is connected.
+func (g *guard) alone() {
+	others := func(c ClientStatus) bool { return c.Connected && c.ID != "owner" }
+	for end := time.Now().Add(10 * time.Second); slices.ContainsFunc(g.b.Clients(), others); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			g.Error("a client is still there that has hung up")
+			return
+		}
+	}
+}
+
 // configure loads a configuration, or loads it anew.
 func (g *guard) configure(toml string) {
 	g.Helper()
@@ -543,6 +554,7 @@ func TestAccess(t *testing.T) {
 	for _, row := range rows {
 		for _, version := range []byte{4, 5} {
 			t.Run(fmt.Sprintf("%s, %s as %q, %s (version %d)", row.path, row.user, row.id, row.topic, version), func(t *testing.T) {
+				t.Cleanup(g.alone) // after what dial cleans up: an id belongs to its user until it is free
 				inner := *g
 				inner.T, inner.want = t, row.want
 				inner.owner.t = t

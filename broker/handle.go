@@ -219,6 +219,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	var ups []catchUp
 	var records []store.Record
 	var changed []made
+	var owing []string
 	b.mu.Lock()
 	for _, f := range pk.Filters {
 		name := strings.Clone(f.Filter)
@@ -237,8 +238,12 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 		old := s.subs[name]
 		isNew, values := b.subscribe(s, name, sub)
-		if isNew && s.kept && b.store != nil {
-			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode()})
+		owes := sub.promises(values)
+		if (isNew || owes) && s.kept && b.store != nil {
+			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(owes)})
+			if owes {
+				owing = append(owing, name)
+			}
 			changed = append(changed, made{name, old, len(answer.ReasonCodes)})
 		}
 		if len(values) > 0 {
@@ -251,6 +256,9 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		committed = make(chan error, 1)
 		b.store.PutAll(records, 0, func(err error) { committed <- err })
 	}
+	for _, name := range owing {
+		s.owe(name, s.subs[name])
+	}
 	b.mu.Unlock()
 	if err := b.await(c.ctx, committed); err != nil {
 		if !errors.Is(err, errRefused) {
@@ -262,7 +270,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			back := store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, m.name)}
 			if m.old != nil {
 				b.subscribe(s, m.name, m.old)
-				back.Value = m.old.encode()
+				back.Value = m.old.encode(false)
 			}
 			b.store.Put(back, 0, nil)
 			answer.ReasonCodes[m.at] = c.failure(packets.ErrQuotaExceeded)

@@ -69,7 +69,7 @@ func (b *Broker) adopt(s *session) (records []store.Record) {
 	}
 	s.kept = true
 	for name, sub := range s.subs {
-		records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode()})
+		records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(false)})
 	}
 	return records
 }
@@ -85,6 +85,7 @@ func (b *Broker) unkeep(s *session) {
 		records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name)})
 	}
 	s.mu.Lock()
+	s.owes = nil
 	for id := range s.received {
 		records = append(records, store.Record{Kind: store.Unreleased, Key: unreleasedKey(s.num, id)})
 	}
@@ -188,8 +189,9 @@ func (s *session) decode(record []byte, now time.Time) (delay time.Duration, err
 }
 
 // encode gives the record of a subscription: u8 format, u8 options as in SUBSCRIBE,
-// u32 identifier.
-func (sub *subscription) encode() []byte {
+// u32 identifier. The options' highest bit, which SUBSCRIBE does not have, says that
+// the client is owed retained values.
+func (sub *subscription) encode(owes bool) []byte {
 	o := sub.qos | sub.handling<<4
 	if sub.noLocal {
 		o |= 4
@@ -197,20 +199,23 @@ func (sub *subscription) encode() []byte {
 	if sub.asIs {
 		o |= 8
 	}
+	if owes {
+		o |= 128
+	}
 	return binary.BigEndian.AppendUint32([]byte{1, o}, uint32(sub.id))
 }
 
-func decodeSubscription(record []byte) (*subscription, error) {
+func decodeSubscription(record []byte) (sub *subscription, owes bool, err error) {
 	r := reader{b: record}
 	if r.u8() != 1 {
-		return nil, errRecord
+		return nil, false, errRecord
 	}
 	o := r.u8()
-	sub := &subscription{qos: o & 3, noLocal: o&4 != 0, asIs: o&8 != 0, handling: o >> 4 & 3, id: int(r.u32())}
+	sub = &subscription{qos: o & 3, noLocal: o&4 != 0, asIs: o&8 != 0, handling: o >> 4 & 3, id: int(r.u32())}
 	if r.bad || len(r.b) > 0 || sub.qos > 2 || sub.handling > 2 || sub.id > 268_435_455 {
-		return nil, errRecord
+		return nil, false, errRecord
 	}
-	return sub, nil
+	return sub, o&128 != 0, nil
 }
 
 // encode gives the record of a delivery: u8 format, u8 QoS and flags, u16 packet id,
@@ -328,12 +333,16 @@ func (b *Broker) restore(now time.Time) {
 		if s == nil {
 			continue
 		}
-		sub, err := restoredSubscription(name, record)
+		sub, owes, err := restoredSubscription(name, record)
 		if err != nil {
 			odd(store.Subscription, key, err)
 			continue
 		}
-		b.subscribe(s, name, sub)
+		_, values := b.subscribe(s, name, sub)
+		if owes {
+			s.catchUp = append(s.catchUp, catchUp{sub: sub, values: values})
+			s.owe(name, sub)
+		}
 	}
 	bodies := map[uint64]*message{}
 	for key, record := range b.store.Each(store.Body) {
@@ -383,6 +392,11 @@ func (b *Broker) restore(now time.Time) {
 		}
 		s.received[binary.BigEndian.Uint16([]byte(id))] = true
 	}
+	for _, s := range byNum {
+		for i := range s.catchUp {
+			s.catchUp[i].before = b.seq + 1
+		}
+	}
 	if len(gone) > 0 {
 		b.store.PutAll(gone, forgetWithin, nil)
 	}
@@ -411,16 +425,24 @@ func (s *session) restore(d *delivery) {
 	}
 }
 
-func restoredSubscription(name string, record []byte) (*subscription, error) {
-	sub, err := decodeSubscription(record)
+// promises says whether one of the values reaches the subscriber at QoS 1 or 2.
+func (sub *subscription) promises(values []*value) bool {
+	return sub.qos > 0 && slices.ContainsFunc(values, func(v *value) bool {
+		m := v.message.Load()
+		return m != nil && m.qos > 0
+	})
+}
+
+func restoredSubscription(name string, record []byte) (sub *subscription, owes bool, err error) {
+	sub, owes, err = decodeSubscription(record)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var ok bool
 	if sub.share, sub.filter, ok = topic.Share(name); !ok || topic.Fault(sub.filter, true, math.MaxUint16, maxDepth) != "" {
-		return nil, errRecord
+		return nil, false, errRecord
 	}
-	return sub, nil
+	return sub, owes, nil
 }
 
 // ages writes how long sessions have been away, each some eight times in its life: a

@@ -222,6 +222,7 @@ func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed 
 	old := s.subs[name]
 	changed = old == nil || *old != *sub
 	s.subs[name] = sub
+	s.owesNoMore(name)
 	if sub.share != "" {
 		if old == nil {
 			b.joinGroup(s, name, sub)
@@ -250,6 +251,7 @@ func (b *Broker) unsubscribe(s *session, name string) (existed bool) {
 		return false
 	}
 	delete(s.subs, name)
+	s.owesNoMore(name)
 	if sub.share == "" {
 		b.subs.Delete(sub.filter, s)
 		if isSys(sub.filter) {
@@ -278,11 +280,11 @@ func (b *Broker) joinGroup(s *session, name string, sub *subscription) {
 
 // remove ends a session with all that belongs to it. b.mu is held.
 func (b *Broker) remove(s *session) {
+	b.unkeep(s)
+	s.clear()
 	for name := range s.subs {
 		b.unsubscribe(s, name)
 	}
-	s.clear()
-	b.unkeep(s)
 	if b.sessions[s.id] == s {
 		delete(b.sessions, s.id)
 	}

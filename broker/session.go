@@ -48,9 +48,11 @@ type session struct {
 	plain    gauge // waiting at QoS 0
 	sure     gauge // waiting or in flight at QoS 1 and 2
 	catchUp  []catchUp
-	catching bool            // a retained value was sent last: now it is the turn of what waits
-	sentTo   uint64          // messages of this number or less may have been sent, as its record says
-	received map[uint16]bool // QoS 2 messages of the client that it has not released; true: found at the start
+	told     int                      // retained values of catchUp at QoS 1 and 2, sent and not acknowledged
+	owes     map[string]*subscription // by name: the record says that there is such a value to come
+	catching bool                     // a retained value was sent last: now it is the turn of what waits
+	sentTo   uint64                   // messages of this number or less may have been sent, as its record says
+	received map[uint16]bool          // QoS 2 messages of the client that it has not released; true: found at the start
 
 	lastSeen                          time.Time
 	nReceived, nSent, nDrop, nRefused int64
@@ -84,6 +86,7 @@ type delivery struct {
 	id        uint16
 	sent      bool // or may have been, before a crash
 	released  bool // PUBREC came, PUBREL goes
+	ofCatchUp bool
 	recorded  bool // has a record in the store
 	committed bool // which is on disk
 	marked    bool // which says that it may have been sent
@@ -213,6 +216,10 @@ func (s *session) finish(d *delivery) {
 	if d.recorded {
 		s.b.forget(s, d)
 	}
+	if d.ofCatchUp {
+		s.told--
+		s.caughtUp()
+	}
 }
 
 // batch is about how much is written to a socket at once.
@@ -229,6 +236,7 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 		d, retained := s.next(now)
 		switch {
 		case d == nil:
+			s.caughtUp()
 			return b, false
 		case d.m.expired(now) && !d.sent:
 			// nobody wants it any more
@@ -250,6 +258,8 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 					s.sure.n++
 					s.sure.bytes += d.m.size()
 					s.b.queued.Add(int64(d.m.size()))
+					d.ofCatchUp = true
+					s.told++
 				}
 				d.sent = true
 				s.mark(d)
@@ -401,7 +411,7 @@ func (s *session) clear() {
 	for _, d := range s.byID {
 		s.finish(d)
 	}
-	s.waiting, s.flight, s.byID, s.catchUp, s.received = nil, nil, nil, nil, nil
+	s.waiting, s.flight, s.byID, s.catchUp, s.owes, s.received = nil, nil, nil, nil, nil, nil
 	s.plain = gauge{}
 }
 
@@ -411,6 +421,38 @@ func (s *session) follow(ups []catchUp) {
 	defer s.mu.Unlock()
 	s.catchUp = append(s.catchUp, ups...)
 	s.conn.kick()
+}
+
+// A retained value at QoS 1 is promised like any other message, but a record for each
+// would be a write for each whenever a device subscribes anew. So the record of the
+// subscription says that some are to come, and after a crash all are sent again.
+
+// owe notes that the record of a subscription says so.
+func (s *session) owe(name string, sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owes == nil {
+		s.owes = map[string]*subscription{}
+	}
+	s.owes[name] = sub
+}
+
+// owesNoMore is for a subscription that ends or is replaced.
+func (s *session) owesNoMore(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.owes, name)
+}
+
+// caughtUp tells the store when the client has all it was owed. s.mu is held.
+func (s *session) caughtUp() {
+	if len(s.owes) == 0 || len(s.catchUp) > 0 || s.told > 0 {
+		return
+	}
+	for name, sub := range s.owes {
+		s.b.store.Put(store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(false)}, forgetWithin, nil)
+	}
+	s.owes = nil
 }
 
 // The publisher's side of QoS 2.

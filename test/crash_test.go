@@ -125,6 +125,7 @@ const chatters = 4
 func newWorld(t *testing.T, data string, lives int) *world {
 	var b strings.Builder
 	b.WriteString(porch)
+	b.WriteString("\n[broker.limits]\nretained = 1_000_000 # a value for each message, so as to know them apart\n")
 	for i := range 2*lives + 1 {
 		fmt.Fprintf(&b, `
 [rule.door_%d]
