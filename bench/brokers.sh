@@ -2,7 +2,7 @@
 # Measures the hub's broker beside Debian's mosquitto, which has to be installed:
 # acknowledgements, rates, memory, floods. README.md says what came out.
 #   bench/brokers.sh                          # about ten minutes
-#   bench/brokers.sh -rounds 1 -only 'idle|fan-out'
+#   bench/brokers.sh -rounds 1 -only "idle|fan-out"
 # Everything is on loopback and below /tmp, and both brokers are ended by their ids.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -45,6 +45,10 @@ func (p *program) start(peer string, s setting) (*server, error) {
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	var args []string
+	binary := p.hearth
+	if peer == mosquitto && p.beside != "" {
+		peer, binary = hub, p.beside
+	}
 	switch peer {
 	case hub:
 		config := filepath.Join(dir, "config.toml")
@@ -52,7 +56,7 @@ func (p *program) start(peer string, s setting) (*server, error) {
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return nil, err
 		}
-		args = []string{p.hearth, "serve", "--sim", "--config", config}
+		args = []string{binary, "serve", "--sim", "--config", config}
 	case mosquitto:
 		config := filepath.Join(dir, "mosquitto.conf")
 		text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nlog_type error\nlog_type warning\n%s\n", port, dir, s.mosquitto)
