@@ -671,7 +671,8 @@ func TestAccessToWhatIsExcepted(t *testing.T) {
 	for range 5 {
 		g.owner.publish("door/key", "x", 0, 0)
 		g.seen("")
-		if !keyholder.got("door/key") && !keyholder.got("door/key") {
+		first := keyholder.got("door/key")
+		if again := keyholder.got("door/key"); !first && !again {
 			t.Error("a message of the group went to who may not have it")
 		}
 	}

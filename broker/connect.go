@@ -27,17 +27,17 @@ const loginWithin = 20 * time.Second
 // Attach serves a connection that the process itself made, until it ends. It needs
 // no login.
 func (b *Broker) Attach(nc net.Conn) {
-	b.serve(nc, entrance{local: true})
+	b.serve(nc, &entrance{local: true})
 }
 
 // serve serves a connection until it ends.
-func (b *Broker) serve(nc net.Conn, e entrance) {
+func (b *Broker) serve(nc net.Conn, e *entrance) {
 	if !b.begin() {
 		nc.Close()
 		return
 	}
 	defer b.wg.Done()
-	c := b.newConn(nc, e)
+	c := b.newConn(nc, *e)
 	b.mu.Lock()
 	b.conns[c] = true
 	closed := b.closed

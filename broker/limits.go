@@ -55,7 +55,7 @@ func defaultLimits() limits {
 		aliases:            16,
 		receive:            512,
 		window:             128,
-		queue:              1000,
+		queue:              10_000,
 		queueBytes:         4 << 20,
 		sessionExpiry:      7 * 24 * time.Hour,
 		keepAlive:          time.Minute,

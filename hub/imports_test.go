@@ -28,8 +28,9 @@ var arrows = map[string][]string{
 	"hearth/web":             {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/hub":             {"hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/config", "hearth/control", "hearth/devices", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web"},
 	"hearth/trial":           {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
-	"hearth/bench":           {}, // of tests alone, as is the next
-	"hearth/test":            {},
+	"hearth/bench":           {}, // of tests alone
+	"hearth/bench/brokers":   {"hearth/broker", "hearth/store"},
+	"hearth/test":            {}, // of tests alone
 	"hearth/cmd/hearth":      {"hearth/broker/access", "hearth/config", "hearth/control", "hearth/devices", "hearth/gpio", "hearth/hub", "hearth/trial"},
 }
 
