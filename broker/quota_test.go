@@ -95,7 +95,7 @@ func TestMQTTExpiredInTheQueue(t *testing.T) {
 		sub.subscribe(1, 1, "a")
 		w.drop(sub)
 		pub := w.connect("pub", 5, keepalive(0))
-		for range 1000 {
+		for range w.b.limits.Load().queue {
 			pub.tell("a", "old", 1, expires(60))
 		}
 		pub.tell("a", "too much", 1)
