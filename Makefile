@@ -80,6 +80,7 @@ DEB_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v//; /^[0-9]+\./!s/^/0.0.0+
 
 bench:
 	go test -run '^$$' -bench . ./bench ./rules ./store
+	bench/brokers.sh
 	bench/peers.sh
 
 ci: lint race fuzz gpio-test gpio-pi3 footprint deb

@@ -349,6 +349,9 @@ func (b *Broker) keepHouse() {
 			if b.expiring || n%60 == 0 {
 				b.sweep(now)
 			}
+			if n%60 == 0 {
+				b.discard(now)
+			}
 			if b.store != nil && n%600 == 0 {
 				b.ages(now)
 			}
@@ -357,6 +360,15 @@ func (b *Broker) keepHouse() {
 				b.publishSys(now)
 			}
 		}
+	}
+}
+
+// discard forgets what expired while it waited for clients. b.mu is held.
+func (b *Broker) discard(now time.Time) {
+	for _, s := range b.sessions {
+		s.mu.Lock()
+		s.discard(now)
+		s.mu.Unlock()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -478,6 +479,45 @@ func TestWills(t *testing.T) {
 	})
 }
 
+// The last word of a connection that breaks is said before its client is let in
+// again, whose word it would undo.
+func TestWillBeforeTheClientIsBack(t *testing.T) {
+	for name, change := range map[string]func(*packets.Packet){"clean": func(*packets.Packet) {}, "kept": kept} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate := make(chan struct{})
+				var asked atomic.Int32
+				b := open(t, Options{Log: silent, MayPublish: func(topic string) bool {
+					if topic == "c/state" && asked.Add(1) == 2 { // at CONNECT, and when it is sent
+						<-gate
+					}
+					return true
+				}})
+				defer b.Close()
+				sub := connect(t, b, "sub", 4)
+				sub.subscribe(1, 0, "c/state")
+				old := connect(t, b, "c", 4, change, lwt("c/state", "offline", 0, 0), retainedWill)
+				old.nc.Close()
+				synctest.Wait()
+				c, back := attach(t, b, 4), make(chan struct{})
+				go func() {
+					defer close(back)
+					c.connect("c", change)
+					c.publish("c/state", "online", 0, 0, retain)
+				}()
+				synctest.Wait()
+				close(gate)
+				<-back
+				sub.wantMessage("c/state offline")
+				sub.wantMessage("c/state online")
+				late := connect(t, b, "late", 4)
+				late.subscribe(1, 0, "c/state")
+				late.wantMessage("c/state online r")
+			})
+		})
+	}
+}
+
 func TestRefusedTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
@@ -583,7 +623,7 @@ func TestStalledSubscriberHoldsUpNobody(t *testing.T) {
 		good.subscribe(1, 1, "#")
 		pub := connect(t, b, "pub", 4)
 		start := time.Now()
-		for range 2000 {
+		for range 6000 {
 			pub.publish("a", strings.Repeat("x", 1000), 1, 1)
 			pub.want(packets.Puback)
 			good.ack(packets.Puback, good.want(packets.Publish).PacketID)
@@ -591,7 +631,7 @@ func TestStalledSubscriberHoldsUpNobody(t *testing.T) {
 		if d := time.Since(start); d != 0 {
 			t.Errorf("others waited %v", d)
 		}
-		if n := b.Stats().Dropped; n != 2000-int64(b.limits.Load().queue) {
+		if n := b.Stats().Dropped; n != 6000-int64(b.limits.Load().queueBytes/1001) {
 			t.Errorf("dropped %d", n)
 		}
 		time.Sleep(b.limits.Load().stalled + time.Second)

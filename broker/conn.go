@@ -13,6 +13,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"hearth/broker/access"
+	"hearth/store"
 )
 
 const (
@@ -64,7 +65,7 @@ type conn struct {
 	acks    []*ack    // in the order of what they answer
 	more    bool      // the session has something
 	writing bool      // the writing goroutine exists
-	greeted bool      // CONNECT was accepted
+	greeted bool      // CONNACK said so
 	ending  bool
 	spoke   bool // something was written since settle looked
 	writer  sync.WaitGroup
@@ -106,6 +107,7 @@ func (c *conn) say(pk packets.Packet) {
 	if !c.ending {
 		pk.ProtocolVersion = c.version
 		c.out = appendPacket(c.out, pk)
+		c.greeted = c.greeted || pk.FixedHeader.Type == packets.Connack && pk.ReasonCode == packets.CodeSuccess.Code
 		c.start()
 	}
 }
@@ -150,6 +152,7 @@ func (c *conn) write() {
 		c.mu.Unlock()
 
 		if more && !ending && c.session != nil {
+			c.session.search()
 			var rest bool
 			if b, rest = c.session.fill(c, b, time.Now()); rest {
 				c.mu.Lock()
@@ -212,7 +215,9 @@ func (c *conn) end(why error) {
 	c.cancel(why)
 	now := time.Now()
 	c.nc.SetWriteDeadline(now.Add(lastWords))
-	c.nc.SetReadDeadline(now)
+	if _, ok := c.nc.(halfCloser); ok { // a WebSocket would close with its read; it is closed after the last words
+		c.nc.SetReadDeadline(now)
+	}
 	c.start()
 	c.ending = true
 	c.room.Broadcast()
@@ -248,21 +253,36 @@ func (c *conn) read() error {
 				}
 			}
 		}
-		var pk packets.Packet
-		if err := readPacket(c.r, &pk, c.version, c.lim.packet); err != nil {
-			switch {
-			case c.ctx.Err() != nil:
-				return context.Cause(c.ctx)
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				return packets.ErrKeepAliveTimeout
-			}
-			return err
+		// It waits here and not in next: a packet takes a kilobyte of stack, and without
+		// it the stacks of thousands that say nothing shrink to the half.
+		if _, err := c.r.Peek(1); err != nil {
+			return c.unread(err)
 		}
-		c.from.pace.pause(c.ctx, pk.FixedHeader.Type)
-		if err := c.handle(&pk); err != nil {
+		if err := c.next(); err != nil {
 			return err
 		}
 	}
+}
+
+// next reads a packet and does what it says.
+func (c *conn) next() error {
+	var pk packets.Packet
+	if err := readPacket(c.r, &pk, c.version, c.lim.packet); err != nil {
+		return c.unread(err)
+	}
+	c.from.pace.pause(c.ctx, pk.FixedHeader.Type)
+	return c.handle(&pk)
+}
+
+// unread says why nothing more can be read.
+func (c *conn) unread(err error) error {
+	switch {
+	case c.ctx.Err() != nil:
+		return context.Cause(c.ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return packets.ErrKeepAliveTimeout
+	}
+	return err
 }
 
 // waitForRoom returns when the client has taken enough of what was answered, and
@@ -314,9 +334,23 @@ func (a *ack) refuse() {
 		c.flush()
 	}
 	c.mu.Unlock()
-	if refused && a.kind == packets.Pubrec { // the exchange is over [MQTT-4.3.3-9]
-		c.session.release(a.id)
+	if refused && a.kind == packets.Pubrec {
+		c.forget(a.id)
 	}
+}
+
+// forget ends the exchange of a QoS 2 message that is refused [MQTT-4.3.3-9].
+func (c *conn) forget(id uint16) {
+	c.session.release(id)
+	if c.b.store != nil {
+		c.b.store.Put(store.Record{Kind: store.Unreleased, Key: unreleasedKey(c.session.num, id)}, forgetWithin, nil)
+	}
+}
+
+func (a *ack) refused() bool {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	return a.code >= packets.ErrUnspecifiedError.Code
 }
 
 // quota says that what it acknowledges is beyond a limit. It comes before settle.
@@ -385,6 +419,10 @@ func (c *conn) appendMessage(b []byte, d *delivery, now time.Time) []byte {
 	}
 	start := len(b)
 	b = appendPublish(b, d.m, f, now)
+	if c.maxPacket > 0 && len(b)-start > c.maxPacket && fresh {
+		f.alias, fresh = 0, false // which took some bytes
+		b = appendPublish(b[:start], d.m, f, now)
+	}
 	if c.maxPacket > 0 && len(b)-start > c.maxPacket {
 		return b[:start]
 	}

@@ -27,21 +27,22 @@ const loginWithin = 20 * time.Second
 // Attach serves a connection that the process itself made, until it ends. It needs
 // no login.
 func (b *Broker) Attach(nc net.Conn) {
-	b.serve(nc, entrance{local: true})
+	b.serve(nc, &entrance{local: true})
 }
 
 // serve serves a connection until it ends.
-func (b *Broker) serve(nc net.Conn, e entrance) {
+func (b *Broker) serve(nc net.Conn, e *entrance) {
 	if !b.begin() {
 		nc.Close()
 		return
 	}
 	defer b.wg.Done()
-	c := b.newConn(nc, e)
+	c := b.newConn(nc, *e)
 	b.mu.Lock()
 	b.conns[c] = true
+	closed := b.closed
 	b.mu.Unlock()
-	if e.listener != nil && e.listener.isClosed() {
+	if closed || e.listener != nil && e.listener.isClosed() {
 		c.end(packets.ErrAdministrativeAction) // endAll may have missed it
 	}
 
@@ -190,9 +191,6 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	if c.ctx.Err() != nil { // end had set it
 		return context.Cause(c.ctx)
 	}
-	c.mu.Lock()
-	c.greeted = true
-	c.mu.Unlock()
 	return b.enter(c)
 }
 
@@ -414,9 +412,7 @@ func (b *Broker) take(c *conn, s *session, ack *packets.Packet) <-chan error {
 // enter starts what a session has to send, now that CONNACK is said, and ends what
 // the connection replaced.
 func (b *Broker) enter(c *conn) error {
-	if c.oldWill != nil {
-		b.sendWill(c.oldWill, c.user)
-	}
+	c.sendOldWill()
 	s := c.session
 	pubrels := s.join(c, time.Now())
 	c.mu.Lock()
@@ -427,37 +423,61 @@ func (b *Broker) enter(c *conn) error {
 	return nil
 }
 
+// sendOldWill sends the will of the session that the connection replaced.
+func (c *conn) sendOldWill() {
+	if w := c.oldWill; w != nil {
+		c.oldWill = nil
+		c.b.sendWill(w, c.user)
+	}
+}
+
 // leave does what is due when the connection has ended: the will, and the session
 // unless it is kept.
 func (c *conn) leave() {
 	b, s := c.b, c.session
+	c.sendOldWill() // if it did not come as far as enter
 	b.mu.Lock()
 	s.part()
-	s.owner = nil
 	s.since = time.Now()
 	s.expiry = c.expiry
 	will := c.will
-	switch {
-	case b.closed:
+	if b.closed && will != nil {
 		// Nobody knows whether the client lives. The will of a kept session is in the
 		// store, and is sent after the next start if the client does not come back.
 		b.mu.Unlock()
 		return
-	case will != nil && c.expiry > 0 && c.willDelay > 0:
-		s.will, s.willDelay = will, c.willDelay
-		s.willTimer = b.later(min(c.willDelay, c.expiry), func() { b.willDue(s, c.will) })
+	}
+	if w := will; w != nil && c.expiry > 0 && c.willDelay > 0 {
+		s.will, s.willDelay = w, c.willDelay
+		s.willTimer = b.later(min(c.willDelay, c.expiry), func() { b.willDue(s, w) })
 		will = nil
 	}
 	if c.expiry == 0 {
 		b.remove(s)
 	} else {
-		s.expires = b.later(c.expiry, func() { b.expire(s) })
 		b.keep(s, s.will, s.willDelay, forgetWithin)
+		if !b.closed {
+			s.expires = b.later(c.expiry, func() { b.expire(s) })
+		}
+	}
+	var hold <-chan struct{}
+	if will != nil {
+		// Until its will is out the connection has the session: who comes back would say
+		// "online" before the "offline".
+		b.sessions[s.id] = s
+		b.mu.Unlock()
+		hold = b.publishWill(will, s.user)
+		b.mu.Lock()
+	}
+	s.owner = nil
+	switch {
+	case c.expiry == 0:
+		delete(b.sessions, s.id)
+	case !b.closed:
+		s.expires = b.later(c.expiry, func() { b.expire(s) })
 	}
 	b.mu.Unlock()
-	if will != nil {
-		b.sendWill(will, s.user)
-	}
+	wait(b.ctx, hold)
 }
 
 // stopTimers keeps a session whose client is back. b.mu is held.
@@ -510,12 +530,15 @@ func (b *Broker) expire(s *session) {
 	}
 }
 
-// sendWill publishes the will of a client that is gone.
-func (b *Broker) sendWill(will *message, user string) {
+// sendWill publishes the will of a client that is gone, and waits until the hub has
+// room for it.
+func (b *Broker) sendWill(will *message, user string) { wait(b.ctx, b.publishWill(will, user)) }
+
+func (b *Broker) publishWill(will *message, user string) (hold <-chan struct{}) {
 	if !b.mayPublish(b.rightsOf(user, will.from), will.topic) {
 		b.refused.Add(1)
 		b.log.Warn("broker: refused a will", "client", will.from, "user", user, "topic", will.topic)
-		return
+		return nil
 	}
 	now := time.Now()
 	m := &message{
@@ -524,5 +547,5 @@ func (b *Broker) sendWill(will *message, user string) {
 	if will.lifetime > 0 {
 		m.expires = now.Add(will.lifetime)
 	}
-	wait(b.ctx, b.send(m, nil))
+	return b.send(m, nil)
 }

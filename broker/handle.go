@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,13 +28,7 @@ func (c *conn) handle(pk *packets.Packet) error {
 	case packets.Pubrec:
 		c.pubrec(pk)
 	case packets.Pubrel:
-		answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID}
-		if s.release(pk.PacketID) {
-			c.b.unrelease(s, pk.PacketID)
-		} else {
-			answer.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
-		}
-		c.say(answer)
+		c.pubrel(pk)
 	case packets.Subscribe:
 		return c.subscribe(pk)
 	case packets.Unsubscribe:
@@ -109,19 +105,44 @@ func (c *conn) publish(pk *packets.Packet) error {
 			return nil
 		}
 	}
-	m.ack = c.promise(byte(kind), pk.PacketID, true)
-	if c.hold = b.send(m, note); c.hold == nil {
-		m.ack.letGo()
+	a := c.promise(byte(kind), pk.PacketID, true)
+	m.ack.Store(a)
+	c.hold = b.send(m, note)
+	if kind == packets.Pubrec && a.refused() {
+		c.forget(pk.PacketID)
+	}
+	if c.hold == nil {
+		a.letGo()
 		return nil
 	}
 	// The hub has no room. The client goes on, but for what it publishes next.
 	hold := c.hold
 	c.writer.Go(func() {
 		if wait(c.ctx, hold) == nil {
-			m.ack.letGo()
+			a.letGo()
 		}
 	})
 	return nil
+}
+
+// pubrel ends a QoS 2 message of the client, which may give the packet id to its next
+// one when it hears so. That is on disk first: else the next, which is sent again after
+// a crash, would be taken for this one, acknowledged and dropped.
+func (c *conn) pubrel(pk *packets.Packet) {
+	b, s := c.b, c.session
+	answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID}
+	if !s.release(pk.PacketID) {
+		answer.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
+	} else if note := b.unreleased(s, pk.PacketID); note != nil {
+		note.Value = nil
+		b.store.Put(*note, 0, func(err error) {
+			if err == nil {
+				c.say(answer)
+			}
+		})
+		return
+	}
+	c.say(answer)
 }
 
 // resolve checks a PUBLISH and gives it the topic its alias stands for.
@@ -219,53 +240,53 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	var ups []catchUp
 	var records []store.Record
 	var changed []made
-	var owing []string
-	b.mu.Lock()
-	for _, f := range pk.Filters {
+	promised := map[string]bool{}  // by filter: a retained value reaches it at QoS 1 or 2
+	for _, f := range pk.Filters { // there may be thousands
 		name := strings.Clone(f.Filter)
+		b.mu.Lock()
 		sub, code, err := c.subscription(name, f)
 		if err != nil {
 			b.mu.Unlock()
 			return err
 		}
-		if code == packets.CodeSuccess && s.subs[name] == nil && len(s.subs) >= c.lim.subscriptions {
+		old := s.subs[name]
+		if code == packets.CodeSuccess && old == nil && len(s.subs) >= c.lim.subscriptions {
 			code = packets.ErrQuotaExceeded
-			b.log.Warn("broker: a client wants too many subscriptions", "client", c.id, "limit", c.lim.subscriptions)
+			b.complain(slog.LevelWarn, "a client wants too many subscriptions", "client", c.id, "limit", c.lim.subscriptions)
 		}
 		if code != packets.CodeSuccess {
+			b.mu.Unlock()
 			answer.ReasonCodes = append(answer.ReasonCodes, c.failure(code))
 			continue
 		}
-		old := s.subs[name]
-		isNew, values := b.subscribe(s, name, sub)
-		owes := sub.promises(values)
-		if (isNew || owes) && s.kept && b.store != nil {
-			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(owes)})
-			if owes {
-				owing = append(owing, name)
+		isNew, tell := b.subscribe(s, name, sub)
+		stored, owes := s.kept && b.store != nil, false
+		if tell && stored && sub.qos > 0 {
+			if _, known := promised[name]; !known {
+				promised[name] = b.promises(s, sub)
 			}
+			owes = promised[name]
+		}
+		if tell {
+			ups = append(ups, catchUp{sub: sub, before: b.seq + 1, owes: owes})
+		}
+		if stored && (isNew || owes || s.unsure.Load() > 0) {
+			records = append(records, store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, name), Value: sub.encode(owes)})
 			changed = append(changed, made{name, old, len(answer.ReasonCodes)})
 		}
-		if len(values) > 0 {
-			ups = append(ups, catchUp{sub, b.seq + 1, values})
-		}
+		b.mu.Unlock()
 		answer.ReasonCodes = append(answer.ReasonCodes, sub.qos)
 	}
-	var committed chan error
+	var committed <-chan error
 	if len(records) > 0 {
-		committed = make(chan error, 1)
-		b.store.PutAll(records, 0, func(err error) { committed <- err })
+		committed = b.commit(s, records, 0)
 	}
-	for _, name := range owing {
-		s.owe(name, s.subs[name])
-	}
-	b.mu.Unlock()
 	if err := b.await(c.ctx, committed); err != nil {
 		if !errors.Is(err, errRefused) {
 			return err
 		}
 		b.mu.Lock()
-		for _, m := range changed {
+		for _, m := range slices.Backward(changed) {
 			b.unsubscribe(s, m.name)
 			back := store.Record{Kind: store.Subscription, Key: subscriptionKey(s.num, m.name)}
 			if m.old != nil {
@@ -307,6 +328,9 @@ func (c *conn) subscription(name string, f packets.Subscription) (sub *subscript
 	case topic.Fault(filter, true, c.lim.topic, c.lim.levels) != "":
 		return nil, packets.ErrTopicFilterInvalid, nil
 	case !c.session.rights.Subscribe(filter):
+		if c.session.rights.Excepted(filter) {
+			return nil, packets.ErrUnspecifiedError, nil // docs/decisions.md
+		}
 		return nil, packets.ErrNotAuthorized, nil
 	}
 	return &subscription{

@@ -50,15 +50,26 @@ func (b *Broker) keep(s *session, will *message, delay, within time.Duration) <-
 	}
 	records := b.adopt(s)
 	record := s.encode(will, delay, time.Now())
-	if !slices.Equal(record, s.record) {
+	if !slices.Equal(record, s.record) || within == 0 && s.unsure.Load() > 0 {
 		s.record = record
 		records = append(records, store.Record{Kind: store.Session, Key: s.id, Value: record})
 	}
 	if len(records) == 0 {
 		return nil
 	}
+	return b.commit(s, records, within)
+}
+
+// commit gives the store what s is and subscribes to, and says when it is on disk.
+func (b *Broker) commit(s *session, records []store.Record, within time.Duration) <-chan error {
 	committed := make(chan error, 1)
-	b.store.PutAll(records, within, func(err error) { committed <- err })
+	s.unsure.Add(1)
+	b.store.PutAll(records, within, func(err error) {
+		if err == nil {
+			s.unsure.Add(-1)
+		}
+		committed <- err
+	})
 	return committed
 }
 
@@ -115,13 +126,6 @@ func (b *Broker) unreleased(s *session, id uint16) *store.Record {
 		return nil
 	}
 	return &store.Record{Kind: store.Unreleased, Key: unreleasedKey(s.num, id), Value: []byte{}}
-}
-
-func (b *Broker) unrelease(s *session, id uint16) {
-	if note := b.unreleased(s, id); note != nil {
-		note.Value = nil
-		b.store.Put(*note, forgetWithin, nil)
-	}
 }
 
 // Formats. Each begins with its number, 1.
@@ -310,6 +314,7 @@ func (b *Broker) restore(now time.Time) {
 		s.rights = b.rightsOf(s.user, s.id)
 		byNum[s.num], b.sessions[id] = s, s
 		b.lastNum = max(b.lastNum, s.num)
+		b.seq = max(b.seq, s.sentTo) // else what comes next would count as sent
 		if will := s.will; will != nil {
 			s.willDelay = delay
 			s.willTimer = b.later(max(homecoming, min(delay, s.expiry)), func() { b.willDue(s, will) })
@@ -338,10 +343,10 @@ func (b *Broker) restore(now time.Time) {
 			odd(store.Subscription, key, err)
 			continue
 		}
-		_, values := b.subscribe(s, name, sub)
+		b.subscribe(s, name, sub)
 		if owes {
-			s.catchUp = append(s.catchUp, catchUp{sub: sub, values: values})
-			s.owe(name, sub)
+			s.catchUp = append(s.catchUp, catchUp{sub: sub, owes: true})
+			s.owe(sub)
 		}
 	}
 	bodies := map[uint64]*message{}
@@ -388,9 +393,9 @@ func (b *Broker) restore(now time.Time) {
 			continue
 		}
 		if s.received == nil {
-			s.received = map[uint16]bool{}
+			s.received = map[uint16]uint32{}
 		}
-		s.received[binary.BigEndian.Uint16([]byte(id))] = true
+		s.received[binary.BigEndian.Uint16([]byte(id))] = 0
 	}
 	for _, s := range byNum {
 		for i := range s.catchUp {
@@ -422,15 +427,8 @@ func (s *session) restore(d *delivery) {
 		s.flight = append(s.flight, d)
 	} else {
 		s.waiting = append(s.waiting, d)
+		s.expects(d)
 	}
-}
-
-// promises says whether one of the values reaches the subscriber at QoS 1 or 2.
-func (sub *subscription) promises(values []*value) bool {
-	return sub.qos > 0 && slices.ContainsFunc(values, func(v *value) bool {
-		m := v.message.Load()
-		return m != nil && m.qos > 0
-	})
 }
 
 func restoredSubscription(name string, record []byte) (sub *subscription, owes bool, err error) {

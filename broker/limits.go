@@ -55,7 +55,7 @@ func defaultLimits() limits {
 		aliases:            16,
 		receive:            512,
 		window:             128,
-		queue:              1000,
+		queue:              10_000,
 		queueBytes:         4 << 20,
 		sessionExpiry:      7 * 24 * time.Hour,
 		keepAlive:          time.Minute,
@@ -85,8 +85,8 @@ type Limits struct {
 	Subscriptions  int             `toml:"subscriptions" min:"1" max:"100000"`  // of one client
 	Aliases        *int            `toml:"aliases" min:"0" max:"65535"`         // topic aliases, each way
 	ReceiveMaximum int             `toml:"receive_maximum" min:"1" max:"65535"` // QoS 1 and 2 messages that one client may have under way to the broker
-	SendMaximum    int             `toml:"send_maximum" min:"1" max:"65535"`    // and the broker to it, if the client names no limit
-	Queue          int             `toml:"queue" min:"1" max:"1000000"`         // messages that wait for one client
+	SendMaximum    int             `toml:"send_maximum" min:"1" max:"5000"`     // and the broker to it, if the client names no limit
+	Queue          int             `toml:"queue" min:"1" max:"60000"`           // messages that wait for one client; each, and each under way, has one of 65,535 packet ids
 	QueueBytes     config.Size     `toml:"queue_bytes" min:"16KiB" max:"1GiB"`  // the same in bytes
 	SessionExpiry  config.Duration `toml:"session_expiry" min:"1m" max:"3650d"` // a session is kept so long at most while its client is away
 	Keepalive      config.Duration `toml:"keepalive" min:"5s" max:"18h"`        // MQTT 5 clients that ask for a longer one are told this; 0 is not longer

@@ -80,7 +80,7 @@ func TestTheTableOfLimitsIsTrue(t *testing.T) {
 			t.Errorf("%s: %v", none, err)
 		}
 	}
-	for _, wrong := range []string{"levels = 0", `packet = "1GiB"`, `connect_timeout = "0s"`, "messages = -1", "connections = 0", "topic = 70000", `burst = "2m"`} {
+	for _, wrong := range []string{"levels = 0", `packet = "1GiB"`, `connect_timeout = "0s"`, "messages = -1", "connections = 0", "topic = 70000", "queue = 60001", "send_maximum = 5001", `burst = "2m"`} {
 		if _, err := parseLimits(t, wrong); err == nil {
 			t.Errorf("%s is no mistake", wrong)
 		}

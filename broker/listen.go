@@ -490,24 +490,14 @@ func (c *accepted) enter() {
 	var nc net.Conn = c
 	l := c.l
 	if l.address.secure() {
-		k := l.b.keeper.Load()
-		if k == nil { // the listener is about to be closed
+		if nc = c.secure(); nc == nil {
 			c.Close()
 			return
 		}
-		secure := tls.Server(c, k.config(time.Now()))
-		c.Conn.SetDeadline(c.way.due)
-		if err := secure.Handshake(); err != nil {
-			l.b.complain(slog.LevelInfo, "a TLS connection did not come about", "from", c.RemoteAddr().String(), "on", l.address.String(), "why", handshakeTrouble(err))
-			c.Close()
-			return
-		}
-		c.way.certificate = shown(secure)
-		nc = secured{secure, c}
 	}
 	c.Conn.SetWriteDeadline(time.Time{})
 	if l.waiting == nil {
-		l.b.serve(nc, c.way)
+		l.b.serve(nc, &c.way)
 		return
 	}
 	c.Conn.SetReadDeadline(time.Time{})
@@ -517,6 +507,23 @@ func (c *accepted) enter() {
 	case <-l.closed:
 		c.Close()
 	}
+}
+
+// secure gives what is spoken over TLS, nil if it does not come about.
+func (c *accepted) secure() net.Conn {
+	l := c.l
+	k := l.b.keeper.Load()
+	if k == nil { // the listener is about to be closed
+		return nil
+	}
+	over := tls.Server(c, k.config(time.Now()))
+	c.Conn.SetDeadline(c.way.due)
+	if err := over.Handshake(); err != nil {
+		l.b.complain(slog.LevelInfo, "a TLS connection did not come about", "from", c.RemoteAddr().String(), "on", l.address.String(), "why", handshakeTrouble(err))
+		return nil
+	}
+	c.way.certificate = shown(over)
+	return secured{over, c}
 }
 
 func (c *accepted) Read(p []byte) (int, error) {
@@ -592,7 +599,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// In a goroutine of its own: that of the request would keep the request.
 	if !c.spawn(func() {
 		defer ws.CloseNow()
-		l.b.serve(&socket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, way)
+		l.b.serve(&socket{websocket.NetConn(context.Background(), ws, websocket.MessageBinary), ws}, &way)
 	}) {
 		ws.CloseNow()
 	}

@@ -437,3 +437,24 @@ func TestProxiesSpeakForOthers(t *testing.T) {
 		ws.CloseNow()
 	}
 }
+
+// Over WebSocket a client is told why its connection ends, too.
+func TestLastWordsOverWebSocket(t *testing.T) {
+	b := open(t, Options{})
+	addr := listen(t, b, "ws://127.0.0.1:0")[0]
+	lost := 0
+	for range 50 {
+		c := speak(t, dial(t, addr), 5)
+		c.connect("c")
+		other := speak(t, dial(t, addr), 5)
+		other.connect("c")
+		pk, err := c.receive()
+		if err != nil || pk.FixedHeader.Type != packets.Disconnect || pk.ReasonCode != packets.ErrSessionTakenOver.Code {
+			lost++
+		}
+		other.nc.Close()
+	}
+	if lost > 0 {
+		t.Errorf("%d of 50 were not told", lost)
+	}
+}

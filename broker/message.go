@@ -30,9 +30,9 @@ type message struct {
 	lifetime time.Duration
 	seq      uint64 // its place among all messages of this broker
 
-	ack   *ack         // nil: nobody waits for one
-	needs bool         // it needs the disk, whatever the subscribers do
-	owed  atomic.Int32 // deliveries to kept sessions that have a record in the store
+	ack   atomic.Pointer[ack] // nil: nobody waits for one, or not any more
+	needs bool                // it needs the disk, whatever the subscribers do
+	owed  atomic.Int32        // deliveries to kept sessions that have a record in the store
 }
 
 // size is what a message counts in the limits: bytes of topic, payload and properties.
@@ -40,10 +40,11 @@ func (m *message) size() int { return len(m.topic) + len(m.payload) + len(m.prop
 
 func (m *message) expired(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
 
-// settle acknowledges: the message is as safe as it has to be.
+// settle acknowledges: the message is as safe as it has to be. It lets go of its
+// publisher's connection, for it may itself be kept long.
 func (m *message) settle() {
-	if m.ack != nil {
-		m.ack.settle()
+	if a := m.ack.Swap(nil); a != nil {
+		a.settle()
 	}
 }
 

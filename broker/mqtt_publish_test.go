@@ -410,6 +410,37 @@ func TestMQTTAlias(t *testing.T) {
 			c.quiet()
 		})
 	}
+	// A server need not use them; ours does, from the second message of a topic on.
+	story(t, "from the server they save the topic", func(w *world) {
+		c, pub := w.connect("c", 5, aliasMaximum(1)), w.connect("pub", 5)
+		c.subscribe(1, 2, "a/long/topic")
+		var first packets.Packet
+		for qos := range byte(3) {
+			pub.tell("a/long/topic", "1", qos)
+			pk := c.hear("a/long/topic 1" + []string{"", " q1", " q2"}[qos])
+			if qos == 0 {
+				first = pk
+			}
+			if pk.Properties.TopicAlias == 0 && w.b == nil {
+				w.Skip("the server uses none")
+			}
+			size := first.FixedHeader.Remaining
+			if qos > 0 {
+				size += 2 - len("a/long/topic") // a packet id, and no topic
+			}
+			if pk.Properties.TopicAlias != 1 || pk.FixedHeader.Remaining != size {
+				w.Errorf("QoS %d: alias %d, %d bytes, want 1 and %d", qos, pk.Properties.TopicAlias, pk.FixedHeader.Remaining, size)
+			}
+		}
+		other := w.connect("other", 5) // who allows none gets none
+		other.subscribe(1, 0, "a/long/topic")
+		for range 2 {
+			pub.tell("a/long/topic", "2", 0)
+			if pk := other.wantMessage("a/long/topic 2"); pk.Properties.TopicAliasFlag {
+				w.Error("an alias")
+			}
+		}
+	})
 	story(t, "one that was set with a message that was too large was not set", func(w *world) {
 		c, pub := w.connect("c", 5, aliasMaximum(5), maximumPacket(60)), w.connect("pub", 5)
 		c.subscribe(1, 0, "#")

@@ -32,6 +32,38 @@ func TestMQTTSession(t *testing.T) {
 		c.quiet()
 	})
 
+	// A client that says goodbye owes the same acknowledgements as one that breaks off.
+	storyOf(t, "what was not acknowledged before a DISCONNECT comes again", versions, func(w *world, v byte) {
+		c := w.connect("c", v, kept)
+		c.subscribe(1, 2, "a/#")
+		c.publish("a/b", "1", 1, 1) // its own messages too
+		c.publish("a/c", "2", 2, 2)
+		var ids []uint16
+		for acks := 0; acks < 2 || len(ids) < 2; {
+			pk, err := c.receive()
+			switch {
+			case err != nil:
+				w.Fatal(err)
+			case pk.FixedHeader.Type == packets.Publish:
+				ids = append(ids, pk.PacketID)
+			case pk.FixedHeader.Type == packets.Pubrec:
+				c.ack(packets.Pubrel, pk.PacketID)
+			default:
+				acks++ // PUBACK and PUBCOMP
+			}
+		}
+		c.disconnect()
+		c = w.connect("c", v, kept)
+		for i, s := range []string{"a/b 1 q1", "a/c 2 q2"} {
+			if pk := c.hear(s); pk.PacketID != ids[i] || !pk.FixedHeader.Dup {
+				w.Errorf("%s, want id %d and DUP", show(pk), ids[i])
+			}
+		}
+		c.quiet()
+		c.disconnect()
+		w.connect("c", v, kept).quiet()
+	})
+
 	storyOf(t, "a clean start has nothing, and leaves nothing", []byte{4, 5}, func(w *world, v byte) {
 		c := w.connect("c", v, kept)
 		c.subscribe(1, 1, "a")

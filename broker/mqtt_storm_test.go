@@ -319,7 +319,7 @@ func TestQueueOfAnAbsentClientHasAnEnd(t *testing.T) {
 		c.subscribe(1, 1, "a")
 		w.drop(c)
 		pub := w.connect("pub", 4)
-		const many = 3000
+		const many = 12_000
 		var number [4]byte
 		for i := range uint32(many) {
 			binary.BigEndian.PutUint32(number[:], i)

@@ -121,7 +121,7 @@ func TestMQTTRetained(t *testing.T) {
 	})
 
 	story(t, "5: identifiers come with them", func(w *world) {
-		w.connect("pub", 5).tell("a", "1", 0, retain)
+		w.connect("pub", 5).tell("a", "1", 1, retain)
 		c := w.connect("c", 5)
 		c.subscribeTo(1, []packets.Subscription{{Filter: "a"}}, identifier(7))
 		if ids := c.wantMessage("a 1 r").Properties.SubscriptionIdentifier; !slices.Equal(ids, []int{7}) {
@@ -130,7 +130,7 @@ func TestMQTTRetained(t *testing.T) {
 	})
 
 	story(t, "5: not for a shared subscription", func(w *world) { // 3.3.1.3
-		w.connect("pub", 5).tell("a", "1", 0, retain)
+		w.connect("pub", 5).tell("a", "1", 1, retain)
 		c := w.connect("c", 5)
 		c.subscribe(1, 0, "$share/g/a")
 		c.quiet()

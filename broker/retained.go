@@ -43,8 +43,8 @@ func (b *Broker) retain(m *message, lim *limits, records []store.Record) []store
 		return records // it costs the disk nothing
 	}
 	if !gone && m.from != "" && !b.retainable(old, m, lim) {
-		if m.ack != nil && m.ack.c.version == 5 {
-			m.ack.quota()
+		if a := m.ack.Load(); a != nil && a.c.version == 5 {
+			a.quota()
 		}
 		return records
 	}

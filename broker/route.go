@@ -103,7 +103,10 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 		}
 		b.store.PutAll(records, within, func(err error) {
 			if err != nil {
-				return // the broker closes; it was not acknowledged
+				if a := m.ack.Load(); a != nil {
+					a.refuse() // it was more than the store holds, or that has closed
+				}
+				return
 			}
 			for _, o := range exact {
 				o.s.commit(o.d)
@@ -113,8 +116,8 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 		for _, o := range owing {
 			o.s.push(o.d)
 		}
-		if m.ack != nil && b.store.Trouble() != nil {
-			m.ack.refuse()
+		if a := m.ack.Load(); a != nil && b.store.Trouble() != nil {
+			a.refuse()
 		}
 	}
 	b.paid(m, len(owing) > 0)
@@ -154,7 +157,7 @@ func (b *Broker) match(m *message) {
 	})
 	if b.groups.Len() > 0 {
 		b.groups.Match(m.topic, func(_ string, g *group, _ struct{}) bool {
-			if s, sub := g.choose(); s != nil {
+			if s, sub := g.choose(m.topic, b.limits.Load()); s != nil {
 				b.meet(m, s, sub)
 			}
 			return true
@@ -183,14 +186,19 @@ type group struct {
 	next    int
 }
 
-// choose gives the member whose turn it is: one that is connected and has nothing
-// to wait for, or else one that is connected, or else one that is kept.
-func (g *group) choose() (best *session, sub *subscription) {
-	rank := 0
+// choose gives the member whose turn it is to get a message of a topic, among those
+// who may: one that is connected and has nothing to wait for, or else one that is
+// connected, or else one that is kept; at last one whose queue is full.
+func (g *group) choose(topic string, lim *limits) (best *session, sub *subscription) {
+	rank := -1
+	first := g.next
 	for i := range g.members {
-		at := (g.next + i) % len(g.members)
+		at := (first + i) % len(g.members)
 		s := g.members[at]
-		if r := s.ready(); r > rank {
+		if !s.rights.Receive(topic) {
+			continue
+		}
+		if r := s.ready(lim); r > rank {
 			best, rank = s, r
 			g.next = at + 1
 			if r == 3 {
@@ -204,10 +212,12 @@ func (g *group) choose() (best *session, sub *subscription) {
 	return best, best.subs[g.name]
 }
 
-func (s *session) ready() int {
+func (s *session) ready(lim *limits) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.plain.full(lim) || s.sure.full(lim):
+		return 0
 	case s.conn != nil && len(s.waiting) == 0 && len(s.flight) < s.conn.window:
 		return 3
 	case s.conn != nil:
@@ -216,9 +226,9 @@ func (s *session) ready() int {
 	return 1
 }
 
-// subscribe makes a subscription of s, and reports whether it changes anything. With
-// values are the retained ones that the client is to be told. b.mu is held.
-func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed bool, values []*value) {
+// subscribe makes a subscription of s, and reports whether it changes anything, and
+// whether the client is to be told of retained values. b.mu is held.
+func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed, tell bool) {
 	old := s.subs[name]
 	changed = old == nil || *old != *sub
 	s.subs[name] = sub
@@ -227,21 +237,13 @@ func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed 
 		if old == nil {
 			b.joinGroup(s, name, sub)
 		}
-		return changed, nil // a shared subscription is sent none [MQTT-3.3.1-9 and 4.8.2]
+		return changed, false // a shared subscription is sent none [MQTT-3.3.1-9 and 4.8.2]
 	}
 	if old == nil && isSys(sub.filter) {
 		b.sys++
 	}
 	b.subs.Set(sub.filter, s, sub)
-	if sub.handling == 0 || sub.handling == 1 && old == nil {
-		b.values.Match(sub.filter, func(_ string, v *value) bool {
-			if v.message.Load() != nil {
-				values = append(values, v)
-			}
-			return true
-		})
-	}
-	return changed, values
+	return changed, sub.handling == 0 || sub.handling == 1 && old == nil
 }
 
 // unsubscribe ends a subscription of s. b.mu is held.
@@ -251,9 +253,10 @@ func (b *Broker) unsubscribe(s *session, name string) (existed bool) {
 		return false
 	}
 	delete(s.subs, name)
-	s.owesNoMore(name)
 	if sub.share == "" {
 		b.subs.Delete(sub.filter, s)
+		s.owesNoMore(name)
+		s.unfollow(sub.filter)
 		if isSys(sub.filter) {
 			b.sys--
 		}
@@ -280,7 +283,7 @@ func (b *Broker) joinGroup(s *session, name string, sub *subscription) {
 
 // remove ends a session with all that belongs to it. b.mu is held.
 func (b *Broker) remove(s *session) {
-	b.unkeep(s)
+	b.unkeep(s) // as long as it knows what it has
 	s.clear()
 	for name := range s.subs {
 		b.unsubscribe(s, name)

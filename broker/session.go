@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -38,12 +39,15 @@ type session struct {
 	expires   *time.Timer // runs while the client is away
 	hit       hit         // of the message being routed
 
+	unsure atomic.Int32 // records of it and of subs are on their way to the disk
+
 	mu       sync.Mutex           // after Broker.mu, before that of a conn
 	conn     *conn                // what can be sent to; nil before CONNACK and while the client is away
 	rights   *access.Rights       // changed with Broker.mu held too
 	waiting  []*delivery          // not sent yet, oldest first
 	flight   []*delivery          // QoS 1 and 2, sent and not acknowledged, oldest first
 	byID     map[uint16]*delivery // QoS 1 and 2, waiting or in flight
+	stale    time.Time            // nothing that waits expires before; zero: nothing does
 	lastID   uint16
 	plain    gauge // waiting at QoS 0
 	sure     gauge // waiting or in flight at QoS 1 and 2
@@ -52,7 +56,9 @@ type session struct {
 	owes     map[string]*subscription // by name: the record says that there is such a value to come
 	catching bool                     // a retained value was sent last: now it is the turn of what waits
 	sentTo   uint64                   // messages of this number or less may have been sent, as its record says
-	received map[uint16]bool          // QoS 2 messages of the client that it has not released; true: found at the start
+	received map[uint16]uint32        // QoS 2 messages of the client that it has not released, by the connection on which they came last; 0: found at the start
+	turn     uint32                   // number of the connection
+	open     int                      // of received, those that came on it
 
 	lastSeen                          time.Time
 	nReceived, nSent, nDrop, nRefused int64
@@ -63,6 +69,8 @@ type gauge struct {
 	n     int
 	bytes int
 }
+
+func (g gauge) full(lim *limits) bool { return g.n >= lim.queue || g.bytes >= lim.queueBytes }
 
 // A subscription never changes; a client that subscribes again gets another.
 type subscription struct {
@@ -94,9 +102,13 @@ type delivery struct {
 
 // A catchUp is what a new subscription has to be told of retained values: those
 // that have not changed since then. What comes later reaches it as a live message.
+// They are looked for when it is their turn: so it costs nothing to subscribe, again
+// and again, and only who reads what comes is searched for.
 type catchUp struct {
 	sub    *subscription
 	before uint64 // messages of the subscription's own time have this number or more
+	owes   bool   // the record of the subscription says that one of them is to come at QoS 1 or 2
+	found  bool
 	values []*value
 }
 
@@ -114,28 +126,67 @@ type hit struct {
 func (s *session) admit(d *delivery, lim *limits) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := d.m.size()
-	if d.qos == 0 {
-		if s.conn == nil {
-			return false
-		}
-		if s.plain.n >= lim.queue || s.plain.bytes+size > lim.queueBytes {
+	if d.qos == 0 && s.conn == nil {
+		return false
+	}
+	if !s.fits(d, lim) {
+		if s.discard(time.Now()); !s.fits(d, lim) {
 			s.drop()
 			return false
 		}
+	}
+	size := d.m.size()
+	if d.qos == 0 {
 		s.plain.n++
 		s.plain.bytes += size
 		return true
-	}
-	if s.sure.n >= lim.queue || s.sure.bytes+size > lim.queueBytes || s.b.queued.Load()+int64(size) > lim.queuedBytes {
-		s.drop()
-		return false
 	}
 	s.sure.n++
 	s.sure.bytes += size
 	s.b.queued.Add(int64(size))
 	s.name(d)
 	return true
+}
+
+// fits says whether the limits allow another delivery. That of all queues together is
+// for those with more than their share of it: else a few clients that are away could take
+// the messages of those that are here. b.mu and s.mu are held.
+func (s *session) fits(d *delivery, lim *limits) bool {
+	size := d.m.size()
+	if d.qos == 0 {
+		return s.plain.n < lim.queue && s.plain.bytes+size <= lim.queueBytes
+	}
+	share := lim.queuedBytes / int64(max(1, len(s.b.sessions)))
+	return s.sure.n < lim.queue && s.sure.bytes+size <= lim.queueBytes &&
+		(s.b.queued.Load()+int64(size) <= lim.queuedBytes || int64(s.sure.bytes+size) <= share)
+}
+
+// discard forgets what expired before it was sent. s.mu is held.
+func (s *session) discard(now time.Time) {
+	if s.stale.IsZero() || now.Before(s.stale) {
+		return
+	}
+	s.stale = time.Time{}
+	s.waiting = slices.DeleteFunc(s.waiting, func(d *delivery) bool {
+		switch {
+		case d.sent || !d.m.expired(now):
+			s.expects(d)
+			return false
+		case d.qos > 0:
+			s.finish(d)
+		default:
+			s.plain.n--
+			s.plain.bytes -= d.m.size()
+		}
+		return true
+	})
+}
+
+// expects notes when something that waits expires. s.mu is held.
+func (s *session) expects(d *delivery) {
+	if at := d.m.expires; !at.IsZero() && !d.sent && (s.stale.IsZero() || at.Before(s.stale)) {
+		s.stale = at
+	}
 }
 
 // name gives a delivery a packet id that no other of the session has: there are
@@ -168,6 +219,7 @@ func (s *session) push(d *delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = append(s.waiting, d)
+	s.expects(d)
 	s.conn.kick()
 }
 
@@ -237,11 +289,11 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 		switch {
 		case d == nil:
 			s.caughtUp()
-			return b, false
+			return b, len(s.catchUp) > 0 && !s.catchUp[0].found
 		case d.m.expired(now) && !d.sent:
 			// nobody wants it any more
 		case !s.rights.Receive(d.m.topic):
-			s.nRefused++
+			// it may not have it any more, or never might
 		default:
 			if d.qos > 0 && (len(s.flight) >= c.window || d.recorded && d.qos == 2 && !d.committed) {
 				return b, false // an acknowledgement or the commit goes on from here
@@ -295,6 +347,9 @@ func (s *session) next(now time.Time) (d *delivery, retained bool) {
 	}
 	for len(s.catchUp) > 0 {
 		up := &s.catchUp[0]
+		if !up.found {
+			break
+		}
 		if len(up.values) == 0 {
 			if s.catchUp = s.catchUp[1:]; len(s.catchUp) == 0 {
 				s.catchUp = nil
@@ -376,6 +431,7 @@ func (s *session) join(c *conn, now time.Time) (pubrels []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = c
+	s.turn, s.open = s.turn+1, 0
 	s.lastSeen = now
 	var again []*delivery
 	var released []*delivery
@@ -412,29 +468,99 @@ func (s *session) clear() {
 		s.finish(d)
 	}
 	s.waiting, s.flight, s.byID, s.catchUp, s.owes, s.received = nil, nil, nil, nil, nil, nil
-	s.plain = gauge{}
+	s.plain, s.open = gauge{}, 0
 }
 
-// follow sends the retained values of new subscriptions, at the client's pace.
+// follow sends the retained values of new subscriptions, at the client's pace: anew, if
+// it has been at those of the same filter.
 func (s *session) follow(ups []catchUp) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.catchUp = append(s.catchUp, ups...)
+	last := map[string]int{}
+	for i, up := range ups {
+		last[up.sub.filter] = i
+	}
+	s.catchUp = slices.DeleteFunc(s.catchUp, func(up catchUp) bool { _, again := last[up.sub.filter]; return again })
+	for i, up := range ups {
+		if last[up.sub.filter] == i {
+			s.catchUp = append(s.catchUp, up)
+			if up.owes {
+				s.owe(up.sub)
+			}
+		}
+	}
 	s.conn.kick()
+}
+
+// unfollow ends that for a subscription that is no more.
+func (s *session) unfollow(filter string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catchUp = slices.DeleteFunc(s.catchUp, func(up catchUp) bool { return up.sub.filter == filter })
+}
+
+// search finds what the next catch-ups are about, so much that it fills a batch.
+func (s *session) search() {
+	const enough = 1000
+	for {
+		s.mu.Lock()
+		i, n := 0, 0
+		for i < len(s.catchUp) && s.catchUp[i].found {
+			n += len(s.catchUp[i].values)
+			i++
+		}
+		idle := i == len(s.catchUp) || n >= enough
+		s.mu.Unlock()
+		if idle {
+			return
+		}
+		s.b.mu.Lock() // for each anew
+		s.mu.Lock()
+		if i < len(s.catchUp) && !s.catchUp[i].found {
+			up := &s.catchUp[i]
+			s.b.values.Match(up.sub.filter, func(_ string, v *value) bool {
+				if m := v.message.Load(); m != nil && m.seq < up.before {
+					up.values = append(up.values, v)
+				}
+				return true
+			})
+			up.found = true
+		}
+		s.mu.Unlock()
+		s.b.mu.Unlock()
+	}
 }
 
 // A retained value at QoS 1 is promised like any other message, but a record for each
 // would be a write for each whenever a device subscribes anew. So the record of the
 // subscription says that some are to come, and after a crash all are sent again.
 
-// owe notes that the record of a subscription says so.
-func (s *session) owe(name string, sub *subscription) {
+// promises says whether a retained value reaches a new subscription at QoS 1 or 2. While
+// the client has not been told of those before, it is as it was. b.mu is held.
+func (b *Broker) promises(s *session, sub *subscription) (owes bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.catchUp, func(up catchUp) bool { return up.sub.filter == sub.filter })
+	if i >= 0 {
+		owes = s.catchUp[i].owes
+	}
+	s.mu.Unlock()
+	if i >= 0 {
+		return owes
+	}
+	b.values.Match(sub.filter, func(_ string, v *value) bool {
+		m := v.message.Load()
+		owes = m != nil && m.qos > 0
+		return !owes
+	})
+	return owes
+}
+
+// owe notes that the record of a subscription says so. s.mu is held.
+func (s *session) owe(sub *subscription) {
 	if s.owes == nil {
 		s.owes = map[string]*subscription{}
 	}
-	s.owes[name] = sub
+	s.owes[sub.filter] = sub
 }
 
 // owesNoMore is for a subscription that ends or is replaced.
@@ -464,28 +590,32 @@ func (s *session) receive(id uint16, dup bool) (again bool) {
 	defer s.mu.Unlock()
 	// After a crash the disk may still know a message whose release it missed. A
 	// client that sends again says DUP [MQTT-3.3.1-1].
-	if found, ok := s.received[id]; ok && (dup || !found) {
-		return true
-	}
+	turn, ok := s.received[id]
 	if s.received == nil {
-		s.received = map[uint16]bool{}
+		s.received = map[uint16]uint32{}
 	}
-	s.received[id] = false
-	return false
+	if s.received[id] = s.turn; turn != s.turn {
+		s.open++
+	}
+	return ok && (dup || turn > 0)
 }
 
 func (s *session) release(id uint16) (known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known = s.received[id]
-	delete(s.received, id)
+	turn, known := s.received[id]
+	if delete(s.received, id); known && turn == s.turn {
+		s.open--
+	}
 	return known
 }
 
+// unreleased counts the QoS 2 messages under way on this connection. Those of an earlier
+// one do not count: they are sent again, or the client knows no more of them.
 func (s *session) unreleased() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.received)
+	return s.open
 }
 
 // status is what can be told of the session. b.mu is held.

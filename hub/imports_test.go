@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"hearth/bench":            {}, // of tests alone, as is the next
 	"hearth/test":             {},
 	"hearth/cmd/hearth":       {"hearth/broker/access", "hearth/config", "hearth/control", "hearth/devices", "hearth/gpio", "hearth/hub", "hearth/trial"},
+	"hearth/bench/brokers":    {"hearth/broker", "hearth/store"},
 }
 
 // A library that a folder hides is imported by that folder alone, or by the few

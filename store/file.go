@@ -31,7 +31,7 @@ import (
 //	       24  u32 length of the value
 //	       28  u48 commit
 //	       34  u8  kind
-//	       35  u8  flags: 1 deleted, 2 seal
+//	       35  u8  flags: 1 deleted, 2 seal, 4 more of the commit follows
 //	       36  key, value
 //	...   zeros to the end
 //
@@ -49,7 +49,8 @@ import (
 // Close. So what is unreadable in front of a seal or of a later commit had once
 // been on disk and is damage. What is unreadable in the last commit, with no seal
 // after it, was torn by a power cut, if nothing readable follows or if a sector
-// of it was never written: disks do not write in order.
+// of it was never written: disks do not write in order. Of such a commit nothing
+// counts, for its records belong together and nobody was told that they are there.
 const (
 	magic       = "hearthlg"
 	version     = 1
@@ -63,6 +64,7 @@ const (
 const (
 	deleted = 1 << iota
 	seal
+	more
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -190,6 +192,7 @@ func parse(b []byte) (*found, error) {
 	}
 	var holes []hole
 	open, lastSeal := 0, int64(0) // holes from open on wait for a record after them
+	begun, unfinished := 0, false // the last commit's records, and whether more of it should follow
 	used := usedBytes(b)
 	fd.records = make([]Record, 0, max(0, used-headerSize)/128) // a guess
 	for at := int64(headerSize); at < used; {
@@ -201,8 +204,12 @@ func parse(b []byte) (*found, error) {
 			key, value := b[at+recordHead:at+recordHead+h.key], padded[:h.value:h.value]
 			keyOK := sum(key) == h.keySum
 			if h.marked && keyOK && sum(padded) == h.valueSum {
+				if h.commit > fd.commit {
+					begun = len(fd.records)
+				}
 				fd.commit = max(fd.commit, h.commit)
 				fd.sealed = h.flags&seal != 0
+				unfinished = h.flags&more != 0
 				switch {
 				case fd.sealed:
 					lastSeal = at
@@ -239,7 +246,16 @@ func parse(b []byte) (*found, error) {
 		}
 		if h.Offset > lastSeal {
 			fd.sealed = false
+			if h.next == 0 && !h.zero {
+				unfinished = false // it has been written, and is damaged: that costs only itself
+			}
+			if h.next == fd.commit && h.zero {
+				unfinished = true
+			}
 		}
+	}
+	if unfinished && fd.end > lastSeal {
+		fd.records = fd.records[:begun]
 	}
 	return fd, nil
 }

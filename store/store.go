@@ -391,9 +391,8 @@ func (s *Store) Put(r Record, within time.Duration, done func(error)) {
 	}
 }
 
-// PutAll is Put of records that belong together: they go into one commit, so that no
-// crash between two commits can part them. There is at least one, and done is about
-// the last.
+// PutAll is Put of records that belong together: they go into one commit, of which a
+// power cut leaves all or nothing. There is at least one, and done is about all.
 func (s *Store) PutAll(rs []Record, within time.Duration, done func(error)) {
 	values := make([][]byte, len(rs))
 	for i, r := range rs {
@@ -402,7 +401,9 @@ func (s *Store) PutAll(rs []Record, within time.Duration, done func(error)) {
 	if s.lockOpen(done) {
 		var err error
 		for i, r := range rs {
-			err = s.put(r, values[i])
+			if e := s.put(r, values[i]); err == nil {
+				err = e
+			}
 		}
 		s.await(within, ack{done, err})
 		s.mu.Unlock()
@@ -738,8 +739,12 @@ func (s *Store) append() (acks int, fits bool, err error) {
 		return acks, true, s.file.gone(s.dir)
 	}
 	s.buf = s.buf[:0]
-	for _, r := range s.batch {
-		s.buf = appendRecord(s.buf, s.file.mark, s.commit, deletion(r), r)
+	for i, r := range s.batch {
+		flags := deletion(r)
+		if i < len(s.batch)-1 {
+			flags |= more
+		}
+		s.buf = appendRecord(s.buf, s.file.mark, s.commit, flags, r)
 	}
 	n := int64(len(s.buf))
 	if n > s.file.room() {

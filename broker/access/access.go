@@ -1,7 +1,8 @@
 // Package access says who may connect to the broker and what they may do there.
 //
-// Nobody may do anything that no rule allows. A rule is an MQTT filter in a role;
-// a user has roles. Users and roles stand in [broker.user.NAME] and
+// Nobody may do anything that no rule allows. A rule is an MQTT filter in a role,
+// which may except topics from its rules; a user has roles, and may do what any one
+// of them allows. Users and roles stand in [broker.user.NAME] and
 // [broker.role.NAME] of the configuration, or in a users file that
 // `hearth user` keeps ([Accounts]).
 //

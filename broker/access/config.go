@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"hearth/broker/topic"
 	"hearth/config"
 )
 
@@ -51,10 +52,12 @@ type User struct {
 }
 
 // A Role is what those who have it may do: MQTT filters, in which %u is the user's
-// name, %c the client's id and %% a percent sign.
+// name, %c the client's id and %% a percent sign. Except takes topics out of both
+// lists, but nothing from what another role allows.
 type Role struct {
 	Publish   []string `toml:"publish" eg:"[\"tele/%c/#\"]"`
 	Subscribe []string `toml:"subscribe" eg:"[\"cmnd/%c/#\"]"`
+	Except    []string `toml:"except" eg:"[\"cmnd/%c/secret\"]"`
 }
 
 // A Password is kept as its hash. What is wrong with it is told without it, for
@@ -91,14 +94,55 @@ func (a *Accounts) Check(at config.Place) {
 		if name == Admin {
 			where.OfKey().Mistake("the role admin is built in and may do everything: want another name")
 		}
-		for i, rule := range role.Publish {
-			if fault := ruleFault(rule); fault != "" {
-				where.Key("publish").Index(i).Mistake("%s", fault)
+		sound := true
+		for _, list := range role.lists() {
+			for i, rule := range list.filters {
+				if fault := ruleFault(rule); fault != "" {
+					where.Key(list.key).Index(i).Mistake("%s", fault)
+					sound = false
+				}
 			}
 		}
-		for i, rule := range role.Subscribe {
-			if fault := ruleFault(rule); fault != "" {
-				where.Key("subscribe").Index(i).Mistake("%s", fault)
+		if sound {
+			role.checkExcept(where)
+		}
+		for i, rule := range role.Except {
+			if name == anonymousRole && names(rule, "%u") {
+				where.Key("except").Index(i).Warn("clients without a login have no user name, so the role allows them nothing")
+			}
+		}
+	}
+}
+
+// A filterList is one of a role's lists, by its key.
+type filterList struct {
+	key     string
+	filters []string
+}
+
+func (r Role) lists() []filterList {
+	return []filterList{{"publish", r.Publish}, {"subscribe", r.Subscribe}, {"except", r.Except}}
+}
+
+// checkExcept says which rules have nothing left.
+func (r Role) checkExcept(where config.Place) {
+	if len(r.Except) == 0 {
+		return
+	}
+	all := slices.Concat(r.Publish, r.Subscribe)
+	gone := func(rule string) bool { return some(r.Except, rule, topic.Covers) }
+	switch {
+	case len(all) == 0:
+		where.Key("except").Warn("the role allows nothing that could be excepted")
+		return
+	case !slices.ContainsFunc(all, func(rule string) bool { return !gone(rule) }):
+		where.Key("except").Mistake("it covers all that the role allows: want a filter that leaves something")
+		return
+	}
+	for _, list := range r.lists()[:2] {
+		for i, rule := range list.filters {
+			if gone(rule) {
+				where.Key(list.key).Index(i).Warn("an exception of the role covers all of it, so it allows nothing")
 			}
 		}
 	}
@@ -249,11 +293,11 @@ type Table struct {
 
 // An account is what is known of a user.
 type account struct {
-	hash               string // as written; "" if no password lets it in
-	phc                *phc
-	all                bool
-	publish, subscribe []string // as written
-	fixed              *Rights  // of every client; nil if they depend on its id
+	hash  string // as written; "" if no password lets it in
+	phc   *phc
+	all   bool
+	roles []Role
+	fixed *Rights // of every client; nil if they depend on its id
 }
 
 // Prepare makes the table of a config, or says what is wrong with it. The table has
@@ -335,19 +379,21 @@ func (a *account) add(name string, roles map[string]Role) error {
 	if !ok {
 		return fmt.Errorf("there is no role %q", name)
 	}
-	for _, rule := range slices.Concat(role.Publish, role.Subscribe) {
+	for _, rule := range slices.Concat(role.Publish, role.Subscribe, role.Except) {
 		if fault := ruleFault(rule); fault != "" {
 			return fmt.Errorf("role %q: %q: %s", name, rule, fault)
 		}
 	}
-	a.publish = append(a.publish, role.Publish...)
-	a.subscribe = append(a.subscribe, role.Subscribe...)
+	a.roles = append(a.roles, role)
 	return nil
 }
 
 // settle makes the rights once that are the same for every client.
 func (a *account) settle(user string) {
-	if a.all || !slices.ContainsFunc(slices.Concat(a.publish, a.subscribe), ofClient) {
+	ofClients := func(r Role) bool {
+		return slices.ContainsFunc(slices.Concat(r.Publish, r.Subscribe, r.Except), ofClient)
+	}
+	if a.all || !slices.ContainsFunc(a.roles, ofClients) {
 		a.fixed = a.make(user, "")
 	}
 }
@@ -367,14 +413,35 @@ func (a *account) make(user, client string) *Rights {
 	if r.all {
 		return r
 	}
-	filled := func(rules []string) (all []string) {
+	add := func(to []string, rules []string) (_ []string, whole bool) {
+		whole = true
 		for _, rule := range rules {
-			if rule, ok := fill(rule, user, client); ok && !slices.Contains(all, rule) {
-				all = append(all, rule)
+			rule, ok := fill(rule, user, client)
+			whole = whole && ok
+			if ok && !slices.Contains(to, rule) {
+				to = append(to, rule)
 			}
 		}
-		return all
+		return to, whole
 	}
-	r.publish, r.subscribe = filled(a.publish), filled(a.subscribe)
+	plain := new(grant) // what all roles allow that except nothing
+	for _, role := range a.roles {
+		g := plain
+		if len(role.Except) > 0 {
+			g = new(grant)
+			var whole bool
+			if g.except, whole = add(nil, role.Except); !whole {
+				continue // what is to be excepted can't be said, so nothing is allowed
+			}
+		}
+		g.publish, _ = add(g.publish, role.Publish)
+		g.subscribe, _ = add(g.subscribe, role.Subscribe)
+		if g != plain {
+			r.grants = append(r.grants, *g)
+		}
+	}
+	if len(plain.publish)+len(plain.subscribe) > 0 {
+		r.grants = append(r.grants, *plain)
+	}
 	return r
 }

@@ -11,8 +11,14 @@ import (
 //
 // Asking them allocates nothing, for each delivery to each subscriber asks.
 type Rights struct {
-	all                bool // whatever there is: no rule is looked at
+	all    bool // whatever there is: no rule is looked at
+	grants []grant
+}
+
+// A grant is what one role allows. What it excepts another may allow.
+type grant struct {
 	publish, subscribe []string
+	except             []string // of these topics nothing
 }
 
 // All allows everything.
@@ -20,18 +26,57 @@ var All = &Rights{all: true}
 
 // Publish says whether the client may publish to a topic.
 func (r *Rights) Publish(to string) bool {
-	return r != nil && (r.all || some(r.publish, to, topic.Match))
+	if r == nil || r.all {
+		return r != nil
+	}
+	for i := range r.grants {
+		if g := &r.grants[i]; some(g.publish, to, topic.Match) && !some(g.except, to, topic.Match) {
+			return true
+		}
+	}
+	return false
 }
 
 // Receive says whether a message of a topic may be delivered to the client.
 func (r *Rights) Receive(of string) bool {
-	return r != nil && (r.all || some(r.subscribe, of, topic.Match))
+	if r == nil || r.all {
+		return r != nil
+	}
+	for i := range r.grants {
+		if g := &r.grants[i]; some(g.subscribe, of, topic.Match) && !some(g.except, of, topic.Match) {
+			return true
+		}
+	}
+	return false
 }
 
 // Subscribe says whether the client may subscribe to filter (without $share/NAME/):
-// whether one rule allows every topic that the filter matches.
+// whether one rule allows every topic that the filter matches, and no exception
+// takes all of them away. One that takes some away is for Receive to obey.
 func (r *Rights) Subscribe(filter string) bool {
-	return r != nil && (r.all || some(r.subscribe, filter, topic.Covers))
+	if r == nil || r.all {
+		return r != nil
+	}
+	for i := range r.grants {
+		if g := &r.grants[i]; some(g.subscribe, filter, topic.Covers) && !some(g.except, filter, topic.Covers) {
+			return true
+		}
+	}
+	return false
+}
+
+// Excepted says of a filter that is refused whether it would be allowed but for an
+// exception.
+func (r *Rights) Excepted(filter string) bool {
+	if r == nil || r.all {
+		return false
+	}
+	for i := range r.grants {
+		if g := &r.grants[i]; some(g.subscribe, filter, topic.Covers) && some(g.except, filter, topic.Covers) {
+			return true
+		}
+	}
+	return false
 }
 
 func some(rules []string, s string, allows func(rule, s string) bool) bool {
@@ -77,9 +122,10 @@ func fill(rule, user, client string) (string, bool) {
 }
 
 // ofClient says whether a rule depends on the client's id.
-func ofClient(rule string) bool {
-	return strings.Contains(strings.ReplaceAll(rule, "%%", ""), "%c")
-}
+func ofClient(rule string) bool { return names(rule, "%c") }
+
+// names says whether %u or %c is in a rule as it was written.
+func names(rule, what string) bool { return strings.Contains(strings.ReplaceAll(rule, "%%", ""), what) }
 
 // ruleFault says what is wrong with a rule as it was written; "" is nothing.
 func ruleFault(rule string) string {

@@ -173,7 +173,9 @@ func same(a, b Accounts) bool {
 			y.User[name] = u
 		}
 		for name, r := range x.Role {
-			y.Role[name] = Role{append([]string{}, r.Publish...), append([]string{}, r.Subscribe...)}
+			y.Role[name] = Role{
+				Publish: append([]string{}, r.Publish...), Subscribe: append([]string{}, r.Subscribe...), Except: append([]string{}, r.Except...),
+			}
 		}
 		return y
 	}

@@ -274,9 +274,9 @@ func (c *userList) Run(std streams) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", harmless([]byte(u.Name)), harmless([]byte(roles)), u.Where)
 	}
-	fmt.Fprintln(w, "\nROLE\tPUBLISH\tSUBSCRIBE\tDECLARED IN")
+	fmt.Fprintln(w, "\nROLE\tPUBLISH\tSUBSCRIBE\tEXCEPT\tDECLARED IN")
 	for _, r := range cfg.Broker.AllRoles(cfg.UsersFile()) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", harmless([]byte(r.Name)), rules(r.Value.Publish), rules(r.Value.Subscribe), r.Where)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", harmless([]byte(r.Name)), rules(r.Value.Publish), rules(r.Value.Subscribe), rules(r.Value.Except), r.Where)
 	}
 	if cfg.Broker.AnonymousAllowed() {
 		fmt.Fprintln(w, "\nClients of this machine need no login (anonymous = true).")
