@@ -80,7 +80,8 @@ type Device struct {
 	Name       string     `json:"name"` // here
 	ID         string     `json:"id"`
 	Via        string     `json:"via"`
-	Label      string     `json:"label,omitempty"` // what it calls itself
+	Address    string     `json:"address,omitempty"` // what its topics call it, where that is not its id
+	Label      string     `json:"label,omitempty"`   // what it calls itself
 	Room       string     `json:"room,omitempty"`
 	Maker      string     `json:"maker,omitempty"`
 	Model      string     `json:"model,omitempty"`

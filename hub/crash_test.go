@@ -753,7 +753,9 @@ func (w *town) live() {
 	}
 	synctest.Wait()
 	client, disconnect := connect(w.t, w.hub, "everybody", func(p *paho.Publish) {
-		if !strings.HasPrefix(p.Topic, "hearth/") {
+		// What the hub asks of a device that it did not know is no deed of a rule.
+		asks := strings.HasPrefix(p.Topic, "cmnd/") && (strings.HasSuffix(p.Topic, "/STATE") || strings.HasSuffix(p.Topic, "/STATUS"))
+		if !asks && !strings.HasPrefix(p.Topic, "hearth/") {
 			w.note(deed{w.now(), p.Topic, flaggedText(string(p.Payload), p.Retain)})
 		}
 	})

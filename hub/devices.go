@@ -61,12 +61,11 @@ func (h *Hub) isTaken(name string) bool {
 
 // givenName is what the configuration calls a device, "" if it says nothing of it.
 func (h *Hub) givenName(d catalog.Device) string {
-	for _, id := range append([]string{d.ID}, d.Also...) {
-		via, at, _ := strings.Cut(id, "/")
-		for _, entry := range h.cfg.Device {
-			if entry.Value.Via == via && cmp.Or(entry.Value.ID, entry.Name) == at {
-				return entry.Name
-			}
+	for _, entry := range h.cfg.Device {
+		id := cmp.Or(entry.Value.ID, entry.Name)
+		whole := entry.Value.Via + "/" + id
+		if whole == d.ID || slices.Contains(d.Also, whole) || entry.Value.Via == d.Via && id == d.Address {
+			return entry.Name
 		}
 	}
 	return ""
@@ -149,17 +148,24 @@ func (h *Hub) lookUpRetained(topics []string) {
 	}
 }
 
-// report takes what a message says of devices. Rules hear of those that the
-// configuration names.
+// report takes what a message says of devices.
 func (h *Hub) report(values []catalog.Value, m devices.Message) {
+	h.tellRules(h.devices.registry.Apply(values, m.Initial, h.now()), m)
+}
+
+// tellRules has the rules hear what is new of the devices that the configuration names.
+func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 	now := h.now()
-	for _, c := range h.devices.registry.Apply(values, m.Initial, now.Wall) {
+	for _, c := range changes {
 		h.answerWaiting(c)
 		if _, named := h.cfg.Device.Get(c.Called); !named {
 			continue
 		}
-		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: m.Topic, Value: c.Value, Text: devices.Text(c.Value),
-			At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin, Message: &m}
+		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: devices.Text(c.Value),
+			At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin}
+		if m.Topic != "" {
+			r.Message = &m
+		}
 		h.read(r)
 		if c.Main {
 			r.Source = c.Called
@@ -249,7 +255,7 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 
 func toldDevice(s *catalog.State) control.Device {
 	one := control.Device{
-		Name: s.Called, ID: s.ID, Via: s.Via, Label: s.Name, Room: s.Room, Maker: s.Maker, Model: s.Model, Version: s.Version,
+		Name: s.Called, ID: s.ID, Via: s.Via, Address: s.Address, Label: s.Name, Room: s.Room, Maker: s.Maker, Model: s.Model, Version: s.Version,
 		Sleepy: s.Sleepy, Also: s.Also, Since: s.Since, Seen: s.Seen, Online: s.Online, Silent: s.Silent,
 	}
 	for i := range s.Properties {

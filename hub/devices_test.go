@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +108,91 @@ func TestADeviceAppearsByItself(t *testing.T) {
 		plug = deviceNamed(t, h, "desk_plug")
 		if p := propertyNamed(t, plug, "state"); p.Value != false || time.Since(p.At) < time.Hour {
 			t.Errorf("after a restart: %+v", p)
+		}
+	})
+}
+
+// Rules know a device by the name that the configuration gives it, and tell it things in
+// its own words.
+func TestRulesKnowDevicesThatAnnounceThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		cfg := load(t, dir, `
+[device]
+hall = { via = "shelly", id = "shelly1-AABBCC" }
+plug = { via = "homie" }
+
+[link.hall]
+from = "hall"
+to = "plug"
+
+[rule.input]
+trigger = { state = "hall.input", is = true }
+action = { set = "hall", to = "toggle" }
+`)
+		h, stop := start(t, cfg, Options{})
+		defer stop()
+		var told []string
+		var mu sync.Mutex
+		world, hangUp := connect(t, h, "world", func(p *paho.Publish) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, p.Topic+" "+string(p.Payload))
+		})
+		defer hangUp()
+		if _, err := world.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{
+			{Topic: "homie/5/plug/light/power/set"}, {Topic: "shellies/shelly1-AABBCC/relay/0/command"}}}); err != nil {
+			t.Fatal(err)
+		}
+		say := func(topic, payload string) {
+			publish(t, world, 0, topic, payload)
+			time.Sleep(time.Second)
+		}
+		heard := func() []string {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			all := told
+			told = nil
+			return all
+		}
+		say("shellies/announce", `{"id":"shelly1-AABBCC","model":"SHSW-1","mac":"E09806AABBCC","fw_ver":"20230913-112003/v1.14.0"}`)
+		say("shellies/shelly1-AABBCC/relay/0", "off")
+		heard()
+		say("shellies/shelly1-AABBCC/relay/0", "on")
+		if got := heard(); len(got) != 0 { // the plug has not announced itself
+			t.Errorf("%q", got)
+		}
+		say("homie/5/plug/$description", `{"homie":"5.0","name":"Plug","version":1,"nodes":{"light":{"properties":{"power":{"name":"Power","datatype":"boolean","settable":true}}}}}`)
+		say("homie/5/plug/$state", "ready")
+		say("shellies/shelly1-AABBCC/relay/0", "off")
+		if got := heard(); !slices.Equal(got, []string{"homie/5/plug/light/power/set false"}) {
+			t.Errorf("%q", got)
+		}
+		say("shellies/shelly1-AABBCC/input/0", "0")
+		say("shellies/shelly1-AABBCC/input/0", "1")
+		if got := heard(); !slices.Equal(got, []string{"shellies/shelly1-AABBCC/relay/0/command on"}) {
+			t.Errorf("%q", got)
+		}
+		if d := deviceNamed(t, h, "hall"); d.ID != "shelly/shelly1-AABBCC" {
+			t.Errorf("%+v", d)
+		}
+
+		// A reload that names it otherwise has the rules find what it said.
+		cfg = load(t, dir, `
+[device]
+porch = { via = "shelly", id = "shelly1-AABBCC" }
+
+[rule.porch]
+trigger = { state = "porch.input", is = true, for = "10s", retained = true }
+action = { set = "porch", to = true }
+`)
+		if err := h.Reload(cfg); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		if got := heard(); !slices.Equal(got, []string{"shellies/shelly1-AABBCC/relay/0/command on"}) {
+			t.Errorf("after the reload: %q", got)
 		}
 	})
 }

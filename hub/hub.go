@@ -339,6 +339,7 @@ func (h *Hub) Run(ctx context.Context) error {
 				h.resumed = true
 				h.obey(h.engine.Resume(h.now()))
 			}
+			h.tellRules(h.devices.registry.Expire(h.now()), devices.Message{})
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()

@@ -240,6 +240,9 @@ func suggest(w io.Writer, all []control.Device) error {
 	fmt.Fprintln(w, "[device]")
 	for _, d := range all {
 		via, id, _ := strings.Cut(d.ID, "/")
+		if d.Address != "" {
+			id = d.Address
+		}
 		what := strings.TrimSpace(d.Maker + " " + d.Model)
 		if d.Label != "" {
 			what = strings.TrimPrefix(what+", "+d.Label, ", ")

@@ -38,6 +38,12 @@ type convention interface {
 	take(m *Payload) (Found, error)
 }
 
+// A way is a convention with its filters.
+type way struct {
+	convention
+	topics []string
+}
+
 // Found is what comes of an announcement.
 type Found struct {
 	Devices []Device  // as they are now, whole
@@ -47,7 +53,7 @@ type Found struct {
 
 // A Catalog holds the devices that have announced themselves. One goroutine owns it.
 type Catalog struct {
-	ways   []convention
+	ways   []way
 	known  map[string]Device
 	faults map[string]*Fault
 	faulty int // topics beyond those in faults
@@ -62,18 +68,18 @@ type Fault struct {
 
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	return &Catalog{
-		ways:   conventions(),
-		known:  make(map[string]Device),
-		faults: make(map[string]*Fault),
+	c := &Catalog{known: make(map[string]Device), faults: make(map[string]*Fault)}
+	for _, w := range conventions() {
+		c.ways = append(c.ways, way{w, w.filters()})
 	}
+	return c
 }
 
 // Filters are those of all topics that Take is for.
 func (c *Catalog) Filters() []string {
 	var all []string
 	for _, w := range c.ways {
-		all = append(all, w.filters()...)
+		all = append(all, w.topics...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -88,7 +94,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		return false, nil
 	}
 	for _, w := range c.ways {
-		if !slices.ContainsFunc(w.filters(), func(f string) bool { return devices.MatchTopic(f, m.Topic) }) {
+		if !slices.ContainsFunc(w.topics, func(f string) bool { return devices.MatchTopic(f, m.Topic) }) {
 			continue
 		}
 		found, err := w.take(p)

@@ -11,6 +11,7 @@ type Device struct {
 	ID       string   `json:"id"`  // for ever, whatever it is called: "zigbee2mqtt/0x00158d00018255df"
 	Via      string   `json:"via"` // the convention: "zigbee2mqtt"
 	Name     string   `json:"name"`
+	Address  string   `json:"address,omitempty"` // what its topics call it, where that is neither: "Desk plug"
 	Room     string   `json:"room,omitempty"`
 	Maker    string   `json:"maker,omitempty"`
 	Model    string   `json:"model,omitempty"`

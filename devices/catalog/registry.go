@@ -23,6 +23,7 @@ type Registry struct {
 	names    map[string]string      // ids by name
 	merged   map[string]string      // ids of what Devices gives, by the ids merged into them
 	index    *Index
+	timed    map[string]bool         // ids of devices with values that end by themselves
 	stale    bool                    // the states and the index are behind the catalog
 	messages map[string]announcement // by topic: what announced something and is not retained
 	dirty    map[string]bool         // ids whose record is out of date
@@ -49,7 +50,8 @@ type Reported struct {
 	At    time.Time
 	Bad   string // why the newest report was no value; the value is older
 
-	live bool // it was reported since the hub started, not found
+	live bool          // it was reported since the hub started, not found
+	mono time.Duration // then: when that was, by the clock that does not step
 }
 
 // Asked is what a property was told last.
@@ -78,7 +80,7 @@ func NewRegistry(taken func(name string) bool, given func(Device) string) *Regis
 		catalog: New(), taken: taken, given: given,
 		states: make(map[string]*State), names: make(map[string]string), merged: make(map[string]string),
 		index: NewIndex(nil), messages: make(map[string]announcement),
-		dirty: make(map[string]bool), news: make(map[string]bool),
+		dirty: make(map[string]bool), news: make(map[string]bool), timed: make(map[string]bool),
 	}
 }
 
@@ -151,6 +153,9 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 			s.available = make([]*bool, len(d.Available.Reports))
 		}
 		r.call(s)
+		if slices.ContainsFunc(d.Properties, func(p Property) bool { return p.OffAfter > 0 || p.StaleAfter > 0 }) {
+			r.timed[d.ID] = true
+		}
 		r.dirty[d.ID] = true
 	}
 	for id, s := range r.states {
@@ -236,7 +241,8 @@ type Change struct {
 }
 
 // Apply takes what an Index read of a message.
-func (r *Registry) Apply(values []Value, initial bool, now time.Time) (changes []Change) {
+func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes []Change) {
+	now := at.Wall
 	for _, v := range values {
 		s := r.states[v.Device]
 		if s == nil {
@@ -267,16 +273,16 @@ func (r *Registry) Apply(values []Value, initial bool, now time.Time) (changes [
 		}
 		main := p == &s.Properties[0]
 		if p.Kind == Event {
-			s.Values[v.Property] = Reported{v.Value, now, "", true}
+			s.Values[v.Property] = Reported{v.Value, now, "", true, at.Mono}
 			changes = append(changes, Change{v.Device, s.Called, v.Property, main, v.Value, true})
 			continue
 		}
-		at := now
+		since := now
 		same := sameValue(old.Value, v.Value)
 		if initial && same && !old.At.IsZero() {
-			at = old.At // found again as it was kept: it is as old as it was
+			since = old.At // found again as it was kept: it is as old as it was
 		}
-		s.Values[v.Property] = Reported{v.Value, at, "", !initial}
+		s.Values[v.Property] = Reported{v.Value, since, "", !initial, at.Mono}
 		delete(s.Asked, v.Property)
 		changes = append(changes, Change{v.Device, s.Called, v.Property, main, v.Value, false})
 	}
@@ -313,6 +319,37 @@ func (r *Registry) heard(s *State, v Value) bool {
 	changed := s.Online == nil || *s.Online != now
 	s.Online = &now
 	return changed
+}
+
+// Expire lets time pass: a motion that is said once and never taken back is over after
+// a while, and a value that should have come again is none any more.
+func (r *Registry) Expire(now devices.Now) (changes []Change) {
+	for id := range r.timed {
+		s := r.states[id]
+		if s == nil {
+			delete(r.timed, id)
+			continue
+		}
+		for i, p := range s.Properties {
+			v := s.Values[p.Name]
+			age := now.Mono - v.mono
+			if !v.live {
+				if age = now.Wall.Sub(v.At); !now.Known {
+					continue
+				}
+			}
+			switch {
+			case p.OffAfter > 0 && v.Value == true && age >= p.OffAfter:
+				s.Values[p.Name] = Reported{false, now.Wall, "", true, now.Mono}
+				changes = append(changes, Change{id, s.Called, p.Name, i == 0, false, false})
+				r.dirty[id] = true
+			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:
+				v.Bad = "nothing came for " + p.StaleAfter.String()
+				s.Values[p.Name] = v
+			}
+		}
+	}
+	return changes
 }
 
 // Find gives the device of a name, or of an id.

@@ -703,7 +703,7 @@ func (d *tasmotaDevice) make() Device {
 	c := d.config
 	x := &tasmotaBuilder{tasmotaConfig: c, cmnd: c.base(0), stat: c.base(1), tele: c.base(2), names: make(map[string]bool)}
 	out := Device{
-		ID: d.id, Via: "tasmota", Name: c.Name, Maker: "Tasmota", Model: c.Model, Version: c.Version,
+		ID: d.id, Via: "tasmota", Name: c.Name, Address: c.Topic, Maker: "Tasmota", Model: c.Model, Version: c.Version,
 		Sleepy: c.DeepSleep || c.Battery,
 	}
 	if out.Name == "" {

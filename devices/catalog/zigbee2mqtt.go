@@ -478,7 +478,7 @@ func z2mScenes(doc map[string]any) []any {
 func (t *z2mThing) make(tells bool) Device {
 	b := t.bridge
 	topic := b.base + "/" + t.name
-	d := Device{ID: t.id, Via: "zigbee2mqtt", Name: t.name}
+	d := Device{ID: t.id, Via: "zigbee2mqtt", Name: t.name, Address: t.name}
 	if t.ieee != "" {
 		d.Maker, d.Model, d.Version, d.Sleepy = t.facts.Maker, t.facts.Model, t.facts.Version, t.facts.Sleepy
 		d.Identity = []string{IEEE(t.ieee)}

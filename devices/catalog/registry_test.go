@@ -1,0 +1,256 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth/devices"
+)
+
+// A home is a registry with a clock, as the hub has one.
+type home struct {
+	*Registry
+	t   *testing.T
+	now devices.Now
+}
+
+func newHome(t *testing.T, given map[string]string) *home {
+	return &home{
+		Registry: NewRegistry(func(name string) bool { return name == "boiler" }, func(d Device) string { return given[d.ID] }),
+		t:        t,
+		now:      devices.Now{Mono: time.Hour, Wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Known: true},
+	}
+}
+
+// hears takes a message as the hub does: what it reports, and then what it announces.
+func (h *home) hears(topic, payload string, found bool) []Change {
+	m := devices.Message{Topic: topic, Payload: []byte(payload), Retain: found, Initial: found}
+	changes := h.Apply(h.Index().Read(m), m.Initial, h.now)
+	h.Take(m)
+	h.Settle(h.now.Wall)
+	return changes
+}
+
+func (h *home) pass(d time.Duration) { h.now = h.now.Add(d) }
+
+func (h *home) find(name string) *State {
+	h.t.Helper()
+	s, ok := h.Find(name)
+	if !ok {
+		h.t.Fatalf("no %s among %v", name, h.Names())
+	}
+	return s
+}
+
+// again is the same home after a restart.
+func (h *home) again(records map[string][]byte, given map[string]string) *home {
+	h.t.Helper()
+	next := newHome(h.t, given)
+	next.now = h.now
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		if records[key] == nil {
+			continue
+		}
+		if err := next.Restore(key, records[key]); err != nil {
+			h.t.Errorf("%s: %v", key, err)
+		}
+	}
+	next.Settle(next.now.Wall)
+	return next
+}
+
+const twoPlugs = `[{"ieee_address":"0x01","type":"Router","supported":true,"friendly_name":"Büro","definition":{"model":"P","vendor":"V","exposes":[
+{"type":"switch","features":[{"type":"binary","name":"state","property":"state","access":7,"value_on":"ON","value_off":"OFF","value_toggle":"TOGGLE"}]}]},"power_source":"Mains"},
+{"ieee_address":"0x02","type":"Router","supported":true,"friendly_name":"buero","definition":{"model":"P","vendor":"V","exposes":[
+{"type":"binary","name":"state","property":"state","access":3,"value_on":"ON","value_off":"OFF"}]},"power_source":"Mains"}]`
+
+func TestNamesAreThoseOfThePeople(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	if got := h.Names(); !slices.Equal(got, []string{"buero", "buero_2"}) {
+		t.Fatal(got)
+	}
+	// The names stay over a restart, whoever announces first.
+	first := h.find("buero").ID
+	h = h.again(h.Changes(), nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	if got := h.find("buero").ID; got != first {
+		t.Errorf("buero was %s and is %s", first, got)
+	}
+	// The owner's name goes before.
+	h = h.again(h.Changes(), map[string]string{"zigbee2mqtt/0x02": "buero", "zigbee2mqtt/0x01": "desk"})
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	if h.find("buero").ID != "zigbee2mqtt/0x02" || h.find("desk").ID != "zigbee2mqtt/0x01" || len(h.Names()) != 2 {
+		t.Error(h.Names())
+	}
+}
+
+func TestSlug(t *testing.T) {
+	for text, want := range map[string]string{
+		"Living Room": "living_room", "Küche/Licht #2": "kueche_licht_2", "0x00158d": "device_0x00158d", "": "device", "灯": "device", "__a__": "a",
+		strings.Repeat("x", 500): strings.Repeat("x", 60),
+	} {
+		if got := slug(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestWhatWasAskedStandsBesideWhatIs(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	h.hears("zigbee2mqtt/buero", `{"state":"OFF"}`, false)
+	plug, _ := h.Find("zigbee2mqtt/0x02")
+	// It has no word for toggle, so it is told the other level.
+	m, err := h.Tell(plug, "", "toggle", h.now.Wall)
+	if err != nil || m.Topic != "zigbee2mqtt/buero/set" || m.Payload != `{"state":"ON"}` || m.Retain {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if plug.Asked["state"].Value != true || plug.Values["state"].Value != false {
+		t.Errorf("%+v %+v", plug.Asked, plug.Values)
+	}
+	changes := h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false)
+	if len(changes) != 1 || changes[0].Value != true || !changes[0].Main || len(plug.Asked) != 0 {
+		t.Errorf("%+v %+v", changes, plug.Asked)
+	}
+	if _, err := h.Tell(plug, "state", "perhaps", h.now.Wall); err == nil || !strings.Contains(err.Error(), "on, off or toggle") {
+		t.Error(err)
+	}
+	if _, err := h.Tell(plug, "stat", "on", h.now.Wall); err == nil || !strings.Contains(err.Error(), `did you mean "state"`) {
+		t.Error(err)
+	}
+}
+
+// A value that is looked up when its topic gets known may have been overtaken.
+func TestWhatIsFoundDoesNotOvertakeWhatCame(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false)
+	h.hears("zigbee2mqtt/buero", `{"state":"OFF"}`, true)
+	if v := h.find("zigbee2mqtt/0x02").Values["state"]; v.Value != true {
+		t.Errorf("%+v", v)
+	}
+}
+
+// A motion sensor that never says that it is over, and a thermometer that went silent.
+// The clock is set in between, which moves neither.
+func TestValuesThatEndByThemselves(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("homeassistant/binary_sensor/pir/config", `{"name":"PIR","state_topic":"pir/state","off_delay":30,"unique_id":"pir"}`, true)
+	h.hears("homeassistant/sensor/shed/config", `{"name":"Shed","state_topic":"shed/state","expire_after":600,"unit_of_measurement":"°C","unique_id":"shed"}`, true)
+	h.hears("pir/state", "ON", false)
+	h.hears("shed/state", "4.5", false)
+	pir, shed := h.find("pir"), h.find("shed")
+	h.pass(29 * time.Second)
+	h.now.Wall = h.now.Wall.Add(24 * time.Hour)
+	if changes := h.Expire(h.now); len(changes) != 0 {
+		t.Errorf("%+v", changes)
+	}
+	h.pass(time.Second)
+	if changes := h.Expire(h.now); len(changes) != 1 || changes[0].Value != false || changes[0].Called != "pir" {
+		t.Errorf("%+v", changes)
+	}
+	if changes := h.Expire(h.now); len(changes) != 0 {
+		t.Errorf("once more: %+v", changes)
+	}
+	h.pass(10 * time.Minute)
+	h.Expire(h.now)
+	if v := shed.Values[shed.Properties[0].Name]; v.Bad == "" || v.Value != 4.5 {
+		t.Errorf("%+v", v)
+	}
+	if v := pir.Values[pir.Properties[0].Name]; v.Value != false {
+		t.Errorf("%+v", v)
+	}
+}
+
+// What announced itself without being retained is known after a restart all the same, and
+// what took itself back is not.
+func TestAnAnnouncementThatIsNotRetainedIsKept(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("shellies/announce", `{"id":"shelly1-AABBCC","model":"SHSW-1","mac":"E09806AABBCC","ip":"192.168.1.7","new_fw":false,"fw_ver":"20230913-112003/v1.14.0"}`, false)
+	h.hears("shellies/shelly1-AABBCC/relay/0", "on", false)
+	if v := h.find("shelly1_aabbcc").Values["switch"]; v.Value != true {
+		t.Fatalf("%+v", v)
+	}
+	h = h.again(h.Changes(), nil)
+	s := h.find("shelly1_aabbcc")
+	if s.Values["switch"].Value != true || s.Silent {
+		t.Errorf("%+v", s)
+	}
+	h.hears("shellies/shelly1-AABBCC/relay/0", "off", false)
+	if v := s.Values["switch"]; v.Value != false {
+		t.Errorf("its topics are not known any more: %+v", v)
+	}
+
+	h = newHome(t, nil)
+	h.hears("homeassistant/sensor/shed/config", `{"name":"Shed","state_topic":"shed/state","unique_id":"shed"}`, false)
+	records := h.Changes()
+	h.hears("homeassistant/sensor/shed/config", "", false)
+	maps.Copy(records, h.Changes())
+	if h = h.again(records, nil); len(h.All()) != 0 {
+		t.Errorf("%v", h.Names())
+	}
+}
+
+// A house starts: sixty devices of all conventions, in any order, and each has its name
+// and its values.
+func TestAHouseOfSixtyDevices(t *testing.T) {
+	h := newHome(t, nil)
+	var list []string
+	var said [][2]string
+	for i := range 20 {
+		list = append(list, fmt.Sprintf(`{"ieee_address":"0x%02x","type":"EndDevice","supported":true,"friendly_name":"zigbee %d","power_source":"Battery","definition":{"model":"M","vendor":"V","exposes":[
+			{"type":"numeric","name":"temperature","property":"temperature","unit":"°C","access":1},{"type":"numeric","name":"battery","property":"battery","unit":"%%","access":1}]}}`, i, i))
+		said = append(said, [2]string{fmt.Sprintf("zigbee2mqtt/zigbee %d", i), `{"temperature":20.5,"battery":90}`})
+	}
+	h.hears("zigbee2mqtt/bridge/devices", "["+strings.Join(list, ",")+"]", true)
+	for i := range 15 {
+		mac := fmt.Sprintf("AABBCC0000%02X", i)
+		h.hears("tasmota/discovery/"+mac+"/config", fmt.Sprintf(`{"ip":"10.0.0.1","dn":"plug %d","fn":["plug %[1]d"],"hn":"h","mac":"%s","md":"Sonoff","ofln":"Offline","onln":"Online","state":["OFF","ON","TOGGLE","HOLD"],"sw":"13.1","t":"plug%[1]d","ft":"%%prefix%%/%%topic%%/","tp":["cmnd","stat","tele"],"rl":[1,0,0,0,0,0,0,0],"swc":[-1],"so":{"4":0},"ver":1}`, i, mac), true)
+		said = append(said, [2]string{fmt.Sprintf("stat/plug%d/POWER", i), "ON"})
+	}
+	for i := range 10 {
+		h.hears("shellies/announce", fmt.Sprintf(`{"id":"shelly1-%06X","model":"SHSW-1","mac":"E098060000%02X","fw_ver":"1"}`, i, i), false)
+		said = append(said, [2]string{fmt.Sprintf("shellies/shelly1-%06X/relay/0", i), "on"})
+	}
+	for i := range 10 {
+		h.hears(fmt.Sprintf("homeassistant/sensor/esp%d/config", i), fmt.Sprintf(`{"name":"Esp %d","uniq_id":"esp%[1]d","stat_t":"esp%[1]d/state","unit_of_meas":"lx","dev":{"ids":"esp%[1]d","name":"Esp %[1]d"}}`, i), true)
+		said = append(said, [2]string{fmt.Sprintf("esp%d/state", i), "300"})
+	}
+	for i := range 5 {
+		h.hears(fmt.Sprintf("homie/5/homie%d/$state", i), "ready", true)
+		h.hears(fmt.Sprintf("homie/5/homie%d/$description", i), fmt.Sprintf(`{"homie":"5.0","name":"Homie %d","version":1,"nodes":{"light":{"properties":{"power":{"name":"Power","datatype":"boolean","settable":true}}}}}`, i), true)
+		said = append(said, [2]string{fmt.Sprintf("homie/5/homie%d/light/power", i), "true"})
+	}
+	for _, m := range said {
+		if changes := h.hears(m[0], m[1], false); len(changes) == 0 {
+			t.Errorf("nothing came of %s %s", m[0], m[1])
+		}
+	}
+	check := func(h *home) {
+		t.Helper()
+		if n := len(h.All()); n != 60 {
+			t.Errorf("%d devices: %v", n, h.Names())
+		}
+		for _, s := range h.All() {
+			if len(s.Values) == 0 {
+				t.Errorf("%s has no value", s.Called)
+			}
+		}
+	}
+	check(h)
+	h.pass(time.Hour)
+	h = h.again(h.Changes(), nil) // before anybody has announced anything
+	check(h)
+	for _, s := range h.All() {
+		for name, v := range s.Values {
+			if age := h.now.Wall.Sub(v.At); age != time.Hour {
+				t.Errorf("%s.%s is %v old", s.Called, name, age)
+			}
+		}
+	}
+}
