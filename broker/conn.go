@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -255,8 +256,15 @@ func (c *conn) read() error {
 		}
 		// It waits here and not in next: a packet takes a kilobyte of stack, and without
 		// it the stacks of thousands that say nothing shrink to the half.
-		if _, err := c.r.Peek(1); err != nil {
+		waited := c.r.Buffered() == 0
+		first, err := c.r.Peek(1)
+		if err != nil {
 			return c.unread(err)
+		}
+		if waited && first[0]>>4 == packets.Publish {
+			// Of connections that have something at once the runtime wakes the last first.
+			// Who subscribed a moment before, on another connection, goes ahead.
+			runtime.Gosched()
 		}
 		if err := c.next(); err != nil {
 			return err
