@@ -810,7 +810,7 @@ func (x *z2mBuilder) property(e z2mExpose, path []any, of string) Property {
 	p.Class = z2mClass(e)
 	p.Diagnostic = e.category == "config" || e.category == "diagnostic" || z2mAboutDevice(e, path)
 	told := e.access&z2mSet != 0
-	read := func(r Reader) Reader { return r }
+	var read func(r Reader) Reader
 	var encode func(v any) (string, error)
 	switch e.typ {
 	case "binary":
