@@ -739,6 +739,8 @@ type remote struct {
 	// With mu held:
 	answer  func(c net.Conn, p *packets.Publish) // nil: acknowledges
 	release func(id uint16)                      // of QoS 2
+	denies  map[string]bool                      // filters that nobody may subscribe to
+	grants  []string                             // those that were subscribed to
 
 	mu       sync.Mutex
 	got      []string
@@ -759,7 +761,17 @@ func (r *remote) serve(c net.Conn) {
 			r.mu.Unlock()
 			reply(c, &packets.Connack{SessionPresent: r.present, Properties: &r.connack})
 		case *packets.Subscribe:
-			reply(c, &packets.Suback{PacketID: p.PacketID, Reasons: make([]byte, len(p.Subscriptions)), Properties: &packets.Properties{}})
+			reasons := make([]byte, len(p.Subscriptions))
+			r.mu.Lock()
+			for i, s := range p.Subscriptions {
+				if r.denies[s.Topic] {
+					reasons[i] = 0x87
+				} else {
+					r.grants = append(r.grants, s.Topic)
+				}
+			}
+			r.mu.Unlock()
+			reply(c, &packets.Suback{PacketID: p.PacketID, Reasons: reasons, Properties: &packets.Properties{}})
 		case *packets.Pingreq:
 			reply(c, packets.NewControlPacket(packets.PINGRESP))
 		case *packets.Publish:
@@ -833,6 +845,39 @@ func TestRefusedForGood(t *testing.T) {
 		}
 		if here.logged("not authorized") != 1 || here.logged("the message is too large") != 1 || r.connects != 1 {
 			t.Error("each refusal is to be logged once, on one connection")
+		}
+	})
+}
+
+// The bridge's user gets a right later than the bridge asks for it.
+func TestASubscriptionThatIsRefusedIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		r := &remote{t: t, denies: map[string]bool{"gate/#": true}}
+		n.houses["there:1883"] = r.serve
+		here := n.house("here", "[bridge.b]\naddress = \"there:1883\"\ntopics = [{ filter = \"gate/#\", direction = \"in\" }, { filter = \"bell\", direction = \"in\" }]")
+		here.linked("b")
+		time.Sleep(10 * time.Minute)
+		granted := func() (all []string) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return slices.DeleteFunc(slices.Clone(r.grants), func(f string) bool { return f == bridge.HouseTopic })
+		}
+		if got := granted(); !slices.Equal(got, []string{"bell"}) {
+			t.Errorf("granted %q", got)
+		}
+		if here.logged("does not accept the subscription") != 1 {
+			t.Error("it is to be logged once")
+		}
+		r.mu.Lock()
+		r.denies = nil
+		r.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		if got := granted(); !slices.Equal(got, []string{"bell", "gate/#"}) {
+			t.Errorf("granted %q", got)
+		}
+		if r.connects != 1 {
+			t.Errorf("%d connections", r.connects)
 		}
 	})
 }

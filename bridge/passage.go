@@ -41,13 +41,16 @@ type passage struct {
 	local, remote *link
 	out, in       *flow
 	now           kept
-	house         string    // the remote's, if it is a house
-	pinged        bool      // the remote has answered, and before that sent what it had retained
-	last          *transfer // of that; nil: nothing
-	open          bool      // all of that has passed: things may go out
-	leaving       bool      // the own broker was asked for the last time
-	left          bool      // and has answered
-	why           error     // it is over
+	house         string           // the remote's, if it is a house
+	asked         []subscription   // of the remote, in the SUBSCRIBE that is not answered yet
+	refused       []subscription   // of those it had to answer last
+	again         <-chan time.Time // when these are asked for once more
+	pinged        bool             // the remote has answered, and before that sent what it had retained
+	last          *transfer        // of that; nil: nothing
+	open          bool             // all of that has passed: things may go out
+	leaving       bool             // the own broker was asked for the last time
+	left          bool             // and has answered
+	why           error            // it is over
 }
 
 // A flow is one direction of a passage.
@@ -115,6 +118,12 @@ func (p *passage) run(ctx context.Context) error {
 			if !p.pinged {
 				return fmt.Errorf("it does not answer within %v", answerWithin)
 			}
+		case <-p.again:
+			p.asked, p.again = p.refused, nil
+			for i := range p.asked {
+				p.asked[i].handling = 0
+			}
+			p.remote.send(func(b []byte) []byte { return appendSubscribe(b, p.remote.version, idFilters, p.asked) })
 		case <-stopped:
 			// What was published last still goes out, if that is soon.
 			stopped, p.leaving = nil, true
@@ -156,6 +165,7 @@ func (p *passage) subscribe(handling byte) {
 	subs := p.b.remoteSubscriptions(handling)
 	p.unsubscribe(r, without(p.b.kept.Remote, filters(subs)))
 	if len(subs) > 0 && (r.version == 5 || handling == 0 || slices.ContainsFunc(subs, func(s subscription) bool { return s.handling == 0 })) {
+		p.asked = subs
 		r.send(func(b []byte) []byte { return appendSubscribe(b, r.version, idFilters, subs) })
 	}
 	r.send(appendPing)
@@ -235,7 +245,9 @@ func (p *passage) fromRemote(pk packet) {
 		p.out.answered(pk)
 	case kindSuback:
 		if pk.id == idFilters {
-			p.refusals(pk, p.b.remoteSubscriptions(0), "the other broker")
+			if p.refused = p.refusals(pk, p.asked, "the other broker"); len(p.refused) > 0 {
+				p.again = time.After(askAgain)
+			}
 		}
 	case kindPingresp:
 		if n := len(p.in.unacked); !p.pinged && n > 0 {
@@ -256,8 +268,8 @@ func because(pk packet, version byte) string {
 	return text
 }
 
-// refusals logs the filters that are not served.
-func (p *passage) refusals(pk packet, subs []subscription, who string) {
+// refusals logs the filters that are not served, and gives them.
+func (p *passage) refusals(pk packet, subs []subscription, who string) (refused []subscription) {
 	for i, code := range pk.codes {
 		if code < 0x80 || i >= len(subs) {
 			continue
@@ -267,8 +279,14 @@ func (p *passage) refusals(pk packet, subs []subscription, who string) {
 			why += ": " + because(packet{code: code, reason: pk.reason}, 5)
 		}
 		p.b.tellOnce(subs[i].filter, why)
+		refused = append(refused, subs[i])
 	}
+	return refused
 }
+
+// askAgain is how long a subscription that was refused waits: the bridge's user may get
+// the right to it, which the other broker tells nobody.
+const askAgain = time.Minute
 
 // blame is called when the remote ended the connection with a reason that may be
 // about a message. If only one was on the way it was that one, and it is not sent

@@ -80,7 +80,7 @@ type Device struct {
 	Name       string     `json:"name"` // here
 	ID         string     `json:"id"`
 	Via        string     `json:"via"`
-	Address    string     `json:"address,omitempty"` // what its topics call it, where that is not its id
+	Named      bool       `json:"named,omitempty"` // the configuration says what it is called
 	Label      string     `json:"label,omitempty"`   // what it calls itself
 	Room       string     `json:"room,omitempty"`
 	Maker      string     `json:"maker,omitempty"`

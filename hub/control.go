@@ -3,6 +3,8 @@ package hub
 import (
 	"context"
 	"errors"
+	"maps"
+	"strings"
 	"time"
 
 	"hearth/control"
@@ -18,7 +20,7 @@ func (d desk) Clients() []control.Client {
 	var all []control.Client
 	for _, c := range d.broker.Clients() {
 		one := control.Client{
-			ID: c.ID, User: c.User, Version: mqttVersion(c.Version), Connected: c.Connected,
+			ID: c.ID, User: strings.TrimPrefix(c.User, "\x00"), Version: mqttVersion(c.Version), Connected: c.Connected,
 			Address: c.Address, Listener: c.Listener, Since: c.Since, LastSeen: c.LastSeen,
 			Subscriptions: c.Subscriptions, Queued: c.Queued, QueuedBytes: c.QueuedBytes, Unacked: c.Unacked,
 			Received: c.Received, Sent: c.Sent, Dropped: c.Dropped, Refused: c.Refused,
@@ -62,7 +64,17 @@ func (d desk) ClearRetained(ctx context.Context, filter string) (int, error) {
 	if err := devices.CheckFilter(filter); err != nil {
 		return 0, control.Mistaken(err)
 	}
-	return d.broker.ClearRetained(ctx, filter)
+	n, err := d.broker.ClearRetained(ctx, filter)
+	// What the hub says of itself is not somebody's to take back: it says it again.
+	d.inbox.always(&item{control: func() {
+		for topic, payload := range maps.Clone(d.published) {
+			if payload != "" && devices.MatchTopic(filter, topic) {
+				delete(d.published, topic)
+				d.say(topic, payload)
+			}
+		}
+	}})
+	return n, err
 }
 
 func (d desk) Reload(ctx context.Context) (control.Reloaded, error) {

@@ -62,9 +62,11 @@ func (h *Hub) isTaken(name string) bool {
 // givenName is what the configuration calls a device, "" if it says nothing of it.
 func (h *Hub) givenName(d catalog.Device) string {
 	for _, entry := range h.cfg.Device {
-		id := cmp.Or(entry.Value.ID, entry.Name)
-		whole := entry.Value.Via + "/" + id
-		if whole == d.ID || slices.Contains(d.Also, whole) || entry.Value.Via == d.Via && id == d.Address {
+		id := entry.Value.Announced()
+		via := cmp.Or(entry.Value.Via, "zigbee2mqtt")
+		switch {
+		case id != "" && (id == d.ID || slices.Contains(d.Also, id)),
+			id == "" && via == d.Via && cmp.Or(entry.Value.ID, entry.Name) == d.Address:
 			return entry.Name
 		}
 	}
@@ -158,7 +160,7 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 	now := h.now()
 	for _, c := range changes {
 		h.answerWaiting(c)
-		if _, named := h.cfg.Device.Get(c.Called); !named {
+		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
 			continue
 		}
 		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: devices.Text(c.Value),
@@ -178,7 +180,7 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 // they are found.
 func (h *Hub) deviceReadings() (all []devices.Reading) {
 	for _, s := range h.devices.registry.All() {
-		if _, named := h.cfg.Device.Get(s.Called); !named {
+		if d, named := h.cfg.Device.Get(s.Called); !named || d.Announced() == "" {
 			continue
 		}
 		for i, p := range s.Properties {
@@ -242,8 +244,18 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 	return ask(ctx, d.Hub, func() control.Devices {
 		var all control.Devices
 		for _, s := range d.devices.registry.All() {
-			all.Devices = append(all.Devices, toldDevice(s))
+			one := toldDevice(s)
+			_, one.Named = d.cfg.Device.Get(s.Called)
+			all.Devices = append(all.Devices, one)
 		}
+		for _, entry := range d.cfg.Device {
+			if id := entry.Value.Announced(); id != "" {
+				if _, ok := d.devices.registry.Find(entry.Name); !ok {
+					all.Devices = append(all.Devices, control.Device{Name: entry.Name, ID: id, Named: true, Silent: true})
+				}
+			}
+		}
+		slices.SortFunc(all.Devices, func(a, b control.Device) int { return cmp.Compare(a.Name, b.Name) })
 		faults, others := d.devices.registry.Faults()
 		for _, f := range faults {
 			all.Faults = append(all.Faults, control.Fault{Topic: f.Topic, Times: f.Times, Why: f.Why})
@@ -255,7 +267,7 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 
 func toldDevice(s *catalog.State) control.Device {
 	one := control.Device{
-		Name: s.Called, ID: s.ID, Via: s.Via, Address: s.Address, Label: s.Name, Room: s.Room, Maker: s.Maker, Model: s.Model, Version: s.Version,
+		Name: s.Called, ID: s.ID, Via: s.Via, Label: s.Name, Room: s.Room, Maker: s.Maker, Model: s.Model, Version: s.Version,
 		Sleepy: s.Sleepy, Also: s.Also, Since: s.Since, Seen: s.Seen, Online: s.Online, Silent: s.Silent,
 	}
 	for i := range s.Properties {

@@ -119,8 +119,8 @@ func TestRulesKnowDevicesThatAnnounceThemselves(t *testing.T) {
 		dir := t.TempDir()
 		cfg := load(t, dir, `
 [device]
-hall = { via = "shelly", id = "shelly1-AABBCC" }
-plug = { via = "homie" }
+hall = { id = "shelly/shelly1-AABBCC" }
+plug = { id = "homie/plug" }
 
 [link.hall]
 from = "hall"
@@ -181,7 +181,7 @@ action = { set = "hall", to = "toggle" }
 		// A reload that names it otherwise has the rules find what it said.
 		cfg = load(t, dir, `
 [device]
-porch = { via = "shelly", id = "shelly1-AABBCC" }
+porch = { id = "shelly/shelly1-AABBCC" }
 
 [rule.porch]
 trigger = { state = "porch.input", is = true, for = "10s", retained = true }

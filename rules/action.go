@@ -820,7 +820,7 @@ func (b *builder) target(name string, at config.Place) target {
 			b.wrong(err, name, at)
 		}
 		for _, d := range b.devices { // any of them may be meant
-			b.use(d.source(""))
+			b.use(b.property(d, ""))
 		}
 		return target{name: t, text: name}
 	}
@@ -829,7 +829,7 @@ func (b *builder) target(name string, at config.Place) target {
 		at.Mistake("%s", err)
 	}
 	if t.device != nil { // what it reports is known, for toggle, step and changed
-		b.use(t.device.source(t.property))
+		b.use(b.property(t.device, t.property))
 	}
 	return t
 }

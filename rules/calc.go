@@ -89,7 +89,7 @@ func (c *compiler) calc(name string, cfg Calc, at config.Place) {
 	}
 	names := maps.Clone(c.names)
 	names["readings"], names["members"] = formula.List, formula.Map
-	f, err := formula.Compile(cfg.Value, formula.Scope{Names: names, Property: c.property, Source: c.formulaSource}, formula.Any)
+	f, err := formula.Compile(cfg.Value, formula.Scope{Names: names, Property: c.propertyType, Source: c.formulaSource}, formula.Any)
 	if err != nil {
 		c.wrong(err, cfg.Value, at.Key("value"))
 	} else {

@@ -87,11 +87,12 @@ type compiler struct {
 	ruled []string                // the names of rules
 	wants map[string]bool         // rules that something looks at
 	words map[any]Values          // single values that have been used
+	meant map[string]bool         // devices that the rule which is compiled names
 }
 
 func newCompiler(e *Engine, cfg Config, root config.Place) *compiler {
 	return &compiler{Engine: e, cfg: cfg, root: root,
-		names: make(map[string]formula.Type), kinds: make(map[string]string), wants: make(map[string]bool), words: make(map[any]Values)}
+		names: make(map[string]formula.Type), kinds: make(map[string]string), wants: make(map[string]bool), words: make(map[any]Values), meant: make(map[string]bool)}
 }
 
 // declare gathers all names, so that everything can refer to what stands further
@@ -221,7 +222,7 @@ func (c *compiler) parseSource(text string) (devices.Source, error) {
 		return s, nil
 	}
 	if d := c.devices[s.Name]; d != nil {
-		return d.source(s.Property), nil
+		return c.property(d, s.Property), nil
 	}
 	kind, ok := c.kinds[s.Name]
 	switch {
@@ -236,6 +237,12 @@ func (c *compiler) parseSource(text string) (devices.Source, error) {
 		return s, fmt.Errorf("%s is %s and has no property %s", s.Name, kind, s.Property)
 	}
 	return s, nil
+}
+
+// property is where a property of a device is reported, for the rule that is compiled.
+func (c *compiler) property(d *device, property string) devices.Source {
+	c.meant[d.name] = true
+	return d.source(property)
 }
 
 // reports says what is wrong with a property of the part; "" is its own value.
@@ -288,6 +295,7 @@ func (c *compiler) named(name string) (t target, wrong string) {
 		t.variable = base
 	case kind == "a device":
 		t.device, t.property = c.devices[base], property
+		c.meant[base] = true
 		if property == "" {
 			t.property = t.device.main
 		}
@@ -379,7 +387,7 @@ func (c *compiler) scope(captures []string, params map[string]any) formula.Scope
 	for _, n := range captures {
 		names[n] = formula.Text
 	}
-	s := formula.Scope{Names: names, Property: c.property, Source: c.formulaSource}
+	s := formula.Scope{Names: names, Property: c.propertyType, Source: c.formulaSource}
 	if c.house.Secret != nil {
 		s.Secret = func(name string) bool { _, ok := c.house.Secret(name); return ok }
 	}
@@ -403,14 +411,14 @@ func (c *compiler) withParams(s formula.Scope, params map[string]any) formula.Sc
 	return s
 }
 
-// property is the type of device.property in an expression, or of that of a part.
-func (c *compiler) property(name, property string) (formula.Type, bool) {
+// propertyType is the type of device.property in an expression, or of that of a part.
+func (c *compiler) propertyType(name, property string) (formula.Type, bool) {
 	if said := c.parts[name].Properties[property]; said != "" && said != "event" {
 		c.use(devices.Source{Name: name, Property: property})
 		return formulaTypes[said], true
 	}
 	if d := c.devices[name]; d != nil {
-		c.use(d.source(property))
+		c.use(c.property(d, property))
 		return formula.Any, true
 	}
 	return formula.Any, false
@@ -440,7 +448,7 @@ func (c *compiler) refers(f interface{ Names() []string }) {
 	for _, n := range f.Names() {
 		if kind, ok := c.kinds[n]; ok {
 			if d := c.devices[n]; kind == "a device" && d != nil {
-				c.use(d.source(""))
+				c.use(c.property(d, ""))
 			} else {
 				c.use(devices.Source{Name: n})
 			}
@@ -513,6 +521,7 @@ const version = 1
 
 func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *rule {
 	cfg := entry.Body
+	clear(c.meant)
 	r := &rule{name: "rule." + name + suffix(entry.Params), enabled: cfg.Enabled == nil || *cfg.Enabled, mode: cfg.Mode, max: cfg.Max,
 		moreOfRule: &moreOfRule{params: entry.Params, times: cfg.Times, cooldown: time.Duration(cfg.Cooldown.For), daily: cfg.Cooldown.Day, catchUp: cfg.CatchUp}}
 	if c.byName[r.name] != nil {
@@ -584,7 +593,7 @@ func (c *compiler) rule(name string, entry Entry[RuleBody], at config.Place) *ru
 		at.Key("mode").Warn("this rule has an end, and between begin and end nothing fires: mode is for rules without until, off, done and repeat")
 	}
 	var extra []string
-	for n := range c.devices {
+	for n := range c.meant {
 		extra = append(extra, c.devices[n].String())
 	}
 	slices.Sort(extra)

@@ -453,8 +453,8 @@ type Notify struct {
 
 // A Device gives a name to something that talks MQTT.
 type Device struct {
-	Via  string `toml:"via" enum:"zigbee2mqtt,tasmota,shelly,homie,esphome,homeassistant"`
-	ID   string `toml:"id"`   // the name that it has there
+	Via  string `toml:"via" enum:"zigbee2mqtt,tasmota"`
+	ID   string `toml:"id"`   // what hearth devices says, such as "shelly/shellyplus1-a8032abe54dc"; or with via the name that it has there
 	Main string `toml:"main"` // the property that the name alone stands for; default state, or the first that the device announces
 }
 

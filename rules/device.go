@@ -2,27 +2,47 @@ package rules
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"hearth/devices"
 )
 
-// A device is something that talks MQTT, known by a name. Of Zigbee2MQTT and Tasmota
-// the topics follow from its id; of others they are in what the device announces, which
-// the hub knows: its properties come as readings of the name, and commands go by it.
+// A device is something that talks MQTT, known by a name. By its id in the catalog, such as
+// "shelly/shellyplus1-a8032abe54dc", it is one that announces itself: where it reports is
+// for the hub to know, its properties come as readings of the name, and commands go by it.
+// With via the topics follow from what it is called there.
 type device struct {
 	name, via, id, main string
 }
 
 func newDevice(name string, d Device) *device {
 	dev := &device{name: name, via: d.Via, id: d.ID, main: d.Main}
+	if id := d.Announced(); id != "" {
+		dev.via, dev.id = announced, id
+	}
 	if dev.main == "" && !dev.announced() {
 		dev.main = "state"
 	}
 	return dev
 }
 
-// announced says whether only the device itself can say where it reports.
-func (d *device) announced() bool { return d.via != "zigbee2mqtt" && d.via != "tasmota" }
+// announced is the via of a device of which only itself can say where it reports.
+const announced = "what it announces"
+
+func (d *device) announced() bool { return d.via == announced }
+
+// Announced is the id of a device in the catalog; "" if it is known by its topics.
+func (d Device) Announced() string {
+	convention, _, ok := strings.Cut(d.ID, "/")
+	if ok && d.Via == "" && slices.Contains(conventions, convention) {
+		return d.ID
+	}
+	return ""
+}
+
+// conventions are the beginnings of ids in the catalog.
+var conventions = []string{"zigbee2mqtt", "tasmota", "shelly", "homie", "esphome", "homeassistant"}
 
 func (d *device) String() string { return d.name + "=" + d.via + ":" + d.id + "." + d.main }
 

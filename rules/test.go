@@ -191,6 +191,9 @@ func is(in devices.Reading, want any) (pass, valid bool) {
 		f, ok := in.Value.(float64)
 		return ok && nano(f) == nano(want), ok
 	case string:
+		if v, boolean := in.Value.(bool); boolean && in.Text != want {
+			return strings.EqualFold(want, "on") && v || strings.EqualFold(want, "off") && !v, true
+		}
 		return in.Text == want, true
 	}
 	return false, false

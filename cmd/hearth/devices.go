@@ -237,17 +237,15 @@ func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 
 // suggest prints the TOML that names devices.
 func suggest(w io.Writer, all []control.Device) error {
-	fmt.Fprintln(w, "[device]")
 	for _, d := range all {
-		via, id, _ := strings.Cut(d.ID, "/")
-		if d.Address != "" {
-			id = d.Address
+		if d.Named {
+			continue
 		}
 		what := strings.TrimSpace(d.Maker + " " + d.Model)
 		if d.Label != "" {
 			what = strings.TrimPrefix(what+", "+d.Label, ", ")
 		}
-		if _, err := fmt.Fprintf(w, "%s = { via = %q, id = %q } # %s\n", d.Name, via, id, harmless([]byte(what))); err != nil {
+		if _, err := fmt.Fprintf(w, "[device.%s] # %s\nid = %q\n\n", d.Name, harmless([]byte(what)), d.ID); err != nil {
 			return err
 		}
 	}

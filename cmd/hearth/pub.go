@@ -57,7 +57,7 @@ func (c *pubCommand) Run(ctx context.Context, std streams) error {
 		if answer.Properties != nil {
 			text = answer.Properties.ReasonString
 		}
-		if answer.ReasonCode == 0x87 && text == "" && strings.HasPrefix(c.Topic, "hearth/") {
+		if answer.ReasonCode == 0x87 && text == "" && strings.HasPrefix(c.Topic, "hearth/") && !strings.HasSuffix(c.Topic, "/set") {
 			text = "under hearth/ clients publish to hearth/<output>/set only"
 		}
 		return fmt.Errorf("%s refuses a message to %s: %s", c.Broker, c.Topic, reason(answer.ReasonCode, text))

@@ -89,7 +89,14 @@ func (c *Catalog) Filters() []string {
 // one is gone; ask is what to publish.
 func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	p := &Payload{Message: m}
+	wrong := false
+	defer func() {
+		if !wrong {
+			delete(c.faults, m.Topic) // it was mended, or taken back
+		}
+	}()
 	if len(m.Payload) > MaxPayload {
+		wrong = true
 		c.fault(m.Topic, "it has more than a MiB")
 		return false, nil
 	}
@@ -100,6 +107,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		found, err := w.take(p)
 		if err != nil {
 			c.fault(m.Topic, err.Error())
+			wrong = true
 		}
 		ask = append(ask, found.Ask...)
 		for _, d := range found.Devices {
