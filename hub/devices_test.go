@@ -196,3 +196,55 @@ action = { set = "porch", to = true }
 		}
 	})
 }
+
+// A siren that announces itself was on when the hub stopped. It is back after the hub,
+// and hears that it is over. What it is told is retained nowhere, so nobody else knows.
+func TestAnOwedEndWaitsForADevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		text := `
+[device]
+siren = { via = "homie" }
+`
+		rule := `
+[rule.siren]
+trigger = { event = "a/alarm" }
+action = { pulse = "siren", for = "1m" }
+`
+		var got []string
+		siren := func(h *Hub) (*paho.Client, func()) {
+			client, end := connect(t, h, "siren", func(p *paho.Publish) { got = append(got, string(p.Payload)) })
+			if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "homie/5/siren/+/+/set", QoS: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, client, 0, "homie/5/siren/$description", `{"homie":"5.0","name":"Siren","version":1,"nodes":{"horn":{"properties":{"on":{"name":"On","datatype":"boolean","settable":true}}}}}`)
+			publish(t, client, 0, "homie/5/siren/$state", "ready")
+			time.Sleep(time.Second)
+			return client, end
+		}
+		clock := testClock()
+		h, stop := start(t, load(t, dir, text+rule), Options{Clock: clock})
+		client, end := siren(h)
+		publish(t, client, 1, "a/alarm", "x")
+		time.Sleep(10 * time.Second)
+		end()
+		stop()
+		time.Sleep(2 * time.Minute)
+		_, stop = start(t, load(t, dir, text), Options{Clock: clock}) // without the rule
+		time.Sleep(time.Minute)
+		stop()
+		h, stop = start(t, load(t, dir, text), Options{Clock: clock})
+		time.Sleep(time.Minute)
+		_, end = siren(h)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []string{"true", "false"}; !slices.Equal(got, want) {
+			t.Errorf("the siren heard %q, want %q", got, want)
+		}
+		end()
+		stop()
+		if len(h.awaited) != 0 {
+			t.Errorf("waits still: %v", h.awaited)
+		}
+	})
+}

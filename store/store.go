@@ -81,7 +81,7 @@ const (
 	Engine   Kind = 2 // hub: the rules' snapshot
 	Output   Kind = 3 // gpio: the last accepted state and settings of an output or interlock, by name
 	Reading  Kind = 4 // hub: the newest reading of a source, by source
-	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
+	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic, or "device NAME.PROPERTY"
 	Total    Kind = 7 // gpio: what a counter has counted, by name
 	Cover    Kind = 8 // gpio: where a cover was left, by name
 
