@@ -37,7 +37,8 @@ func (p *Payload) Text() string { return string(p.Payload) }
 
 // A Reader takes a property's value out of a payload. It gives no value where the
 // payload does not speak of the property, as partial updates do not, and an error
-// where it does but makes no sense. It is used by many goroutines.
+// where it does but makes no sense. It is used by many goroutines, and remembers nothing:
+// a message may be read twice, or never.
 type Reader func(p *Payload) (v any, ok bool, err error)
 
 // whole reads the payload itself, as text.
@@ -100,7 +101,7 @@ func toNumber(v any) (float64, error) {
 	if !ok {
 		text, isText := v.(string)
 		if !isText {
-			return 0, fmt.Errorf("%v is no number", v)
+			return 0, fmt.Errorf("%.40s is no number", devices.Text(v))
 		}
 		var err error
 		if f, err = strconv.ParseFloat(strings.TrimSpace(text), 64); err != nil {
@@ -171,4 +172,29 @@ func happening(r Reader) Reader {
 		}
 		return text, nil
 	})
+}
+
+// A counted event is told again and again, and its number says whether it is another.
+type counted struct {
+	event string
+	n     int64
+	after int64 // the last number before the device was described, or one of those below
+}
+
+// What stands for a number where none was seen: the first event of a device that has come
+// since the hub started is news, and that of one that was there before is most likely one
+// from before that is told again.
+const (
+	noEvent  = -1
+	oldEvent = -2
+)
+
+// news notes the number among the last ones, and reports whether the event is to be told.
+func (e counted) news(last map[string]int64, property string, initial bool) bool {
+	before, known := last[property]
+	if !known {
+		before = e.after
+	}
+	last[property] = e.n
+	return !initial && e.n != before && before != oldEvent && e.event != ""
 }
