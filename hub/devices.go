@@ -33,9 +33,16 @@ type found struct {
 	registry *catalog.Registry
 	settle   *time.Timer
 	settling bool                             // it runs
-	waiting  map[string][]chan catalog.Change // by device and property: those who wait for a report
+	early    []devices.Message                // what came meanwhile on topics of which nobody knew yet
+	waiting  map[string][]chan catalog.Change // by device and property: those who wait for an answer
 	lookUp   *outbox[[]string]                // of the retained messages of topics
 }
+
+// What is held until it is known whose it is.
+const (
+	earlyKept    = 500
+	earlyPayload = 4 << 10
+)
 
 // openDevices takes up what is kept of devices.
 func (h *Hub) openDevices() {
@@ -143,15 +150,24 @@ func (n *node) match(rest string, more bool) bool {
 	return n.any != nil && n.any.match(before, i >= 0)
 }
 
-// learn takes a message in which a device may have said what it is.
-func (h *Hub) learn(m devices.Message) {
+// learn takes a message in which a device may have said what it is. unread says that it
+// was no known device's report: it may be that of one of which nobody knew.
+func (h *Hub) learn(m devices.Message, unread bool) {
 	stale, ask := h.devices.registry.Take(m)
 	for _, a := range ask {
-		h.tellDevice(a, devices.Origin{By: "discovery"})
+		if err := h.tellDevice(a, devices.Origin{By: "discovery"}); err != nil {
+			h.log.Error("a device was not asked what it is", "topic", a.Topic, "err", err)
+		}
 	}
-	if stale && !h.devices.settling {
+	if !stale {
+		return
+	}
+	if !h.devices.settling {
 		h.devices.settling = true
 		h.devices.settle.Reset(settleAfter)
+	}
+	if unread && !m.Initial && !m.Retain && len(m.Payload) <= earlyPayload && len(h.devices.early) < earlyKept {
+		h.devices.early = append(h.devices.early, m)
 	}
 }
 
@@ -167,7 +183,12 @@ func (h *Hub) settleDevices() {
 	if len(topics) > 0 {
 		h.devices.lookUp.put(topics)
 	}
-	h.keepDevices(5 * time.Second)
+	early := h.devices.early
+	h.devices.early = nil
+	for _, m := range early {
+		h.report(h.devices.registry.Index().Read(m), m)
+	}
+	h.keepDevices(5*time.Second, false)
 }
 
 // lookUpRetained finds what had been said on topics before it was known that they matter.
@@ -178,7 +199,7 @@ func (h *Hub) lookUpRetained(topics []string) {
 	}
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
-		if wanted[m.Topic] {
+		if wanted[m.Topic] && !isControl(m.Topic) { // which must not be obeyed again
 			it := h.item(known, m, true)
 			it.readings, it.announces = nil, false
 			h.inbox.always(it)
@@ -199,8 +220,12 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if _, named := h.cfg.Device.Get(c.Called); !named {
 			continue
 		}
-		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: devices.Text(c.Value),
-			At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin}
+		text := ""
+		if c.Bad == "" {
+			text = devices.Text(c.Value)
+		}
+		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: text,
+			Bad: c.Bad, At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin}
 		if m.Topic != "" {
 			r.Message = &m
 		}
@@ -224,9 +249,7 @@ func (h *Hub) deviceReadings() (all []devices.Reading) {
 			if v.Value == nil || p.Kind == catalog.Event || len(p.Reports) == 0 {
 				continue
 			}
-			at := h.now()
-			at.Mono -= at.Wall.Sub(v.At)
-			at.Wall = v.At
+			at := v.When(h.now())
 			r := devices.Reading{Source: s.Called + "." + p.Name, Topic: p.Reports[0].Topic, Value: v.Value, Text: devices.Text(v.Value), At: at, Initial: true}
 			all = append(all, r)
 			if i == 0 {
@@ -245,18 +268,35 @@ func (h *Hub) commandDevice(c devices.Command) error {
 		return fmt.Errorf("%s has not announced itself, so nobody knows how to tell it anything", c.Device)
 	}
 	m, err := h.devices.registry.Tell(s, c.Property, c.Value, h.now().Wall)
-	if err != nil {
+	switch {
+	case err != nil && c.Secret: // which the reason may show
+		return fmt.Errorf("%s can't be told that, which holds a secret", c.Device)
+	case err != nil:
 		return err
+	}
+	if p, err := s.Property(c.Property); err == nil && c.Secret {
+		delete(s.Asked, p.Name)
 	}
 	return h.tellDevice(m, c.Origin)
 }
 
 func (h *Hub) answerWaiting(c catalog.Change) {
+	if !c.Answer {
+		return
+	}
 	key := c.ID + "\x00" + c.Property
 	for _, ch := range h.devices.waiting[key] {
-		ch <- c
+		ch <- c // it has room for one, and is in no other list
 	}
 	delete(h.devices.waiting, key)
+}
+
+// waitNoMore forgets one who has given up.
+func (h *Hub) waitNoMore(key string, ch chan catalog.Change) {
+	h.devices.waiting[key] = slices.DeleteFunc(h.devices.waiting[key], func(other chan catalog.Change) bool { return other == ch })
+	if len(h.devices.waiting[key]) == 0 {
+		delete(h.devices.waiting, key)
+	}
 }
 
 // tellDevice publishes what tells a device something.
@@ -264,10 +304,11 @@ func (h *Hub) tellDevice(m catalog.Message, origin devices.Origin) error {
 	return h.mqtt.put(broker.Message{Topic: m.Topic, Payload: []byte(m.Payload), Retain: m.Retain, QoS: m.QoS, Origin: origin})
 }
 
-// keepDevices gives the store what changed of devices.
-func (h *Hub) keepDevices(within time.Duration) {
+// keepDevices gives the store what changed of devices: what they are, and maybe what they
+// report, which would wear out a card if it were written each time.
+func (h *Hub) keepDevices(within time.Duration, values bool) {
 	var put []store.Record
-	for key, record := range h.devices.registry.Changes() {
+	for key, record := range h.devices.registry.Changes(values) {
 		put = append(put, store.Record{Kind: store.Device, Key: key, Value: record})
 	}
 	if len(put) > 0 {
@@ -328,6 +369,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 	type asked struct {
 		answer control.Answer
 		wait   chan catalog.Change
+		key    string // of those who wait
 		err    error
 	}
 	thing, property, _ := strings.Cut(name, ".")
@@ -351,16 +393,15 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		}
 		p, _ := s.Property(property)
 		a.answer = control.Answer{Name: s.Called + "." + p.Name, Topic: m.Topic, Payload: m.Payload}
-		if asked, ok := s.Asked[p.Name]; ok {
-			if sameAsKnown(s.Values[p.Name].Value, asked.Value) {
-				a.answer.Was = true
-			} else {
-				a.wait = make(chan catalog.Change, 1)
-				key := s.ID + "\x00" + p.Name
-				d.devices.waiting[key] = append(d.devices.waiting[key], a.wait)
-			}
+		if a.err = d.tellDevice(m, devices.Origin{By: "hearth set"}); a.err != nil {
+			return a
 		}
-		a.err = d.tellDevice(m, devices.Origin{By: "hearth set"})
+		if _, ok := s.Asked[p.Name]; ok {
+			a.wait, a.key = make(chan catalog.Change, 1), s.ID+"\x00"+p.Name
+			d.devices.waiting[a.key] = append(d.devices.waiting[a.key], a.wait)
+		} else {
+			a.answer.Was = len(p.Reports) > 0
+		}
 		return a
 	})
 	switch {
@@ -376,22 +417,35 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 	select {
 	case c := <-got.wait:
 		got.answer.Reported = c.Value
+		return got.answer, nil
 	case <-limit.C:
 		got.answer.Late = true
 	case <-ctx.Done():
-		return got.answer, context.Cause(ctx)
+		err = context.Cause(ctx)
 	case <-d.ended:
 		return got.answer, errors.New("the hub ended meanwhile")
 	}
-	return got.answer, nil
+	d.inbox.always(&item{control: func() { d.waitNoMore(got.key, got.wait) }})
+	return got.answer, err
 }
 
-func sameAsKnown(known, asked any) bool {
-	switch known.(type) {
-	case bool, float64, string:
-		return known == asked
+// ForgetDevice forgets a device that is no more.
+func (d desk) ForgetDevice(ctx context.Context, name string) error {
+	wrong, err := ask(ctx, d.Hub, func() error {
+		s, ok := d.devices.registry.Find(name)
+		if !ok {
+			return d.unknownThing(name)
+		}
+		if err := d.devices.registry.Remove(s); err != nil {
+			return err
+		}
+		d.settleDevices()
+		return nil
+	})
+	if err == nil && wrong != nil {
+		err = control.Mistaken(wrong)
 	}
-	return false
+	return err
 }
 
 func (h *Hub) unknownThing(name string) error {

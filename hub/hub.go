@@ -329,7 +329,8 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.devices.settle.C:
 			h.settleDevices()
 		case <-seldom.C:
-			h.keepDevices(time.Minute)
+			h.devices.registry.Prune(h.now())
+			h.keepDevices(time.Minute, true)
 		case <-lazily.C:
 			h.keepLater()
 		case <-beat.C:
@@ -386,7 +387,7 @@ func (h *Hub) handle(it *item) {
 		h.askRule(*it.message)
 		h.report(it.values, *it.message)
 		if it.announces {
-			h.learn(*it.message)
+			h.learn(*it.message, len(it.values) == 0)
 		}
 	}
 	for _, r := range it.readings {
@@ -397,7 +398,9 @@ func (h *Hub) handle(it *item) {
 // read is one reading, end to end.
 func (h *Hub) read(r devices.Reading) {
 	if r.Event { // there is no last value of it to be found later
-		h.sayEvent(r)
+		if r.Topic == "" {
+			h.sayEvent(r)
+		}
 		h.obey(h.engine.Step(r))
 		return
 	}

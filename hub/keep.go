@@ -359,7 +359,7 @@ func (h *Hub) stop() error {
 	h.say("hearth/status", "offline")
 	h.keepEngine(nil)
 	h.keepLater()
-	h.keepDevices(0)
+	h.keepDevices(0, true)
 	h.close()
 	return err
 }

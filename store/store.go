@@ -92,7 +92,7 @@ const (
 	Body         Kind = 12 // broker: a message that kept sessions wait for, by sequence (8 bytes)
 	Unreleased   Kind = 13 // broker: a QoS 2 message received and not released, by session number (4 bytes) and packet id (2)
 
-	Device Kind = 14 // hub: "device ID", what is known of one, or "said TOPIC", how it announced itself
+	Device Kind = 14 // hub: "device ID", what one is, "said TOPIC", how it announced itself, "values ID", what it reported
 	Bridge Kind = 20 // hub: what was asked of the brokers of a bridge, by name
 )
 
