@@ -17,6 +17,9 @@ type Payload struct {
 	decoded bool
 	doc     any
 	err     error
+
+	scanned bool
+	members []devices.Member // nil: only decoding it tells
 }
 
 var errNoJSON = errors.New("it is no JSON")
@@ -30,6 +33,67 @@ func (p *Payload) JSON() (any, error) {
 		}
 	}
 	return p.doc, p.err
+}
+
+// quick bounds a payload of which members are found without decoding the others: a nested
+// one is decoded by each reader.
+const quick = 2 << 10
+
+// at is what stands at a place of the document. Of a short one that nobody has decoded yet
+// only that is decoded.
+func (p *Payload) at(path devices.Path) (v any, ok bool, err error) {
+	if !p.scanned && !p.decoded && len(p.Payload) <= quick {
+		p.members, _ = devices.Members(p.Payload)
+	}
+	p.scanned = true
+	if name, isName := firstName(path); isName && p.members != nil {
+		for i := len(p.members) - 1; i >= 0; i-- { // of two of one name the last counts
+			if m := &p.members[i]; string(m.Name) == name {
+				if v, ok := simple(m.Value); ok {
+					return v, len(path) == 1, nil
+				}
+				doc, err := devices.DecodeJSON(m.Value)
+				if err != nil {
+					return nil, false, errNoJSON
+				}
+				v, ok := path[1:].Lookup(doc)
+				return v, ok, nil
+			}
+		}
+		return nil, false, nil
+	}
+	doc, err := p.JSON()
+	if err != nil {
+		return nil, false, err
+	}
+	v, ok = path.Lookup(doc)
+	return v, ok, nil
+}
+
+func firstName(path devices.Path) (string, bool) {
+	if len(path) == 0 {
+		return "", false
+	}
+	name, ok := path[0].(string)
+	return name, ok
+}
+
+// simple is a value in JSON that is none of others, and text without escapes.
+func simple(value []byte) (v any, ok bool) {
+	switch value[0] {
+	case '{', '[':
+		return nil, false
+	case '"':
+		return string(value[1 : len(value)-1]), true
+	case 't':
+		return true, true
+	case 'f':
+		return false, true
+	case 'n':
+		return nil, true
+	}
+	f, err := strconv.ParseFloat(string(value), 64)
+	return f, err == nil
 }
 
 // Text is the payload as it is.
@@ -51,13 +115,9 @@ func whole(p *Payload) (any, bool, error) {
 func at(path ...any) Reader {
 	way := devices.Path(path)
 	return func(p *Payload) (any, bool, error) {
-		doc, err := p.JSON()
-		if err != nil {
-			return nil, false, err
-		}
-		v, ok := way.Lookup(doc)
+		v, ok, err := p.at(way)
 		if !ok || v == nil {
-			return nil, false, nil
+			return nil, false, err
 		}
 		if n, number := v.(json.Number); number {
 			f, err := n.Float64()
