@@ -256,6 +256,9 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 		if code != packets.CodeSuccess {
 			b.mu.Unlock()
+			if n := s.refuse(); n&(n-1) == 0 {
+				b.log.Warn("broker: a client's subscription is refused", "client", c.id, "user", c.user, "filter", f.Filter, "why", code.Reason, "times", n)
+			}
 			answer.ReasonCodes = append(answer.ReasonCodes, c.failure(code))
 			continue
 		}

@@ -70,6 +70,11 @@ func (r *Remote) Devices(ctx context.Context) (all Devices, err error) {
 	return all, err
 }
 
+// ForgetDevice forgets a device that is no more.
+func (r *Remote) ForgetDevice(ctx context.Context, name string) error {
+	return r.ask(ctx, "DELETE", "/devices", url.Values{"name": {name}}, &struct{}{})
+}
+
 // Set tells an output, NAME, or a device's property, NAME.PROPERTY, a value.
 func (r *Remote) Set(ctx context.Context, name, value string) (done Answer, err error) {
 	err = r.ask(ctx, "POST", "/set", url.Values{"name": {name}, "value": {value}}, &done)

@@ -10,6 +10,7 @@
 //	GET    /retained?filter=F&payload=N    [Value, ...]; N bytes of each payload, all without it
 //	DELETE /retained?filter=F              {"cleared": 12}
 //	GET    /devices                        Devices
+//	DELETE /devices?name=N                 {}
 //	POST   /set?name=N&value=V             Answer
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //

@@ -53,6 +53,13 @@ func (q *quietHouse) Devices(context.Context) (Devices, error) {
 	return Devices{Devices: []Device{{Name: "lamp", Properties: []Property{{Name: "state", Kind: "light", Value: true}}}}}, nil
 }
 
+func (*quietHouse) ForgetDevice(_ context.Context, name string) error {
+	if name != "lamp" {
+		return Mistaken(errors.New("nothing here is named " + name))
+	}
+	return nil
+}
+
 func (q *quietHouse) Set(_ context.Context, name, value string) (Answer, error) {
 	if name != "lamp" {
 		return Answer{}, Mistaken(errors.New("nothing here is named " + name))

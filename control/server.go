@@ -35,6 +35,8 @@ type House interface {
 	// ClearRetained deletes them and returns how many when that is on disk.
 	ClearRetained(ctx context.Context, filter string) (int, error)
 	Devices(ctx context.Context) (Devices, error)
+	// ForgetDevice forgets a device that is no more.
+	ForgetDevice(ctx context.Context, name string) error
 	// Set tells an output or a device's property a value.
 	Set(ctx context.Context, name, value string) (Answer, error)
 	// Reload reads the configuration anew. The error says that it could not even
@@ -224,6 +226,14 @@ func (s *Server) routes() http.Handler {
 			return
 		}
 		answer(w, http.StatusOK, all)
+	})
+	mux.HandleFunc("DELETE /devices", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.house.ForgetDevice(r.Context(), r.URL.Query().Get("name")); err != nil {
+			refuse(w, err)
+			return
+		}
+		s.log.Info("a device was forgotten by hand", "device", r.URL.Query().Get("name"))
+		answer(w, http.StatusOK, struct{}{})
 	})
 	mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)

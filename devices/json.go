@@ -107,24 +107,29 @@ func (p *plainJSON) value(depth int) (v any, ok bool) {
 }
 
 func (p *plainJSON) string() (string, bool) {
+	text, ok := p.skipString()
+	return string(text), ok
+}
+
+func (p *plainJSON) skipString() ([]byte, bool) {
 	if p.next() != '"' {
-		return "", false
+		return nil, false
 	}
 	p.at++
+	text := p.text[p.at:]
 	ascii := true
-	for from := p.at; p.at < len(p.text); p.at++ {
-		switch c := p.text[p.at]; {
+	for i, c := range text {
+		switch {
 		case c == '"':
-			p.at++
-			text := p.text[from : p.at-1]
-			return string(text), ascii || utf8.Valid(text) // what is not valid, encoding/json mends
+			p.at += i + 1
+			return text[:i], ascii || utf8.Valid(text[:i]) // what is not valid, encoding/json mends
 		case c == '\\' || c < ' ':
-			return "", false
+			return nil, false
 		case c >= 0x80:
 			ascii = false
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 func (p *plainJSON) word(w string) bool {
@@ -133,8 +138,13 @@ func (p *plainJSON) word(w string) bool {
 	return ok
 }
 
-// number takes one without an exponent.
 func (p *plainJSON) number() (json.Number, bool) {
+	text, ok := p.skipNumber()
+	return json.Number(text), ok
+}
+
+// skipNumber takes one without an exponent.
+func (p *plainJSON) skipNumber() ([]byte, bool) {
 	from := p.at
 	if p.next() == '-' {
 		p.at++
@@ -142,18 +152,18 @@ func (p *plainJSON) number() (json.Number, bool) {
 	whole := p.at
 	n := p.digits()
 	if n == 0 || n > 1 && p.text[whole] == '0' {
-		return "", false
+		return nil, false
 	}
 	if p.at < len(p.text) && p.text[p.at] == '.' {
 		p.at++
 		if p.digits() == 0 {
-			return "", false
+			return nil, false
 		}
 	}
 	if p.at < len(p.text) && (p.text[p.at] == 'e' || p.text[p.at] == 'E') {
-		return "", false
+		return nil, false
 	}
-	return json.Number(p.text[from:p.at]), true
+	return p.text[from:p.at], true
 }
 
 func (p *plainJSON) digits() int {
@@ -162,4 +172,86 @@ func (p *plainJSON) digits() int {
 		p.at++
 	}
 	return p.at - from
+}
+
+// A Member is one of a JSON object's: its name, and its value as it is written.
+type Member struct{ Name, Value []byte }
+
+// Members lists those of a payload that is a JSON object without escapes. ok says that it
+// is one, and whole; of what is not, and of what is deep or has exponents, it knows
+// nothing. It decodes no value, which is most of the work where few of them matter.
+func Members(payload []byte) (all []Member, ok bool) {
+	p := plainJSON{text: payload}
+	if p.next() != '{' {
+		return nil, false
+	}
+	all = make([]Member, 0, 24)
+	for p.at++; ; p.at++ {
+		if p.next() == '}' && len(all) == 0 {
+			break
+		}
+		name, ok := p.skipString()
+		if !ok || p.next() != ':' {
+			return nil, false
+		}
+		p.at++
+		p.next()
+		from := p.at
+		if !p.skip(1) {
+			return nil, false
+		}
+		all = append(all, Member{name, p.text[from:p.at]})
+		if c := p.next(); c == '}' {
+			break
+		} else if c != ',' {
+			return nil, false
+		}
+	}
+	p.at++
+	return all, p.next() == 0
+}
+
+// skip is value without the value.
+func (p *plainJSON) skip(depth int) bool {
+	if depth > 20 {
+		return false
+	}
+	switch p.next() {
+	case '{', '[':
+		object := p.text[p.at] == '{'
+		end := p.text[p.at] + 2 // } and ]
+		for first := true; ; first = false {
+			p.at++
+			if first && p.next() == end {
+				break
+			}
+			if object {
+				if _, ok := p.skipString(); !ok || p.next() != ':' {
+					return false
+				}
+				p.at++
+			}
+			if !p.skip(depth + 1) {
+				return false
+			}
+			if c := p.next(); c == end {
+				break
+			} else if c != ',' {
+				return false
+			}
+		}
+		p.at++
+		return true
+	case '"':
+		_, ok := p.skipString()
+		return ok
+	case 't':
+		return p.word("true")
+	case 'f':
+		return p.word("false")
+	case 'n':
+		return p.word("null")
+	}
+	_, ok := p.skipNumber()
+	return ok
 }

@@ -35,5 +35,21 @@ func FuzzDecodeJSON(f *testing.F) {
 		if err == nil && !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %#v, want %#v", text, got, want)
 		}
+		members, ok := Members(text)
+		object, isObject := got.(map[string]any)
+		if ok && (err != nil || !isObject) {
+			t.Fatalf("%q: members of what is no object", text)
+		}
+		found := make(map[string]any)
+		for _, m := range members {
+			if ok {
+				if found[string(m.Name)], err = DecodeJSON(m.Value); err != nil {
+					t.Errorf("%q: %v", m.Value, err)
+				}
+			}
+		}
+		if ok && !reflect.DeepEqual(found, object) {
+			t.Errorf("%q: members %v, want %v", text, found, object)
+		}
 	})
 }

@@ -33,9 +33,16 @@ type found struct {
 	registry *catalog.Registry
 	settle   *time.Timer
 	settling bool                             // it runs
-	waiting  map[string][]chan catalog.Change // by device and property: those who wait for a report
+	early    []devices.Message                // what came meanwhile on topics of which nobody knew yet
+	waiting  map[string][]chan catalog.Change // by device and property: those who wait for an answer
 	lookUp   *outbox[[]string]                // of the retained messages of topics
 }
+
+// What is held until it is known whose it is.
+const (
+	earlyKept    = 500
+	earlyPayload = 4 << 10
+)
 
 // openDevices takes up what is kept of devices.
 func (h *Hub) openDevices() {
@@ -73,49 +80,96 @@ func (h *Hub) givenName(d catalog.Device) string {
 	return ""
 }
 
-// filters are MQTT filters of which most topics match none: they are sorted by what
-// their first level is.
+// filters are MQTT filters of which most topics match none. They are a tree that is
+// walked from the last level of a topic to its first: what says that something is an
+// announcement stands at the end, behind names that anybody may choose.
 type filters struct {
-	first map[string][]string
-	any   []string // that begin with +
+	ends node
+	deep map[string][]string // those that end in #, by their first level
+}
+
+type node struct {
+	levels map[string]*node
+	any    *node // +
+	whole  bool  // a filter begins here
 }
 
 func newFilters(all []string) *filters {
-	f := &filters{first: make(map[string][]string)}
+	f := &filters{deep: make(map[string][]string)}
 	for _, filter := range all {
-		if level, _, _ := strings.Cut(filter, "/"); level == "+" || level == "#" {
-			f.any = append(f.any, filter)
-		} else {
-			f.first[level] = append(f.first[level], filter)
+		levels := strings.Split(filter, "/")
+		if levels[len(levels)-1] == "#" {
+			f.deep[levels[0]] = append(f.deep[levels[0]], filter)
+			continue
 		}
+		n := &f.ends
+		for _, level := range slices.Backward(levels) {
+			next := n.levels[level]
+			if level == "+" {
+				next = n.any
+			}
+			switch {
+			case next != nil:
+			case level == "+":
+				next = new(node)
+				n.any = next
+			default:
+				if n.levels == nil {
+					n.levels = make(map[string]*node)
+				}
+				next = new(node)
+				n.levels[level] = next
+			}
+			n = next
+		}
+		n.whole = true
 	}
 	return f
 }
 
 func (f *filters) match(topic string) bool {
-	level, _, _ := strings.Cut(topic, "/")
-	for _, filter := range f.first[level] {
-		if devices.MatchTopic(filter, topic) {
-			return true
-		}
+	if strings.HasPrefix(topic, "$") {
+		return false // those of the broker announce nothing, and no + stands for them
 	}
-	for _, filter := range f.any {
-		if devices.MatchTopic(filter, topic) {
-			return true
-		}
+	if f.ends.match(topic, true) {
+		return true
 	}
-	return false
+	first, _, _ := strings.Cut(topic, "/")
+	matches := func(filter string) bool { return devices.MatchTopic(filter, topic) }
+	return slices.ContainsFunc(f.deep[first], matches) || slices.ContainsFunc(f.deep["+"], matches) || slices.ContainsFunc(f.deep["#"], matches)
 }
 
-// learn takes a message in which a device may have said what it is.
-func (h *Hub) learn(m devices.Message) {
+// match says whether the rest of a topic leads to the beginning of a filter.
+func (n *node) match(rest string, more bool) bool {
+	if !more {
+		return n.whole
+	}
+	i := strings.LastIndexByte(rest, '/')
+	level, before := rest[i+1:], rest[:max(i, 0)]
+	if next := n.levels[level]; next != nil && next.match(before, i >= 0) {
+		return true
+	}
+	return n.any != nil && n.any.match(before, i >= 0)
+}
+
+// learn takes a message in which a device may have said what it is. unread says that it
+// was no known device's report: it may be that of one of which nobody knew.
+func (h *Hub) learn(m devices.Message, unread bool) {
 	stale, ask := h.devices.registry.Take(m)
 	for _, a := range ask {
-		h.tellDevice(a, devices.Origin{By: "discovery"})
+		if err := h.tellDevice(a, devices.Origin{By: "discovery"}); err != nil {
+			h.log.Error("a device was not asked what it is", "topic", a.Topic, "err", err)
+		}
 	}
-	if stale && !h.devices.settling {
+	if !stale {
+		return
+	}
+	if !h.devices.settling {
 		h.devices.settling = true
 		h.devices.settle.Reset(settleAfter)
+	}
+	if unread && !m.Initial && !m.Retain && len(m.Payload) <= earlyPayload && len(h.devices.early) < earlyKept {
+		h.devices.early = append(h.devices.early, m)
 	}
 }
 
@@ -131,7 +185,12 @@ func (h *Hub) settleDevices() {
 	if len(topics) > 0 {
 		h.devices.lookUp.put(topics)
 	}
-	h.keepDevices(5 * time.Second)
+	early := h.devices.early
+	h.devices.early = nil
+	for _, m := range early {
+		h.report(h.devices.registry.Index().Read(m), m)
+	}
+	h.keepDevices(5*time.Second, false)
 }
 
 // lookUpRetained finds what had been said on topics before it was known that they matter.
@@ -142,7 +201,7 @@ func (h *Hub) lookUpRetained(topics []string) {
 	}
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
-		if wanted[m.Topic] {
+		if wanted[m.Topic] && !isControl(m.Topic) { // which must not be obeyed again
 			it := h.item(known, m, true)
 			it.readings, it.announces = nil, false
 			h.inbox.always(it)
@@ -163,8 +222,12 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
 			continue
 		}
-		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: devices.Text(c.Value),
-			At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin}
+		text := ""
+		if c.Bad == "" {
+			text = devices.Text(c.Value)
+		}
+		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: text,
+			Bad: c.Bad, At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin}
 		if m.Topic != "" {
 			r.Message = &m
 		}
@@ -188,9 +251,7 @@ func (h *Hub) deviceReadings() (all []devices.Reading) {
 			if v.Value == nil || p.Kind == catalog.Event || len(p.Reports) == 0 {
 				continue
 			}
-			at := h.now()
-			at.Mono -= at.Wall.Sub(v.At)
-			at.Wall = v.At
+			at := v.When(h.now())
 			r := devices.Reading{Source: s.Called + "." + p.Name, Topic: p.Reports[0].Topic, Value: v.Value, Text: devices.Text(v.Value), At: at, Initial: true}
 			all = append(all, r)
 			if i == 0 {
@@ -209,18 +270,35 @@ func (h *Hub) commandDevice(c devices.Command) error {
 		return fmt.Errorf("%s has not announced itself, so nobody knows how to tell it anything", c.Device)
 	}
 	m, err := h.devices.registry.Tell(s, c.Property, c.Value, h.now().Wall)
-	if err != nil {
+	switch {
+	case err != nil && c.Secret: // which the reason may show
+		return fmt.Errorf("%s can't be told that, which holds a secret", c.Device)
+	case err != nil:
 		return err
+	}
+	if p, err := s.Property(c.Property); err == nil && c.Secret {
+		delete(s.Asked, p.Name)
 	}
 	return h.tellDevice(m, c.Origin)
 }
 
 func (h *Hub) answerWaiting(c catalog.Change) {
+	if !c.Answer {
+		return
+	}
 	key := c.ID + "\x00" + c.Property
 	for _, ch := range h.devices.waiting[key] {
-		ch <- c
+		ch <- c // it has room for one, and is in no other list
 	}
 	delete(h.devices.waiting, key)
+}
+
+// waitNoMore forgets one who has given up.
+func (h *Hub) waitNoMore(key string, ch chan catalog.Change) {
+	h.devices.waiting[key] = slices.DeleteFunc(h.devices.waiting[key], func(other chan catalog.Change) bool { return other == ch })
+	if len(h.devices.waiting[key]) == 0 {
+		delete(h.devices.waiting, key)
+	}
 }
 
 // tellDevice publishes what tells a device something.
@@ -228,10 +306,11 @@ func (h *Hub) tellDevice(m catalog.Message, origin devices.Origin) error {
 	return h.mqtt.put(broker.Message{Topic: m.Topic, Payload: []byte(m.Payload), Retain: m.Retain, QoS: m.QoS, Origin: origin})
 }
 
-// keepDevices gives the store what changed of devices.
-func (h *Hub) keepDevices(within time.Duration) {
+// keepDevices gives the store what changed of devices: what they are, and maybe what they
+// report, which would wear out a card if it were written each time.
+func (h *Hub) keepDevices(within time.Duration, values bool) {
 	var put []store.Record
-	for key, record := range h.devices.registry.Changes() {
+	for key, record := range h.devices.registry.Changes(values) {
 		put = append(put, store.Record{Kind: store.Device, Key: key, Value: record})
 	}
 	if len(put) > 0 {
@@ -302,6 +381,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 	type asked struct {
 		answer control.Answer
 		wait   chan catalog.Change
+		key    string // of those who wait
 		err    error
 	}
 	thing, property, _ := strings.Cut(name, ".")
@@ -325,16 +405,15 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		}
 		p, _ := s.Property(property)
 		a.answer = control.Answer{Name: s.Called + "." + p.Name, Topic: m.Topic, Payload: m.Payload}
-		if asked, ok := s.Asked[p.Name]; ok {
-			if sameAsKnown(s.Values[p.Name].Value, asked.Value) {
-				a.answer.Was = true
-			} else {
-				a.wait = make(chan catalog.Change, 1)
-				key := s.ID + "\x00" + p.Name
-				d.devices.waiting[key] = append(d.devices.waiting[key], a.wait)
-			}
+		if a.err = d.tellDevice(m, devices.Origin{By: "hearth set"}); a.err != nil {
+			return a
 		}
-		a.err = d.tellDevice(m, devices.Origin{By: "hearth set"})
+		if _, ok := s.Asked[p.Name]; ok {
+			a.wait, a.key = make(chan catalog.Change, 1), s.ID+"\x00"+p.Name
+			d.devices.waiting[a.key] = append(d.devices.waiting[a.key], a.wait)
+		} else {
+			a.answer.Was = len(p.Reports) > 0
+		}
 		return a
 	})
 	switch {
@@ -350,22 +429,35 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 	select {
 	case c := <-got.wait:
 		got.answer.Reported = c.Value
+		return got.answer, nil
 	case <-limit.C:
 		got.answer.Late = true
 	case <-ctx.Done():
-		return got.answer, context.Cause(ctx)
+		err = context.Cause(ctx)
 	case <-d.ended:
 		return got.answer, errors.New("the hub ended meanwhile")
 	}
-	return got.answer, nil
+	d.inbox.always(&item{control: func() { d.waitNoMore(got.key, got.wait) }})
+	return got.answer, err
 }
 
-func sameAsKnown(known, asked any) bool {
-	switch known.(type) {
-	case bool, float64, string:
-		return known == asked
+// ForgetDevice forgets a device that is no more.
+func (d desk) ForgetDevice(ctx context.Context, name string) error {
+	wrong, err := ask(ctx, d.Hub, func() error {
+		s, ok := d.devices.registry.Find(name)
+		if !ok {
+			return d.unknownThing(name)
+		}
+		if err := d.devices.registry.Remove(s); err != nil {
+			return err
+		}
+		d.settleDevices()
+		return nil
+	})
+	if err == nil && wrong != nil {
+		err = control.Mistaken(wrong)
 	}
-	return false
+	return err
 }
 
 func (h *Hub) unknownThing(name string) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"hearth/control"
+	"hearth/devices"
 )
 
 // A plug as Zigbee2MQTT lists it.
@@ -193,6 +194,151 @@ action = { set = "porch", to = true }
 		time.Sleep(15 * time.Second)
 		if got := heard(); !slices.Equal(got, []string{"shellies/shelly1-AABBCC/relay/0/command on"}) {
 			t.Errorf("after the reload: %q", got)
+		}
+	})
+}
+
+// A siren that announces itself was on when the hub stopped. It is back after the hub,
+// and hears that it is over. What it is told is retained nowhere, so nobody else knows.
+func TestAnOwedEndWaitsForADevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		text := `
+[device]
+siren = { id = "homie/siren" }
+`
+		rule := `
+[rule.siren]
+trigger = { event = "a/alarm" }
+action = { pulse = "siren", for = "1m" }
+`
+		var got []string
+		siren := func(h *Hub) (*paho.Client, func()) {
+			client, end := connect(t, h, "siren", func(p *paho.Publish) { got = append(got, string(p.Payload)) })
+			if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "homie/5/siren/+/+/set", QoS: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, client, 0, "homie/5/siren/$description", `{"homie":"5.0","name":"Siren","version":1,"nodes":{"horn":{"properties":{"on":{"name":"On","datatype":"boolean","settable":true}}}}}`)
+			publish(t, client, 0, "homie/5/siren/$state", "ready")
+			time.Sleep(time.Second)
+			return client, end
+		}
+		clock := testClock()
+		h, stop := start(t, load(t, dir, text+rule), Options{Clock: clock})
+		client, end := siren(h)
+		publish(t, client, 1, "a/alarm", "x")
+		time.Sleep(10 * time.Second)
+		end()
+		stop()
+		time.Sleep(2 * time.Minute)
+		_, stop = start(t, load(t, dir, text), Options{Clock: clock}) // without the rule
+		time.Sleep(time.Minute)
+		stop()
+		h, stop = start(t, load(t, dir, text), Options{Clock: clock})
+		time.Sleep(time.Minute)
+		_, end = siren(h)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []string{"true", "false"}; !slices.Equal(got, want) {
+			t.Errorf("the siren heard %q, want %q", got, want)
+		}
+		end()
+		stop()
+		if len(h.awaited) != 0 {
+			t.Errorf("waits still: %v", h.awaited)
+		}
+	})
+}
+
+// Who waits for a device's answer and gives up is forgotten; what a device says of the time
+// before is no answer; and one that is told what it is already is not waited for.
+func TestWhoWaitsForAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", plugExposes)
+		time.Sleep(time.Second)
+		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"ON","power":1}`)
+		time.Sleep(time.Second)
+		go func() {
+			time.Sleep(time.Second)
+			publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"ON","power":2}`)
+		}()
+		done, err := desk{h}.Set(t.Context(), "desk_plug", "off")
+		if err != nil || !done.Late {
+			t.Errorf("%+v, %v", done, err)
+		}
+		waiting, err := ask(t.Context(), h, func() int { return len(h.devices.waiting) })
+		if err != nil || waiting != 0 {
+			t.Errorf("%d wait still, %v", waiting, err)
+		}
+		if done, err := (desk{h}).Set(t.Context(), "desk_plug", "on"); err != nil || !done.Was {
+			t.Errorf("%+v, %v", done, err)
+		}
+		if p := propertyNamed(t, deviceNamed(t, h, "desk_plug"), "state"); p.Asked != nil {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// The message by which a device is first heard of says what it is, too. It is the device's
+// event, and nothing that the hub itself says.
+func TestTheFirstMessageCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[device]
+wall = { id = "shelly/shellyix3-AABBCC" }
+
+[rule.wall]
+trigger = { event = "wall.button", is = "single" }
+action = { publish = "b/bell", payload = "x" }
+`), Options{})
+		defer stop()
+		var heard []string
+		var mu sync.Mutex
+		world, hangUp := connect(t, h, "world", func(p *paho.Publish) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard = append(heard, p.Topic)
+		})
+		defer hangUp()
+		if _, err := world.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "b/#"}, {Topic: "hearth/wall/#"}}}); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, world, 0, "shellies/shelly1-DDEEFF/relay/0", "on")
+		time.Sleep(time.Second)
+		if p := propertyNamed(t, deviceNamed(t, h, "shelly1_ddeeff"), "switch"); p.Value != true {
+			t.Errorf("%+v", p)
+		}
+		publish(t, world, 0, "shellies/announce", `{"id":"shellyix3-AABBCC","model":"SHIX3-1","mac":"E09806AABBCC","fw_ver":"1"}`)
+		time.Sleep(time.Second)
+		publish(t, world, 0, "shellies/shellyix3-AABBCC/input_event/0", `{"event":"S","event_cnt":1}`)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(heard, []string{"b/bell"}) {
+			t.Errorf("%q", heard)
+		}
+	})
+}
+
+// What a device does not take may be a secret: the trace does not show it.
+func TestADeviceThatRefusesASecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", plugExposes)
+		time.Sleep(time.Second)
+		err, _ := ask(t.Context(), h, func() error {
+			return h.command(devices.Command{Device: "desk_plug", Value: "1234", Secret: true}, nil)
+		})
+		if err == nil || strings.Contains(err.Error(), "1234") {
+			t.Error(err)
 		}
 	})
 }

@@ -129,7 +129,7 @@ type Hub struct {
 	resumed  bool // episodes of the last life were told to go on
 
 	held      map[string][]held          // by target: commands that wait for the disk, or behind one
-	awaited   map[string]devices.Command // by topic: ends that wait for somebody to hear them
+	awaited   map[string]devices.Command // by place: ends that wait for somebody to hear them
 	published map[string]string          // by topic: what the hub said of itself last
 	refused   int64                      // commands that no sink took
 
@@ -329,7 +329,8 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.devices.settle.C:
 			h.settleDevices()
 		case <-seldom.C:
-			h.keepDevices(time.Minute)
+			h.devices.registry.Prune(h.now())
+			h.keepDevices(time.Minute, true)
 		case <-lazily.C:
 			h.keepLater()
 		case <-beat.C:
@@ -386,7 +387,7 @@ func (h *Hub) handle(it *item) {
 		h.askRule(*it.message)
 		h.report(it.values, *it.message)
 		if it.announces {
-			h.learn(*it.message)
+			h.learn(*it.message, len(it.values) == 0)
 		}
 	}
 	for _, r := range it.readings {
@@ -397,7 +398,9 @@ func (h *Hub) handle(it *item) {
 // read is one reading, end to end.
 func (h *Hub) read(r devices.Reading) {
 	if r.Event { // there is no last value of it to be found later
-		h.sayEvent(r)
+		if r.Topic == "" {
+			h.sayEvent(r)
+		}
 		h.obey(h.engine.Step(r))
 		return
 	}
@@ -515,11 +518,11 @@ type held struct {
 // command sends c to its sink. One with a gate waits for that; those after it
 // to the same target wait behind it, so that the order is kept.
 //
-// The error says that an output does not take it.
+// The error says that an output or a device does not take it.
 func (h *Hub) command(c devices.Command, g *gate) error {
 	target := c.Output + c.Topic // a topic has a slash, an output has none
 	if c.Device != "" {
-		target = c.Device + "." + c.Property
+		target = "device " + c.Device // whole: its main property has two names
 	}
 	if c.HTTP != nil {
 		target = c.HTTP.ID
@@ -567,12 +570,16 @@ func (h *Hub) openAll() {
 // sendLate is send of a command whose decision has been told already.
 func (h *Hub) sendLate(c devices.Command) {
 	if err := h.send(c); err != nil {
-		h.note(rules.Decision{At: h.now(), Rule: "output." + c.Output, Outcome: rules.Blocked, Why: err.Error()})
+		rule := "output." + c.Output
+		if c.Device != "" {
+			rule = "device." + c.Device
+		}
+		h.note(rules.Decision{At: h.now(), Rule: rule, Outcome: rules.Blocked, Why: err.Error()})
 	}
 }
 
-// send hands a command to its outbox. The error says that an output does not take
-// it; what else goes wrong is logged.
+// send hands a command to its outbox. The error says that an output or a device does
+// not take it; what else goes wrong is logged.
 func (h *Hub) send(c devices.Command) error {
 	var err error
 	switch {
@@ -583,23 +590,23 @@ func (h *Hub) send(c devices.Command) error {
 		}
 		h.tellWait(c.Output)
 		return err
-	case c.Device != "":
-		if err = h.commandDevice(c); err != nil {
-			h.refused++
-		}
-		return err
 	case c.HTTP != nil:
 		if full := h.http.put(*c.HTTP); full != nil {
 			h.answered(c.HTTP.ID, 0, full.Error())
 		}
-	case c.Owed && h.alone(c.Topic):
+	case c.Owed && h.alone(c):
 		// Its run is over and will not remember it.
-		h.awaited[c.Topic] = c
-		h.store.Put(store.Record{Kind: store.Owed, Key: c.Topic, Value: encode(c)}, 0, nil)
+		h.awaited[place(c)] = c
+		h.store.Put(store.Record{Kind: store.Owed, Key: place(c), Value: encode(c)}, 0, nil)
 	default:
-		if _, ok := h.awaited[c.Topic]; ok { // this is it, or something newer
-			delete(h.awaited, c.Topic)
-			h.store.Put(store.Record{Kind: store.Owed, Key: c.Topic}, 0, nil)
+		if len(h.awaited) > 0 {
+			h.forgetAwaited(c) // this is it, or something newer
+		}
+		if c.Device != "" {
+			if err = h.commandDevice(c); err != nil {
+				h.refused++
+			}
+			return err
 		}
 		err = h.mqtt.put(broker.Message{Topic: c.Topic, Payload: []byte(c.Payload), Retain: c.Retain, QoS: c.QoS, Origin: c.Origin})
 	}
@@ -614,18 +621,62 @@ func (h *Hub) send(c devices.Command) error {
 // power cut everything boots at once, and a router takes minutes.
 const homecoming = 5 * time.Minute
 
-// alone reports whether an owed end sent to topic now would reach nobody,
-// although somebody may be on the way: the siren that the last life switched on
-// has to hear that it is over.
-func (h *Hub) alone(topic string) bool {
-	return h.now().Mono-h.began < homecoming && !h.broker.Heard(topic)
+// place is where a command to a topic or a device goes.
+func place(c devices.Command) string {
+	if c.Device == "" {
+		return c.Topic
+	}
+	return "device " + c.Device + "." + c.Property
+}
+
+// forgetAwaited forgets the end that waits to go where c goes. A device's main property
+// is told by its name, and by the device's alone.
+func (h *Hub) forgetAwaited(c devices.Command) {
+	places := []string{place(c)}
+	if s, ok := h.devices.registry.Find(c.Device); ok && c.Device != "" && len(s.Properties) > 0 {
+		switch c.Property {
+		case "":
+			c.Property = s.Properties[0].Name
+		case s.Properties[0].Name:
+			c.Property = ""
+		}
+		places = append(places, place(c))
+	}
+	for _, at := range places {
+		if _, ok := h.awaited[at]; ok {
+			delete(h.awaited, at)
+			h.store.Put(store.Record{Kind: store.Owed, Key: at}, 0, nil)
+		}
+	}
+}
+
+// alone reports whether an owed end that is sent now would reach nobody, although
+// somebody may be on the way: the siren that the last life switched on has to hear
+// that it is over.
+func (h *Hub) alone(c devices.Command) bool {
+	if h.now().Mono-h.began >= homecoming {
+		return false
+	}
+	topic := c.Topic
+	if c.Device != "" {
+		s, ok := h.devices.registry.Find(c.Device)
+		if !ok || s.Silent {
+			return true
+		}
+		p, err := s.Property(c.Property)
+		if err != nil || p.Set == nil {
+			return false // it never will
+		}
+		topic = p.Set.Topic
+	}
+	return !h.broker.Heard(topic)
 }
 
 // sendAwaited sends what was owed to those who are back.
 func (h *Hub) sendAwaited() {
-	for topic, c := range h.awaited {
-		if !h.alone(topic) {
-			h.send(c)
+	for _, c := range h.awaited {
+		if !h.alone(c) {
+			h.sendLate(c)
 		}
 	}
 }

@@ -225,12 +225,12 @@ func (h *Hub) takeUp() []rules.Decision {
 		}
 		states[name] = s
 	}
-	for topic, value := range h.store.Each(store.Owed) {
+	for at, value := range h.store.Each(store.Owed) {
 		var c devices.Command
-		if json.Unmarshal(value, &c) == nil && c.Topic == topic {
-			h.awaited[topic] = c
+		if json.Unmarshal(value, &c) == nil && place(c) == at {
+			h.awaited[at] = c
 		} else {
-			h.store.Put(store.Record{Kind: store.Owed, Key: topic}, 0, nil)
+			h.store.Put(store.Record{Kind: store.Owed, Key: at}, 0, nil)
 		}
 	}
 	return h.adopt(states, now)
@@ -359,7 +359,7 @@ func (h *Hub) stop() error {
 	h.say("hearth/status", "offline")
 	h.keepEngine(nil)
 	h.keepLater()
-	h.keepDevices(0)
+	h.keepDevices(0, true)
 	h.close()
 	return err
 }

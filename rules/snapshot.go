@@ -668,6 +668,9 @@ func (r *rule) depth(pc int) int {
 
 // sound guards against a kept command that makes no sense.
 func sound(c devices.Command) bool {
+	if c.Device != "" {
+		return c.Value != nil
+	}
 	if c.Output == "" {
 		return c.Topic != ""
 	}

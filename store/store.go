@@ -81,7 +81,7 @@ const (
 	Engine   Kind = 2 // hub: the rules' snapshot
 	Output   Kind = 3 // gpio: the last accepted state and settings of an output or interlock, by name
 	Reading  Kind = 4 // hub: the newest reading of a source, by source
-	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic
+	Owed     Kind = 5 // hub: ends that wait for somebody to hear them, by topic, or "device NAME.PROPERTY"
 	Total    Kind = 7 // gpio: what a counter has counted, by name
 	Cover    Kind = 8 // gpio: where a cover was left, by name
 
@@ -92,7 +92,7 @@ const (
 	Body         Kind = 12 // broker: a message that kept sessions wait for, by sequence (8 bytes)
 	Unreleased   Kind = 13 // broker: a QoS 2 message received and not released, by session number (4 bytes) and packet id (2)
 
-	Device Kind = 14 // hub: "device ID", what is known of one, or "said TOPIC", how it announced itself
+	Device Kind = 14 // hub: "device ID", what one is, "said TOPIC", how it announced itself, "values ID", what it reported
 	Bridge Kind = 20 // hub: what was asked of the brokers of a bridge, by name
 )
 

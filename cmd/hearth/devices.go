@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 type devicesCommand struct {
 	Name    string `arg:"" optional:"" help:"One of them: then all of its properties."`
+	Forget  bool   `help:"Forget NAME, which is no more. Devices that stay silent for 30 days are forgotten by themselves."`
 	Suggest bool   `help:"Print the TOML that names them, to be put into the configuration."`
 	Wide    bool   `short:"w" help:"Nothing cut, however wide that is."`
 	JSON    bool   `name:"json" help:"For scripts."`
@@ -25,6 +27,16 @@ type devicesCommand struct {
 func (c *devicesCommand) Run(ctx context.Context, std streams) error {
 	h, err := c.find()
 	if err != nil {
+		return err
+	}
+	if c.Forget {
+		if c.Name == "" {
+			return errors.New("--forget: which one? hearth devices lists them")
+		}
+		if err := h.ForgetDevice(ctx, c.Name); err != nil {
+			return h.because(err)
+		}
+		_, err := fmt.Fprintf(std.out, "%s is forgotten; should it announce itself again it is here again\n", c.Name)
 		return err
 	}
 	all, err := h.Devices(ctx)
@@ -274,6 +286,8 @@ func (c *setCommand) Run(ctx context.Context, std streams) error {
 		return fmt.Errorf("%s has not answered yet; it was sent %s", done.Name, sent)
 	case done.Reported != nil:
 		_, err = fmt.Fprintf(std.out, "%s is %s now; it was sent %s\n", done.Name, valueText(done.Reported), sent)
+	case done.Was:
+		_, err = fmt.Fprintf(std.out, "%s was so already; it was sent %s\n", done.Name, sent)
 	default:
 		_, err = fmt.Fprintf(std.out, "%s was sent %s\n", done.Name, sent)
 	}

@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 //	systemd              plays systemd to what is started after it: what it is told
 //	                     is what systemd says
 //	kept regexp          waits until what is on disk in data matches
+//	until regexp program args...
+//	                     runs a program until what it prints has a line that matches
 //	gate [certificate|expired]
 //	                     listens with TLS for $BROKER at $TLS, and at $TLS_BY_NAME, which
 //	                     is not in its certificate; with certificate whoever comes must
@@ -73,6 +75,7 @@ func TestSessions(t *testing.T) {
 			"kept":    keptOnDisk,
 			"systemd": systemd,
 			"gate":    gate,
+			"until":   until,
 		},
 	})
 }
@@ -282,6 +285,33 @@ func keptOnDisk(ts *testscript.TestScript, neg bool, args []string) {
 		case <-look.C:
 		case <-timeout:
 			ts.Fatalf("%q is not on disk within %v", args[0], patience)
+		}
+	}
+}
+
+// until is for what no program waits for, such as that a hub has taken something up.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until regexp program args...")
+	}
+	re, err := regexp.Compile("(?m:" + args[0] + ")")
+	ts.Check(err)
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	timeout := time.After(patience)
+	for {
+		path, err := exec.LookPath(args[1])
+		ts.Check(err)
+		cmd := exec.Command(path, args[2:]...)
+		cmd.Args[0], cmd.Dir, cmd.Env = args[1], ts.MkAbs("."), environment(ts)
+		out, err := cmd.CombinedOutput()
+		if err == nil && re.Match(out) {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-timeout:
+			ts.Fatalf("%v does not print %q within %v, but:\n%s", args[1:], args[0], patience, out)
 		}
 	}
 }

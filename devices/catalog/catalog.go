@@ -15,7 +15,9 @@ package catalog
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
+	"unicode/utf8"
 
 	"hearth/devices"
 )
@@ -26,6 +28,10 @@ const (
 	MaxProperties = 200     // of one device
 	MaxPayload    = 1 << 20 // bytes of an announcement: a bridge lists all its devices in one
 	maxFaults     = 200     // topics of which faults are remembered
+
+	maxID      = 1000     // bytes
+	maxText    = 300      // of a name, or of what is wrong
+	maxOptions = 16 << 10 // of the options of one property together; more are as good as none
 )
 
 // A convention turns announcements into devices. It remembers what it needs of them.
@@ -56,7 +62,10 @@ type Catalog struct {
 	ways   []way
 	known  map[string]Device
 	faults map[string]*Fault
-	faulty int // topics beyond those in faults
+	faulty int // messages of topics beyond those in faults
+
+	touched map[string]bool // ids that a message told of since the owner last cleared it
+	last    []string        // ids that the last message told of
 }
 
 // A Fault is what was wrong with the messages of a topic.
@@ -68,7 +77,7 @@ type Fault struct {
 
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	c := &Catalog{known: make(map[string]Device), faults: make(map[string]*Fault)}
+	c := &Catalog{known: make(map[string]Device), faults: make(map[string]*Fault), touched: make(map[string]bool)}
 	for _, w := range conventions() {
 		c.ways = append(c.ways, way{w, w.filters()})
 	}
@@ -89,6 +98,7 @@ func (c *Catalog) Filters() []string {
 // one is gone; ask is what to publish.
 func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	p := &Payload{Message: m}
+	c.last = nil
 	wrong := false
 	defer func() {
 		if !wrong {
@@ -118,6 +128,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		for _, id := range found.Gone {
 			if _, ok := c.known[id]; ok {
 				delete(c.known, id)
+				c.touch(id)
 				changed = true
 			}
 		}
@@ -130,15 +141,70 @@ func (c *Catalog) put(d Device, topic string) bool {
 		c.fault(topic, "there are too many devices already")
 		return false
 	}
+	if len(d.ID) > maxID {
+		c.fault(topic, "the device's id is too long")
+		return false
+	}
 	if len(d.Properties) > MaxProperties {
 		c.fault(topic, "the device "+d.ID+" has too many properties, and the last are left out")
 		d.Properties = d.Properties[:MaxProperties]
 	}
+	d.bound()
 	c.known[d.ID] = d
+	c.touch(d.ID)
 	return true
 }
 
+func (c *Catalog) touch(id string) {
+	c.touched[id] = true
+	c.last = append(c.last, id)
+}
+
+// forget takes a device out, and has its convention take its next announcement for news, if
+// it can.
+func (c *Catalog) forget(id string) {
+	delete(c.known, id)
+	c.touched[id] = true
+	for _, w := range c.ways {
+		if w, ok := w.convention.(interface{ forgetDevice(id string) }); ok {
+			w.forgetDevice(id)
+		}
+	}
+}
+
+// bound cuts what a stranger made too long. It is remembered, kept and shown.
+func (d *Device) bound() {
+	for _, text := range []*string{&d.Name, &d.Room, &d.Maker, &d.Model, &d.Version} {
+		*text = clip(*text, maxText)
+	}
+	d.Properties = slices.DeleteFunc(slices.Clone(d.Properties), func(p Property) bool { return len(p.Name) > maxText })
+	for i := range d.Properties {
+		p := &d.Properties[i]
+		for _, text := range []*string{&p.Label, &p.Class, &p.Unit, &p.Raw} {
+			*text = clip(*text, maxText)
+		}
+		if size := 0; slices.ContainsFunc(p.Options, func(o string) bool { size += len(o); return size > maxOptions }) {
+			p.Options = nil
+		}
+		if r := p.Range; r != nil && (math.IsNaN(r.Min+r.Max+r.Step) || math.IsInf(r.Min, 0) || math.IsInf(r.Max, 0) || math.IsInf(r.Step, 0)) {
+			p.Range = nil // JSON has no such numbers
+		}
+	}
+}
+
+// clip cuts text to so many bytes, between two characters.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
+}
+
 func (c *Catalog) fault(topic, why string) {
+	topic, why = clip(topic, maxText), clip(why, maxText)
 	f := c.faults[topic]
 	if f == nil {
 		if len(c.faults) >= maxFaults {

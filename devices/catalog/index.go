@@ -1,6 +1,11 @@
 package catalog
 
-import "hearth/devices"
+import (
+	"fmt"
+	"slices"
+
+	"hearth/devices"
+)
 
 // An Index takes what devices report. It never changes.
 type Index struct{ topics map[string][]bound }
@@ -35,12 +40,13 @@ func (x *Index) Takes(topic string) bool { return len(x.topics[topic]) > 0 }
 // A Value is what one message says of one property.
 type Value struct {
 	Device, Property string
-	Value            any    // in the form of the property's kind; nil if Bad
+	Value            any    // in the form of the property's kind, or a counted event; nil if Bad
 	Bad              string // why it is none
 	Available        int    // which report of availability it is, whose value is a bool; -1: a property's
 }
 
-// Read gives what a message says. A message that was found at the start has no events.
+// Read gives what a message says. A message that was found at the start has no events but
+// counted ones, which are not news then either.
 func (x *Index) Read(m devices.Message) []Value {
 	all := x.topics[m.Topic]
 	if len(all) == 0 {
@@ -50,16 +56,45 @@ func (x *Index) Read(m devices.Message) []Value {
 	values := make([]Value, 0, len(all))
 	for i := range all {
 		b := &all[i]
-		if b.event && m.Initial {
-			continue
-		}
 		v, ok, err := b.read(p)
+		if b.event && m.Initial {
+			if _, ok := v.(counted); !ok { // whose number is worth knowing
+				continue
+			}
+		}
+		if err == nil && ok {
+			err = tooLong(v, len(m.Payload))
+		}
 		switch {
 		case err != nil:
-			values = append(values, Value{b.device, b.property, nil, err.Error(), b.available})
+			values = append(values, Value{b.device, b.property, nil, clip(err.Error(), maxText), b.available})
 		case ok:
 			values = append(values, Value{b.device, b.property, v, "", b.available})
 		}
 	}
 	return values
+}
+
+// has says whether a report of the same property is on topic.
+func (x *Index) has(topic string, b bound) bool {
+	return slices.ContainsFunc(x.topics[topic], func(o bound) bool {
+		return o.device == b.device && o.property == b.property && o.available == b.available
+	})
+}
+
+// maxValue bounds a value in bytes: each is remembered.
+const maxValue = 16 << 10
+
+func tooLong(v any, payload int) error {
+	switch v := v.(type) {
+	case string:
+		payload = len(v)
+	case map[string]any, []any:
+	default:
+		return nil
+	}
+	if payload > maxValue {
+		return fmt.Errorf("it has %d bytes, want at most %d", payload, maxValue)
+	}
+	return nil
 }

@@ -17,6 +17,9 @@ type Payload struct {
 	decoded bool
 	doc     any
 	err     error
+
+	scanned bool
+	members []devices.Member // nil: only decoding it tells
 }
 
 var errNoJSON = errors.New("it is no JSON")
@@ -32,12 +35,74 @@ func (p *Payload) JSON() (any, error) {
 	return p.doc, p.err
 }
 
+// quick bounds a payload of which members are found without decoding the others: a nested
+// one is decoded by each reader.
+const quick = 2 << 10
+
+// at is what stands at a place of the document. Of a short one that nobody has decoded yet
+// only that is decoded.
+func (p *Payload) at(path devices.Path) (v any, ok bool, err error) {
+	if !p.scanned && !p.decoded && len(p.Payload) <= quick {
+		p.members, _ = devices.Members(p.Payload)
+	}
+	p.scanned = true
+	if name, isName := firstName(path); isName && p.members != nil {
+		for i := len(p.members) - 1; i >= 0; i-- { // of two of one name the last counts
+			if m := &p.members[i]; string(m.Name) == name {
+				if v, ok := simple(m.Value); ok {
+					return v, len(path) == 1, nil
+				}
+				doc, err := devices.DecodeJSON(m.Value)
+				if err != nil {
+					return nil, false, errNoJSON
+				}
+				v, ok := path[1:].Lookup(doc)
+				return v, ok, nil
+			}
+		}
+		return nil, false, nil
+	}
+	doc, err := p.JSON()
+	if err != nil {
+		return nil, false, err
+	}
+	v, ok = path.Lookup(doc)
+	return v, ok, nil
+}
+
+func firstName(path devices.Path) (string, bool) {
+	if len(path) == 0 {
+		return "", false
+	}
+	name, ok := path[0].(string)
+	return name, ok
+}
+
+// simple is a value in JSON that is none of others, and text without escapes.
+func simple(value []byte) (v any, ok bool) {
+	switch value[0] {
+	case '{', '[':
+		return nil, false
+	case '"':
+		return string(value[1 : len(value)-1]), true
+	case 't':
+		return true, true
+	case 'f':
+		return false, true
+	case 'n':
+		return nil, true
+	}
+	f, err := strconv.ParseFloat(string(value), 64)
+	return f, err == nil
+}
+
 // Text is the payload as it is.
 func (p *Payload) Text() string { return string(p.Payload) }
 
 // A Reader takes a property's value out of a payload. It gives no value where the
 // payload does not speak of the property, as partial updates do not, and an error
-// where it does but makes no sense. It is used by many goroutines.
+// where it does but makes no sense. It is used by many goroutines, and remembers nothing:
+// a message may be read twice, or never.
 type Reader func(p *Payload) (v any, ok bool, err error)
 
 // whole reads the payload itself, as text.
@@ -50,13 +115,9 @@ func whole(p *Payload) (any, bool, error) {
 func at(path ...any) Reader {
 	way := devices.Path(path)
 	return func(p *Payload) (any, bool, error) {
-		doc, err := p.JSON()
-		if err != nil {
-			return nil, false, err
-		}
-		v, ok := way.Lookup(doc)
+		v, ok, err := p.at(way)
 		if !ok || v == nil {
-			return nil, false, nil
+			return nil, false, err
 		}
 		if n, number := v.(json.Number); number {
 			f, err := n.Float64()
@@ -100,7 +161,7 @@ func toNumber(v any) (float64, error) {
 	if !ok {
 		text, isText := v.(string)
 		if !isText {
-			return 0, fmt.Errorf("%v is no number", v)
+			return 0, fmt.Errorf("%.40s is no number", devices.Text(v))
 		}
 		var err error
 		if f, err = strconv.ParseFloat(strings.TrimSpace(text), 64); err != nil {
@@ -171,4 +232,29 @@ func happening(r Reader) Reader {
 		}
 		return text, nil
 	})
+}
+
+// A counted event is told again and again, and its number says whether it is another.
+type counted struct {
+	event string
+	n     int64
+	after int64 // the last number before the device was described, or one of those below
+}
+
+// What stands for a number where none was seen: the first event of a device that has come
+// since the hub started is news, and that of one that was there before is most likely one
+// from before that is told again.
+const (
+	noEvent  = -1
+	oldEvent = -2
+)
+
+// news notes the number among the last ones, and reports whether the event is to be told.
+func (e counted) news(last map[string]int64, property string, initial bool) bool {
+	before, known := last[property]
+	if !known {
+		before = e.after
+	}
+	last[property] = e.n
+	return !initial && e.n != before && before != oldEvent && e.event != ""
 }

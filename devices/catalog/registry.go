@@ -3,6 +3,8 @@ package catalog
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,7 +28,9 @@ type Registry struct {
 	timed    map[string]bool         // ids of devices with values that end by themselves
 	stale    bool                    // the states and the index are behind the catalog
 	messages map[string]announcement // by topic: what announced something and is not retained
-	dirty    map[string]bool         // ids whose record is out of date
+	said     int                     // bytes of messages
+	dirty    map[string]bool         // ids of which what they are is kept otherwise
+	moved    map[string]bool         // ids whose values are kept otherwise
 	news     map[string]bool         // topics of messages that are not kept yet, or not any more
 }
 
@@ -41,7 +45,9 @@ type State struct {
 	Asked  map[string]Asked // what it was told and has not reported
 	Silent bool             // it has not announced itself since the hub started: this is what was kept
 
-	available []*bool // by the reports of its availability
+	missed    time.Time        // since when it is silent; zero: not yet asked
+	available []*bool          // by the reports of its availability
+	counts    map[string]int64 // by property: the number of the last event that was heard of
 }
 
 // Reported is the newest that a property was reported.
@@ -54,6 +60,16 @@ type Reported struct {
 	mono time.Duration // then: when that was, by the clock that does not step
 }
 
+// When is the moment of a report, as the clock that does not step counts it.
+func (v Reported) When(now devices.Now) devices.Now {
+	then := now
+	then.Wall = v.At
+	if then.Mono = v.mono; !v.live {
+		then.Mono = now.Mono - max(0, now.Wall.Sub(v.At))
+	}
+	return then
+}
+
 // Asked is what a property was told last.
 type Asked struct {
 	Value any
@@ -62,16 +78,25 @@ type Asked struct {
 
 // An announcement is a message that a restart needs again.
 type announcement struct {
-	Topic   string `json:"topic"`
-	Payload []byte `json:"payload"`
+	Topic   string   `json:"topic"`
+	Payload []byte   `json:"payload"`
+	IDs     []string `json:"ids"` // of the devices that it told of
 }
 
 // maxAnnouncement is how large one may be that is kept; larger ones are retained at their
 // broker, in practice.
 const maxAnnouncement = 64 << 10
 
-// maxAnnouncements bounds their topics.
-const maxAnnouncements = 5000
+// They are bounded together: this many topics, and bytes.
+const (
+	maxAnnouncements = 5000
+	maxSaid          = 4 << 20
+)
+
+// A device that has not announced itself for so long is forgotten. One that comes only for
+// the summer keeps its place if it announces itself once in a while, or has a name in the
+// configuration.
+const forgetAfter = 30 * 24 * time.Hour
 
 // NewRegistry gives an empty registry. taken says which names no device may take by
 // itself, and given which one the owner gave a device, or "".
@@ -80,7 +105,7 @@ func NewRegistry(taken func(name string) bool, given func(Device) string) *Regis
 		catalog: New(), taken: taken, given: given,
 		states: make(map[string]*State), names: make(map[string]string), merged: make(map[string]string),
 		index: NewIndex(nil), messages: make(map[string]announcement),
-		dirty: make(map[string]bool), news: make(map[string]bool), timed: make(map[string]bool),
+		dirty: make(map[string]bool), moved: make(map[string]bool), news: make(map[string]bool), timed: make(map[string]bool),
 	}
 }
 
@@ -101,16 +126,22 @@ func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 		return r.stale, ask
 	}
 	r.stale = true
-	_, had := r.messages[m.Topic]
-	switch {
-	case !m.Retain && !m.Initial && len(m.Payload) > 0 && len(m.Payload) <= maxAnnouncement && (had || len(r.messages) < maxAnnouncements):
-		r.messages[m.Topic] = announcement{m.Topic, m.Payload}
-		r.news[m.Topic] = true
-	case had:
-		delete(r.messages, m.Topic)
+	fresh := !m.Retain && !m.Initial && len(m.Payload) > 0 && len(m.Payload) <= maxAnnouncement
+	r.unsay(m.Topic)
+	if fresh && len(r.messages) < maxAnnouncements && r.said+len(m.Payload) <= maxSaid {
+		r.messages[m.Topic] = announcement{m.Topic, m.Payload, r.catalog.last}
+		r.said += len(m.Payload)
 		r.news[m.Topic] = true
 	}
 	return true, ask
+}
+
+func (r *Registry) unsay(topic string) {
+	if a, had := r.messages[topic]; had {
+		delete(r.messages, topic)
+		r.said -= len(a.Payload)
+		r.news[topic] = true
+	}
 }
 
 // Settle brings names, states and the index in line with what was taken, for all that
@@ -121,66 +152,98 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 	}
 	r.stale = false
 	all := r.catalog.Devices()
-	old := r.index
-	r.index = NewIndex(all)
-	for topic := range r.index.topics {
-		if !old.Takes(topic) {
+	old, touched, before := r.index, r.catalog.touched, r.merged
+	r.catalog.touched = make(map[string]bool)
+	r.index, r.merged = NewIndex(all), make(map[string]string)
+	for topic, bounds := range r.index.topics {
+		if slices.ContainsFunc(bounds, func(b bound) bool { return !old.has(topic, b) }) {
 			topics = append(topics, topic)
 		}
 	}
 	slices.Sort(topics)
-	clear(r.merged)
 	there := make(map[string]bool, len(all))
 	for _, d := range all {
 		there[d.ID] = true
 		for _, also := range d.Also {
 			r.merged[also] = d.ID
 		}
+	}
+	for _, d := range all {
 		s := r.states[d.ID]
 		if s == nil {
-			s = &State{Since: now, Values: make(map[string]Reported), Asked: make(map[string]Asked)}
-			for _, also := range d.Also { // it was known by another convention first
-				if old := r.states[also]; old != nil {
-					s.Called, s.Since = old.Called, old.Since
-					r.names[s.Called] = d.ID
+			s = &State{Since: now, Values: make(map[string]Reported), Asked: make(map[string]Asked), counts: make(map[string]int64), Silent: true}
+			r.states[d.ID] = s
+			// It was known by another convention first, or as a part of another.
+			for _, id := range append(slices.Clone(d.Also), before[d.ID]) {
+				if r.succeed(s, d.ID, id, there) {
 					break
 				}
 			}
-			r.states[d.ID] = s
 		}
-		s.Device, s.Silent = d, false
+		is := func(id string) bool { return touched[id] }
+		if s.Silent || touched[d.ID] || slices.ContainsFunc(d.Also, is) || !slices.Equal(s.Also, d.Also) {
+			r.dirty[d.ID] = true
+		}
+		s.Device, s.Silent, s.missed = d, false, time.Time{}
 		if len(s.available) != len(d.Available.Reports) {
 			s.available = make([]*bool, len(d.Available.Reports))
 		}
-		r.call(s)
+		if len(s.available) == 0 {
+			s.Online = nil // nobody says any more
+		}
 		if slices.ContainsFunc(d.Properties, func(p Property) bool { return p.OffAfter > 0 || p.StaleAfter > 0 }) {
 			r.timed[d.ID] = true
 		}
-		r.dirty[d.ID] = true
 	}
 	for id, s := range r.states {
-		if !there[id] && !s.Silent {
+		if !there[id] && (!s.Silent || r.merged[id] != "") {
 			r.forget(id)
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(r.states)) {
+		r.call(r.states[id])
+	}
 	return topics
+}
+
+// succeed gives a device the place of one that it was known as, if that is there no more.
+func (r *Registry) succeed(s *State, id, as string, there map[string]bool) bool {
+	old := r.states[as]
+	if old == nil || there[as] || r.names[old.Called] != as {
+		return false
+	}
+	s.Called, s.Since, s.Seen = old.Called, old.Since, old.Seen
+	r.forget(as)
+	r.names[s.Called] = id
+	return true
 }
 
 // call gives a device its name: the one that the owner gave it, or the one that it has,
 // or a new one.
 func (r *Registry) call(s *State) {
 	name := r.given(s.Device)
-	switch {
-	case name == "" && s.Called != "" && !r.taken(s.Called):
+	other := r.states[r.names[name]]
+	if name != "" && other != nil && other != s && r.given(other.Device) == name {
+		name = "" // which is that of one only, and another has it
+	}
+	if name == "" && s.Called != "" && !r.taken(s.Called) {
+		name = s.Called // as before, unless another has it
+	}
+	if other = r.states[r.names[name]]; name == "" || other != nil && other != s && r.given(s.Device) != name {
+		name, other = r.freeName(s.Device), nil
+	}
+	if name == s.Called && r.names[name] == s.ID {
 		return
-	case name == "":
-		name = r.freeName(s.Device)
 	}
 	if r.names[s.Called] == s.ID {
 		delete(r.names, s.Called)
 	}
 	s.Called = name
 	r.names[name] = s.ID
+	r.dirty[s.ID] = true
+	if other != nil && other != s { // it had by chance what the owner gave this one
+		r.call(other)
+	}
 }
 
 func (r *Registry) forget(id string) {
@@ -189,7 +252,7 @@ func (r *Registry) forget(id string) {
 		delete(r.names, s.Called)
 	}
 	delete(r.states, id)
-	r.dirty[id] = true
+	r.dirty[id], r.moved[id] = true, true
 }
 
 // freeName makes a name of what the device calls itself: "Living Room" is living_room,
@@ -237,7 +300,9 @@ type Change struct {
 	Property string // "availability" for whether it is there
 	Main     bool   // it is the device's main one
 	Value    any
+	Bad      string // why there is no value any more
 	Event    bool
+	Answer   bool // to what it was told
 }
 
 // Apply takes what an Index read of a message.
@@ -248,9 +313,9 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		if s == nil {
 			continue // it is gone meanwhile
 		}
-		r.dirty[v.Device] = true
 		if v.Available >= 0 {
 			if v.Bad == "" && r.heard(s, v) {
+				r.moved[v.Device] = true
 				changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: "availability", Value: *s.Online})
 			}
 			continue
@@ -258,23 +323,33 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		if !initial {
 			s.Seen = now
 		}
+		r.moved[v.Device] = true
 		old := s.Values[v.Property]
 		if initial && old.live {
 			continue // it was looked up meanwhile, and this is newer
 		}
+		p, err := s.Property(v.Property)
+		if err != nil {
+			continue // it is gone meanwhile
+		}
+		main := p == &s.Properties[0]
 		if v.Bad != "" {
+			if old.Bad == "" {
+				changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Bad: v.Bad})
+			}
 			old.Bad = v.Bad
 			s.Values[v.Property] = old
 			continue
 		}
-		p, err := s.Property(v.Property)
-		if err != nil {
-			continue
-		}
-		main := p == &s.Properties[0]
 		if p.Kind == Event {
+			if e, ok := v.Value.(counted); ok {
+				if !e.news(s.counts, v.Property, initial) {
+					continue
+				}
+				v.Value = e.event
+			}
 			s.Values[v.Property] = Reported{v.Value, now, "", true, at.Mono}
-			changes = append(changes, Change{v.Device, s.Called, v.Property, main, v.Value, true})
+			changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Event: true})
 			continue
 		}
 		since := now
@@ -283,8 +358,12 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 			since = old.At // found again as it was kept: it is as old as it was
 		}
 		s.Values[v.Property] = Reported{v.Value, since, "", !initial, at.Mono}
-		delete(s.Asked, v.Property)
-		changes = append(changes, Change{v.Device, s.Called, v.Property, main, v.Value, false})
+		// What it was before is no answer: it is on its way still, or does not obey.
+		asked, answer := s.Asked[v.Property]
+		if answer = answer && (!same || sameValue(asked.Value, v.Value)); answer {
+			delete(s.Asked, v.Property)
+		}
+		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer})
 	}
 	return changes
 }
@@ -341,11 +420,12 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 			switch {
 			case p.OffAfter > 0 && v.Value == true && age >= p.OffAfter:
 				s.Values[p.Name] = Reported{false, now.Wall, "", true, now.Mono}
-				changes = append(changes, Change{id, s.Called, p.Name, i == 0, false, false})
-				r.dirty[id] = true
+				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Value: false})
+				r.moved[id] = true
 			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:
 				v.Bad = "nothing came for " + p.StaleAfter.String()
 				s.Values[p.Name] = v
+				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Bad: v.Bad})
 			}
 		}
 	}
@@ -382,7 +462,8 @@ func (r *Registry) Tell(s *State, property string, v any, now time.Time) (Messag
 	if err != nil {
 		return Message{}, err
 	}
-	if len(p.Reports) > 0 {
+	delete(s.Asked, p.Name)
+	if v := s.Values[p.Name]; len(p.Reports) > 0 && (v.Bad != "" || !sameValue(v.Value, want)) {
 		s.Asked[p.Name] = Asked{want, now}
 	}
 	return m, nil
@@ -396,95 +477,181 @@ func (r *Registry) All() []*State {
 // Names lists the names of all devices, sorted.
 func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(r.names)) }
 
-// kept is a device's record.
+// kept is what a device is, as it is kept. It is written when that changes.
 type kept struct {
-	Device Device               `json:"device"`
-	Called string               `json:"called"`
-	Since  time.Time            `json:"since"`
-	Seen   time.Time            `json:"seen,omitzero"`
-	Online *bool                `json:"online,omitempty"`
-	Values map[string]keptValue `json:"values,omitempty"`
+	Device Device    `json:"device"`
+	Called string    `json:"called"`
+	Since  time.Time `json:"since"`
+	Missed time.Time `json:"missed,omitzero"`
 }
 
-type keptValue struct {
-	Value any       `json:"v"`
-	At    time.Time `json:"at"`
+// keptValues is what it reported, which is written so often that it has to be short.
+type keptValues struct {
+	Seen   int64               `json:"seen,omitempty"` // Unix time in ms
+	Online *bool               `json:"online,omitempty"`
+	Values map[string]keptPair `json:"values,omitempty"`
 }
+
+type keptPair [2]any // a value, and when it came: Unix time in ms
+
+// maxKept is how much of one device's values is kept; more is not worth the card.
+const maxKept = 16 << 10
 
 // Changes gives the records that are out of date, by their keys; nil is for one to be
-// deleted.
-func (r *Registry) Changes() map[string][]byte {
+// deleted. Those of values only if they are wanted: there are always some.
+func (r *Registry) Changes(values bool) map[string][]byte {
 	changes := make(map[string][]byte)
+	put := func(key string, v any) {
+		if b, err := json.Marshal(v); err == nil {
+			changes[key] = b
+		}
+	}
 	for id := range r.dirty {
+		changes["device "+id] = nil
+		if s := r.states[id]; s != nil {
+			put("device "+id, kept{s.Device, s.Called, s.Since, s.missed})
+		}
+	}
+	clear(r.dirty)
+	for id := range r.moved {
 		s := r.states[id]
 		if s == nil {
-			changes["device "+id] = nil
-			continue
-		}
-		k := kept{Device: s.Device, Called: s.Called, Since: s.Since, Seen: s.Seen, Online: s.Online, Values: make(map[string]keptValue)}
-		for name, v := range s.Values {
-			if v.Value != nil {
-				k.Values[name] = keptValue{v.Value, v.At}
-			}
-		}
-		if b, err := json.Marshal(k); err == nil {
-			changes["device "+id] = b
+			changes["values "+id] = nil
+			delete(r.moved, id)
+		} else if values {
+			put("values "+id, s.keptValues())
+			delete(r.moved, id)
 		}
 	}
 	for topic := range r.news {
 		changes["said "+topic] = nil
 		if a, ok := r.messages[topic]; ok {
-			if b, err := json.Marshal(a); err == nil {
-				changes["said "+topic] = b
-			}
+			put("said "+topic, a)
 		}
 	}
-	clear(r.dirty)
 	clear(r.news)
 	return changes
 }
 
-// Restore takes up a record. Those of devices come before those of what they said, as
-// their keys are sorted. What makes no sense gives an error, and nothing is restored.
+func (s *State) keptValues() keptValues {
+	k := keptValues{Online: s.Online, Values: make(map[string]keptPair)}
+	if !s.Seen.IsZero() {
+		k.Seen = s.Seen.UnixMilli()
+	}
+	room := maxKept
+	for _, name := range slices.Sorted(maps.Keys(s.Values)) {
+		v := s.Values[name]
+		if room -= len(devices.Text(v.Value)); v.Value != nil && room > 0 {
+			k.Values[name] = keptPair{v.Value, v.At.UnixMilli()}
+		}
+	}
+	return k
+}
+
+// Restore takes up a record. Those of devices come before those of what they said and
+// reported, as their keys are sorted. What makes no sense gives an error, and nothing is
+// restored.
 func (r *Registry) Restore(key string, record []byte) error {
-	if topic, ok := strings.CutPrefix(key, "said "); ok {
+	what, of, _ := strings.Cut(key, " ")
+	switch what {
+	case "said":
 		var a announcement
 		if err := json.Unmarshal(record, &a); err != nil {
 			return err
 		}
-		r.messages[topic] = a
+		if a.Topic != of {
+			return errKept
+		}
+		r.messages[of] = a
+		r.said += len(a.Payload)
 		changed, _ := r.catalog.Take(devices.Message{Topic: a.Topic, Payload: a.Payload, Initial: true})
 		r.stale = r.stale || changed
 		return nil
+	case "device":
+		var k kept
+		if err := json.Unmarshal(record, &k); err != nil {
+			return err
+		}
+		if k.Device.ID != of || of == "" {
+			return errKept
+		}
+		s := &State{Device: k.Device, Called: k.Called, Since: k.Since, missed: k.Missed,
+			Values: make(map[string]Reported), Asked: make(map[string]Asked), counts: make(map[string]int64), Silent: true}
+		r.states[of] = s
+		for _, also := range s.Also {
+			r.merged[also] = of
+		}
+		if r.call(s); s.Called == k.Called {
+			delete(r.dirty, of)
+		}
+		return nil
+	case "values":
+		var k keptValues
+		if err := json.Unmarshal(record, &k); err != nil {
+			return err
+		}
+		s := r.states[of]
+		if s == nil {
+			return errKept
+		}
+		s.Online = k.Online
+		if k.Seen != 0 {
+			s.Seen = time.UnixMilli(k.Seen)
+		}
+		for name, v := range k.Values {
+			if at, ok := v[1].(float64); ok && v[0] != nil {
+				s.Values[name] = Reported{Value: v[0], At: time.UnixMilli(int64(at))}
+			}
+		}
+		return nil
 	}
-	var k kept
-	if err := json.Unmarshal(record, &k); err != nil {
-		return err
+	return errKept
+}
+
+var errKept = errors.New("it is not what a record of this name holds")
+
+// Prune forgets devices that have been silent for too long. Nothing is forgotten by a
+// clock that may be wrong.
+func (r *Registry) Prune(now devices.Now) {
+	if !now.Known {
+		return
 	}
-	if name := r.given(k.Device); name != "" {
-		k.Called = name
-	} else if _, used := r.names[k.Called]; used || k.Called == "" || r.taken(k.Called) {
-		k.Called = r.freeName(k.Device)
+	for id, s := range r.states {
+		switch {
+		case !s.Silent || r.given(s.Device) != "":
+		case s.missed.IsZero():
+			s.missed = now.Wall
+			r.dirty[id] = true
+		case now.Wall.Sub(s.missed) >= forgetAfter:
+			r.forget(id)
+		}
 	}
-	s := &State{Device: k.Device, Called: k.Called, Since: k.Since, Seen: k.Seen, Online: k.Online,
-		Values: make(map[string]Reported), Asked: make(map[string]Asked), Silent: true}
-	for name, v := range k.Values {
-		s.Values[name] = Reported{Value: v.Value, At: v.At}
-	}
-	r.states[k.Device.ID] = s
-	r.names[k.Called] = k.Device.ID
-	return nil
 }
 
 // Rename looks anew what the owner calls the devices.
 func (r *Registry) Rename() { r.stale = true }
 
-// Remove forgets a device, until it announces itself again.
-func (r *Registry) Remove(s *State) {
-	delete(r.catalog.known, s.ID)
-	for _, also := range s.Also {
-		delete(r.catalog.known, also)
+// Remove forgets a device, until it announces itself again. One whose announcement is
+// retained can't be forgotten: it would be here again.
+func (r *Registry) Remove(s *State) error {
+	var said []string
+	ids := append([]string{s.ID}, s.Also...)
+	for topic, a := range r.messages {
+		if slices.ContainsFunc(a.IDs, func(id string) bool { return slices.Contains(ids, id) }) {
+			said = append(said, topic)
+		}
+	}
+	if !s.Silent && len(said) == 0 {
+		return fmt.Errorf("what %s announces is retained, and it would be here again: take that away, or remove it where it is known", s.Called)
+	}
+	for _, topic := range said {
+		r.unsay(topic)
+		r.catalog.Take(devices.Message{Topic: topic, Initial: true}) // as if it had taken that back
+	}
+	for _, id := range ids {
+		r.catalog.forget(id)
 	}
 	r.forget(s.ID)
 	r.stale = true
+	return nil
 }

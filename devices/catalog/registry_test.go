@@ -76,13 +76,13 @@ func TestNamesAreThoseOfThePeople(t *testing.T) {
 	}
 	// The names stay over a restart, whoever announces first.
 	first := h.find("buero").ID
-	h = h.again(h.Changes(), nil)
+	h = h.again(h.Changes(true), nil)
 	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
 	if got := h.find("buero").ID; got != first {
 		t.Errorf("buero was %s and is %s", first, got)
 	}
 	// The owner's name goes before.
-	h = h.again(h.Changes(), map[string]string{"zigbee2mqtt/0x02": "buero", "zigbee2mqtt/0x01": "desk"})
+	h = h.again(h.Changes(true), map[string]string{"zigbee2mqtt/0x02": "buero", "zigbee2mqtt/0x01": "desk"})
 	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
 	if h.find("buero").ID != "zigbee2mqtt/0x02" || h.find("desk").ID != "zigbee2mqtt/0x01" || len(h.Names()) != 2 {
 		t.Error(h.Names())
@@ -176,7 +176,7 @@ func TestAnAnnouncementThatIsNotRetainedIsKept(t *testing.T) {
 	if v := h.find("shelly1_aabbcc").Values["switch"]; v.Value != true {
 		t.Fatalf("%+v", v)
 	}
-	h = h.again(h.Changes(), nil)
+	h = h.again(h.Changes(true), nil)
 	s := h.find("shelly1_aabbcc")
 	if s.Values["switch"].Value != true || s.Silent {
 		t.Errorf("%+v", s)
@@ -188,9 +188,9 @@ func TestAnAnnouncementThatIsNotRetainedIsKept(t *testing.T) {
 
 	h = newHome(t, nil)
 	h.hears("homeassistant/sensor/shed/config", `{"name":"Shed","state_topic":"shed/state","unique_id":"shed"}`, false)
-	records := h.Changes()
+	records := h.Changes(true)
 	h.hears("homeassistant/sensor/shed/config", "", false)
-	maps.Copy(records, h.Changes())
+	maps.Copy(records, h.Changes(true))
 	if h = h.again(records, nil); len(h.All()) != 0 {
 		t.Errorf("%v", h.Names())
 	}
@@ -244,7 +244,7 @@ func TestAHouseOfSixtyDevices(t *testing.T) {
 	}
 	check(h)
 	h.pass(time.Hour)
-	h = h.again(h.Changes(), nil) // before anybody has announced anything
+	h = h.again(h.Changes(true), nil) // before anybody has announced anything
 	check(h)
 	for _, s := range h.All() {
 		for name, v := range s.Values {
@@ -252,5 +252,264 @@ func TestAHouseOfSixtyDevices(t *testing.T) {
 				t.Errorf("%s.%s is %v old", s.Called, name, age)
 			}
 		}
+	}
+}
+
+// The last press of a Shelly's button is told again every 30 seconds. How often a message
+// is read, and whether the index is another meanwhile, makes no difference.
+func TestAPressThatIsToldAgainIsOne(t *testing.T) {
+	h := newHome(t, nil)
+	button := "shellies/shellyix3-AABBCC/input_event/0"
+	h.hears("shellies/announce", `{"id":"shellyix3-AABBCC","model":"SHIX3-1","mac":"E09806AABBCC","fw_ver":"1"}`, false)
+	if c := h.hears(button, `{"event":"S","event_cnt":3}`, false); len(c) != 1 || c[0].Value != "single" {
+		t.Errorf("the first press: %+v", c)
+	}
+	if c := h.hears(button, `{"event":"S","event_cnt":3}`, false); len(c) != 0 {
+		t.Errorf("told again: %+v", c)
+	}
+	m := devices.Message{Topic: button, Payload: []byte(`{"event":"L","event_cnt":4}`)}
+	h.Index().Read(m)                                               // by somebody who then had no room for it
+	h.hears("shellies/shellyix3-AABBCC/temperature", "40.5", false) // another index
+	if c := h.Apply(h.Index().Read(m), false, h.now); len(c) != 1 || c[0].Value != "long" {
+		t.Errorf("read twice: %+v", c)
+	}
+	// After a restart the first is from before, most likely.
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"L","event_cnt":4}`, false); len(c) != 0 {
+		t.Errorf("after a restart: %+v", c)
+	}
+	if c := h.hears(button, `{"event":"S","event_cnt":5}`, false); len(c) != 1 {
+		t.Errorf("after a restart, a new one: %+v", c)
+	}
+
+	// What a device that nobody knew says first may be old, and is so a minute later.
+	h.hears("shellies/shellyix3-DDEEFF/input_event/0", `{"event":"S","event_cnt":8}`, false)
+	if c := h.hears("shellies/shellyix3-DDEEFF/input_event/0", `{"event":"S","event_cnt":8}`, false); len(c) != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Only what changed is written, and values only when they are asked for.
+func TestLittleIsWritten(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	if n := len(h.Changes(true)); n != 2 {
+		t.Errorf("%d records", n)
+	}
+	h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false)
+	h.hears("homeassistant/sensor/shed/config", `{"name":"Shed","state_topic":"shed/state","unique_id":"shed"}`, true)
+	if got := slices.Sorted(maps.Keys(h.Changes(false))); !slices.Equal(got, []string{"device homeassistant/sensor.shed"}) {
+		t.Errorf("%q", got)
+	}
+	got := h.Changes(true)
+	if b := got["values zigbee2mqtt/0x02"]; len(got) != 1 || len(b) > 100 {
+		t.Errorf("%q", got)
+	}
+	if got := h.Changes(true); len(got) != 0 {
+		t.Errorf("once more: %q", got)
+	}
+	// What is there again after a restart is written already.
+	h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false)
+	first := newHome(t, nil)
+	first.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	h = h.again(first.Changes(true), nil)
+	if got := h.Changes(true); len(got) != 0 {
+		t.Errorf("after a restart: %q", got)
+	}
+}
+
+const plugByHomeassistant = `{"name":null,"state_topic":"zigbee2mqtt/Desk plug","command_topic":"zigbee2mqtt/Desk plug/set","value_template":"{{ value_json.state }}",
+"unique_id":"0x00158d00018255df_switch","device":{"identifiers":["zigbee2mqtt_0x00158d00018255df"],"name":"Desk plug"}}`
+
+const plugByItself = `[{"ieee_address":"0x00158d00018255df","type":"Router","friendly_name":"Desk plug","definition":{"exposes":[
+{"type":"switch","features":[{"type":"binary","name":"state","property":"state","access":7,"value_on":"ON","value_off":"OFF"}]}]}}]`
+
+// One plug, told of by its bridge and by the bridge's messages to Home Assistant, keeps its
+// name whichever comes first, and whichever is taken away.
+func TestAMergedDeviceKeepsItsName(t *testing.T) {
+	ha := func(h *home, payload string) {
+		h.hears("homeassistant/switch/0x00158d00018255df/switch/config", payload, true)
+	}
+	own := func(h *home, payload string) { h.hears("zigbee2mqtt/bridge/devices", payload, true) }
+	is := func(h *home, via string) {
+		t.Helper()
+		if s, ok := h.Find("desk_plug"); !ok || s.Via != via || len(h.All()) != 1 || s.Called != "desk_plug" {
+			t.Errorf("want one desk_plug by %s, there are %v", via, h.Names())
+		}
+	}
+	h := newHome(t, nil)
+	ha(h, plugByHomeassistant)
+	is(h, "homeassistant")
+	m := devices.Message{Topic: "zigbee2mqtt/bridge/devices", Payload: []byte(plugByItself), Retain: true, Initial: true}
+	h.Take(m)
+	// Its values are looked up again: they are those of another device now.
+	if topics := h.Settle(h.now.Wall); !slices.Contains(topics, "zigbee2mqtt/Desk plug") {
+		t.Errorf("%q", topics)
+	}
+	is(h, "zigbee2mqtt")
+	records := h.Changes(true)
+	own(h, "[]")
+	is(h, "homeassistant")
+	own(h, plugByItself)
+	is(h, "zigbee2mqtt")
+	ha(h, "")
+	is(h, "zigbee2mqtt")
+
+	// After a restart the bridge comes last.
+	h = h.again(records, nil)
+	is(h, "zigbee2mqtt")
+	ha(h, plugByHomeassistant)
+	is(h, "homeassistant")
+	own(h, plugByItself)
+	is(h, "zigbee2mqtt")
+}
+
+// What the owner calls one is nobody else's name: not that of the device that had it by
+// chance, of one that is silent, or of a second one that fits.
+func TestTheOwnersNameIsForOne(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	given := map[string]string{"zigbee2mqtt/0x02": "buero"}
+	silent := h.again(h.Changes(true), given)
+	h.given = func(d Device) string { return given[d.ID] }
+	h.Rename()
+	h.Settle(h.now.Wall)
+	twice := newHome(t, map[string]string{"zigbee2mqtt/0x01": "lamp", "zigbee2mqtt/0x02": "lamp"})
+	twice.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	for _, h := range []*home{h, silent, twice} {
+		called := make(map[string]bool)
+		for _, s := range h.All() {
+			called[s.Called] = true
+			if found, _ := h.Find(s.Called); found != s {
+				t.Errorf("%s is called %s, by which another is found", s.ID, s.Called)
+			}
+		}
+		if len(called) != 2 {
+			t.Errorf("%v", h.Names())
+		}
+	}
+	if h.find("buero").ID != "zigbee2mqtt/0x02" || silent.find("buero").ID != "zigbee2mqtt/0x02" {
+		t.Error(h.Names(), silent.Names())
+	}
+}
+
+// A device says what it was before it obeys: that is no answer.
+func TestTheOldValueIsNoAnswer(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false)
+	plug := h.find("zigbee2mqtt/0x02")
+	h.Tell(plug, "", "off", h.now.Wall)
+	if c := h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false); c[0].Answer || len(plug.Asked) != 1 {
+		t.Errorf("%+v %+v", c, plug.Asked)
+	}
+	if c := h.hears("zigbee2mqtt/buero", `{"state":"OFF"}`, false); !c[0].Answer || len(plug.Asked) != 0 {
+		t.Errorf("%+v %+v", c, plug.Asked)
+	}
+	if h.Tell(plug, "", "off", h.now.Wall); len(plug.Asked) != 0 {
+		t.Errorf("told what it is: %+v", plug.Asked)
+	}
+}
+
+// A device that is gone for good is forgotten; not one that the owner named, and not by a
+// clock that may be wrong.
+func TestASilentDeviceIsForgotten(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	h = h.again(h.Changes(true), map[string]string{"zigbee2mqtt/0x02": "desk"})
+	h.now.Known = false
+	h.pass(365 * 24 * time.Hour)
+	h.Prune(h.now)
+	h.now.Known = true
+	h.Prune(h.now)
+	h.pass(29 * 24 * time.Hour)
+	if h.Prune(h.now); len(h.All()) != 2 {
+		t.Errorf("after 29 days: %v", h.Names())
+	}
+	h.pass(25 * time.Hour)
+	if h.Prune(h.now); !slices.Equal(h.Names(), []string{"desk"}) {
+		t.Errorf("after 30 days: %v", h.Names())
+	}
+	if b, there := h.Changes(true)["device zigbee2mqtt/0x01"]; b != nil || !there {
+		t.Error("its record stays")
+	}
+}
+
+// Forgotten by hand, a device is here again when it announces itself; until then, also
+// over a restart, it is not.
+func TestForgetting(t *testing.T) {
+	h := newHome(t, nil)
+	announce := `{"id":"shelly1-AABBCC","model":"SHSW-1","mac":"E09806AABBCC","fw_ver":"1"}`
+	h.hears("shellies/announce", announce, false)
+	h.hears("shellies/shelly1-AABBCC/relay/0", "on", false)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	records := h.Changes(true)
+	if err := h.Remove(h.find("buero")); err == nil || !strings.Contains(err.Error(), "retained") {
+		t.Error("a device that is retained:", err)
+	}
+	if err := h.Remove(h.find("shelly1_aabbcc")); err != nil {
+		t.Error(err)
+	}
+	h.Settle(h.now.Wall)
+	if _, ok := h.Find("shelly1_aabbcc"); ok {
+		t.Error("it is there still")
+	}
+	maps.Copy(records, h.Changes(true))
+	next := h.again(records, nil)
+	if _, ok := next.Find("shelly1_aabbcc"); ok {
+		t.Error("it is there after a restart")
+	}
+	h.hears("shellies/announce", announce, false)
+	h.find("shelly1_aabbcc")
+}
+
+// What strangers say is remembered only so far.
+func TestWhatStrangersMakeUsRemember(t *testing.T) {
+	h := newHome(t, nil)
+	long := strings.Repeat("x", 300_000)
+	h.hears("homeassistant/sensor/shed/config", `{"name":"`+long+`","state_topic":"shed/state","unique_id":"shed","unit_of_measurement":"`+long+`"}`, false)
+	h.hears("homeassistant/sensor/text/config", `{"name":"text","state_topic":"text/state","unique_id":"text"}`, false)
+	h.hears("text/state", long, false)
+	for range 3 {
+		h.hears("homie/5/"+long[:60000]+"/$description", "{", true)
+	}
+	total := 0
+	for key, record := range h.Changes(true) {
+		total += len(key) + len(record)
+	}
+	faults, _ := h.Faults()
+	for _, f := range faults {
+		total += len(f.Topic) + len(f.Why)
+	}
+	for _, s := range h.All() {
+		for _, v := range s.Values {
+			total += len(devices.Text(v.Value)) + len(v.Bad)
+		}
+	}
+	if total > 20_000 {
+		t.Errorf("%d bytes are remembered", total)
+	}
+	for i := range 300 {
+		h.Take(devices.Message{Topic: fmt.Sprintf("homeassistant/sensor/s%d/config", i),
+			Payload: fmt.Appendf(nil, `{"name":"s","state_topic":"s%d","unique_id":"s%[1]d","x":"%s"}`, i, long[:50000])})
+	}
+	if h.said > maxSaid {
+		t.Errorf("%d bytes of announcements are kept", h.said)
+	}
+}
+
+// A record that is damaged costs only itself.
+func TestDamagedRecords(t *testing.T) {
+	h := newHome(t, nil)
+	for key, record := range map[string]string{
+		"device zigbee2mqtt/0x01": `{"device":{"id":"zigbee2mqtt/0x02"}}`, "device ": `{}`, "device x": `null`, "device y": `{`, "said a/b": `{"topic":"c/d"}`,
+		"said e": `[]`, "values z": `{}`, "": `{}`, "other": `{}`,
+	} {
+		if err := h.Restore(key, []byte(record)); err == nil {
+			t.Errorf("%q %s was taken", key, record)
+		}
+	}
+	if len(h.All()) != 0 || len(h.Names()) != 0 || len(h.messages) != 0 {
+		t.Errorf("%v", h.Names())
 	}
 }

@@ -80,6 +80,22 @@ func (c *shelly) forget(below string) {
 	delete(c.asked, strings.TrimSuffix(below, "/"))
 }
 
+// forgetDevice has a device be news if it is heard of again.
+func (c *shelly) forgetDevice(id string) {
+	for name, d := range c.first {
+		if "shelly/"+d.id == id {
+			delete(c.first, name)
+			c.forget("shellies/" + name + "/")
+		}
+	}
+	for prefix, d := range c.second {
+		if d.shown == id {
+			delete(c.second, prefix)
+			c.forget(prefix + "/")
+		}
+	}
+}
+
 // shellyGen is the generation that an announcement or a device's information names;
 // generation 1 names none.
 func shellyGen(info map[string]any) int {

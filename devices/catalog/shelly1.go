@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"hearth/devices"
 )
@@ -27,7 +26,7 @@ import (
 // have slashes, so a topic is taken apart from its end.
 //
 // All reports are sent again every 30 seconds, the last press of a button too. Its count
-// tells a new one; see [onceCounted].
+// tells a new one; see [counted].
 
 // shelly1 is one device.
 type shelly1 struct {
@@ -42,7 +41,7 @@ type shelly1 struct {
 	own       bool // its own announcement topic was seen
 	has       map[shape1]uint32
 	keys      map[string]bool // of the JSON on its status topic
-	presses   map[int]*pressCount
+	presses   map[int]int64   // the numbers of presses from before it was described
 }
 
 // A shape1 is a topic below that of the device: a is its first level, and c its last if it
@@ -267,10 +266,10 @@ func (c *shelly) take1(topic string, m *Payload) (Found, error) {
 		d.asked = true
 		found.Ask = append(found.Ask, Message{Topic: "shellies/" + id + "/command", Payload: "announce"})
 	}
-	if shape.a == "input_event" && m.Initial {
+	if shape.a == "input_event" && (m.Initial || fresh) {
 		if event, err := m.JSON(); err == nil {
 			if count, ok := eventCount(event); ok {
-				d.count(n).seen.Store(count)
+				d.presses[n] = count
 			}
 		}
 	}
@@ -287,7 +286,7 @@ func (c *shelly) take1(topic string, m *Payload) (Found, error) {
 }
 
 func newShelly1(id string, before bool) *shelly1 {
-	d := &shelly1{id: id, before: before, has: make(map[shape1]uint32), keys: make(map[string]bool), presses: make(map[int]*pressCount)}
+	d := &shelly1{id: id, before: before, has: make(map[shape1]uint32), keys: make(map[string]bool), presses: make(map[int]int64)}
 	d.setModel()
 	return d
 }
@@ -955,7 +954,7 @@ func (b *build1) inputEvent(n int) {
 	}
 	b.add("input_event", n, Property{
 		Name: "button", Kind: Event, Class: "button", Options: options,
-		Reports: []Report{{b.topic(n), onceCounted(b.count(n))}},
+		Reports: []Report{{b.topic(n), press1(b.lastPress(n))}},
 	})
 }
 
@@ -977,28 +976,15 @@ func (b *build1) info(int) {
 	})
 }
 
-// A pressCount is the number of the last press of a button that was heard of.
-type pressCount struct{ seen atomic.Int64 }
-
-// What a pressCount is before that: of a device that has come since the hub started, whose
-// first press is news, and of one that was there before, whose first is most likely one
-// from before that is told again.
-const (
-	noPress  = -1
-	oldPress = -2
-)
-
-func (d *shelly1) count(n int) *pressCount {
-	c := d.presses[n]
-	if c == nil {
-		c = new(pressCount)
-		c.seen.Store(noPress)
-		if d.before {
-			c.seen.Store(oldPress)
-		}
-		d.presses[n] = c
+// lastPress is the number of the last press of a button before it was described.
+func (d *shelly1) lastPress(n int) int64 {
+	if count, ok := d.presses[n]; ok {
+		return count
 	}
-	return c
+	if d.before {
+		return oldEvent
+	}
+	return noEvent
 }
 
 // eventCount is the count of a press.
@@ -1009,9 +995,8 @@ func eventCount(event any) (int64, bool) {
 	return count, err == nil && count >= 0
 }
 
-// onceCounted reads a press, {"event":"S","event_cnt":79}, if its count is another than the
-// one before: devices tell the last one again every 30 seconds and when they reconnect.
-func onceCounted(last *pressCount) Reader {
+// press1 reads a press, {"event":"S","event_cnt":79}.
+func press1(after int64) Reader {
 	return func(p *Payload) (any, bool, error) {
 		doc, err := p.JSON()
 		if err != nil {
@@ -1026,9 +1011,7 @@ func onceCounted(last *pressCount) Reader {
 			return nil, false, errors.New("there is no event in it")
 		}
 		if count, ok := eventCount(doc); ok {
-			if old := last.seen.Swap(count); old == count || old == oldPress {
-				return nil, false, nil
-			}
+			return counted{pressed(event), count, after}, true, nil
 		}
 		if event == "" {
 			return nil, false, nil

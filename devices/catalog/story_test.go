@@ -68,6 +68,7 @@ func play(story string) string {
 	c := New()
 	index := NewIndex(nil)
 	shown := make(map[string]string)
+	presses := make(map[string]int64)
 	show := func(format string, args ...any) { fmt.Fprintf(&out, "    "+format+"\n", args...) }
 	lines := strings.Split(strings.TrimRight(story, "\n"), "\n")
 	for i := 0; i < len(lines); i++ {
@@ -118,6 +119,12 @@ func play(story string) string {
 				shown = now
 			}
 			for _, v := range index.Read(m) {
+				if e, ok := v.Value.(counted); ok {
+					if !e.news(presses, v.Device+v.Property, m.Initial) {
+						continue
+					}
+					v.Value = e.event
+				}
 				name := v.Property
 				if v.Available >= 0 {
 					name = "available"
