@@ -246,9 +246,12 @@ func (h *Hub) deviceReadings() (all []devices.Reading) {
 		if d, named := h.cfg.Device.Get(s.Called); !named || d.Announced() == "" {
 			continue
 		}
+		if reports := s.Available.Reports; s.Online != nil && len(reports) > 0 {
+			all = append(all, devices.Reading{Source: s.Called + ".availability", Topic: reports[0].Topic, Value: *s.Online, Text: devices.Text(*s.Online), At: h.now(), Initial: true})
+		}
 		for i, p := range s.Properties {
 			v := s.Values[p.Name]
-			if v.Value == nil || p.Kind == catalog.Event || len(p.Reports) == 0 {
+			if v.Value == nil || v.Bad != "" || p.Kind == catalog.Event || len(p.Reports) == 0 {
 				continue
 			}
 			at := v.When(h.now())

@@ -142,7 +142,7 @@ action = { set = "hall", to = "toggle" }
 		})
 		defer hangUp()
 		if _, err := world.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{
-			{Topic: "homie/5/plug/light/power/set"}, {Topic: "shellies/shelly1-AABBCC/relay/0/command"}}}); err != nil {
+			{Topic: "homie/5/plug/light/power/set"}, {Topic: "b/there"}, {Topic: "shellies/shelly1-AABBCC/relay/0/command"}}}); err != nil {
 			t.Fatal(err)
 		}
 		say := func(topic, payload string) {
@@ -187,12 +187,17 @@ porch = { id = "shelly/shelly1-AABBCC" }
 [rule.porch]
 trigger = { state = "porch.input", is = true, for = "10s", retained = true }
 action = { set = "porch", to = true }
+
+[rule.there]
+trigger = { state = "porch.availability", is = true, for = "10s", retained = true }
+action = { publish = "b/there", payload = "x" }
 `)
+		say("shellies/shelly1-AABBCC/online", "true")
 		if err := h.Reload(cfg); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(15 * time.Second)
-		if got := heard(); !slices.Equal(got, []string{"shellies/shelly1-AABBCC/relay/0/command on"}) {
+		if got := slices.Sorted(slices.Values(heard())); !slices.Equal(got, []string{"b/there x", "shellies/shelly1-AABBCC/relay/0/command on"}) {
 			t.Errorf("after the reload: %q", got)
 		}
 	})

@@ -282,7 +282,9 @@ func TestWhenTheInboxIsFullQoS1WaitsAndQoS0IsDropped(t *testing.T) {
 			[rule.warm]
 			trigger = { state = "room/t", above = 25 }
 			action = { set = "stuck", to = true }`), Options{Bank: sim})
+		h.inbox.mu.Lock()
 		h.inbox.size = 16
+		h.inbox.mu.Unlock()
 		chatty, endChatty := connect(t, h, "chatty", func(*paho.Publish) {})
 		for i := range 100 {
 			publish(t, chatty, 0, "room/t", fmt.Sprint(i))
@@ -616,7 +618,9 @@ func TestNothingIsAcknowledgedThatIsNotTakenIn(t *testing.T) {
 			trigger = { event = "a/bell" }
 			action = { publish = "b/bell", payload = "x" }`)
 		h, run := open(t, cfg, Options{Bank: gpio.NewSim()})
+		h.inbox.mu.Lock()
 		h.inbox.size = 4
+		h.inbox.mu.Unlock()
 		client, end := connect(t, h, "bell", func(*paho.Publish) {})
 		acknowledged := 0
 		done := make(chan bool)
@@ -685,7 +689,9 @@ func TestOnlyLikeReadingsMerge(t *testing.T) {
 			[rule.humid]
 			trigger = { state = "room/x:h", above = 70 }
 			action = { set = "good", to = true }`), Options{Bank: sim})
+		h.inbox.mu.Lock()
 		h.inbox.size = 4
+		h.inbox.mu.Unlock()
 		client, end := connect(t, h, "sensor", func(*paho.Publish) {})
 		for _, payload := range []string{`{"h":1}`, `{"h":2}`, `{"t":30}`, `{"h":10}`} {
 			publish(t, client, 0, "room/x", payload)

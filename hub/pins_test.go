@@ -180,7 +180,9 @@ func TestADeviceHearsTheNewestThatItMissed(t *testing.T) {
 func TestALimitOfATopicHoldsWhileTheLoopIsStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, stop := start(t, load(t, t.TempDir(), twoPlugs), Options{Bank: gpio.NewSim()})
+		h.inbox.mu.Lock()
 		h.inbox.size = 2
+		h.inbox.mu.Unlock()
 		synctest.Wait() // what is said at the start reaches nobody
 		heard, endBoiler := listener(t, h, "cmnd/boiler/+")
 		client, end := connect(t, h, "x", func(*paho.Publish) {})
