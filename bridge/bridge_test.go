@@ -1107,7 +1107,8 @@ func TestTheWaysToARemote(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			topic := strings.ReplaceAll(name, " ", "_")
 			here := newNetwork(t)
-			h := here.realHouse("here", "[bridge.b]\n"+c.text+"\ntopics = [{ filter = \""+topic+"/#\", direction = \"out\" }]")
+			// Each is another client: one by Attach is of another user.
+			h := here.realHouse("here"+topic, "[bridge.b]\n"+c.text+"\ntopics = [{ filter = \""+topic+"/#\", direction = \"out\" }]")
 			if c.why != "" {
 				eventually(t, func() bool { return strings.Contains(h.status("b").Why, c.why) }, "%q is why", c.why)
 				return
