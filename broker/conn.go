@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -438,7 +439,7 @@ func (c *conn) appendMessage(b []byte, d *delivery, now time.Time) []byte {
 		if c.outAliases == nil {
 			c.outAliases = map[string]uint16{}
 		}
-		c.outAliases[d.m.topic] = f.alias
+		c.outAliases[strings.Clone(d.m.topic)] = f.alias // it is a part of a packet
 	}
 	return b
 }

@@ -456,9 +456,6 @@ func (c *conn) leave() {
 		b.remove(s)
 	} else {
 		b.keep(s, s.will, s.willDelay, forgetWithin)
-		if !b.closed {
-			s.expires = b.later(c.expiry, func() { b.expire(s) })
-		}
 	}
 	var hold <-chan struct{}
 	if will != nil {
