@@ -121,7 +121,7 @@ type Broker struct {
 	doors
 
 	received, sent, refused, dropped atomic.Int64
-	queued                           atomic.Int64 // bytes that wait at QoS 1 and 2
+	queued, nQueued                  atomic.Int64 // bytes that wait at QoS 1 and 2, and messages
 
 	reload    sync.Mutex // held by Prepare, Commit, Addrs and Close
 	listeners []*listener
