@@ -279,7 +279,9 @@ func (c *conn) next() error {
 	if err := readPacket(c.r, &pk, c.version, c.lim.packet); err != nil {
 		return c.unread(err)
 	}
-	c.from.pace.pause(c.ctx, pk.FixedHeader.Type)
+	if !isAck(pk.FixedHeader.Type) {
+		c.from.pace.pause(c.ctx)
+	}
 	return c.handle(&pk)
 }
 

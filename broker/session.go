@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -222,7 +223,7 @@ func (s *session) drop() {
 	s.nDrop++
 	s.b.dropped.Add(1)
 	if s.nDrop&(s.nDrop-1) == 0 { // 1, 2, 4, 8...: a flood of drops is no flood of lines
-		s.b.log.Warn("broker: too much waits for a client, dropping messages for it", "client", s.id, "waiting", s.plain.n+s.sure.n, "dropped", s.nDrop)
+		s.b.mention(slog.LevelWarn, "too much waits for a client, dropping messages for it", "", "client", s.id, "waiting", s.plain.n+s.sure.n, "dropped", s.nDrop)
 	}
 }
 
@@ -396,13 +397,14 @@ func (s *session) took(retained bool) {
 	}
 }
 
-// acknowledged is PUBACK, PUBREC with an error, or PUBCOMP.
-func (s *session) acknowledged(id uint16) {
+// acknowledged is PUBACK, PUBREC with an error, or PUBCOMP. It reports whether there is
+// such a message.
+func (s *session) acknowledged(id uint16) (known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.flight, func(d *delivery) bool { return d.id == id })
 	if i < 0 {
-		return // of a message that expired meanwhile, or the client is confused
+		return false // of a message that expired meanwhile, or the client is confused
 	}
 	d := s.flight[i]
 	s.flight = slices.Delete(s.flight, i, i+1)
@@ -413,23 +415,26 @@ func (s *session) acknowledged(id uint16) {
 	if len(s.waiting) > 0 || len(s.catchUp) > 0 {
 		s.conn.kick()
 	}
+	return true
 }
 
 // releasing is PUBREC: the client has the message, and PUBREL has to say that it
 // will not be sent again; after a crash too, so that is on disk first. It reports
-// whether there is such a message, and gives the record to be written, if any.
-func (s *session) releasing(id uint16) (d *delivery, known bool) {
+// whether there is such a message, and whether that was known, and gives what has to be
+// written, if anything.
+func (s *session) releasing(id uint16) (d *delivery, known, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d = s.byID[id]
 	if d == nil || d.qos != 2 || !d.sent {
-		return nil, false
+		return nil, false, false
 	}
+	again = d.released
 	d.released = true
 	if !d.recorded {
 		d = nil
 	}
-	return d, true
+	return d, true, again
 }
 
 // join gives the session to a connection, which sends again what is in flight. It
