@@ -137,6 +137,7 @@ type Broker struct {
 	groups topic.Subscribers[*group, struct{}]
 	shares map[string]*group // by $share/NAME/FILTER
 	sys    int               // subscriptions to $SYS
+	nSubs  int               // all subscriptions
 
 	values        topic.Values[*value]
 	nRetained     int

@@ -265,6 +265,11 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			code = packets.ErrQuotaExceeded
 			b.complain(slog.LevelWarn, "a client wants too many subscriptions", "client", c.id, "limit", c.lim.subscriptions)
 		}
+		if all := b.limits.Load().allSubs; code == packets.CodeSuccess && old == nil && b.nSubs >= all && len(s.subs) >= all/max(1, len(b.sessions)) {
+			code = packets.ErrQuotaExceeded
+			b.complain(slog.LevelWarn, "all clients together have too many subscriptions, refusing one to a client with more than its share",
+				"client", c.id, "limit", all)
+		}
 		if code != packets.CodeSuccess {
 			b.mu.Unlock()
 			answer.ReasonCodes = append(answer.ReasonCodes, c.failure(code))

@@ -110,6 +110,45 @@ func TestSmallMessagesForManyWhoAreAway(t *testing.T) {
 	}
 }
 
+// Sessions without number don't subscribe without bounds, and a newcomer has its share.
+func TestAllSubscriptionsAreLimited(t *testing.T) {
+	b := open(t, Options{Log: slog.New(slog.DiscardHandler)})
+	lim := *b.limits.Load()
+	lim.allSubs = 300
+	b.limits.Store(&lim)
+	var filters []packets.Subscription
+	for i := range 100 {
+		filters = append(filters, packets.Subscription{Filter: fmt.Sprint("a/", i)})
+	}
+	all := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: 1, Filters: filters}
+	granted := func(c *client) (n int) {
+		c.send(all)
+		for _, code := range c.want(packets.Suback).ReasonCodes {
+			if code == 0 {
+				n++
+			} else if code != packets.ErrQuotaExceeded.Code {
+				t.Fatalf("SUBACK %#x", code)
+			}
+		}
+		return n
+	}
+	for i, want := range []int{100, 100, 100, 75, 60} {
+		if n := granted(connect(t, b, fmt.Sprint("lost", i), 5, kept)); n != want {
+			t.Errorf("%d has %d subscriptions, want %d", i, n, want)
+		}
+	}
+	// Again what it has, and what others gave up.
+	if n := granted(connect(t, b, "lost0", 5, kept)); n != 100 {
+		t.Errorf("%d of the 100 that it has", n)
+	}
+	for i := range 5 {
+		connect(t, b, fmt.Sprint("lost", i), 5) // a clean start
+	}
+	if n := granted(connect(t, b, "new", 5)); n != 100 || b.nSubs != 100 {
+		t.Errorf("%d granted, %d there", n, b.nSubs)
+	}
+}
+
 // An acknowledgement that answers nothing, or once more the same, counts as a packet.
 func TestAFloodOfAcknowledgements(t *testing.T) {
 	for _, kind := range []byte{packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp} {
