@@ -267,3 +267,23 @@ func TestTwoDevicesWithOneIDDoNotFloodTheLog(t *testing.T) {
 		}
 	})
 }
+
+// A message that was sent is sent again after it has expired, and not with an expiry of
+// 136 years.
+func TestAMessageThatExpiredOnTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{Log: slog.New(slog.DiscardHandler)})
+		defer b.Close()
+		sub := connect(t, b, "sub", 5, kept)
+		sub.subscribe(1, 1, "a")
+		pub := connect(t, b, "pub", 5)
+		pub.send(publishPacket("a", "1", 1, 1, func(pk *packets.Packet) { pk.Properties.MessageExpiryInterval = 2 }))
+		sub.want(packets.Publish)
+		sub.nc.Close()
+		time.Sleep(10 * time.Second)
+		again := connect(t, b, "sub", 5, kept).want(packets.Publish)
+		if n := again.Properties.MessageExpiryInterval; n != 1 {
+			t.Errorf("it expires in %d seconds", n)
+		}
+	})
+}
