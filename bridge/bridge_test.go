@@ -565,7 +565,7 @@ func TestNothingGoesRoundInCircles(t *testing.T) {
 		{"one bridge both ways", map[string]string{"a": both("b", "b"), "b": ""}},
 		{"a bridge on either side", map[string]string{"a": out("b", "b"), "b": out("a", "a")}},
 		{"a ring", map[string]string{"a": out("b", "b"), "b": out("c", "c"), "c": out("a", "a")}},
-		{"a ring both ways round", map[string]string{"a": both("b", "b"), "b": both("c", "c"), "c": ""}},
+		{"a row both ways", map[string]string{"a": both("b", "b"), "b": both("c", "c"), "c": ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
