@@ -565,7 +565,7 @@ func TestNothingGoesRoundInCircles(t *testing.T) {
 		{"one bridge both ways", map[string]string{"a": both("b", "b"), "b": ""}},
 		{"a bridge on either side", map[string]string{"a": out("b", "b"), "b": out("a", "a")}},
 		{"a ring", map[string]string{"a": out("b", "b"), "b": out("c", "c"), "c": out("a", "a")}},
-		{"a ring both ways round", map[string]string{"a": both("b", "b"), "b": both("c", "c"), "c": ""}},
+		{"a row both ways", map[string]string{"a": both("b", "b"), "b": both("c", "c"), "c": ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -1152,7 +1152,8 @@ func TestTheWaysToARemote(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			topic := strings.ReplaceAll(name, " ", "_")
 			here := newNetwork(t)
-			h := here.realHouse("here", "[bridge.b]\n"+c.text+"\ntopics = [{ filter = \""+topic+"/#\", direction = \"out\" }]")
+			// Each is another client: one by Attach is of another user.
+			h := here.realHouse("here"+topic, "[bridge.b]\n"+c.text+"\ntopics = [{ filter = \""+topic+"/#\", direction = \"out\" }]")
 			if c.why != "" {
 				eventually(t, func() bool { return strings.Contains(h.status("b").Why, c.why) }, "%q is why", c.why)
 				return

@@ -121,7 +121,7 @@ type Broker struct {
 	doors
 
 	received, sent, refused, dropped atomic.Int64
-	queued                           atomic.Int64 // bytes that wait at QoS 1 and 2
+	queued, nQueued                  atomic.Int64 // bytes that wait at QoS 1 and 2, and messages
 
 	reload    sync.Mutex // held by Prepare, Commit, Addrs and Close
 	listeners []*listener
@@ -137,6 +137,7 @@ type Broker struct {
 	groups topic.Subscribers[*group, struct{}]
 	shares map[string]*group // by $share/NAME/FILTER
 	sys    int               // subscriptions to $SYS
+	nSubs  int               // all subscriptions
 
 	values        topic.Values[*value]
 	nRetained     int

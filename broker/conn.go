@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -278,7 +279,9 @@ func (c *conn) next() error {
 	if err := readPacket(c.r, &pk, c.version, c.lim.packet); err != nil {
 		return c.unread(err)
 	}
-	c.from.pace.pause(c.ctx, pk.FixedHeader.Type)
+	if !isAck(pk.FixedHeader.Type) {
+		c.from.pace.pause(c.ctx)
+	}
 	return c.handle(&pk)
 }
 
@@ -438,7 +441,7 @@ func (c *conn) appendMessage(b []byte, d *delivery, now time.Time) []byte {
 		if c.outAliases == nil {
 			c.outAliases = map[string]uint16{}
 		}
-		c.outAliases[d.m.topic] = f.alias
+		c.outAliases[strings.Clone(d.m.topic)] = f.alias // it is a part of a packet
 	}
 	return b
 }

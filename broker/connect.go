@@ -67,7 +67,7 @@ func (b *Broker) serve(nc net.Conn, e *entrance) {
 
 // explain logs why a connection ended, unless it is how they do every day.
 func (c *conn) explain(err error) {
-	log := c.b.log.Debug
+	level := slog.LevelDebug
 	var code packets.Code
 	why := "it went away"
 	switch {
@@ -75,14 +75,19 @@ func (c *conn) explain(err error) {
 	case errors.As(err, &code):
 		why = cmp.Or(err.Error(), code.Reason)
 		if code.Code >= packets.ErrUnspecifiedError.Code && !errors.Is(err, packets.ErrServerShuttingDown) {
-			log = c.b.log.Warn
+			level = slog.LevelWarn
 		}
 	case errors.Is(err, errStalled):
-		why, log = err.Error(), c.b.log.Warn
+		why, level = err.Error(), slog.LevelWarn
 	default:
 		why = err.Error()
 	}
-	log("broker: a connection ended", "client", c.id, "user", c.user, "from", c.address(), "why", why)
+	args := []any{"client", c.id, "user", c.user, "from", c.address(), "why", why}
+	if level == slog.LevelDebug {
+		c.b.tellLog(level, "a connection ended", args...)
+	} else {
+		c.b.mention(level, "a connection ended", fmt.Sprint(code.Code), args...)
+	}
 }
 
 func (c *conn) address() string {
@@ -161,7 +166,7 @@ func (c *conn) accept(pk *packets.Packet, ack *packets.Packet) error {
 	}
 	if c.will != nil && !b.mayPublish(b.rightsOf(c.user, c.id), c.will.topic) {
 		b.refused.Add(1)
-		b.log.Warn("broker: refused a will", "client", c.id, "user", c.user, "topic", c.will.topic)
+		b.mention(slog.LevelWarn, "refused a will", "", "client", c.id, "user", c.user, "topic", c.will.topic)
 		if c.version == 5 {
 			return packets.ErrNotAuthorized
 		}
@@ -331,7 +336,7 @@ func (b *Broker) claim(c *conn, in *packets.ConnectParams, ack *packets.Packet) 
 			return nil, packets.ErrServerShuttingDown
 		case s != nil && s.user != c.user && c.user != itself:
 			b.mu.Unlock()
-			b.log.Warn("broker: refused a client whose id belongs to another user", "client", c.id, "user", c.user, "from", c.address())
+			b.mention(slog.LevelWarn, "refused a client whose id belongs to another user", "", "client", c.id, "user", c.user, "from", c.address())
 			return nil, packets.ErrClientIdentifierNotValid
 		case s == nil && len(b.sessions) >= c.lim.sessions:
 			b.mu.Unlock()
@@ -456,9 +461,6 @@ func (c *conn) leave() {
 		b.remove(s)
 	} else {
 		b.keep(s, s.will, s.willDelay, forgetWithin)
-		if !b.closed {
-			s.expires = b.later(c.expiry, func() { b.expire(s) })
-		}
 	}
 	var hold <-chan struct{}
 	if will != nil {
@@ -537,7 +539,7 @@ func (b *Broker) sendWill(will *message, user string) { wait(b.ctx, b.publishWil
 func (b *Broker) publishWill(will *message, user string) (hold <-chan struct{}) {
 	if !b.mayPublish(b.rightsOf(user, will.from), will.topic) {
 		b.refused.Add(1)
-		b.log.Warn("broker: refused a will", "client", will.from, "user", user, "topic", will.topic)
+		b.mention(slog.LevelWarn, "refused a will", "", "client", will.from, "user", user, "topic", will.topic)
 		return nil
 	}
 	now := time.Now()

@@ -24,7 +24,7 @@ func (c *conn) handle(pk *packets.Packet) error {
 	case packets.Publish:
 		return c.publish(pk)
 	case packets.Puback, packets.Pubcomp:
-		s.acknowledged(pk.PacketID)
+		c.settled(s.acknowledged(pk.PacketID))
 	case packets.Pubrec:
 		c.pubrec(pk)
 	case packets.Pubrel:
@@ -43,6 +43,14 @@ func (c *conn) handle(pk *packets.Packet) error {
 		return packets.ErrProtocolViolation
 	}
 	return nil
+}
+
+// settled is called for each acknowledgement of the client. One that answers nothing, or
+// nothing new, counts as a packet: a flood of them would take all the processor has.
+func (c *conn) settled(something bool) {
+	if !something {
+		c.from.pace.pause(c.ctx)
+	}
 }
 
 // publish takes a message of the client.
@@ -67,7 +75,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 	if !b.mayPublish(rights, pk.TopicName) {
 		b.refused.Add(1)
 		if n := s.refuse(); n&(n-1) == 0 {
-			b.log.Warn("broker: a client published what it may not", "client", c.id, "user", c.user, "topic", pk.TopicName, "times", n)
+			b.mention(slog.LevelWarn, "a client published what it may not", "", "client", c.id, "user", c.user, "topic", pk.TopicName, "times", n)
 		}
 		// MQTT 3 has no word for that but ending the connection, and a device that is
 		// disconnected connects again and sends the same, for ever.
@@ -131,7 +139,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 func (c *conn) pubrel(pk *packets.Packet) {
 	b, s := c.b, c.session
 	answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID}
-	if !s.release(pk.PacketID) {
+	known := s.release(pk.PacketID)
+	c.settled(known)
+	if !known {
 		answer.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
 	} else if note := b.unreleased(s, pk.PacketID); note != nil {
 		note.Value = nil
@@ -200,11 +210,12 @@ func (s *session) refuse() int64 {
 // pubrec is the first of a subscriber's two acknowledgements of QoS 2.
 func (c *conn) pubrec(pk *packets.Packet) {
 	if pk.ReasonCode >= packets.ErrUnspecifiedError.Code {
-		c.session.acknowledged(pk.PacketID) // the client refuses it [MQTT-4.3.3-4]
+		c.settled(c.session.acknowledged(pk.PacketID)) // the client refuses it [MQTT-4.3.3-4]
 		return
 	}
 	answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel}, PacketID: pk.PacketID}
-	d, known := c.session.releasing(pk.PacketID)
+	d, known, again := c.session.releasing(pk.PacketID)
+	c.settled(known && !again)
 	switch {
 	case !known:
 		answer.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
@@ -253,6 +264,11 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		if code == packets.CodeSuccess && old == nil && len(s.subs) >= c.lim.subscriptions {
 			code = packets.ErrQuotaExceeded
 			b.complain(slog.LevelWarn, "a client wants too many subscriptions", "client", c.id, "limit", c.lim.subscriptions)
+		}
+		if all := b.limits.Load().allSubs; code == packets.CodeSuccess && old == nil && b.nSubs >= all && len(s.subs) >= all/max(1, len(b.sessions)) {
+			code = packets.ErrQuotaExceeded
+			b.complain(slog.LevelWarn, "all clients together have too many subscriptions, refusing one to a client with more than its share",
+				"client", c.id, "limit", all)
 		}
 		if code != packets.CodeSuccess {
 			b.mu.Unlock()

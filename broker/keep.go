@@ -419,10 +419,7 @@ func (s *session) restore(d *delivery) {
 	s.byID[d.id] = d
 	s.lastID = d.id
 	d.m.owed.Add(1)
-	size := d.m.size()
-	s.sure.n++
-	s.sure.bytes += size
-	s.b.queued.Add(int64(size))
+	s.count(d, 1)
 	if d.released {
 		s.flight = append(s.flight, d)
 	} else {

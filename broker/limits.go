@@ -28,6 +28,7 @@ type limits struct {
 	stalled       time.Duration // a client that takes nothing for so long is disconnected
 
 	// Of all together.
+	allSubs       int   // subscriptions
 	queuedBytes   int64 // all queues
 	retained      int   // topics with a value
 	retainedBytes int64
@@ -60,6 +61,7 @@ func defaultLimits() limits {
 		sessionExpiry:      7 * 24 * time.Hour,
 		keepAlive:          time.Minute,
 		stalled:            30 * time.Second,
+		allSubs:            50_000,
 		queuedBytes:        64 << 20,
 		retained:           10_000,
 		retainedBytes:      64 << 20,
@@ -92,11 +94,12 @@ type Limits struct {
 	Keepalive      config.Duration `toml:"keepalive" min:"5s" max:"18h"`        // MQTT 5 clients that ask for a longer one are told this; 0 is not longer
 	Stalled        config.Duration `toml:"stalled" min:"1s" max:"1h"`           // who takes nothing for so long is disconnected
 
-	AllQueueBytes config.Size `toml:"all_queue_bytes" min:"1MiB" max:"16GiB"` // messages that wait for all clients together
-	Retained      int         `toml:"retained" min:"1" max:"10000000"`        // topics with a retained value
-	RetainedBytes config.Size `toml:"retained_bytes" min:"64KiB" max:"16GiB"` // of their values
-	Sessions      int         `toml:"sessions" min:"1" max:"1000000"`         // clients, connected or with a kept session
-	Connections   int         `toml:"connections" min:"1" max:"1000000"`      // open at a time, MQTT or not yet
+	AllSubscriptions int         `toml:"all_subscriptions" min:"1" max:"100000000"` // of all clients together
+	AllQueueBytes    config.Size `toml:"all_queue_bytes" min:"1MiB" max:"16GiB"`    // messages that wait for all clients together
+	Retained         int         `toml:"retained" min:"1" max:"10000000"`           // topics with a retained value
+	RetainedBytes    config.Size `toml:"retained_bytes" min:"64KiB" max:"16GiB"`    // of their values
+	Sessions         int         `toml:"sessions" min:"1" max:"1000000"`            // clients, connected or with a kept session
+	Connections      int         `toml:"connections" min:"1" max:"1000000"`         // open at a time, MQTT or not yet
 
 	AddressConnections int `toml:"address_connections" min:"1" max:"1000000"` // of one address
 	AddressConnects    int `toml:"address_connects" min:"1" max:"1000000"`    // new connections a second from one address
@@ -122,6 +125,7 @@ func (s Limits) over(d limits) limits {
 	set(&d.sessionExpiry, time.Duration(s.SessionExpiry))
 	set(&d.keepAlive, time.Duration(s.Keepalive).Truncate(time.Second))
 	set(&d.stalled, time.Duration(s.Stalled))
+	set(&d.allSubs, s.AllSubscriptions)
 	set(&d.queuedBytes, int64(s.AllQueueBytes))
 	set(&d.retained, s.Retained)
 	set(&d.retainedBytes, int64(s.RetainedBytes))

@@ -581,7 +581,11 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := r.Context().Value(below{}).(*accepted)
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, InsecureSkipVerify: true}) // refuse has looked
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{"mqtt"}, InsecureSkipVerify: true, // refuse has looked
+		OnPingReceived: func(ctx context.Context, _ []byte) bool { c.pacer.pause(ctx); return true },
+		OnPongReceived: func(ctx context.Context, _ []byte) { c.pacer.pause(ctx) },
+	})
 	if err != nil {
 		l.b.log.Debug("broker: WebSocket refused", "from", r.RemoteAddr, "err", err)
 		return

@@ -151,7 +151,8 @@ func appendPublish(b []byte, m *message, f form, now time.Time) []byte {
 	if f.version == 5 {
 		props = len(m.props)
 		if !m.expires.IsZero() {
-			left = max(1, uint32((m.expires.Sub(now)+time.Second-1)/time.Second))
+			// What was sent before is sent again even if it has expired.
+			left = uint32(max(1, (m.expires.Sub(now)+time.Second-1)/time.Second))
 			props += 5
 		}
 		if f.alias > 0 {

@@ -83,13 +83,18 @@ func (p *pacer) wait(now time.Time) time.Duration {
 	return pause
 }
 
-// pause is wait for a packet of that kind, and the pause. An acknowledgement costs
-// nothing, for it answers something of ours.
-func (p *pacer) pause(ctx context.Context, kind byte) {
+// isAck says whether packets of that kind acknowledge. They cost nothing, as long as
+// they answer something of ours.
+func isAck(kind byte) bool {
 	switch kind {
 	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
-		return
+		return true
 	}
+	return false
+}
+
+// pause is wait, and the pause.
+func (p *pacer) pause(ctx context.Context) {
 	d := p.wait(time.Now())
 	if d <= 0 {
 		return
@@ -191,13 +196,13 @@ type complaints struct {
 }
 
 type complaint struct {
-	at    time.Time // when it was logged last
-	count int       // how often it came since
+	lines bucket // of the log
+	count int    // how often it came since it was logged last
 }
 
 // count counts a complaint and gives how often it came since it was last logged;
-// due says to log it now: once a second at most.
-func (cs *complaints) count(what string, now time.Time) (n int, due bool) {
+// due says to log it now: once a second at most, after a burst of so many.
+func (cs *complaints) count(what string, now time.Time, burst float64) (n int, due bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c := cs.all[what]
@@ -205,26 +210,51 @@ func (cs *complaints) count(what string, now time.Time) (n int, due bool) {
 		if cs.all == nil {
 			cs.all = map[string]*complaint{}
 		}
-		c = &complaint{at: now.Add(-time.Hour)}
+		c = &complaint{}
 		cs.all[what] = c
 	}
 	c.count++
-	if now.Sub(c.at) < time.Second {
+	if !c.lines.try(now, 1, burst) {
 		return c.count, false
 	}
-	n, c.count, c.at = c.count, 0, now
+	n, c.count = c.count, 0
 	return n, true
 }
 
 // complain logs what a client did, at most once a second and then with how often.
 // what is one of few.
 func (b *Broker) complain(level slog.Level, what string, args ...any) {
-	n, due := b.complaints.count(what, time.Now())
+	n, due := b.complaints.count(what, time.Now(), 1)
 	if !due {
 		return
 	}
 	if n > 1 {
 		args = append(args, "times", n)
+	}
+	b.tellLog(level, what, args...)
+}
+
+// mention is complain for what is worth a line for each client that it happens to, as
+// long as those are few: twenty may come at once, then it says how many it left out.
+// kind is one of few.
+func (b *Broker) mention(level slog.Level, what, kind string, args ...any) {
+	n, due := b.complaints.count(what+kind, time.Now(), 20)
+	if !due {
+		return
+	}
+	if n > 1 {
+		args = append(args, "others", n-1)
+	}
+	b.tellLog(level, what, args...)
+}
+
+// tellLog logs what a client did. Names that it made up may be long.
+func (b *Broker) tellLog(level slog.Level, what string, args ...any) {
+	const most = 200
+	for i, a := range args {
+		if s, ok := a.(string); ok && len(s) > most {
+			args[i] = s[:most] + "..."
+		}
 	}
 	b.log.Log(context.Background(), level, "broker: "+what, args...)
 }

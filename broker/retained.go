@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -112,7 +113,9 @@ func (b *Broker) become(v *value, old, m *message) {
 // write gives the store the newest change of a value.
 func (b *Broker) write(v *value, m *message, records []store.Record) []store.Record {
 	put := v.put
-	rec := store.Record{Kind: store.Retained, Key: m.topic}
+	// The store keeps the key as long as there are values of the topic, and m.topic is a
+	// part of this one's packet.
+	rec := store.Record{Kind: store.Retained, Key: strings.Clone(m.topic)}
 	if len(m.payload) > 0 {
 		rec.Value = encodeMessage(m, m.at)
 	}

@@ -232,6 +232,9 @@ func (b *Broker) subscribe(s *session, name string, sub *subscription) (changed,
 	old := s.subs[name]
 	changed = old == nil || *old != *sub
 	s.subs[name] = sub
+	if old == nil {
+		b.nSubs++
+	}
 	s.owesNoMore(name)
 	if sub.share != "" {
 		if old == nil {
@@ -253,6 +256,7 @@ func (b *Broker) unsubscribe(s *session, name string) (existed bool) {
 		return false
 	}
 	delete(s.subs, name)
+	b.nSubs--
 	if sub.share == "" {
 		b.subs.Delete(sub.filter, s)
 		s.owesNoMore(name)

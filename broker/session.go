@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -135,15 +136,12 @@ func (s *session) admit(d *delivery, lim *limits) bool {
 			return false
 		}
 	}
-	size := d.m.size()
 	if d.qos == 0 {
 		s.plain.n++
-		s.plain.bytes += size
+		s.plain.bytes += d.m.size()
 		return true
 	}
-	s.sure.n++
-	s.sure.bytes += size
-	s.b.queued.Add(int64(size))
+	s.count(d, 1)
 	s.name(d)
 	return true
 }
@@ -156,9 +154,24 @@ func (s *session) fits(d *delivery, lim *limits) bool {
 	if d.qos == 0 {
 		return s.plain.n < lim.queue && s.plain.bytes+size <= lim.queueBytes
 	}
-	share := lim.queuedBytes / int64(max(1, len(s.b.sessions)))
+	all := s.b.queued.Load() + (s.b.nQueued.Load()+1)*besides + int64(size)
+	own := int64(s.sure.bytes) + int64(s.sure.n+1)*besides + int64(size)
 	return s.sure.n < lim.queue && s.sure.bytes+size <= lim.queueBytes &&
-		(s.b.queued.Load()+int64(size) <= lim.queuedBytes || int64(s.sure.bytes+size) <= share)
+		(all <= lim.queuedBytes || own <= lim.queuedBytes/int64(max(1, len(s.b.sessions))))
+}
+
+// besides is what a delivery that waits takes besides topic and payload, its records
+// among it. Of a reading that is most: a thousand sessions that nobody comes back to
+// would take ten times what their messages have in bytes.
+const besides = 256
+
+// count counts a QoS 1 or 2 delivery that waits, or with -1 does not any more.
+func (s *session) count(d *delivery, n int) {
+	size := n * d.m.size()
+	s.sure.n += n
+	s.sure.bytes += size
+	s.b.queued.Add(int64(size))
+	s.b.nQueued.Add(int64(n))
 }
 
 // discard forgets what expired before it was sent. s.mu is held.
@@ -210,7 +223,7 @@ func (s *session) drop() {
 	s.nDrop++
 	s.b.dropped.Add(1)
 	if s.nDrop&(s.nDrop-1) == 0 { // 1, 2, 4, 8...: a flood of drops is no flood of lines
-		s.b.log.Warn("broker: too much waits for a client, dropping messages for it", "client", s.id, "waiting", s.plain.n+s.sure.n, "dropped", s.nDrop)
+		s.b.mention(slog.LevelWarn, "too much waits for a client, dropping messages for it", "", "client", s.id, "waiting", s.plain.n+s.sure.n, "dropped", s.nDrop)
 	}
 }
 
@@ -261,10 +274,7 @@ func (s *session) finish(d *delivery) {
 		return
 	}
 	delete(s.byID, d.id)
-	size := d.m.size()
-	s.sure.n--
-	s.sure.bytes -= size
-	s.b.queued.Add(-int64(size))
+	s.count(d, -1)
 	if d.recorded {
 		s.b.forget(s, d)
 	}
@@ -307,9 +317,7 @@ func (s *session) fill(c *conn, b []byte, now time.Time) (_ []byte, more bool) {
 			s.took(retained)
 			if d.qos > 0 {
 				if retained {
-					s.sure.n++
-					s.sure.bytes += d.m.size()
-					s.b.queued.Add(int64(d.m.size()))
+					s.count(d, 1)
 					d.ofCatchUp = true
 					s.told++
 				}
@@ -389,13 +397,14 @@ func (s *session) took(retained bool) {
 	}
 }
 
-// acknowledged is PUBACK, PUBREC with an error, or PUBCOMP.
-func (s *session) acknowledged(id uint16) {
+// acknowledged is PUBACK, PUBREC with an error, or PUBCOMP. It reports whether there is
+// such a message.
+func (s *session) acknowledged(id uint16) (known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.flight, func(d *delivery) bool { return d.id == id })
 	if i < 0 {
-		return // of a message that expired meanwhile, or the client is confused
+		return false // of a message that expired meanwhile, or the client is confused
 	}
 	d := s.flight[i]
 	s.flight = slices.Delete(s.flight, i, i+1)
@@ -406,23 +415,26 @@ func (s *session) acknowledged(id uint16) {
 	if len(s.waiting) > 0 || len(s.catchUp) > 0 {
 		s.conn.kick()
 	}
+	return true
 }
 
 // releasing is PUBREC: the client has the message, and PUBREL has to say that it
 // will not be sent again; after a crash too, so that is on disk first. It reports
-// whether there is such a message, and gives the record to be written, if any.
-func (s *session) releasing(id uint16) (d *delivery, known bool) {
+// whether there is such a message, and whether that was known, and gives what has to be
+// written, if anything.
+func (s *session) releasing(id uint16) (d *delivery, known, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d = s.byID[id]
 	if d == nil || d.qos != 2 || !d.sent {
-		return nil, false
+		return nil, false, false
 	}
+	again = d.released
 	d.released = true
 	if !d.recorded {
 		d = nil
 	}
-	return d, true
+	return d, true, again
 }
 
 // join gives the session to a connection, which sends again what is in flight. It
