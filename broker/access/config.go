@@ -241,9 +241,7 @@ func (c *Config) LoadUsers(file string, at config.Place) *config.Doc {
 		return doc // a role that is missing may be there
 	}
 	c.checkRoles(c.User, at.Key("user"))
-	if at == (config.Place{}) || at.Sound() { // else the role may be there, in a section whose name is misspelled
-		c.checkRoles(c.file.User, theirs.Key("user"))
-	}
+	c.checkRoles(c.file.User, theirs.Key("user"))
 	return doc
 }
 
