@@ -134,6 +134,7 @@ type Answer struct {
 	Was      bool   `json:"was,omitempty"`      // it had that value already
 	Reported any    `json:"reported,omitempty"` // what the device answered
 	Late     bool   `json:"late,omitempty"`     // it has not answered yet
+	Waits    string `json:"waits,omitempty"`    // why an output does not obey yet
 }
 
 // A Payload is a JSON string if it is text, else {"base64": "..."}.

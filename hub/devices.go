@@ -26,6 +26,8 @@ const (
 	// How long a device may take to confirm what it was told, as far as who waits at a
 	// terminal is told.
 	confirmWithin = 5 * time.Second
+	// The same of an output, which obeys at once or says what it waits for.
+	obeyedWithin = 200 * time.Millisecond
 )
 
 // found is what the hub knows of the devices that announce themselves.
@@ -385,6 +387,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		answer control.Answer
 		wait   chan catalog.Change
 		key    string // of those who wait
+		output bool
 		err    error
 	}
 	thing, property, _ := strings.Cut(name, ".")
@@ -392,7 +395,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		if part, ok := d.cfg.part(thing); ok && property == "" {
 			if _, a.err = gpio.ParseSet([]byte(value), part.Takes); a.err == nil {
 				a.err = d.mqtt.put(broker.Message{Topic: topic(thing, "set"), Payload: []byte(value), Origin: devices.Origin{By: "hearth set"}})
-				a.answer = control.Answer{Name: thing, Topic: topic(thing, "set"), Payload: value}
+				a.answer, a.output = control.Answer{Name: thing, Topic: topic(thing, "set"), Payload: value}, true
 			}
 			return a
 		}
@@ -424,6 +427,8 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		return control.Answer{}, err
 	case got.err != nil:
 		return control.Answer{}, control.Mistaken(got.err)
+	case got.output:
+		return d.outputAnswer(ctx, got.answer)
 	case got.wait == nil:
 		return got.answer, nil
 	}
@@ -442,6 +447,29 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 	}
 	d.inbox.always(&item{control: func() { d.waitNoMore(got.key, got.wait) }})
 	return got.answer, err
+}
+
+// outputAnswer looks after a moment what came of a command for an output: what it is, or
+// what it waits for.
+func (d desk) outputAnswer(ctx context.Context, a control.Answer) (control.Answer, error) {
+	moment := time.NewTimer(obeyedWithin)
+	defer moment.Stop()
+	select {
+	case <-moment.C:
+	case <-d.ended:
+		return a, errors.New("the hub ended meanwhile")
+	}
+	return ask(ctx, d.Hub, func() control.Answer {
+		for _, i := range d.pins.Outputs() {
+			if i.Name != a.Name {
+				continue
+			}
+			if a.Waits = i.Waits; i.Known && i.Waits == "" {
+				a.Reported = i.On
+			}
+		}
+		return a
+	})
 }
 
 // ForgetDevice forgets a device that is no more.

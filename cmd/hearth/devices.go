@@ -282,6 +282,8 @@ func (c *setCommand) Run(ctx context.Context, std streams) error {
 	}
 	sent := harmless([]byte(strings.TrimSpace(done.Topic + " " + done.Payload)))
 	switch {
+	case done.Waits != "":
+		return fmt.Errorf("%s waits: %s", done.Name, done.Waits)
 	case done.Late:
 		return fmt.Errorf("%s has not answered yet; it was sent %s", done.Name, sent)
 	case done.Reported != nil:
