@@ -82,7 +82,7 @@ type Device struct {
 	ID         string     `json:"id"`
 	Via        string     `json:"via"`
 	Named      bool       `json:"named,omitempty"` // the configuration says what it is called
-	Label      string     `json:"label,omitempty"`   // what it calls itself
+	Label      string     `json:"label,omitempty"` // what it calls itself
 	Room       string     `json:"room,omitempty"`
 	Maker      string     `json:"maker,omitempty"`
 	Model      string     `json:"model,omitempty"`

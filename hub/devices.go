@@ -16,6 +16,7 @@ import (
 	"hearth/devices/catalog"
 	"hearth/gpio"
 	"hearth/store"
+	"hearth/web"
 )
 
 const (
@@ -222,6 +223,11 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 	for _, c := range changes {
 		h.answerWaiting(c)
 		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
+			if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
+				if v, ok := h.propertyView(s, c.Property); ok {
+					h.tell(web.Event{Reading: v})
+				}
+			}
 			continue
 		}
 		text := ""
@@ -266,6 +272,24 @@ func (h *Hub) deviceReadings() (all []devices.Reading) {
 		}
 	}
 	return all
+}
+
+// propertyView is a property as the page shows it, if it has said anything that is about
+// the house.
+func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, bool) {
+	p, err := s.Property(property)
+	v := s.Values[property]
+	if err != nil || p.Diagnostic || v.Value == nil && v.Bad == "" {
+		return nil, false
+	}
+	view := &web.Reading{Source: s.Called + "." + p.Name, At: v.At}
+	if v.Value != nil {
+		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
+	}
+	if v.Bad != "" {
+		view.Bad = printable("not valid: " + v.Bad)
+	}
+	return view, true
 }
 
 // commandDevice tells a device what a rule decided.

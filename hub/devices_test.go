@@ -12,6 +12,7 @@ import (
 
 	"hearth/control"
 	"hearth/devices"
+	"hearth/web"
 )
 
 // A plug as Zigbee2MQTT lists it.
@@ -71,6 +72,10 @@ func TestADeviceAppearsByItself(t *testing.T) {
 		}
 		if p := propertyNamed(t, plug, "state"); p.Value != true || !p.Settable {
 			t.Errorf("%+v", p)
+		}
+		view, err := page{h}.View(t.Context())
+		if err != nil || !slices.ContainsFunc(view.Readings, func(r web.Reading) bool { return r.Source == "desk_plug.power" && r.Text == "12.5 W" }) {
+			t.Errorf("the page has %+v, %v", view.Readings, err)
 		}
 
 		// Somebody tells it something. It takes a while to obey.

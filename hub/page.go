@@ -208,6 +208,13 @@ func (h *Hub) readingViews() []web.Reading {
 		}
 		list = append(list, v)
 	}
+	for _, s := range h.devices.registry.All() {
+		for i := range s.Properties {
+			if v, ok := h.propertyView(s, s.Properties[i].Name); ok {
+				list = append(list, *v)
+			}
+		}
+	}
 	for _, s := range h.cfg.Sensor {
 		for _, property := range s.Value.Measures() {
 			v := web.Reading{Source: s.Name + "." + property, Bad: "nothing yet"}
