@@ -46,14 +46,47 @@ func AddUser(file, name, hash string, roles []string) error {
 			text = strings.TrimRight(text, "\n") + "\n\n"
 		}
 		text += fmt.Sprintf("[user.%s]\npassword = %s\n", key(name), quote(hash))
-		if len(roles) > 0 {
-			quoted := make([]string, len(roles))
-			for i, r := range roles {
-				quoted[i] = quote(r)
-			}
-			text += "roles = [" + strings.Join(quoted, ", ") + "]\n"
+		return text + rolesLine(roles), nil
+	})
+}
+
+// rolesLine is how roles stand in a users file; "" for none.
+func rolesLine(roles []string) string {
+	if len(roles) == 0 {
+		return ""
+	}
+	quoted := make([]string, len(roles))
+	for i, r := range roles {
+		quoted[i] = quote(r)
+	}
+	return "roles = [" + strings.Join(quoted, ", ") + "]\n"
+}
+
+// SetRoles gives a user of the users file other roles in place of those it has.
+func SetRoles(file, name string, roles []string) error {
+	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+		u, ok := has.User[name]
+		if !ok {
+			return "", ErrMissing
 		}
-		return text, nil
+		u.Roles = roles
+		has.User[name] = u
+		at := doc.Root().Key("user").Key(name)
+		lines := strings.SplitAfter(text, "\n")
+		n, key := at.Position().Line, "["
+		if at.Key("roles").Given() {
+			n, key = at.Key("roles").Position().Line, "roles"
+		}
+		if n > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[n-1]), key) {
+			return "", errHandmade
+		}
+		if key == "roles" {
+			lines[n-1] = rolesLine(roles)
+		} else {
+			lines[n-1] = strings.TrimRight(lines[n-1], "\r\n") + "\n"
+			lines = slices.Insert(lines, n, rolesLine(roles))
+		}
+		return strings.Join(lines, ""), nil
 	})
 }
 

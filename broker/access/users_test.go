@@ -376,3 +376,34 @@ func TestRolesAreListed(t *testing.T) {
 		t.Errorf("%v, want %v", names, want)
 	}
 }
+
+// Roles are changed in place, and nothing else of the file is.
+func TestSetRoles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.toml")
+	hash := Hash([]byte("open sesame"))
+	before := "# mine\n[user.anna] # the boss\nroles = [\"admin\"]\npassword = '" + hash + "'\n\n[user.bert]\npassword = '" + hash + "'\n"
+	if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name  string
+		roles []string
+	}{{"anna", nil}, {"bert", []string{"a", "b\"c"}}, {"anna", []string{"admin"}}, {"bert", nil}} {
+		if err := SetRoles(file, step.name, step.roles); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil || string(got) != before {
+		t.Errorf("there and back it is\n%s\n%v", got, err)
+	}
+	if err := SetRoles(file, "carl", nil); !errors.Is(err, ErrMissing) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(file, []byte("user.anna = { roles = [\n\"admin\" ] }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := SetRoles(file, "anna", []string{"x"}); !errors.Is(err, errHandmade) {
+		t.Error(err)
+	}
+}

@@ -23,11 +23,12 @@ import (
 type userCommand struct {
 	Add    userAdd    `cmd:"" help:"Let somebody log in to MQTT."`
 	Passwd userPasswd `cmd:"" help:"Give a user another password."`
+	Roles  userRoles  `cmd:"" help:"Say anew what a user may do."`
 	Remove userRemove `cmd:"" help:"Let a user log in no more."`
 	List   userList   `cmd:"" help:"Show users and roles, and where each is declared."`
 }
 
-// userFlags is shared by all four.
+// userFlags is shared by all.
 type userFlags struct {
 	Config string `short:"c" placeholder:"FILE" help:"Configuration, which tells where the users file is; default ./config.toml if there is one, else /etc/hearth/config.toml."`
 }
@@ -145,7 +146,7 @@ func ask(w io.Writer, in *os.File, prompt string) ([]byte, error) {
 }
 
 // reloadHint says how a hub that runs hears of a change.
-const reloadHint = "A hub that runs takes it up with: systemctl reload hearth (or SIGHUP)\n"
+const reloadHint = "A hub that runs takes it up with: hearth reload\n"
 
 type userAdd struct {
 	userFlags
@@ -162,10 +163,8 @@ func (c *userAdd) Run(std streams) error {
 	if inConfig(cfg, c.Name) {
 		return fmt.Errorf("user %q is in the configuration already, as [broker.user.%s]", c.Name, c.Name)
 	}
-	for _, role := range c.Role {
-		if fault := cfg.Broker.RoleFault(role); fault != "" {
-			return fmt.Errorf("role %q: %s", role, fault)
-		}
+	if err := knownRoles(cfg, c.Role); err != nil {
+		return err
 	}
 	hash, made, err := c.hash(std, c.Name)
 	if err != nil {
@@ -176,10 +175,47 @@ func (c *userAdd) Run(std streams) error {
 	}
 	fmt.Fprintf(std.err, "User %s is in %s.\n", c.Name, cfg.UsersFile())
 	if len(c.Role) == 0 {
-		fmt.Fprintln(std.err, "It has no role, so it may connect and do nothing else.")
+		fmt.Fprintf(std.err, "It has no role, so it may connect and do nothing else; hearth user roles %s ROLE gives it one.\n", c.Name)
 	}
 	io.WriteString(std.err, reloadHint)
 	return printMade(std, made)
+}
+
+func knownRoles(cfg *hub.Config, roles []string) error {
+	for _, role := range roles {
+		if fault := cfg.Broker.RoleFault(role); fault != "" {
+			return fmt.Errorf("role %q: %s", role, fault)
+		}
+	}
+	return nil
+}
+
+type userRoles struct {
+	userFlags
+	Name string   `arg:"" help:"The user's name."`
+	Role []string `arg:"" optional:"" help:"All that the user has from now on; none: it may do nothing."`
+}
+
+func (c *userRoles) Run(std streams) error {
+	cfg, err := c.load(std)
+	if err != nil {
+		return err
+	}
+	if inConfig(cfg, c.Name) {
+		return fmt.Errorf("user %q is declared in the configuration, as [broker.user.%s]: say it there", c.Name, c.Name)
+	}
+	if err := knownRoles(cfg, c.Role); err != nil {
+		return err
+	}
+	if err := access.SetRoles(cfg.UsersFile(), c.Name, c.Role); err != nil {
+		return fmt.Errorf("user %q: %w", c.Name, err)
+	}
+	has := "no role"
+	if len(c.Role) > 0 {
+		has = strings.Join(c.Role, ", ")
+	}
+	fmt.Fprintf(std.err, "User %s has %s now.\n%s", c.Name, has, reloadHint)
+	return nil
 }
 
 // printMade prints a password, alone on standard output.
