@@ -38,6 +38,7 @@ type found struct {
 	settling bool                             // it runs
 	early    []devices.Message                // what came meanwhile on topics of which nobody knew yet
 	waiting  map[string][]chan catalog.Change // by device and property: those who wait for an answer
+	missed   map[string]bool                  // sources of which it was said that the device has none
 	lookUp   *outbox[[]string]                // of the retained messages of topics
 }
 
@@ -49,7 +50,7 @@ const (
 
 // openDevices takes up what is kept of devices.
 func (h *Hub) openDevices() {
-	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change)}
+	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change), missed: make(map[string]bool)}
 	h.devices.settle.Stop()
 	for key, record := range h.store.Each(store.Device) {
 		if err := h.devices.registry.Restore(key, record); err != nil {
@@ -290,6 +291,23 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 		view.Bad = printable("not valid: " + v.Bad)
 	}
 	return view, true
+}
+
+// missProperties warns, once each, of what rules look at and a device does not have. No
+// check of a configuration can know that, and some devices tell of themselves bit by bit.
+func (h *Hub) missProperties() {
+	for _, source := range h.engine.Sources() {
+		d, named := h.cfg.Device.Get(source.Name)
+		if !named || d.Announced() == "" || source.Property == "" || source.Property == "availability" || h.devices.missed[source.String()] {
+			continue
+		}
+		if s, ok := h.devices.registry.Find(source.Name); ok && !s.Silent {
+			if _, err := s.Property(source.Property); err != nil {
+				h.devices.missed[source.String()] = true
+				h.log.Warn("a rule looks at what a device does not have", "source", source.String(), "why", err)
+			}
+		}
+	}
 }
 
 // commandDevice tells a device what a rule decided.

@@ -331,6 +331,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-seldom.C:
 			h.devices.registry.Prune(h.now())
 			h.keepDevices(time.Minute, true)
+			h.missProperties()
 		case <-lazily.C:
 			h.keepLater()
 		case <-beat.C:
