@@ -81,6 +81,8 @@ type Message struct {
 	Retain bool
 	// Origin is what the hub gave to Publish, and nil for every client's message.
 	Origin any
+	// Rights are those of the client that published it, nil for the hub.
+	Rights *access.Rights
 }
 
 // Options for Open.

@@ -537,7 +537,8 @@ func (b *Broker) expire(s *session) {
 func (b *Broker) sendWill(will *message, user string) { wait(b.ctx, b.publishWill(will, user)) }
 
 func (b *Broker) publishWill(will *message, user string) (hold <-chan struct{}) {
-	if !b.mayPublish(b.rightsOf(user, will.from), will.topic) {
+	rights := b.rightsOf(user, will.from)
+	if !b.mayPublish(rights, will.topic) {
 		b.refused.Add(1)
 		b.mention(slog.LevelWarn, "refused a will", "", "client", will.from, "user", user, "topic", will.topic)
 		return nil
@@ -545,6 +546,7 @@ func (b *Broker) publishWill(will *message, user string) (hold <-chan struct{}) 
 	now := time.Now()
 	m := &message{
 		topic: will.topic, payload: will.payload, qos: will.qos, retain: will.retain, props: will.props, from: will.from, at: now,
+		rights: rights,
 	}
 	if will.lifetime > 0 {
 		m.expires = now.Add(will.lifetime)

@@ -90,6 +90,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 		return nil
 	}
 	m := messageOf(pk, c.id, time.Now())
+	m.rights = rights
 	if pk.FixedHeader.Qos == 0 {
 		c.hold = b.send(m, nil)
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"hearth/broker/access"
 	"hearth/broker/topic"
 )
 
@@ -25,6 +26,7 @@ type message struct {
 	expires time.Time
 	from    string // client id of the publisher, "" for the hub
 	origin  any
+	rights  *access.Rights // of its publisher, until the hub has it
 	at      time.Time
 	// lifetime is what a will waits with: its time begins when it is sent.
 	lifetime time.Duration

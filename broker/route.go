@@ -31,8 +31,10 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 			QoS:     m.qos,
 			Retain:  m.retain,
 			Origin:  m.origin,
+			Rights:  m.rights,
 		})
 	}
+	m.rights = nil // it may be kept long
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.seq++

@@ -89,6 +89,7 @@ type Device struct {
 	Version    string     `json:"version,omitempty"`
 	Sleepy     bool       `json:"sleepy,omitempty"`
 	Also       []string   `json:"also,omitempty"`
+	Denied     []string   `json:"denied,omitempty"` // topics for commands on which who announced it may not publish
 	Since      time.Time  `json:"since,omitzero"`
 	Seen       time.Time  `json:"seen,omitzero"`
 	Online     *bool      `json:"online,omitempty"` // absent: nobody says

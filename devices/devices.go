@@ -66,6 +66,10 @@ type Message struct {
 	Initial bool // found stored when the hub started, so it is not news
 	Origin  Origin
 
+	// May says whether its publisher may publish to another topic. Nil: it is the hub
+	// itself, or nobody knows any more who it was.
+	May func(topic string) bool
+
 	doc any // what JSON has found
 }
 

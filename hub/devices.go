@@ -394,7 +394,7 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 func toldDevice(s *catalog.State) control.Device {
 	one := control.Device{
 		Name: s.Called, ID: s.ID, Via: s.Via, Label: s.Name, Room: s.Room, Maker: s.Maker, Model: s.Model, Version: s.Version,
-		Sleepy: s.Sleepy, Also: s.Also, Since: s.Since, Seen: s.Seen, Online: s.Online, Silent: s.Silent,
+		Sleepy: s.Sleepy, Also: s.Also, Denied: s.Denied, Since: s.Since, Seen: s.Seen, Online: s.Online, Silent: s.Silent,
 	}
 	for i := range s.Properties {
 		p := &s.Properties[i]

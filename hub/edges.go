@@ -67,6 +67,9 @@ func (h *Hub) takes(known *names, topic string) bool {
 // item is a message made ready for the loop.
 func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	msg := devices.Message{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Initial: initial}
+	if m.Rights != nil {
+		msg.May = m.Rights.Publish
+	}
 	switch from := m.Origin.(type) {
 	case devices.Origin:
 		msg.Origin = from

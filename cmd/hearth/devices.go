@@ -182,6 +182,7 @@ func printDevice(w io.Writer, d control.Device, now time.Time, width int) error 
 	line("made by", strings.TrimSpace(d.Maker+" "+d.Model))
 	line("version", d.Version)
 	line("also", strings.Join(d.Also, ", "))
+	line("not told", strings.TrimSuffix("who announced it may not publish to "+strings.Join(d.Denied, ", "), "who announced it may not publish to "))
 	if d.Sleepy {
 		line("power", "battery: it hears a command when it wakes")
 	}

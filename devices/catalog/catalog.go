@@ -64,6 +64,9 @@ type Catalog struct {
 	faults map[string]*Fault
 	faulty int // messages of topics beyond those in faults
 
+	verdicts map[string]map[string]verdict // by id and topic: where a device wants its commands
+	suspects map[string]bool               // ids of those with a topic that was refused
+
 	touched map[string]bool // ids that a message told of since the owner last cleared it
 	last    []string        // ids that the last message told of
 }
@@ -77,7 +80,7 @@ type Fault struct {
 
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	c := &Catalog{known: make(map[string]Device), faults: make(map[string]*Fault), touched: make(map[string]bool)}
+	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), faults: make(map[string]*Fault), touched: make(map[string]bool)}
 	for _, w := range conventions() {
 		c.ways = append(c.ways, way{w, w.filters()})
 	}
@@ -119,24 +122,31 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 			c.fault(m.Topic, err.Error())
 			wrong = true
 		}
-		ask = append(ask, found.Ask...)
+		for _, a := range found.Ask {
+			if m.May == nil || m.May(a.Topic) {
+				ask = append(ask, a)
+			}
+		}
 		for _, d := range found.Devices {
-			if c.put(d, m.Topic) {
+			if c.put(d, &m) {
 				changed = true
 			}
 		}
 		for _, id := range found.Gone {
 			if _, ok := c.known[id]; ok {
 				delete(c.known, id)
+				delete(c.verdicts, id)
+				delete(c.suspects, id)
 				c.touch(id)
 				changed = true
 			}
 		}
 	}
-	return changed, ask
+	return c.again(m.Topic, m.May) || changed, ask
 }
 
-func (c *Catalog) put(d Device, topic string) bool {
+func (c *Catalog) put(d Device, by *devices.Message) bool {
+	topic := by.Topic
 	if _, ok := c.known[d.ID]; !ok && len(c.known) >= MaxDevices {
 		c.fault(topic, "there are too many devices already")
 		return false
@@ -150,6 +160,7 @@ func (c *Catalog) put(d Device, topic string) bool {
 		d.Properties = d.Properties[:MaxProperties]
 	}
 	d.bound()
+	c.judge(&d, by.Topic, by.May)
 	c.known[d.ID] = d
 	c.touch(d.ID)
 	return true
@@ -164,6 +175,8 @@ func (c *Catalog) touch(id string) {
 // it can.
 func (c *Catalog) forget(id string) {
 	delete(c.known, id)
+	delete(c.verdicts, id)
+	delete(c.suspects, id)
 	c.touched[id] = true
 	for _, w := range c.ways {
 		if w, ok := w.convention.(interface{ forgetDevice(id string) }); ok {
@@ -232,5 +245,8 @@ func (c *Catalog) Faults() (all []Fault, others int) {
 // one that is closer to it tells of it; what only the other knows is added.
 func (c *Catalog) Devices() []Device {
 	all := slices.SortedFunc(maps.Values(c.known), func(a, b Device) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range all {
+		all[i] = c.trusted(all[i])
+	}
 	return merged(all)
 }

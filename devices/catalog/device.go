@@ -22,7 +22,8 @@ type Device struct {
 	Properties []Property   `json:"properties"` // the main one first
 	Available  Availability `json:"-"`
 
-	Also []string `json:"also,omitempty"` // ids of what is the same device to other conventions
+	Denied []string `json:"denied,omitempty"` // topics for commands on which its announcer may not publish
+	Also   []string `json:"also,omitempty"`   // ids of what is the same device to other conventions
 }
 
 // MAC is a part of an identity: that address in lower case without separators.

@@ -30,6 +30,7 @@ func merged(all []Device) []Device {
 		} else {
 			one := &out[at]
 			one.Also = append(one.Also, d.ID)
+			one.Denied = append(slices.Clip(one.Denied), d.Denied...)
 			one.Properties = slices.Clip(one.Properties)
 			for _, p := range d.Properties {
 				if !slices.ContainsFunc(one.Properties, p.same) {

@@ -578,7 +578,9 @@ func (r *Registry) Restore(key string, record []byte) error {
 		s := &State{Device: k.Device, Called: k.Called, Since: k.Since, missed: k.Missed,
 			Values: make(map[string]Reported), Asked: make(map[string]Asked), counts: make(map[string]int64), Silent: true}
 		r.states[of] = s
+		r.catalog.refuse(of, s.Denied)
 		for _, also := range s.Also {
+			r.catalog.refuse(also, s.Denied)
 			r.merged[also] = of
 		}
 		if r.call(s); s.Called == k.Called {

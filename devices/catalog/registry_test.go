@@ -513,3 +513,64 @@ func TestDamagedRecords(t *testing.T) {
 		t.Errorf("%v", h.Names())
 	}
 }
+
+// A guest announces a lamp whose commands would open the garage.
+func TestACommandTopicNeedsAnAnnouncerWhoMayPublishThere(t *testing.T) {
+	all := func(string) bool { return true }
+	guest := func(topic string) bool {
+		return strings.HasPrefix(topic, "homeassistant/") || strings.HasPrefix(topic, "guest/")
+	}
+	lamp := func(unique, device, command string) string {
+		return fmt.Sprintf(`{"name":"%s","unique_id":"%[1]s","command_topic":"%s","state_topic":"guest/state","device":{"identifiers":"%s","name":"%[3]s"}}`, unique, command, device)
+	}
+	h := newHome(t, nil)
+	says := func(topic, payload string, may func(string) bool, found bool) {
+		h.Take(devices.Message{Topic: topic, Payload: []byte(payload), Retain: true, Initial: found, May: may})
+		h.Settle(h.now.Wall)
+	}
+	tell := func(device, property string) string {
+		s := h.find(device)
+		m, err := h.Tell(s, property, "on", h.now.Wall)
+		if err != nil {
+			return err.Error()
+		}
+		return m.Topic
+	}
+	says("homeassistant/switch/own/config", lamp("own", "mine", "guest/lamp/set"), guest, false)
+	says("homeassistant/switch/evil/config", lamp("evil", "lamp", "garage/door/set"), guest, false)
+	says("homeassistant/switch/good/config", lamp("good", "relay", "relay/set"), all, false)
+	if got := tell("mine", ""); got != "guest/lamp/set" {
+		t.Error("what the guest may:", got)
+	}
+	if got := tell("lamp", ""); !strings.Contains(got, "only reports") || !slices.Equal(h.find("lamp").Denied, []string{"garage/door/set"}) {
+		t.Error("the garage:", got, h.find("lamp").Denied)
+	}
+
+	// He joins the relay with a switch of his own. The relay's next announcement, which is
+	// trusted, does not vouch for that; and his does not take its commands away.
+	says("homeassistant/switch/joins/config", lamp("joins", "relay", "garage/door/set"), guest, false)
+	says("homeassistant/sensor/more/config", `{"name":"more","unique_id":"more","state_topic":"relay/power","device":{"identifiers":"relay","name":"relay"}}`, all, false)
+	if got := tell("relay", "good"); got != "relay/set" {
+		t.Error("the relay:", got)
+	}
+	if got := tell("relay", "joins"); !strings.Contains(got, "only reports") {
+		t.Error("the garage through the relay:", got)
+	}
+
+	// After a restart nobody knows who retained that, and what was refused stays refused.
+	h = h.again(h.Changes(true), nil)
+	says("homeassistant/switch/evil/config", lamp("evil", "lamp", "garage/door/set"), nil, true)
+	says("homeassistant/switch/good/config", lamp("good", "relay", "relay/set"), nil, true)
+	if got := tell("lamp", ""); !strings.Contains(got, "only reports") {
+		t.Error("after a restart:", got)
+	}
+	if got := tell("relay", "good"); got != "relay/set" {
+		t.Error("the relay after a restart:", got)
+	}
+
+	// The owner gives him the right, and he announces it anew.
+	says("homeassistant/switch/evil/config", lamp("evil", "lamp", "garage/door/set"), all, false)
+	if got := tell("lamp", ""); got != "garage/door/set" {
+		t.Error("with the right:", got)
+	}
+}
