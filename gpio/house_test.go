@@ -39,13 +39,15 @@ func inHouse(t *testing.T, story func(h *house)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{t: t, dir: dir, sim: NewSim(), began: time.Now()}
 		h.powerUp()
-		story(h)
-		if h.pins != nil {
-			if err := h.pins.Close(); err != nil {
-				t.Error("close:", err)
+		defer func() { // also of a story that fails, or that it did is not told
+			if h.pins != nil {
+				if err := h.pins.Close(); err != nil {
+					t.Error("close:", err)
+				}
 			}
-		}
-		h.st.Close()
+			h.st.Close()
+		}()
+		story(h)
 	})
 }
 

@@ -3,6 +3,7 @@ package gpio
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hearth/devices"
@@ -193,21 +194,27 @@ func TestASlowHeaterOnPins(t *testing.T) {
 	})
 }
 
-// flaky is a bank whose pins fail once, at the second level that they are given.
-type flaky struct{ *Sim }
+// flaky is a bank whose pins fail once: at the second level that they are given, when
+// the gate is opened.
+type flaky struct {
+	*Sim
+	gate chan struct{}
+}
 
 func (b flaky) ByName(pin string) (gpio.PinIO, error) {
 	p, err := b.find(pin)
-	return &flakyPin{simPin: p}, err
+	return &flakyPin{simPin: p, gate: b.gate}, err
 }
 
 type flakyPin struct {
 	*simPin
 	outs int
+	gate chan struct{}
 }
 
 func (p *flakyPin) Out(l gpio.Level) error {
 	if p.outs++; p.outs == 2 {
+		<-p.gate
 		return errors.New("bus error")
 	}
 	return p.simPin.Out(l)
@@ -218,15 +225,16 @@ func (p *flakyPin) Out(l gpio.Level) error {
 func TestNothingIsCarriedOutBehindAFailure(t *testing.T) {
 	inHouse(t, func(h *house) {
 		options := h.options()
-		options.Bank = flaky{h.sim}
+		gate := make(chan struct{})
+		options.Bank = flaky{h.sim, gate}
 		var err error
 		if h.pins, err = Open(configured(t, "[output.door]\npin = \"GPIO1\""), options); err != nil {
 			t.Fatal(err)
 		}
-		h.sim.Hang("GPIO1", true)
+		synctest.Wait()
 		h.set("door", false)
 		h.set("door", true)
-		h.sim.Hang("GPIO1", false)
+		close(gate)
 		time.Sleep(time.Minute)
 		h.wantSwitched("GPIO1", "")
 		h.set("door", true)
