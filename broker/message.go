@@ -245,7 +245,7 @@ func decodeMessage(record []byte, now time.Time) (*message, error) {
 	m := messageOf(&pk, "", now)
 	m.at = time.Time{}
 	if expiry > 0 {
-		left := time.Unix(int64(expiry), 0).Sub(now)
+		left := min(time.Unix(int64(expiry), 0).Sub(now), math.MaxUint32*time.Second) // the longest that MQTT knows
 		if !m.expires.IsZero() {
 			left = min(left, m.expires.Sub(now))
 		}

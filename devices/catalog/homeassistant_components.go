@@ -1646,7 +1646,7 @@ func (n *haNaming) names(label, device string) (base, alt string) {
 	switch n.component {
 	case "cover", "switch", "valve", "humidifier", "update": // their class says little
 	default:
-		main = cmp.Or(n.class, main)
+		main = cmp.Or(snake(n.class), main)
 	}
 	alt = snake(n.object)
 	switch {
