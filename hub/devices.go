@@ -58,7 +58,9 @@ func (h *Hub) openDevices() {
 			h.store.Put(store.Record{Kind: store.Device, Key: key}, keepReadingsAfter, nil)
 		}
 	}
-	h.announcements = newFilters(h.devices.registry.Filters())
+	for _, f := range h.devices.registry.Filters() {
+		h.announcements.Set(f, struct{}{}, struct{}{})
+	}
 	h.devices.lookUp = newOutbox(h.lookUpRetained)
 	h.devices.registry.Settle(h.now().Wall)
 	h.index.Store(h.devices.registry.Index())
@@ -82,78 +84,6 @@ func (h *Hub) givenName(d catalog.Device) string {
 		}
 	}
 	return ""
-}
-
-// filters are MQTT filters of which most topics match none. They are a tree that is
-// walked from the last level of a topic to its first: what says that something is an
-// announcement stands at the end, behind names that anybody may choose.
-type filters struct {
-	ends node
-	deep map[string][]string // those that end in #, by their first level
-}
-
-type node struct {
-	levels map[string]*node
-	any    *node // +
-	whole  bool  // a filter begins here
-}
-
-func newFilters(all []string) *filters {
-	f := &filters{deep: make(map[string][]string)}
-	for _, filter := range all {
-		levels := strings.Split(filter, "/")
-		if levels[len(levels)-1] == "#" {
-			f.deep[levels[0]] = append(f.deep[levels[0]], filter)
-			continue
-		}
-		n := &f.ends
-		for _, level := range slices.Backward(levels) {
-			next := n.levels[level]
-			if level == "+" {
-				next = n.any
-			}
-			switch {
-			case next != nil:
-			case level == "+":
-				next = new(node)
-				n.any = next
-			default:
-				if n.levels == nil {
-					n.levels = make(map[string]*node)
-				}
-				next = new(node)
-				n.levels[level] = next
-			}
-			n = next
-		}
-		n.whole = true
-	}
-	return f
-}
-
-func (f *filters) match(topic string) bool {
-	if strings.HasPrefix(topic, "$") {
-		return false // those of the broker announce nothing, and no + stands for them
-	}
-	if f.ends.match(topic, true) {
-		return true
-	}
-	first, _, _ := strings.Cut(topic, "/")
-	matches := func(filter string) bool { return devices.MatchTopic(filter, topic) }
-	return slices.ContainsFunc(f.deep[first], matches) || slices.ContainsFunc(f.deep["+"], matches) || slices.ContainsFunc(f.deep["#"], matches)
-}
-
-// match says whether the rest of a topic leads to the beginning of a filter.
-func (n *node) match(rest string, more bool) bool {
-	if !more {
-		return n.whole
-	}
-	i := strings.LastIndexByte(rest, '/')
-	level, before := rest[i+1:], rest[:max(i, 0)]
-	if next := n.levels[level]; next != nil && next.match(before, i >= 0) {
-		return true
-	}
-	return n.any != nil && n.any.match(before, i >= 0)
 }
 
 // learn takes a message in which a device may have said what it is. unread says that it

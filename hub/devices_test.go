@@ -358,7 +358,7 @@ func TestADeviceThatRefusesASecret(t *testing.T) {
 // A property that is misspelled is nothing that a check could find. The running hub says so.
 func TestARuleLooksAtWhatADeviceDoesNotHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log lockedBuffer
+		var log bytes.Buffer
 		cfg := load(t, t.TempDir(), `
 [device]
 plug = { id = "zigbee2mqtt/0x00158d00018255df" }
@@ -368,30 +368,13 @@ trigger = { state = "plug.powr", above = 5 }
 action = { publish = "a/b", payload = "c" }
 `)
 		h, stop := start(t, cfg, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
-		defer stop()
 		bridge, hangUp := connect(t, h, "bridge", nil)
-		defer hangUp()
 		publish(t, bridge, 1, "zigbee2mqtt/bridge/devices", plugExposes)
 		time.Sleep(time.Hour)
+		hangUp()
+		stop()
 		if text := log.String(); strings.Count(text, "source=plug.powr") != 1 || !strings.Contains(text, "did you mean") {
 			t.Errorf("the log says\n%s", text)
 		}
 	})
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

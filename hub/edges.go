@@ -61,7 +61,7 @@ func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 
 // takes says whether the hub has anything to do with a topic.
 func (h *Hub) takes(known *names, topic string) bool {
-	return isControl(topic) || known.index.Takes(topic) || h.index.Load().Takes(topic) || h.announcements.match(topic)
+	return isControl(topic) || known.index.Takes(topic) || h.index.Load().Takes(topic) || h.announcements.Any(topic)
 }
 
 // item is a message made ready for the loop.
@@ -78,7 +78,7 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	case said:
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
-	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), values: h.index.Load().Read(msg), announces: h.announcements.match(m.Topic)}
+	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), values: h.index.Load().Read(msg), announces: h.announcements.Any(m.Topic)}
 	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 || len(it.values) > 0 || it.announces {
 		return it
 	}

@@ -37,6 +37,7 @@ import (
 	"hearth/bridge"
 	"hearth/broker"
 	"hearth/broker/access"
+	filters "hearth/broker/topic"
 	"hearth/config"
 	"hearth/control"
 	"hearth/devices"
@@ -117,7 +118,7 @@ type Hub struct {
 	known   atomic.Pointer[names]         // what the edges need to know
 	index   atomic.Pointer[catalog.Index] // of what devices report
 
-	announcements *filters // of the topics on which they say what they are
+	announcements filters.Subscribers[struct{}, struct{}] // the topics on which they say what they are; never changes once New has ended
 
 	clockKnown atomic.Bool
 

@@ -33,6 +33,7 @@ const (
 
 type program struct {
 	hearth, beside, self, work string
+	failed                     int // trials
 }
 
 // A measurement is made with each of its peers in turns.
@@ -147,7 +148,9 @@ func measure(hearth, beside string, rounds int, only string) error {
 	defer os.RemoveAll(p.work)
 	debug.SetGCPercent(400) // the memory of this process is not what is measured
 	var table []*line
+	var names []string
 	for _, m := range measurements {
+		names = append(names, m.name)
 		if !match.MatchString(m.name) {
 			continue
 		}
@@ -161,11 +164,20 @@ func measure(hearth, beside string, rounds int, only string) error {
 	if beside != "" {
 		other = beside
 	}
-	show(table, other)
+	if len(table) == 0 {
+		return fmt.Errorf("-only %q matches none of: %s", only, strings.Join(names, ", "))
+	}
+	missed := show(table, other)
+	switch {
+	case p.failed > 0:
+		return fmt.Errorf("%d trials failed, see above", p.failed)
+	case missed > 0:
+		return fmt.Errorf("%d figures miss what is wanted", missed)
+	}
 	return nil
 }
 
-// make makes a measurement. That a broker fails is told and costs its figures.
+// make makes a measurement. A broker that fails costs its figures, and the others go on.
 func (p *program) make(m measurement, rounds int, table *[]*line) error {
 	servers := map[string]*server{}
 	stop := func(peer string) {
@@ -191,6 +203,7 @@ func (p *program) make(m measurement, rounds int, table *[]*line) error {
 				servers[peer] = s
 			}
 			if err := m.run(&trial{servers[peer], peer, table, m.name}); err != nil {
+				p.failed++
 				said, _ := os.ReadFile(servers[peer].log)
 				fmt.Fprintf(os.Stderr, "brokers: %s: %s: %v\n%s", m.name, peer, err, said[max(0, len(said)-2000):])
 			}
@@ -202,7 +215,8 @@ func (p *program) make(m measurement, rounds int, table *[]*line) error {
 	return nil
 }
 
-func show(table []*line, other string) {
+// show prints the table, and counts what misses.
+func show(table []*line, other string) (missed int) {
 	rows := [][]string{{"", "", "hub", other, "ratio", "wanted", ""}}
 	for _, l := range table {
 		w := l.want
@@ -242,6 +256,7 @@ func show(table []*line, other string) {
 		}
 		if !good {
 			row[6] = "misses"
+			missed++
 		}
 		rows = append(rows, row)
 	}
@@ -249,6 +264,7 @@ func show(table []*line, other string) {
 	for _, row := range rows {
 		fmt.Println("| " + strings.Join(row, " | ") + " |")
 	}
+	return missed
 }
 
 func number(v float64) string {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"hearth/devices"
 	"hearth/devices/template"
@@ -1716,21 +1715,3 @@ func haNumbered(name string) bool {
 	}
 	return len(name) > 50
 }
-
-// snake is a name for a property; "" if nothing of the text is left.
-func snake(text string) string {
-	text = haLetters.Replace(strings.Map(func(r rune) rune {
-		if r < 0x80 {
-			return r
-		}
-		return unicode.ToLower(r)
-	}, cutTo(text, haMaxName)))
-	if !strings.ContainsFunc(text, func(r rune) bool { return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) }) {
-		return ""
-	}
-	return cutTo(snakeName(text), 60)
-}
-
-var haLetters = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss", "é", "e", "è", "e", "ê", "e", "á", "a", "à", "a",
-	"â", "a", "å", "a", "ø", "o", "æ", "ae", "ñ", "n", "ç", "c", "í", "i", "ó", "o", "ô", "o", "ú", "u", "č", "c", "š", "s", "ž", "z",
-	"ě", "e", "ř", "r", "ý", "y", "ł", "l", "ą", "a", "ę", "e", "ś", "s", "ć", "c", "ń", "n", "ź", "z", "ż", "z", "²", "2", "³", "3")

@@ -328,3 +328,21 @@ func (m *mistakes) err() error {
 	}
 	return errors.New(strings.Join(texts, "; "))
 }
+
+// snake is the name that text makes, in the letters of names; "" if nothing of it is left.
+func snake(text string) string {
+	text = plainLetters.Replace(strings.Map(func(r rune) rune {
+		if r < 0x80 {
+			return r
+		}
+		return unicode.ToLower(r)
+	}, cutTo(text, maxText)))
+	if !strings.ContainsFunc(text, func(r rune) bool { return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) }) {
+		return ""
+	}
+	return cutTo(snakeName(text), 60)
+}
+
+var plainLetters = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss", "é", "e", "è", "e", "ê", "e", "á", "a", "à", "a",
+	"â", "a", "å", "a", "ø", "o", "æ", "ae", "ñ", "n", "ç", "c", "í", "i", "ó", "o", "ô", "o", "ú", "u", "č", "c", "š", "s", "ž", "z",
+	"ě", "e", "ř", "r", "ý", "y", "ł", "l", "ą", "a", "ę", "e", "ś", "s", "ć", "c", "ń", "n", "ź", "z", "ż", "z", "²", "2", "³", "3")

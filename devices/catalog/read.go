@@ -116,15 +116,21 @@ func at(path ...any) Reader {
 	way := devices.Path(path)
 	return func(p *Payload) (any, bool, error) {
 		v, ok, err := p.at(way)
-		if !ok || v == nil {
+		if !ok || err != nil {
 			return nil, false, err
 		}
-		if n, number := v.(json.Number); number {
-			f, err := n.Float64()
-			return f, err == nil, err
-		}
-		return v, true, nil
+		return present(v)
 	}
+}
+
+// present is what stands at a place of a document: a json.Number as float64, null as nothing.
+func present(v any) (any, bool, error) {
+	n, number := v.(json.Number)
+	if !number {
+		return v, v != nil, nil
+	}
+	f, err := n.Float64()
+	return f, err == nil, err
 }
 
 // then gives what f makes of what r reads.

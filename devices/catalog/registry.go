@@ -270,23 +270,9 @@ func (r *Registry) freeName(d Device) string {
 	}
 }
 
-var umlauts = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "Ä", "ae", "Ö", "oe", "Ü", "ue", "ß", "ss", "é", "e", "è", "e", "à", "a", "å", "a", "ø", "o", "ñ", "n", "ç", "c")
-
 // slug makes a name of text.
 func slug(text string) string {
-	var b strings.Builder
-	for _, c := range strings.ToLower(umlauts.Replace(text)) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-			b.WriteRune(c)
-		case b.Len() > 0 && b.String()[b.Len()-1] != '_':
-			b.WriteByte('_')
-		}
-		if b.Len() >= 60 {
-			break
-		}
-	}
-	name := strings.Trim(b.String(), "_")
+	name := snake(text)
 	if name == "" || name[0] >= '0' && name[0] <= '9' {
 		name = strings.TrimRight("device_"+name, "_")
 	}

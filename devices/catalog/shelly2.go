@@ -1081,14 +1081,10 @@ func (b *build2) reports(key string, f field2) []Report {
 					continue
 				}
 				v, ok := append(devices.Path{"status"}, path...).Lookup(one)
-				if !ok || v == nil {
+				if !ok {
 					return nil, false, nil
 				}
-				if n, number := v.(json.Number); number {
-					f, err := n.Float64()
-					return f, err == nil, err
-				}
-				return v, true, nil
+				return present(v)
 			}
 			return nil, false, nil
 		}
