@@ -588,6 +588,7 @@ func (w *world) report(t *testing.T) {
 		return n
 	}
 	t.Logf("%d crashes; exec to ready: %s", len(w.crashes), spread(w.starts))
+	startsSoon(t, w.starts)
 	t.Logf("%d messages acknowledged; %d quiet topics, looked at %d times; %d chatty values",
 		w.acked, len(w.quiet), w.found, w.chatty[0].sent*chatters)
 	var sure, late, most int

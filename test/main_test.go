@@ -116,6 +116,15 @@ func spread(times []time.Duration) string {
 	return fmt.Sprintf("n=%d p50=%v p99=%v max=%v", len(s), at(0.50), at(0.99), at(1))
 }
 
+// startsSoon wants a hub to be ready within a second of exec. The median counts: the
+// machine of a test has other things to do.
+func startsSoon(t *testing.T, starts []time.Duration) {
+	t.Helper()
+	if s := slices.Sorted(slices.Values(starts)); len(s) > 0 && s[len(s)/2] > time.Second {
+		t.Errorf("exec to ready: %s, want at most a second", spread(s))
+	}
+}
+
 // A house is a configuration and the lives of the hub that runs it. All of them
 // write into one log.
 type house struct {

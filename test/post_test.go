@@ -239,6 +239,7 @@ func (w *post) end(t *testing.T) {
 		t.Errorf("the hub ended after %v with %v, want 0 within a second", took, err)
 	}
 	t.Logf("%d crashes; exec to ready: %s", w.lives-1, spread(w.starts))
+	startsSoon(t, w.starts)
 	t.Logf("%d messages acknowledged; %d came again with DUP; %d that were not acknowledged came twice", w.acked, w.resent, w.again)
 }
 
