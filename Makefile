@@ -6,6 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 TOOL     = go tool -modfile=tools/go.mod
 TESTLOG  = dist/test.log
+FAILED   = '^ *--- FAIL|^FAIL|^panic|DATA RACE'
 
 .PHONY: build check lint test race fuzz gpio-test gpio-pi3 gpio-long footprint wear dist deb bench ci install clean
 
@@ -29,7 +30,8 @@ test:
 # Those that need a kernel with pins are skipped here and run by gpio-test.
 race:
 	@mkdir -p dist/shots
-	HEARTH_SCREENSHOTS=$(CURDIR)/dist/shots go test -race -v ./... >$(TESTLOG) 2>&1 || { grep -av '^=== ' $(TESTLOG) | tail -n 300; exit 1; }
+	HEARTH_SCREENSHOTS=$(CURDIR)/dist/shots go test -race -v ./... >$(TESTLOG) 2>&1 || \
+	{ grep -av '^=== ' $(TESTLOG) | grep -aE -B40 -A20 $(FAILED) | tail -n 400; echo "What failed:"; grep -aE $(FAILED) $(TESTLOG); exit 1; }
 	@grep -aE '^(ok|\?)' $(TESTLOG)
 	@grep -ahE '^ *--- SKIP' -B1 $(TESTLOG) || true
 	@echo "$$(grep -acE '^ *--- PASS' $(TESTLOG)) passed, 0 failed, $$(grep -acE '^ *--- SKIP' $(TESTLOG)) skipped"
