@@ -121,9 +121,7 @@ func TestRetainedValuesAreForAllClients(t *testing.T) {
 				}
 			}
 		}
-		if _, err := hub.stop(t); err != nil {
-			t.Fatal(err)
-		}
+		hub.stop(t)
 		hub = house.start(t)
 	}
 }
@@ -171,11 +169,7 @@ func TestSIGTERMLeavesOutputsSafe(t *testing.T) {
 		}
 	}
 
-	took, err := hub.stop(t)
-	t.Logf("from SIGTERM to the end of the process: %v", took)
-	if err != nil || took > time.Second {
-		t.Errorf("the hub ended after %v with %v, want 0 within a second", took, err)
-	}
+	hub.stop(t)
 	// The states are what the pins were read back as when they had been made safe.
 	want := map[string]string{
 		"hearth/porch_light/state":        "OFF",
@@ -217,11 +211,7 @@ func TestSIGTERMWhileClientsAreBusy(t *testing.T) {
 	watch.expect(t, "hearth/porch_light/state", "ON")
 	eventually(t, "a flood of 20 MB", func() bool { return sent.Load() > 20<<20 })
 
-	took, err := hub.stop(t)
-	t.Logf("from SIGTERM to the end of the process: %v", took)
-	if err != nil || took > time.Second {
-		t.Errorf("the hub ended after %v with %v, want 0 within a second", took, err)
-	}
+	hub.stop(t)
 	watch.expect(t, "hearth/porch_light/state", "OFF")
 }
 

