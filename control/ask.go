@@ -75,6 +75,18 @@ func (r *Remote) ForgetDevice(ctx context.Context, name string) error {
 	return r.ask(ctx, "DELETE", "/devices", url.Values{"name": {name}}, &struct{}{})
 }
 
+// ReplaceDevice puts the device by into the place of the one that is broken.
+func (r *Remote) ReplaceDevice(ctx context.Context, broken, by string, force bool) (done Replaced, err error) {
+	err = r.ask(ctx, "POST", "/devices/replace", url.Values{"old": {broken}, "new": {by}, "force": {strconv.FormatBool(force)}}, &done)
+	return done, err
+}
+
+// ReinstateDevice takes back the last replacement of a name.
+func (r *Remote) ReinstateDevice(ctx context.Context, name string) (done Replaced, err error) {
+	err = r.ask(ctx, "POST", "/devices/reinstate", url.Values{"name": {name}}, &done)
+	return done, err
+}
+
 // Set tells an output, NAME, or a device's property, NAME.PROPERTY, a value.
 func (r *Remote) Set(ctx context.Context, name, value string) (done Answer, err error) {
 	err = r.ask(ctx, "POST", "/set", url.Values{"name": {name}, "value": {value}}, &done)

@@ -11,6 +11,8 @@
 //	DELETE /retained?filter=F              {"cleared": 12}
 //	GET    /devices                        Devices
 //	DELETE /devices?name=N                 {}
+//	POST   /devices/replace?old=A&new=B    Replaced; &force=true though B lacks what rules use
+//	POST   /devices/reinstate?name=N       Replaced
 //	POST   /set?name=N&value=V             Answer
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //
@@ -89,7 +91,9 @@ type Device struct {
 	Version    string     `json:"version,omitempty"`
 	Sleepy     bool       `json:"sleepy,omitempty"`
 	Also       []string   `json:"also,omitempty"`
-	Denied     []string   `json:"denied,omitempty"` // topics for commands on which who announced it may not publish
+	StandsFor  string     `json:"stands_for,omitempty"`  // the id of the device in whose place it is
+	ReplacedBy string     `json:"replaced_by,omitempty"` // the id of the device in its place
+	Denied     []string   `json:"denied,omitempty"`      // topics for commands on which who announced it may not publish
 	Since      time.Time  `json:"since,omitzero"`
 	Seen       time.Time  `json:"seen,omitzero"`
 	Online     *bool      `json:"online,omitempty"` // absent: nobody says
@@ -118,6 +122,15 @@ type Property struct {
 	AskedAt    time.Time `json:"asked_at,omitzero"`
 	Topics     []string  `json:"topics,omitempty"` // where it is reported
 	SetTopic   string    `json:"set_topic,omitempty"`
+}
+
+// A Replaced is what came of putting a device into the place of another.
+type Replaced struct {
+	Name    string   `json:"name"`              // of the place
+	Old     string   `json:"old"`               // ids: of the one that had it, and
+	Now     string   `json:"now"`               // of the one that has it now
+	Missing []string `json:"missing,omitempty"` // what rules use of the name and this one does not have
+	Written bool     `json:"written,omitempty"` // the configuration has the id of one before
 }
 
 // A Fault is what was wrong with announcements on a topic.

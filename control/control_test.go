@@ -60,6 +60,17 @@ func (*quietHouse) ForgetDevice(_ context.Context, name string) error {
 	return nil
 }
 
+func (q *quietHouse) ReplaceDevice(_ context.Context, broken, by string, force bool) (Replaced, error) {
+	if broken != "lamp" || !force {
+		return Replaced{}, Mistaken(errors.New("nothing here is named " + broken))
+	}
+	return Replaced{Name: broken, Old: "homie/old", Now: by}, nil
+}
+
+func (q *quietHouse) ReinstateDevice(_ context.Context, name string) (Replaced, error) {
+	return Replaced{Name: name, Old: "homie/new", Now: "homie/old"}, nil
+}
+
 func (q *quietHouse) Set(_ context.Context, name, value string) (Answer, error) {
 	if name != "lamp" {
 		return Answer{}, Mistaken(errors.New("nothing here is named " + name))
@@ -123,6 +134,15 @@ func TestAnAdministratorAsks(t *testing.T) {
 	}
 	if _, err := hub.Set(ctx, "lump", "ON"); err == nil || err.Error() != "nothing here is named lump" {
 		t.Error("set what is not there:", err)
+	}
+	if done, err := hub.ReplaceDevice(ctx, "lamp", "homie/new", true); err != nil || done.Now != "homie/new" || done.Old != "homie/old" {
+		t.Errorf("replaced: %+v, %v", done, err)
+	}
+	if _, err := hub.ReplaceDevice(ctx, "lamp", "homie/new", false); err == nil {
+		t.Error("replaced without force")
+	}
+	if done, err := hub.ReinstateDevice(ctx, "lamp"); err != nil || done.Name != "lamp" || done.Now != "homie/old" {
+		t.Errorf("taken back: %+v, %v", done, err)
 	}
 	if done, err := hub.Reload(ctx); !reflect.DeepEqual(done, house.done) || err != nil {
 		t.Errorf("reload: %+v, %v", done, err)

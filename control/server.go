@@ -37,6 +37,11 @@ type House interface {
 	Devices(ctx context.Context) (Devices, error)
 	// ForgetDevice forgets a device that is no more.
 	ForgetDevice(ctx context.Context, name string) error
+	// ReplaceDevice puts one device into the place of another, which has broken; force
+	// though it lacks what rules use.
+	ReplaceDevice(ctx context.Context, broken, by string, force bool) (Replaced, error)
+	// ReinstateDevice takes back the last replacement of a name.
+	ReinstateDevice(ctx context.Context, name string) (Replaced, error)
 	// Set tells an output or a device's property a value.
 	Set(ctx context.Context, name, value string) (Answer, error)
 	// Reload reads the configuration anew. The error says that it could not even
@@ -234,6 +239,25 @@ func (s *Server) routes() http.Handler {
 		}
 		s.log.Info("a device was forgotten by hand", "device", r.URL.Query().Get("name"))
 		answer(w, http.StatusOK, struct{}{})
+	})
+	replaced := func(w http.ResponseWriter, done Replaced, err error) {
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		s.log.Info("a device has the place of another, by hand", "name", done.Name, "old", done.Old, "now", done.Now)
+		answer(w, http.StatusOK, done)
+	}
+	mux.HandleFunc("POST /devices/replace", func(w http.ResponseWriter, r *http.Request) {
+		putOff(w, workWithin)
+		query := r.URL.Query()
+		done, err := s.house.ReplaceDevice(r.Context(), query.Get("old"), query.Get("new"), query.Get("force") == "true")
+		replaced(w, done, err)
+	})
+	mux.HandleFunc("POST /devices/reinstate", func(w http.ResponseWriter, r *http.Request) {
+		putOff(w, workWithin)
+		done, err := s.house.ReinstateDevice(r.Context(), r.URL.Query().Get("name"))
+		replaced(w, done, err)
 	})
 	mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)

@@ -86,6 +86,20 @@ func (h *Hub) givenName(d catalog.Device) string {
 	return ""
 }
 
+// missRenamed warns of devices that the configuration knows by their topics, which are others
+// now: nothing follows from what they say.
+func (h *Hub) missRenamed() {
+	for _, r := range h.devices.registry.Renamed() {
+		for _, entry := range h.cfg.Device {
+			d := entry.Value
+			if d.Announced() == "" && cmp.Or(d.Via, "zigbee2mqtt") == r.Via && cmp.Or(d.ID, entry.Name) == r.Was {
+				h.log.Warn("a device that the configuration knows by its topics was renamed, and rules miss it: say its new name, or its id, which stays",
+					"device", entry.Name, "was", r.Was, "is", r.Address, "id", r.Device.ID)
+			}
+		}
+	}
+}
+
 // learn takes a message in which a device may have said what it is. unread says that it
 // was no known device's report: it may be that of one of which nobody knew.
 func (h *Hub) learn(m devices.Message, unread bool) {
@@ -116,6 +130,7 @@ func (h *Hub) settleDevices() {
 	if n := len(h.devices.registry.All()); n != before {
 		h.log.Info("devices that announced themselves", "known", n)
 	}
+	h.missRenamed()
 	if len(topics) > 0 {
 		h.devices.lookUp.put(topics)
 	}
@@ -302,11 +317,16 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 		for _, s := range d.devices.registry.All() {
 			one := toldDevice(s)
 			_, one.Named = d.cfg.Device.Get(s.Called)
+			one.StandsFor, one.ReplacedBy = d.devices.registry.StandsFor(s), d.devices.registry.ReplacedBy(s)
 			all.Devices = append(all.Devices, one)
 		}
 		for _, entry := range d.cfg.Device {
 			if id := entry.Value.Announced(); id != "" {
 				if _, ok := d.devices.registry.Find(entry.Name); !ok {
+					if now := d.devices.registry.Last(id); now != id {
+						all.Devices = append(all.Devices, control.Device{Name: entry.Name, ID: now, StandsFor: id, Named: true, Silent: true})
+						continue
+					}
 					all.Devices = append(all.Devices, control.Device{Name: entry.Name, ID: id, Named: true, Silent: true})
 				}
 			}

@@ -371,6 +371,20 @@ func (e *Engine) Sources() []devices.Source {
 	return list
 }
 
+// Tells is every property of a device that some action tells something, "" for the device
+// by its name alone. A target whose name has holes is not among them.
+func (e *Engine) Tells(device string) (properties []string) {
+	for _, r := range e.rules {
+		for _, in := range r.program {
+			if d := in.target.device; d != nil && d.name == device && !slices.Contains(properties, in.target.property) {
+				properties = append(properties, in.target.property)
+			}
+		}
+	}
+	slices.Sort(properties)
+	return properties
+}
+
 // Coalesces reports whether of several numeric readings of a source that wait
 // to be stepped only the newest matters: nothing counts them or looks at each.
 func (e *Engine) Coalesces(source string) bool {

@@ -110,7 +110,11 @@ func deviceTable(all []control.Device, now time.Time) *table {
 		{head: "SEEN", right: true}, {head: "VALUES", least: 24},
 	}}
 	for _, d := range all {
-		t.add(d.Name, d.Room, d.Via, presence(d), ago(d.Seen, now, about), values(d))
+		text := values(d)
+		if d.ReplacedBy != "" {
+			text = strings.TrimSuffix("replaced by "+d.ReplacedBy+", "+text, ", ")
+		}
+		t.add(d.Name, d.Room, d.Via, presence(d), ago(d.Seen, now, about), text)
 	}
 	return t
 }
@@ -182,6 +186,12 @@ func printDevice(w io.Writer, d control.Device, now time.Time, width int) error 
 	line("made by", strings.TrimSpace(d.Maker+" "+d.Model))
 	line("version", d.Version)
 	line("also", strings.Join(d.Also, ", "))
+	if d.StandsFor != "" {
+		line("in place", "of "+d.StandsFor)
+	}
+	if d.ReplacedBy != "" {
+		line("replaced", "by "+d.ReplacedBy)
+	}
 	line("not told", strings.TrimSuffix("who announced it may not publish to "+strings.Join(d.Denied, ", "), "who announced it may not publish to "))
 	if d.Sleepy {
 		line("power", "battery: it hears a command when it wakes")
@@ -251,7 +261,12 @@ func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 // suggest prints the TOML that names devices.
 func suggest(w io.Writer, all []control.Device) error {
 	for _, d := range all {
-		if d.Named {
+		if d.StandsFor != "" && d.Named {
+			if _, err := fmt.Fprintf(w, "# in place of %s\n%s\n", harmless([]byte(d.StandsFor)), standInLine(d.Name, d.ID)); err != nil {
+				return err
+			}
+		}
+		if d.Named || d.ReplacedBy != "" {
 			continue
 		}
 		what := strings.TrimSpace(d.Maker + " " + d.Model)

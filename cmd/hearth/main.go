@@ -8,6 +8,7 @@
 //	hearth clients    who is connected to the broker of the hub that runs
 //	hearth retained   its retained values, to look at and to delete
 //	hearth devices    the devices that have announced themselves
+//	hearth device     puts a device into the place of one that broke
 //	hearth set        tells an output or a device something
 //	hearth reload     has it read its configuration anew
 //	hearth gpio       shows the pins, and tries one by hand
@@ -48,6 +49,7 @@ type commands struct {
 	Clients  clientsCommand  `cmd:"" help:"Show who is connected to the hub that runs here, and who is away."`
 	Retained retainedCommand `cmd:"" help:"Show the retained values of the hub that runs here; hearth retained clear FILTER deletes some."`
 	Devices  devicesCommand  `cmd:"" help:"Show the devices that have announced themselves, or all of one."`
+	Device   deviceCommand   `cmd:"" help:"Replace a device that broke: hearth device replace OLD NEW."`
 	Set      setCommand      `cmd:"" help:"Tell an output or a device a value, such as: hearth set hall_lamp.brightness 40."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`

@@ -11,10 +11,7 @@ import (
 )
 
 func (d *Device) noProperty(name string) error {
-	var names []string
-	for _, p := range d.Properties {
-		names = append(names, p.Name)
-	}
+	names := d.PropertyNames()
 	switch near, ok := config.Nearest(name, names); {
 	case len(names) == 0:
 		return fmt.Errorf("%s has no properties", d.Name)

@@ -138,6 +138,35 @@ func (d *Device) Command(property string, v any) (Message, error) {
 	return p.command(v)
 }
 
+// PropertyNames are those of all properties, the main one first.
+func (d *Device) PropertyNames() (names []string) {
+	for _, p := range d.Properties {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// Form is of what form the values of the property are, in words: two of one form may take
+// each other's place.
+func (p *Property) Form() string {
+	switch p.Kind {
+	case Switch, Light, Fan, Valve, BinarySensor:
+		return "on or off"
+	case Number:
+		return "a number"
+	case Sensor:
+		if p.Unit != "" {
+			return "a number"
+		}
+		return "a reading"
+	case Event:
+		return "an event"
+	case Button:
+		return "a button"
+	}
+	return "one of its words"
+}
+
 // Property finds one by name, "" is the main one.
 func (d *Device) Property(name string) (*Property, error) {
 	if i := slices.IndexFunc(d.Properties, func(p Property) bool { return p.Name == name || name == "" }); i >= 0 {

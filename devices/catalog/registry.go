@@ -20,10 +20,11 @@ import (
 type Registry struct {
 	catalog  *Catalog
 	taken    func(name string) bool // names that belong to somebody else
-	given    func(Device) string    // the name that the owner gave one, or ""
+	written  func(Device) string    // the name that the configuration gives one, or ""
 	states   map[string]*State      // by id
 	names    map[string]string      // ids by name
 	merged   map[string]string      // ids of what Devices gives, by the ids merged into them
+	standIns map[string]standIn     // by the id of the device that is replaced
 	index    *Index
 	timed    map[string]bool         // ids of devices with values that end by themselves
 	stale    bool                    // the states and the index are behind the catalog
@@ -32,6 +33,8 @@ type Registry struct {
 	dirty    map[string]bool         // ids of which what they are is kept otherwise
 	moved    map[string]bool         // ids whose values are kept otherwise
 	news     map[string]bool         // topics of messages that are not kept yet, or not any more
+	renamed  []Renamed               // what Renamed has not given yet
+	reseated map[string]bool         // keys of standIns that are kept otherwise
 }
 
 // State is one device as the house knows it.
@@ -99,10 +102,11 @@ const (
 const forgetAfter = 30 * 24 * time.Hour
 
 // NewRegistry gives an empty registry. taken says which names no device may take by
-// itself, and given which one the owner gave a device, or "".
-func NewRegistry(taken func(name string) bool, given func(Device) string) *Registry {
+// itself, and written which one the configuration gives a device, or "".
+func NewRegistry(taken func(name string) bool, written func(Device) string) *Registry {
 	return &Registry{
-		catalog: New(), taken: taken, given: given,
+		catalog: New(), taken: taken, written: written,
+		standIns: make(map[string]standIn), reseated: make(map[string]bool),
 		states: make(map[string]*State), names: make(map[string]string), merged: make(map[string]string),
 		index: NewIndex(nil), messages: make(map[string]announcement),
 		dirty: make(map[string]bool), moved: make(map[string]bool), news: make(map[string]bool), timed: make(map[string]bool),
@@ -184,6 +188,9 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		if s.Silent || touched[d.ID] || slices.ContainsFunc(d.Also, is) || !slices.Equal(s.Also, d.Also) {
 			r.dirty[d.ID] = true
 		}
+		if s.Address != "" && d.Address != s.Address {
+			r.renamed = append(r.renamed, Renamed{s.Address, d})
+		}
 		s.Device, s.Silent, s.missed = d, false, time.Time{}
 		if len(s.available) != len(d.Available.Reports) {
 			s.available = make([]*bool, len(d.Available.Reports))
@@ -200,10 +207,24 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 			r.forget(id)
 		}
 	}
+	r.settleStandIns()
 	for _, id := range slices.Sorted(maps.Keys(r.states)) {
 		r.call(r.states[id])
 	}
 	return topics
+}
+
+// A Renamed is a device whose topics call it otherwise than before.
+type Renamed struct {
+	Was string
+	Device
+}
+
+// Renamed gives those that were renamed since it was asked last.
+func (r *Registry) Renamed() []Renamed {
+	all := r.renamed
+	r.renamed = nil
+	return all
 }
 
 // succeed gives a device the place of one that it was known as, if that is there no more.
@@ -215,6 +236,7 @@ func (r *Registry) succeed(s *State, id, as string, there map[string]bool) bool 
 	s.Called, s.Since, s.Seen = old.Called, old.Since, old.Seen
 	r.forget(as)
 	r.names[s.Called] = id
+	r.reseat(as, id)
 	return true
 }
 
@@ -432,8 +454,11 @@ func (r *Registry) Find(name string) (*State, bool) {
 // toggle that the device has no word for becomes the opposite of what it is.
 func (r *Registry) Tell(s *State, property string, v any, now time.Time) (Message, error) {
 	p, err := s.Property(property)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Message{}, err
+	case s.Silent && p.Set == nil:
+		return Message{}, fmt.Errorf("%s has not announced itself since the hub started, so nobody knows how to tell it anything", s.Called)
 	}
 	want, err := p.fit(v)
 	if err != nil {
@@ -516,6 +541,13 @@ func (r *Registry) Changes(values bool) map[string][]byte {
 		}
 	}
 	clear(r.news)
+	for old := range r.reseated {
+		changes["as "+old] = nil
+		if in, ok := r.standIns[old]; ok {
+			put("as "+old, in)
+		}
+	}
+	clear(r.reseated)
 	return changes
 }
 
@@ -534,12 +566,14 @@ func (s *State) keptValues() keptValues {
 	return k
 }
 
-// Restore takes up a record. Those of devices come before those of what they said and
-// reported, as their keys are sorted. What makes no sense gives an error, and nothing is
+// Restore takes up a record. Those of who stands for whom come before those of devices, and these before
+// those of what they said and reported, as their keys are sorted. What makes no sense gives an error, and nothing is
 // restored.
 func (r *Registry) Restore(key string, record []byte) error {
 	what, of, _ := strings.Cut(key, " ")
 	switch what {
+	case "as":
+		return r.restoreStandIn(of, record)
 	case "said":
 		var a announcement
 		if err := json.Unmarshal(record, &a); err != nil {

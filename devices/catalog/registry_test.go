@@ -371,7 +371,7 @@ func TestTheOwnersNameIsForOne(t *testing.T) {
 	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
 	given := map[string]string{"zigbee2mqtt/0x02": "buero"}
 	silent := h.again(h.Changes(true), given)
-	h.given = func(d Device) string { return given[d.ID] }
+	h.written = func(d Device) string { return given[d.ID] }
 	h.Rename()
 	h.Settle(h.now.Wall)
 	twice := newHome(t, map[string]string{"zigbee2mqtt/0x01": "lamp", "zigbee2mqtt/0x02": "lamp"})
