@@ -84,7 +84,8 @@ type Device struct {
 	ID         string     `json:"id"`
 	Via        string     `json:"via"`
 	Named      bool       `json:"named,omitempty"` // the configuration says what it is called
-	Label      string     `json:"label,omitempty"` // what it calls itself
+	Aliases    []string   `json:"aliases,omitempty"`
+	Label      string     `json:"label,omitempty"` // what people call it: as the configuration says, or it itself
 	Room       string     `json:"room,omitempty"`
 	Maker      string     `json:"maker,omitempty"`
 	Model      string     `json:"model,omitempty"`

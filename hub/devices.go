@@ -86,6 +86,29 @@ func (h *Hub) givenName(d catalog.Device) string {
 	return ""
 }
 
+// deviceCalled finds a device as people call it: by its name, its id or one of its aliases.
+func (h *Hub) deviceCalled(name string) (*catalog.State, bool) {
+	if s, ok := h.devices.registry.Find(name); ok {
+		return s, true
+	}
+	for _, entry := range h.cfg.Device {
+		if slices.ContainsFunc(entry.Value.Aliases, func(alias string) bool { return strings.EqualFold(alias, strings.TrimSpace(name)) }) {
+			return h.devices.registry.Find(entry.Name)
+		}
+	}
+	return nil, false
+}
+
+// shownAs is how people are shown a device: the configuration goes before what it says of
+// itself.
+func (h *Hub) shownAs(s *catalog.State) (label, room string, aliases []string) {
+	label, room = s.Name, s.Room
+	if d, named := h.cfg.Device.Get(s.Called); named {
+		label, room, aliases = cmp.Or(d.Name, label), cmp.Or(d.Room, room), d.Aliases
+	}
+	return label, room, aliases
+}
+
 // missRenamed warns of devices that the configuration knows by their topics, which are others
 // now: nothing follows from what they say.
 func (h *Hub) missRenamed() {
@@ -228,7 +251,9 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 	if err != nil || p.Diagnostic || v.Value == nil && v.Bad == "" {
 		return nil, false
 	}
-	view := &web.Reading{Source: s.Called + "." + p.Name, At: v.At}
+	label, room, aliases := h.shownAs(s)
+	of := slices.DeleteFunc(append([]string{label, room}, aliases...), func(text string) bool { return text == "" })
+	view := &web.Reading{Source: s.Called + "." + p.Name, Of: printable(strings.Join(of, ", ")), At: v.At}
 	if v.Value != nil {
 		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
 	}
@@ -316,6 +341,7 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 		var all control.Devices
 		for _, s := range d.devices.registry.All() {
 			one := toldDevice(s)
+			one.Label, one.Room, one.Aliases = d.shownAs(s)
 			_, one.Named = d.cfg.Device.Get(s.Called)
 			one.StandsFor, one.ReplacedBy = d.devices.registry.StandsFor(s), d.devices.registry.ReplacedBy(s)
 			all.Devices = append(all.Devices, one)
@@ -323,11 +349,11 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 		for _, entry := range d.cfg.Device {
 			if id := entry.Value.Announced(); id != "" {
 				if _, ok := d.devices.registry.Find(entry.Name); !ok {
-					if now := d.devices.registry.Last(id); now != id {
-						all.Devices = append(all.Devices, control.Device{Name: entry.Name, ID: now, StandsFor: id, Named: true, Silent: true})
-						continue
+					one := control.Device{Name: entry.Name, ID: d.devices.registry.Last(id), Label: entry.Value.Name, Room: entry.Value.Room, Aliases: entry.Value.Aliases, Named: true, Silent: true}
+					if one.ID != id {
+						one.StandsFor = id
 					}
-					all.Devices = append(all.Devices, control.Device{Name: entry.Name, ID: id, Named: true, Silent: true})
+					all.Devices = append(all.Devices, one)
 				}
 			}
 		}
@@ -391,7 +417,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 			}
 			return a
 		}
-		s, ok := d.devices.registry.Find(thing)
+		s, ok := d.deviceCalled(thing)
 		if !ok {
 			a.err = d.unknownThing(thing)
 			return a
@@ -467,7 +493,7 @@ func (d desk) outputAnswer(ctx context.Context, a control.Answer) (control.Answe
 // ForgetDevice forgets a device that is no more.
 func (d desk) ForgetDevice(ctx context.Context, name string) error {
 	wrong, err := ask(ctx, d.Hub, func() error {
-		s, ok := d.devices.registry.Find(name)
+		s, ok := d.deviceCalled(name)
 		if !ok {
 			return d.unknownThing(name)
 		}

@@ -337,6 +337,43 @@ action = { publish = "b/bell", payload = "x" }
 	})
 }
 
+// What people call a device goes before what it calls itself, and each of its names finds it.
+func TestADeviceIsCalledAsTheHouseCallsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df", room = "Study", name = "The kettle", aliases = ["Wasserkocher", "tea"] }
+gone = { id = "homie/gone", room = "Attic" }
+`), Options{})
+		defer stop()
+		w := newWorld(t, h, "zigbee2mqtt/+/set")
+		defer w.leave()
+		w.say("zigbee2mqtt/bridge/devices", plugExposes)
+		w.say("zigbee2mqtt/Desk plug", `{"state":"ON","power":1}`)
+		if d := deviceNamed(t, h, "plug"); d.Label != "The kettle" || d.Room != "Study" || len(d.Aliases) != 2 {
+			t.Errorf("%+v", d)
+		}
+		if d := deviceNamed(t, h, "gone"); d.Room != "Attic" || !d.Silent {
+			t.Errorf("%+v", d)
+		}
+		if _, err := (desk{h}).Set(t.Context(), "wasserkocher.state", "off"); err != nil {
+			t.Error(err)
+		}
+		if _, err := (desk{h}).Set(t.Context(), "TEA", "off"); err != nil {
+			t.Error(err)
+		}
+		if got := w.heard(); len(got) != 2 {
+			t.Errorf("%q", got)
+		}
+		view, err := page{h}.View(t.Context())
+		if err != nil || !slices.ContainsFunc(view.Readings, func(r web.Reading) bool {
+			return r.Source == "plug.power" && r.Of == "The kettle, Study, Wasserkocher, tea"
+		}) {
+			t.Errorf("the page has %+v, %v", view.Readings, err)
+		}
+	})
+}
+
 // What a device does not take may be a secret: the trace does not show it.
 func TestADeviceThatRefusesASecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

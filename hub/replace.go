@@ -21,7 +21,7 @@ func (d desk) ReplaceDevice(ctx context.Context, broken, by string, force bool) 
 		if err != nil {
 			return done, err
 		}
-		s, ok := d.devices.registry.Find(by)
+		s, ok := d.deviceCalled(by)
 		if !ok {
 			return done, fmt.Errorf("%w; the new device has to announce itself first", d.unknownThing(by))
 		}
@@ -89,7 +89,7 @@ func (h *Hub) seatOf(name string) (seat, error) {
 	if d, named := h.cfg.Device.Get(name); named && d.Announced() == "" {
 		return seat{}, fmt.Errorf("the configuration knows %s by its topics: say there what the new one is called, or call it as the old one was where it is paired", name)
 	}
-	if s, ok := h.devices.registry.Find(name); ok {
+	if s, ok := h.deviceCalled(name); ok {
 		if d, named := h.cfg.Device.Get(s.Called); named && d.Announced() == "" {
 			return h.seatOf(s.Called)
 		}

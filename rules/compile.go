@@ -142,6 +142,27 @@ func (c *compiler) declare() {
 	for _, r := range c.cfg.Rule {
 		c.ruled = append(c.ruled, r.Name)
 	}
+	c.aliases()
+}
+
+// aliases looks at the other names of devices, each of which has to mean one thing.
+func (c *compiler) aliases() {
+	of := make(map[string]string)
+	for _, d := range c.cfg.Device {
+		for i, alias := range d.Value.Aliases {
+			at := c.root.Key("device").Key(d.Name).Key("aliases").Index(i)
+			folded := strings.ToLower(strings.TrimSpace(alias))
+			switch other, taken := of[folded]; {
+			case folded == "" || strings.ContainsAny(alias, "./"):
+				at.Mistake(`want a name without . and /, such as "ceiling lamp"`)
+			case c.kinds[folded] != "":
+				at.Mistake("%s has this name already", c.kinds[folded])
+			case taken:
+				at.Mistake("%s is called so already", other)
+			}
+			of[folded] = d.Name
+		}
+	}
 }
 
 // finish is what can be said only of the whole.

@@ -456,6 +456,12 @@ type Device struct {
 	Via  string `toml:"via" enum:"zigbee2mqtt,tasmota"`
 	ID   string `toml:"id"`   // what hearth devices says, such as "shelly/shellyplus1-a8032abe54dc"; or with via the name that it has there
 	Main string `toml:"main"` // the property that the name alone stands for; default state, or the first that the device announces
+
+	// What people are shown in place of what it says of itself, and by which other names
+	// they may call it; rules know the one name only.
+	Name    string              `toml:"name" eg:"\"Ceiling lamp\""`
+	Room    string              `toml:"room" eg:"\"Hall\""`
+	Aliases config.List[string] `toml:"aliases" eg:"\"deckenlampe\""`
 }
 
 // Each is the parameters of several rules or actions of the same form.

@@ -394,7 +394,7 @@ func (p Pin) clean() Pin {
 }
 
 func (r Reading) clean() Reading {
-	r.Source, r.Text, r.Bad, r.At = mended(r.Source, mostName), mended(r.Text, mostText), mended(r.Bad, mostName), sane(r.At)
+	r.Source, r.Of, r.Text, r.Bad, r.At = mended(r.Source, mostName), mended(r.Of, mostName), mended(r.Text, mostText), mended(r.Bad, mostName), sane(r.At)
 	return r
 }
 

@@ -169,6 +169,7 @@ $('more').onclick = () => {
 
 const readings = makeList(document.querySelector('.values'), $('reading'), (r) => r.source, (li, r, old) => {
   put(li.querySelector('.source'), r.source);
+  li.querySelector('.source').title = r.of || '';
   const text = li.querySelector('.text');
   put(text, r.text);
   text.title = r.text.length > 24 ? r.text : '';
@@ -188,7 +189,7 @@ const readings = makeList(document.querySelector('.values'), $('reading'), (r) =
 
 function matches(r) {
   const wanted = $('filter').value.trim().toLowerCase();
-  return (r.source + ' ' + r.text).toLowerCase().includes(wanted);
+  return (r.source + ' ' + (r.of || '') + ' ' + r.text).toLowerCase().includes(wanted);
 }
 
 $('filter').oninput = () => {

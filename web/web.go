@@ -161,9 +161,10 @@ type Pin struct {
 // A Reading is the newest of one source.
 type Reading struct {
 	Source string    `json:"source"`
-	Text   string    `json:"text"` // as it was sent
-	Bad    string    `json:"bad"`  // what is wrong with it, in words; "" if nothing is
-	At     time.Time `json:"at"`   // zero if there was none yet
+	Of     string    `json:"of,omitempty"` // what people call the device, and its room
+	Text   string    `json:"text"`         // as it was sent
+	Bad    string    `json:"bad"`          // what is wrong with it, in words; "" if nothing is
+	At     time.Time `json:"at"`           // zero if there was none yet
 }
 
 // A Decision is what a rule did and why, as a sentence that begins with the rule.

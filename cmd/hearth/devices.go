@@ -44,7 +44,9 @@ func (c *devicesCommand) Run(ctx context.Context, std streams) error {
 		return h.because(err)
 	}
 	if c.Name != "" {
-		i := slices.IndexFunc(all.Devices, func(d control.Device) bool { return d.Name == c.Name || d.ID == c.Name })
+		i := slices.IndexFunc(all.Devices, func(d control.Device) bool {
+			return d.Name == c.Name || d.ID == c.Name || slices.ContainsFunc(d.Aliases, func(alias string) bool { return strings.EqualFold(alias, c.Name) })
+		})
 		if i < 0 {
 			return unknownDevice(c.Name, all.Devices)
 		}
@@ -181,7 +183,7 @@ func printDevice(w io.Writer, d control.Device, now time.Time, width int) error 
 			fmt.Fprintf(w, "  %-9s %s\n", what, harmless([]byte(text)))
 		}
 	}
-	line("called", d.Label)
+	line("called", strings.TrimPrefix(strings.Join(append([]string{d.Label}, d.Aliases...), ", "), ", "))
 	line("room", d.Room)
 	line("made by", strings.TrimSpace(d.Maker+" "+d.Model))
 	line("version", d.Version)
