@@ -121,7 +121,9 @@ type Property struct {
 	Bad        string    `json:"bad,omitempty"` // why the newest report was no value
 	Asked      any       `json:"asked,omitempty"`
 	AskedAt    time.Time `json:"asked_at,omitzero"`
-	Topics     []string  `json:"topics,omitempty"` // where it is reported
+	GaveUp     bool      `json:"gave_up,omitempty"` // it was told so as often as makes sense
+	Again      bool      `json:"again,omitempty"`   // it will be told so again when the device shows that it lives
+	Topics     []string  `json:"topics,omitempty"`  // where it is reported
 	SetTopic   string    `json:"set_topic,omitempty"`
 }
 
@@ -149,6 +151,7 @@ type Answer struct {
 	Was      bool   `json:"was,omitempty"`      // it had that value already
 	Reported any    `json:"reported,omitempty"` // what the device answered
 	Late     bool   `json:"late,omitempty"`     // it has not answered yet
+	Again    bool   `json:"again,omitempty"`    // it most likely does not hear now, and will be told again when it shows that it lives
 	Waits    string `json:"waits,omitempty"`    // why an output does not obey yet
 }
 

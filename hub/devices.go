@@ -184,6 +184,33 @@ func (h *Hub) lookUpRetained(topics []string) {
 // report takes what a message says of devices.
 func (h *Hub) report(values []catalog.Value, m devices.Message) {
 	h.tellRules(h.devices.registry.Apply(values, m.Initial, h.now()), m)
+	if h.devices.registry.Woken() { // it may be for a second only
+		h.remind()
+	}
+}
+
+// remind tells devices again what they have not confirmed.
+func (h *Hub) remind() {
+	again, gaveUp := h.devices.registry.Remind(h.now())
+	for _, m := range again {
+		if err := h.tellDevice(m.Message, m.Origin); err != nil {
+			h.log.Error("a device was not told again", "device", m.Called, "property", m.Property, "err", err)
+		}
+	}
+	for _, m := range gaveUp {
+		h.log.Warn("a device has not confirmed what it was told", "device", m.Called, "property", m.Property, "told", devices.Text(m.Value), "times", m.Times)
+	}
+}
+
+// lookAfterDevices is what is to be done for devices every beat: to tell again, and to ask
+// one of those that have not said yet how they are.
+func (h *Hub) lookAfterDevices() {
+	h.remind()
+	if m, ok := h.devices.registry.Unseen(h.now()); ok {
+		if err := h.tellDevice(m, devices.Origin{By: "discovery"}); err != nil {
+			h.log.Error("a device was not asked how it is", "topic", m.Topic, "err", err)
+		}
+	}
 }
 
 // tellRules has the rules hear what is new of the devices that the configuration names.
@@ -286,7 +313,7 @@ func (h *Hub) commandDevice(c devices.Command) error {
 	if !ok {
 		return fmt.Errorf("%s has not announced itself, so nobody knows how to tell it anything", c.Device)
 	}
-	m, err := h.devices.registry.Tell(s, c.Property, c.Value, h.now().Wall)
+	m, err := h.devices.registry.Tell(s, c.Property, c.Value, c.Origin, h.now())
 	switch {
 	case err != nil && c.Secret: // which the reason may show
 		return fmt.Errorf("%s can't be told that, which holds a secret", c.Device)
@@ -385,7 +412,7 @@ func toldDevice(s *catalog.State) control.Device {
 			told.Value, told.At, told.Bad = v.Value, v.At, v.Bad
 		}
 		if a, ok := s.Asked[p.Name]; ok {
-			told.Asked, told.AskedAt = a.Value, a.At
+			told.Asked, told.AskedAt, told.GaveUp, told.Again = a.Value, a.At, a.GaveUp, s.Again(p.Name)
 		}
 		for _, r := range p.Reports {
 			told.Topics = append(told.Topics, r.Topic)
@@ -422,17 +449,19 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 			a.err = d.unknownThing(thing)
 			return a
 		}
-		m, err := d.devices.registry.Tell(s, property, value, d.now().Wall)
+		by := devices.Origin{By: "hearth set"}
+		m, err := d.devices.registry.Tell(s, property, value, by, d.now())
 		if err != nil {
 			a.err = err
 			return a
 		}
 		p, _ := s.Property(property)
 		a.answer = control.Answer{Name: s.Called + "." + p.Name, Topic: m.Topic, Payload: m.Payload}
-		if a.err = d.tellDevice(m, devices.Origin{By: "hearth set"}); a.err != nil {
+		if a.err = d.tellDevice(m, by); a.err != nil {
 			return a
 		}
 		if _, ok := s.Asked[p.Name]; ok {
+			a.answer.Again = s.Again(p.Name)
 			a.wait, a.key = make(chan catalog.Change, 1), s.ID+"\x00"+p.Name
 			d.devices.waiting[a.key] = append(d.devices.waiting[a.key], a.wait)
 		} else {

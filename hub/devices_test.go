@@ -204,7 +204,8 @@ action = { publish = "b/there", payload = "x" }
 			t.Fatal(err)
 		}
 		time.Sleep(15 * time.Second)
-		if got := slices.Sorted(slices.Values(heard())); !slices.Equal(got, []string{"b/there x", "shellies/shelly1-AABBCC/relay/0/command on"}) {
+		// The relay confirms nothing here, so it is told again.
+		if got := slices.Compact(slices.Sorted(slices.Values(heard()))); !slices.Equal(got, []string{"b/there x", "homie/5/plug/light/power/set false", "shellies/shelly1-AABBCC/relay/0/command on"}) {
 			t.Errorf("after the reload: %q", got)
 		}
 	})
@@ -251,7 +252,8 @@ action = { pulse = "siren", for = "1m" }
 		_, end = siren(h)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if want := []string{"true", "false"}; !slices.Equal(got, want) {
+		// It confirms nothing, so it is told each again.
+		if want := []string{"true", "false"}; !slices.Equal(slices.Compact(got), want) {
 			t.Errorf("the siren heard %q, want %q", got, want)
 		}
 		end()
@@ -333,6 +335,52 @@ action = { publish = "b/bell", payload = "x" }
 		defer mu.Unlock()
 		if !slices.Equal(heard, []string{"b/bell"}) {
 			t.Errorf("%q", heard)
+		}
+	})
+}
+
+// A lamp misses what it is told: it is asked how it is, and told again. What it never confirms
+// stands in the list and in the log, once.
+func TestADeviceIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		h, stop := start(t, load(t, t.TempDir(), `
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df" }
+
+[rule.off]
+trigger = { event = "a/off" }
+action = { set = "plug", to = false }
+`), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		w := newWorld(t, h, "zigbee2mqtt/+/set", "zigbee2mqtt/+/get")
+		w.say("zigbee2mqtt/bridge/devices", plugExposes)
+		w.say("zigbee2mqtt/Desk plug", `{"state":"ON"}`)
+		time.Sleep(time.Minute)
+		if got := w.heard(); !slices.Equal(got, []string{`zigbee2mqtt/Desk plug/get {"power":""}`}) {
+			t.Errorf("of what it had not said: %q", got)
+		}
+		w.say("a/off", "x")
+		time.Sleep(11 * time.Second)
+		w.say("zigbee2mqtt/Desk plug", `{"state":"OFF"}`)
+		time.Sleep(time.Minute)
+		off := `zigbee2mqtt/Desk plug/set {"state":"OFF"}`
+		if got := w.heard(); !slices.Equal(got, []string{off, `zigbee2mqtt/Desk plug/get {"state":""}`, off}) {
+			t.Errorf("it heard %q", got)
+		}
+		if done, err := (desk{h}).Set(t.Context(), "plug", "on"); err != nil || !done.Late || done.Again {
+			t.Errorf("%+v, %v", done, err)
+		}
+		time.Sleep(time.Minute)
+		if got := w.heard(); len(got) != 4 {
+			t.Errorf("it heard %q", got)
+		}
+		if p := propertyNamed(t, deviceNamed(t, h, "plug"), "state"); p.Asked != true || !p.GaveUp {
+			t.Errorf("%+v", p)
+		}
+		w.leave()
+		stop()
+		if text := log.String(); strings.Count(text, "has not confirmed") != 1 || !strings.Contains(text, "device=plug property=state told=ON times=3") {
+			t.Errorf("the log says\n%s", text)
 		}
 	})
 }

@@ -343,6 +343,7 @@ func (h *Hub) Run(ctx context.Context) error {
 				h.obey(h.engine.Resume(h.now()))
 			}
 			h.tellRules(h.devices.registry.Expire(h.now()), devices.Message{})
+			h.lookAfterDevices()
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()

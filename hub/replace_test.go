@@ -128,6 +128,7 @@ action = { set = "washer", to = false }
 			if got := w.heard(); !slices.Equal(got, []string{"b/done x", "homie/5/b/relay/on/set false"}) {
 				t.Errorf("%s: %q", when, got)
 			}
+			w.say("homie/5/b/relay/on", "false")
 			if d := deviceNamed(t, h, "washer"); d.ID != "homie/b" || d.StandsFor != "homie/a" {
 				t.Errorf("%s: %+v", when, d)
 			}

@@ -160,7 +160,14 @@ func shown(p control.Property) string {
 		text += " " + p.Unit
 	}
 	if p.Asked != nil {
-		text = strings.TrimPrefix(text+" (told "+valueText(p.Asked)+")", " ")
+		told := "told " + valueText(p.Asked)
+		switch {
+		case p.GaveUp:
+			told += ", not confirmed"
+		case p.Again:
+			told += ", again when it wakes"
+		}
+		text = strings.TrimPrefix(text+" ("+told+")", " ")
 	}
 	return text
 }
@@ -302,6 +309,8 @@ func (c *setCommand) Run(ctx context.Context, std streams) error {
 	switch {
 	case done.Waits != "":
 		return fmt.Errorf("%s waits: %s", done.Name, done.Waits)
+	case done.Late && done.Again:
+		return fmt.Errorf("%s has not answered: it is asleep or away, and is told again when it shows that it lives; it was sent %s", done.Name, sent)
 	case done.Late:
 		return fmt.Errorf("%s has not answered yet; it was sent %s", done.Name, sent)
 	case done.Reported != nil:

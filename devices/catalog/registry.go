@@ -26,6 +26,9 @@ type Registry struct {
 	merged   map[string]string      // ids of what Devices gives, by the ids merged into them
 	standIns map[string]standIn     // by the id of the device that is replaced
 	index    *Index
+	asking   map[string]bool         // ids of devices that were told something and may have to be told again
+	woken    bool                    // one of them lives
+	unseen   map[string]bool         // ids of devices of which some values may not be known
 	timed    map[string]bool         // ids of devices with values that end by themselves
 	stale    bool                    // the states and the index are behind the catalog
 	messages map[string]announcement // by topic: what announced something and is not retained
@@ -51,6 +54,8 @@ type State struct {
 	missed    time.Time        // since when it is silent; zero: not yet asked
 	available []*bool          // by the reports of its availability
 	counts    map[string]int64 // by property: the number of the last event that was heard of
+	expected  time.Duration    // monotonic: until when it may say by itself how it is; 0: that is not yet known
+	got       map[Message]bool // what it was asked
 }
 
 // Reported is the newest that a property was reported.
@@ -71,12 +76,6 @@ func (v Reported) When(now devices.Now) devices.Now {
 		then.Mono = now.Mono - max(0, now.Wall.Sub(v.At))
 	}
 	return then
-}
-
-// Asked is what a property was told last.
-type Asked struct {
-	Value any
-	At    time.Time
 }
 
 // An announcement is a message that a restart needs again.
@@ -106,6 +105,7 @@ const forgetAfter = 30 * 24 * time.Hour
 func NewRegistry(taken func(name string) bool, written func(Device) string) *Registry {
 	return &Registry{
 		catalog: New(), taken: taken, written: written,
+		asking: make(map[string]bool), unseen: make(map[string]bool),
 		standIns: make(map[string]standIn), reseated: make(map[string]bool),
 		states: make(map[string]*State), names: make(map[string]string), merged: make(map[string]string),
 		index: NewIndex(nil), messages: make(map[string]announcement),
@@ -185,6 +185,9 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 			}
 		}
 		is := func(id string) bool { return touched[id] }
+		if s.Silent || touched[d.ID] {
+			r.unseen[d.ID] = true
+		}
 		if s.Silent || touched[d.ID] || slices.ContainsFunc(d.Also, is) || !slices.Equal(s.Also, d.Also) {
 			r.dirty[d.ID] = true
 		}
@@ -321,6 +324,9 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		if s == nil {
 			continue // it is gone meanwhile
 		}
+		if !initial && (v.Available < 0 || v.Value == true) {
+			r.lives(s)
+		}
 		if v.Available >= 0 {
 			if v.Bad == "" && r.heard(s, v) {
 				r.moved[v.Device] = true
@@ -368,7 +374,7 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		s.Values[v.Property] = Reported{v.Value, since, "", !initial, at.Mono}
 		// What it was before is no answer: it is on its way still, or does not obey.
 		asked, answer := s.Asked[v.Property]
-		if answer = answer && (!same || sameValue(asked.Value, v.Value)); answer {
+		if answer = answer && (!same || p.near(asked.Value, v.Value)); answer {
 			delete(s.Asked, v.Property)
 		}
 		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer})
@@ -450,9 +456,9 @@ func (r *Registry) Find(name string) (*State, bool) {
 	return s, ok
 }
 
-// Tell gives what tells a property of a device a value, and notes that it was asked. A
-// toggle that the device has no word for becomes the opposite of what it is.
-func (r *Registry) Tell(s *State, property string, v any, now time.Time) (Message, error) {
+// Tell gives what tells a property of a device a value, and notes that it was asked, by
+// whom. A toggle that the device has no word for becomes the opposite of what it is.
+func (r *Registry) Tell(s *State, property string, v any, origin devices.Origin, now devices.Now) (Message, error) {
 	p, err := s.Property(property)
 	switch {
 	case err != nil:
@@ -473,10 +479,7 @@ func (r *Registry) Tell(s *State, property string, v any, now time.Time) (Messag
 	if err != nil {
 		return Message{}, err
 	}
-	delete(s.Asked, p.Name)
-	if v := s.Values[p.Name]; len(p.Reports) > 0 && (v.Bad != "" || !sameValue(v.Value, want)) {
-		s.Asked[p.Name] = Asked{want, now}
-	}
+	r.ask(s, p, want, origin, now)
 	return m, nil
 }
 
@@ -501,6 +504,8 @@ type keptValues struct {
 	Seen   int64               `json:"seen,omitempty"` // Unix time in ms
 	Online *bool               `json:"online,omitempty"`
 	Values map[string]keptPair `json:"values,omitempty"`
+
+	Asked map[string]keptAsked `json:"asked,omitempty"`
 }
 
 type keptPair [2]any // a value, and when it came: Unix time in ms
@@ -552,7 +557,7 @@ func (r *Registry) Changes(values bool) map[string][]byte {
 }
 
 func (s *State) keptValues() keptValues {
-	k := keptValues{Online: s.Online, Values: make(map[string]keptPair)}
+	k := keptValues{Online: s.Online, Values: make(map[string]keptPair), Asked: s.keptAsked()}
 	if !s.Seen.IsZero() {
 		k.Seen = s.Seen.UnixMilli()
 	}
@@ -625,6 +630,7 @@ func (r *Registry) Restore(key string, record []byte) error {
 				s.Values[name] = Reported{Value: v[0], At: time.UnixMilli(int64(at))}
 			}
 		}
+		r.restoreAsked(s, k.Asked)
 		return nil
 	}
 	return errKept

@@ -106,7 +106,7 @@ func TestWhatWasAskedStandsBesideWhatIs(t *testing.T) {
 	h.hears("zigbee2mqtt/buero", `{"state":"OFF"}`, false)
 	plug, _ := h.Find("zigbee2mqtt/0x02")
 	// It has no word for toggle, so it is told the other level.
-	m, err := h.Tell(plug, "", "toggle", h.now.Wall)
+	m, err := h.Tell(plug, "", "toggle", devices.Origin{}, h.now)
 	if err != nil || m.Topic != "zigbee2mqtt/buero/set" || m.Payload != `{"state":"ON"}` || m.Retain {
 		t.Errorf("%+v, %v", m, err)
 	}
@@ -117,10 +117,10 @@ func TestWhatWasAskedStandsBesideWhatIs(t *testing.T) {
 	if len(changes) != 1 || changes[0].Value != true || !changes[0].Main || len(plug.Asked) != 0 {
 		t.Errorf("%+v %+v", changes, plug.Asked)
 	}
-	if _, err := h.Tell(plug, "state", "perhaps", h.now.Wall); err == nil || !strings.Contains(err.Error(), "on, off or toggle") {
+	if _, err := h.Tell(plug, "state", "perhaps", devices.Origin{}, h.now); err == nil || !strings.Contains(err.Error(), "on, off or toggle") {
 		t.Error(err)
 	}
-	if _, err := h.Tell(plug, "stat", "on", h.now.Wall); err == nil || !strings.Contains(err.Error(), `did you mean "state"`) {
+	if _, err := h.Tell(plug, "stat", "on", devices.Origin{}, h.now); err == nil || !strings.Contains(err.Error(), `did you mean "state"`) {
 		t.Error(err)
 	}
 }
@@ -399,14 +399,14 @@ func TestTheOldValueIsNoAnswer(t *testing.T) {
 	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
 	h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false)
 	plug := h.find("zigbee2mqtt/0x02")
-	h.Tell(plug, "", "off", h.now.Wall)
+	h.Tell(plug, "", "off", devices.Origin{}, h.now)
 	if c := h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false); c[0].Answer || len(plug.Asked) != 1 {
 		t.Errorf("%+v %+v", c, plug.Asked)
 	}
 	if c := h.hears("zigbee2mqtt/buero", `{"state":"OFF"}`, false); !c[0].Answer || len(plug.Asked) != 0 {
 		t.Errorf("%+v %+v", c, plug.Asked)
 	}
-	if h.Tell(plug, "", "off", h.now.Wall); len(plug.Asked) != 0 {
+	if h.Tell(plug, "", "off", devices.Origin{}, h.now); len(plug.Asked) != 0 {
 		t.Errorf("told what it is: %+v", plug.Asked)
 	}
 }
@@ -530,7 +530,7 @@ func TestACommandTopicNeedsAnAnnouncerWhoMayPublishThere(t *testing.T) {
 	}
 	tell := func(device, property string) string {
 		s := h.find(device)
-		m, err := h.Tell(s, property, "on", h.now.Wall)
+		m, err := h.Tell(s, property, "on", devices.Origin{}, h.now)
 		if err != nil {
 			return err.Error()
 		}
