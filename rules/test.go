@@ -163,6 +163,29 @@ func (e *Engine) kind(source string) string {
 	return ""
 }
 
+// Happens reports whether a source is taken for an event by all who look at it, and so
+// most likely is one.
+func (e *Engine) Happens(source string) bool {
+	ws := e.watch[source]
+	if ws == nil || len(ws.calcs) > 0 || len(e.wanted[source]) > 0 {
+		return false
+	}
+	event := func(t *trigger) bool {
+		return (t.source != source || t.event) &&
+			!slices.ContainsFunc(t.untils, func(u *until) bool { return u.source == source && !u.event })
+	}
+	for _, list := range [][]watcher{ws.machines, ws.rules} {
+		for _, w := range list {
+			switch {
+			case w.trigger != nil && event(w.trigger), w.wait != nil && event(w.wait):
+			default:
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // kind of a trigger without a test is that of any value: each counts.
 func (t *trigger) kind() string {
 	switch {

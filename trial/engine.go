@@ -31,6 +31,10 @@ func answer(e *rules.Engine, id string, status int, problem string, now devices.
 	return e.Answer(id, status, problem, now)
 }
 
+// happens says that what a source says is an event, as far as the rules take it for nothing
+// else.
+func happens(e *rules.Engine, source string) bool { return e.Happens(source) }
+
 // restored marks a reading of an earlier life.
 func restored(r devices.Reading) devices.Reading {
 	r.Initial, r.Restored = true, true

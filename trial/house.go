@@ -37,6 +37,10 @@ type Event struct {
 	On      bool
 	Changed bool // its level is another than before
 
+	Device string // one that announces itself, or a property of it: "lamp.brightness"
+	Value  any    // what it is told
+	Main   bool   // the name of the device alone stands for this property
+
 	HTTP   *devices.Request
 	Notify string // what it tells a person
 
@@ -90,6 +94,7 @@ type play struct {
 	told     map[string]told            // where its newest command came from
 	said     map[string]string          // what the hub told of itself last, by topic
 	retained map[string]devices.Message // what the broker keeps
+	reported []Send                     // what devices had reported before the hub started
 	mocks    []Send                     // answers that wait for a request
 	queue    []func()                   // what is to be done in this moment
 
@@ -290,6 +295,10 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 	for _, source := range slices.Sorted(maps.Keys(p.measured)) {
 		p.measure(source, p.measured[source], true)
 	}
+	for _, s := range p.reported {
+		p.later(func() { p.deviceReports(s, true) })
+	}
+	p.reported = nil // from then on the hub keeps it
 	for _, k := range disk.Values {
 		p.registry.Apply(restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
 			At: devices.Now{Wall: k.At, Known: k.Known}, Captured: k.Captured}))
@@ -448,8 +457,11 @@ func (p *play) outside(s Send) {
 		}
 	case s.Input != "":
 		p.contacts[s.Input] = s.To != nil && bool(*s.To)
+	case s.Device != "" && s.At < 0:
+		p.reported = append(p.reported, s)
+	case s.Device != "":
 	case s.Sensor != "" && s.Value != nil:
-		p.measured[s.Sensor] = *s.Value
+		p.measured[s.Sensor], _ = s.Value.any.(float64)
 	case s.Sensor != "":
 		maps.DeleteFunc(p.measured, func(source string, _ float64) bool { return strings.HasPrefix(source, s.Sensor+".") })
 	case s.HTTP != "":
@@ -475,7 +487,9 @@ func (p *play) send(s Send) {
 	case s.Turn != "":
 		p.turnKnob(s.Turn, s.By)
 	case s.Sensor != "" && s.Value != nil:
-		p.measure(s.Sensor, *s.Value, false)
+		p.measure(s.Sensor, p.measured[s.Sensor], false)
+	case s.Device != "":
+		p.deviceReports(s, false)
 	case s.Sensor != "":
 		p.lose(s.Sensor)
 	case s.Webhook != "":
@@ -574,6 +588,23 @@ func (p *play) lose(name string) {
 			})
 		}
 	}
+}
+
+// deviceReports is what a device that announces itself reports of one of its properties.
+func (p *play) deviceReports(s Send, initial bool) {
+	name, property, _ := strings.Cut(s.Device, ".")
+	d, _ := p.house.Logic.Device.Get(name)
+	r := devices.Reading{Source: name, Topic: d.ID, Value: s.Value.any, Text: devices.Text(s.Value.any), At: p.now(), Initial: initial}
+	if property = cmp.Or(property, d.Main); property != "" {
+		r.Source += "." + property
+	}
+	if r.Event = happens(p.engine, r.Source); r.Event {
+		if !initial {
+			p.obey(p.engine.Step(r))
+		}
+		return
+	}
+	p.read(r)
 }
 
 func (p *play) read(r devices.Reading) {
@@ -702,6 +733,13 @@ func (p *play) command(c devices.Command, d *rules.Decision) {
 			return
 		}
 		p.driveAll(drives, &before)
+	case c.Device != "":
+		e := Event{Device: c.Device, Value: c.Value, Payload: devices.Text(c.Value), decision: d, secret: c.Secret}
+		if c.Property != "" {
+			named, _ := p.house.Logic.Device.Get(c.Device)
+			e.Device, e.Main = e.Device+"."+c.Property, c.Property == named.Main
+		}
+		p.event(e)
 	case c.HTTP != nil:
 		e := Event{HTTP: c.HTTP, decision: d, secret: c.Secret}
 		if c.Notify {

@@ -68,10 +68,10 @@ func (v *Verdict) judge() {
 	v.broken = make(map[int][]int)
 	before := make(map[string]string)
 	for j, e := range events {
-		last, repeats := before[e.Topic]
+		last, repeats := before[e.Topic+e.Device]
 		repeats = repeats && last == e.Payload && !(e.Output != "" && e.Changed)
-		v.spare[j] = e.Free || v.Test.Repeats && repeats && e.Topic != "" || e.Topic != "" && v.ignored(e.Topic)
-		before[e.Topic] = e.Payload
+		v.spare[j] = e.Free || v.Test.Repeats && repeats && e.Topic+e.Device != "" || e.Topic != "" && v.ignored(e.Topic)
+		before[e.Topic+e.Device] = e.Payload
 	}
 	for _, spare := range []bool{false, true} {
 		for j := range events {
@@ -130,6 +130,7 @@ func (e Expect) in(got *Event) bool {
 // is says that an event is what e is about, whenever it came.
 func (e Expect) is(got *Event) bool {
 	return e.about(got) &&
+		(e.Device == "" || (e.Device == got.Device || got.Main && e.Device == base(got.Device)) && (e.Value == nil || e.Value.is(got.Value))) &&
 		(e.To == nil || bool(*e.To) == got.On) &&
 		(e.Payload == nil || Equal(string(*e.Payload), got.Payload)) &&
 		(e.Retain == nil || *e.Retain == got.Retain) &&
@@ -143,10 +144,18 @@ func (e Expect) about(got *Event) bool {
 		return e.Topic == got.Topic
 	case e.Output != "":
 		return e.Output == got.Output && got.Changed
+	case e.Device != "":
+		return got.Device != "" && base(e.Device) == base(got.Device)
 	case e.HTTP != "":
 		return got.HTTP != nil && e.HTTP == got.HTTP.URL
 	}
 	return e.Notify == got.Notify && got.Notify != ""
+}
+
+// base is the device of which something is a property.
+func base(name string) string {
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }
 
 // Equal compares two payloads: the same bytes, or the same JSON with numbers that
@@ -200,7 +209,7 @@ func senders(house House, e Expect) (names []string) {
 	if err != nil || json.Unmarshal(b, &kinds) != nil {
 		return nil
 	}
-	targets := map[string]bool{e.Topic: true, e.Output: true, e.HTTP: true}
+	targets := map[string]bool{e.Topic: true, e.Output: true, e.HTTP: true, base(e.Device): true}
 	if e.Output != "" {
 		targets[topic(e.Output, "set")] = true
 	}

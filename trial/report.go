@@ -243,7 +243,9 @@ func (s Send) String() string {
 	case s.Sensor != "" && s.Value == nil:
 		return fmt.Sprintf("sensor %s is unavailable", s.Sensor)
 	case s.Sensor != "":
-		return fmt.Sprintf("sensor %s %s", s.Sensor, devices.Text(*s.Value))
+		return fmt.Sprintf("sensor %s %v", s.Sensor, s.Value)
+	case s.Device != "":
+		return fmt.Sprintf("device %s %v", s.Device, s.Value)
 	case s.Webhook != "":
 		return strings.TrimSpace("POST " + s.Webhook + " " + s.Body)
 	case s.Restart > 0:
@@ -262,6 +264,10 @@ func (e *Event) String() string {
 	switch {
 	case e.secret && e.HTTP != nil:
 		text = cmp.Or(e.HTTP.Method, "GET") + " ***"
+	case e.Device != "" && e.secret:
+		text = fmt.Sprintf("device %s ***", e.Device)
+	case e.Device != "":
+		text = fmt.Sprintf("device %s %v", e.Device, Value{e.Value})
 	case e.secret:
 		text = message(e.Topic, "***", e.Retain)
 	case e.HTTP != nil:
@@ -304,6 +310,10 @@ func (e Expect) what() string {
 		return fmt.Sprintf("output %s on or off", e.Output)
 	case e.Output != "":
 		return fmt.Sprintf("output %s %s", e.Output, onOff(bool(*e.To)))
+	case e.Device != "" && e.Value == nil:
+		return fmt.Sprintf("device %s is told something", e.Device)
+	case e.Device != "":
+		return fmt.Sprintf("device %s %v", e.Device, e.Value)
 	case e.HTTP != "":
 		return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s", e.Method, e.HTTP, e.Body)), " ")
 	}

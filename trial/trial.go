@@ -75,8 +75,8 @@ type Test struct {
 	physical bool // a recipe: pins begin low, and keep their level while the hub is down
 }
 
-// A Send is what happens to the house: exactly one of Topic, Input, Sensor, Webhook,
-// Restart, HTTP and Clock. At a negative offset it is what the hub finds at its
+// A Send is what happens to the house: exactly one of Topic, Input, Turn, Sensor, Device,
+// Webhook, Restart, HTTP and Clock. At a negative offset it is what the hub finds at its
 // start.
 type Send struct {
 	At Offset `toml:"at,required"`
@@ -93,8 +93,12 @@ type Send struct {
 
 	// Sensor measures Value, as "cellar.temperature"; without a property, "cellar", it
 	// is unavailable from then on.
-	Sensor string   `toml:"sensor" eg:"\"cellar.temperature\""`
-	Value  *float64 `toml:"value"`
+	Sensor string `toml:"sensor" eg:"\"cellar.temperature\""`
+
+	// Device, one that announces itself, reports Value, as "plug.power"; "plug" is its main
+	// property, and "plug.availability" whether it is there.
+	Device string `toml:"device" eg:"\"plug.power\""`
+	Value  *Value `toml:"value"` // of sensor and device
 
 	Webhook string `toml:"webhook" eg:"\"/hook/bell\""` // somebody posts to this path
 	Body    string `toml:"body"`
@@ -107,7 +111,7 @@ type Send struct {
 	Clock string `toml:"clock" enum:"known,unknown"` // whether a time service has set the clock
 }
 
-// An Expect is something that the house does: exactly one of Topic, Output,
+// An Expect is something that the house does: exactly one of Topic, Output, Device,
 // Notify and HTTP, at a moment or within a window. What is not given is not
 // compared.
 type Expect struct {
@@ -120,6 +124,9 @@ type Expect struct {
 
 	Output string `toml:"output" eg:"\"heater\""` // it goes on or off
 	To     *Level `toml:"to"`
+
+	Device string `toml:"device" eg:"\"lamp.brightness\""` // one that announces itself is told
+	Value  *Value `toml:"value"`                           // this
 
 	Notify string `toml:"notify" eg:"\"Garage is open\""` // this text to anybody
 
@@ -179,6 +186,8 @@ func (m Moment) in(zone *time.Location) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), zone)
 }
 
+func (v Value) isNumber() bool { _, ok := v.any.(float64); return ok }
+
 // A Level is on or off, written as true, false or an on/off word.
 type Level bool
 
@@ -192,6 +201,40 @@ func (l *Level) DecodeTOML(raw any, at config.Place) {
 		at.Mistake("want true or false")
 	}
 	*l = Level(on)
+}
+
+// A Value is a number, text, or true or false, as devices report them and are told them.
+type Value struct{ any }
+
+// DecodeTOML takes all of these.
+func (v *Value) DecodeTOML(raw any, at config.Place) {
+	switch raw := raw.(type) {
+	case int64:
+		v.any = float64(raw)
+	case float64, bool, string:
+		v.any = raw
+	default:
+		at.Mistake("want a number, text, or true or false")
+	}
+}
+
+// is says that a device that is told got is told v: on is true, and 40 is 40.0.
+func (v Value) is(got any) bool {
+	if on, ok := got.(bool); ok {
+		want, ok := devices.Bool(v.any)
+		return ok && want == on
+	}
+	if f, ok := got.(float64); ok {
+		return same(v.any, f)
+	}
+	return strings.EqualFold(devices.Text(v.any), devices.Text(got))
+}
+
+func (v Value) String() string {
+	if on, ok := v.any.(bool); ok {
+		return onOff(on)
+	}
+	return devices.Text(v.any)
 }
 
 // A Payload is text as it is sent. In a test it may be written as a number, as
@@ -224,8 +267,9 @@ func (h House) zone() *time.Location {
 // Check reports what makes no sense in the tests of a house. at is the place of
 // the configuration.
 func Check(tests []Test, house House, at config.Place) {
+	hears := new(ears)
 	for i := range tests {
-		c := checker{&tests[i], house}
+		c := checker{&tests[i], house, hears}
 		c.check(at.Key("test").Index(i))
 	}
 }
@@ -233,6 +277,21 @@ func Check(tests []Test, house House, at config.Place) {
 type checker struct {
 	*Test
 	house House
+	hears *ears
+}
+
+// ears is what the rules of a house listen to, once a test makes that worth knowing.
+type ears struct {
+	sources []devices.Source
+	index   *devices.Index
+}
+
+func (c checker) ears() *ears {
+	if c.hears.index == nil {
+		c.hears.sources = c.house.engine(0, new(devices.Registry)).Sources()
+		c.hears.index = devices.NewIndex(c.hears.sources)
+	}
+	return c.hears
 }
 
 func (c checker) check(at config.Place) {
@@ -292,10 +351,10 @@ func belongs(at config.Place, kind string, owners map[string][]string, keys ...s
 	}
 }
 
-var sendOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"input"}, "by": {"turn"}, "value": {"sensor"}, "body": {"webhook"}, "status": {"http"}}
+var sendOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"input"}, "by": {"turn"}, "value": {"sensor", "device"}, "body": {"webhook"}, "status": {"http"}}
 
 func (c checker) send(s Send, at config.Place) {
-	kind := oneOf(at, "topic", "input", "turn", "sensor", "webhook", "restart", "http", "clock")
+	kind := oneOf(at, "topic", "input", "turn", "sensor", "device", "webhook", "restart", "http", "clock")
 	if kind == "" {
 		return
 	}
@@ -315,6 +374,7 @@ func (c checker) send(s Send, at config.Place) {
 		if s.Payload == nil && !at.Key("payload").Given() {
 			at.Mistake(`want the message: payload = "ON"`)
 		}
+		c.heard(s.Topic, at.Key("topic"))
 	case "input":
 		c.name("input", s.Input, slices.Concat(c.house.Pins.Input.Names(), c.house.Pins.Counter.Names()), at.Key("input"))
 		if s.To == nil && !at.Key("to").Given() {
@@ -327,6 +387,17 @@ func (c checker) send(s Send, at config.Place) {
 		}
 	case "sensor":
 		c.sensor(s, at)
+	case "device":
+		name, property := c.device(s.Device, at.Key("device"))
+		if s.Value == nil && !at.Key("value").Given() {
+			at.Mistake("want what it reports: value = 21.5")
+		}
+		if property == "availability" && s.Value != nil {
+			if _, ok := devices.Bool(s.Value.any); !ok {
+				at.Key("value").Mistake("want true or false: whether it is there")
+			}
+		}
+		c.looked(name, property, at.Key("device"))
 	case "webhook":
 		if !strings.HasPrefix(s.Webhook, "/") {
 			at.Key("webhook").Mistake(`want a path such as "/hook/bell"`)
@@ -354,6 +425,8 @@ func (c checker) sensor(s Send, at config.Place) {
 	}
 	c.name("sensor", name, sensors, at.Key("sensor"))
 	switch {
+	case measures && s.Value != nil && !s.Value.isNumber():
+		at.Key("value").Mistake("want a number")
 	case measures && s.Value == nil && !at.Key("value").Given():
 		at.Mistake("want what it measures: value = 21.5")
 	case !measures && s.Value != nil:
@@ -361,7 +434,7 @@ func (c checker) sensor(s Send, at config.Place) {
 	}
 }
 
-var expectOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"output"}, "method": {"http"}, "body": {"http"}}
+var expectOwners = map[string][]string{"payload": {"topic"}, "retain": {"topic"}, "to": {"output"}, "value": {"device"}, "method": {"http"}, "body": {"http"}}
 
 func (c checker) expect(e Expect, at config.Place) {
 	if e.At != nil && len(e.Between) > 0 {
@@ -383,17 +456,76 @@ func (c checker) expect(e Expect, at config.Place) {
 	if c.End != nil && from > time.Duration(*c.End) && from > 0 {
 		when.Mistake("the test ends before, at %v", *c.End)
 	}
-	kind := oneOf(at, "topic", "output", "notify", "http")
-	belongs(at, kind, expectOwners, "payload", "retain", "to", "method", "body")
+	kind := oneOf(at, "topic", "output", "device", "notify", "http")
+	belongs(at, kind, expectOwners, "payload", "retain", "to", "value", "method", "body")
 	switch kind {
 	case "topic":
 		c.topic(e.Topic, at.Key("topic"))
 	case "output":
 		c.name("output", e.Output, c.house.Pins.Output.Names(), at.Key("output"))
+	case "device":
+		c.device(e.Device, at.Key("device"))
 	case "notify", "http":
 		if e.Notify+e.HTTP == "" {
 			at.Key(kind).Mistake("want a text")
 		}
+	}
+}
+
+// announced is the names of the devices that announce themselves.
+func (c checker) announced() (names []string) {
+	for _, d := range c.house.Logic.Device {
+		if d.Value.Announced() != "" {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
+
+// device looks whether text names one that announces itself, or a property of it. Which
+// properties it has only itself could say.
+func (c checker) device(text string, at config.Place) (name, property string) {
+	name, property, dotted := strings.Cut(text, ".")
+	d, ok := c.house.Logic.Device.Get(name)
+	switch {
+	case ok && d.Announced() == "":
+		at.Mistake("%s is known by its topics: want topic, and payload as it sends it", name)
+	case dotted && property == "":
+		at.Mistake("want a property after the dot, such as %s.power", name)
+	default:
+		c.name("device that announces itself", name, c.announced(), at)
+	}
+	if ok && property == "" {
+		property = d.Main
+	}
+	return name, property
+}
+
+// looked warns of what a device reports and no rule looks at, where one looks at something
+// else of it: it was hardly meant.
+func (c checker) looked(name, property string, at config.Place) {
+	var others []string
+	for _, s := range c.ears().sources {
+		switch {
+		case s.Name != name:
+		case property == "availability": // which people say beside the rest
+			return
+		case s.Property == property:
+			return
+		default:
+			others = append(others, s.String())
+		}
+	}
+	if len(others) > 0 {
+		at.Warn("no rule looks at this: they look at %s", strings.Join(others, ", "))
+	}
+}
+
+// heard warns of a message that nothing in the house listens to, if there are devices of
+// which only themselves could say where they report.
+func (c checker) heard(topic string, at config.Place) {
+	if names := c.announced(); len(names) > 0 && !isSet(topic) && !c.ears().index.Takes(topic) {
+		at.Warn(`nothing listens to this topic; a device that announces itself reports by its name: device = "%s.state", value = true`, names[0])
 	}
 }
 

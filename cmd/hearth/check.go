@@ -96,11 +96,14 @@ func contents(cfg *hub.Config) string {
 		{len(cfg.Counter), "counter"},
 		{len(cfg.Encoder), "encoder"},
 		{len(cfg.Sensor), "sensor"},
+		{len(cfg.Device), "device"},
 		{len(cfg.Link), "link"},
 		{len(cfg.Rule), "rule"},
 		{len(cfg.Calc), "calc"},
 		{len(cfg.Variable), "variable"},
 		{len(cfg.Machine), "machine"},
+		{len(cfg.Bridge), "bridge"},
+		{len(cfg.Broker.Role), "role"},
 		{len(cfg.Test), "test"},
 	} {
 		if part.n > 0 {
