@@ -118,7 +118,8 @@ type Property struct {
 	Settable   bool      `json:"settable"`
 	Value      any       `json:"value,omitempty"` // the newest
 	At         time.Time `json:"at,omitzero"`
-	Bad        string    `json:"bad,omitempty"` // why the newest report was no value
+	Bad        string    `json:"bad,omitempty"`  // why the newest report was no value
+	Away       bool      `json:"away,omitempty"` // this part of the device is not available, whatever its value was
 	Asked      any       `json:"asked,omitempty"`
 	AskedAt    time.Time `json:"asked_at,omitzero"`
 	GaveUp     bool      `json:"gave_up,omitempty"` // it was told so as often as makes sense

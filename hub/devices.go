@@ -218,6 +218,9 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 	now := h.now()
 	for _, c := range changes {
 		h.answerWaiting(c)
+		if c.Away && !c.Found {
+			continue // its part is away, whatever it says
+		}
 		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
 			if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
 				if v, ok := h.propertyView(s, c.Property); ok {
@@ -231,7 +234,10 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 			text = devices.Text(c.Value)
 		}
 		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: text,
-			Bad: c.Bad, At: now, Initial: m.Initial, Event: c.Event, Origin: m.Origin}
+			Bad: c.Bad, At: now, Initial: m.Initial || c.Found, Event: c.Event, Origin: m.Origin}
+		if c.Away {
+			r.Bad, r.Gone, r.Initial = partAway, true, m.Initial
+		}
 		if m.Topic != "" {
 			r.Message = &m
 		}
@@ -242,6 +248,9 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		}
 	}
 }
+
+// partAway is why nothing is known of a property whose own availability says so.
+const partAway = "this part of the device is unavailable"
 
 // deviceReadings are the newest values of the devices that the configuration names, as
 // they are found.
@@ -255,7 +264,7 @@ func (h *Hub) deviceReadings() (all []devices.Reading) {
 		}
 		for i, p := range s.Properties {
 			v := s.Values[p.Name]
-			if v.Value == nil || v.Bad != "" || p.Kind == catalog.Event || len(p.Reports) == 0 {
+			if v.Value == nil || v.Bad != "" || s.Away(p.Name) || p.Kind == catalog.Event || len(p.Reports) == 0 {
 				continue
 			}
 			at := v.When(h.now())
@@ -284,7 +293,10 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 	if v.Value != nil {
 		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
 	}
-	if v.Bad != "" {
+	switch {
+	case s.Away(p.Name):
+		view.Bad = "unavailable"
+	case v.Bad != "":
 		view.Bad = printable("not valid: " + v.Bad)
 	}
 	return view, true
@@ -408,6 +420,7 @@ func toldDevice(s *catalog.State) control.Device {
 		if p.Range != nil {
 			told.Min, told.Max = &p.Range.Min, &p.Range.Max
 		}
+		told.Away = s.Away(p.Name)
 		if v, ok := s.Values[p.Name]; ok {
 			told.Value, told.At, told.Bad = v.Value, v.At, v.Bad
 		}

@@ -463,3 +463,48 @@ action = { publish = "a/b", payload = "c" }
 		}
 	})
 }
+
+// One sensor of a gateway is away, and so nobody knows how warm it is there: a condition on
+// it does not hold, and its last value does not count. It comes back, and begins nothing.
+func TestRulesKnowThatAPartIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[device]
+gw = { id = "homeassistant/gw" }
+
+[rule.warm]
+trigger = { event = "a/ask" }
+condition = { state = { "gw.cellar" = { above = 10 } } }
+action = { publish = "b/warm", payload = "x" }
+
+[rule.hot]
+trigger = { state = "gw.cellar", above = 10 }
+action = { publish = "b/hot", payload = "x" }
+`), Options{})
+		defer stop()
+		w := newWorld(t, h, "b/#")
+		defer w.leave()
+		w.say("homeassistant/device/gw/config", `{"device":{"identifiers":["gw"],"name":"Gateway"},"origin":{"name":"x"},"availability_topic":"gw/there","components":{
+"a":{"platform":"sensor","unique_id":"a","name":"Attic","state_topic":"gw/a","unit_of_measurement":"°C"},
+"b":{"platform":"sensor","unique_id":"b","name":"Boiler","state_topic":"gw/b","unit_of_measurement":"°C"},
+"c":{"platform":"sensor","unique_id":"c","name":"Cellar","state_topic":"gw/c","unit_of_measurement":"°C","availability_topic":"gw/c/there"}}}`)
+		asked := func(want ...string) {
+			t.Helper()
+			w.say("a/ask", "x")
+			if got := w.heard(); !slices.Equal(got, want) {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+		w.say("gw/c/there", "online")
+		w.say("gw/c", "12")
+		asked("b/hot x", "b/warm x")
+		w.say("gw/c/there", "offline")
+		w.say("gw/c", "13")
+		asked()
+		if p := propertyNamed(t, deviceNamed(t, h, "gw"), "cellar"); !p.Away || p.Value != 13.0 {
+			t.Errorf("%+v", p)
+		}
+		w.say("gw/c/there", "online")
+		asked("b/warm x")
+	})
+}

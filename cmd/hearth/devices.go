@@ -159,6 +159,9 @@ func shown(p control.Property) string {
 	if p.Unit != "" && p.Value != nil {
 		text += " " + p.Unit
 	}
+	if p.Away {
+		text = strings.TrimSpace(text + " (unavailable)")
+	}
 	if p.Asked != nil {
 		told := "told " + valueText(p.Asked)
 		switch {

@@ -95,6 +95,10 @@ type Property struct {
 	OffAfter   time.Duration `json:"off_after,omitempty"`
 	StaleAfter time.Duration `json:"stale_after,omitempty"`
 
+	// Available is of this property alone, where that is told otherwise than of the whole
+	// device: its part may be away while the device is there. Nil: it is as the device.
+	Available *Availability `json:"-"`
+
 	Reports []Report `json:"-"` // none: nobody hears of it
 	Set     *Set     `json:"-"` // nil: it can't be told
 	Get     *Message `json:"-"` // makes the device report it; nil: nothing does

@@ -691,10 +691,10 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 	slices.Sort(d.Identity)
 
 	// Each component has its own, and nearly always all have the same.
-	most := 0
+	most, way := 0, ""
 	for _, e := range parts {
 		if n := ways[e.ways]; n > most && len(e.available.Reports) > 0 {
-			most, d.Available = n, e.available
+			most, way, d.Available = n, e.ways, e.available
 		}
 	}
 
@@ -726,6 +726,9 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 			}
 		}
 		for _, p := range e.properties {
+			if e.ways != "" && len(e.available.Reports) > 0 && e.ways != way {
+				p.Available = &e.available
+			}
 			switch part := strings.TrimPrefix(p.Name, "="); {
 			case p.Of == "" && part == "":
 				p.Label = e.label

@@ -14,7 +14,7 @@ type Index struct{ topics map[string][]bound }
 type bound struct {
 	device, property string
 	event            bool
-	available        int // which of the reports of availability; -1: of a property
+	available        int // which of the reports of availability, of the property or the device; -1: of the property's value
 	read             Reader
 }
 
@@ -25,6 +25,12 @@ func NewIndex(all []Device) *Index {
 		for _, p := range d.Properties {
 			for _, r := range p.Reports {
 				x.topics[r.Topic] = append(x.topics[r.Topic], bound{d.ID, p.Name, p.Kind == Event, -1, r.Read})
+			}
+			if p.Available == nil {
+				continue
+			}
+			for i, r := range p.Available.Reports {
+				x.topics[r.Topic] = append(x.topics[r.Topic], bound{device: d.ID, property: p.Name, available: i, read: r.Read})
 			}
 		}
 		for i, r := range d.Available.Reports {
@@ -42,7 +48,7 @@ type Value struct {
 	Device, Property string
 	Value            any    // in the form of the property's kind, or a counted event; nil if Bad
 	Bad              string // why it is none
-	Available        int    // which report of availability it is, whose value is a bool; -1: a property's
+	Available        int    // which report of availability it is, of Property or of the device, whose value is a bool; -1: a value of Property
 }
 
 // Read gives what a message says. A message that was found at the start has no events but

@@ -53,9 +53,22 @@ type State struct {
 
 	missed    time.Time        // since when it is silent; zero: not yet asked
 	available []*bool          // by the reports of its availability
+	parts     map[string]*part // properties with an availability of their own
 	counts    map[string]int64 // by property: the number of the last event that was heard of
 	expected  time.Duration    // monotonic: until when it may say by itself how it is; 0: that is not yet known
 	got       map[Message]bool // what it was asked
+}
+
+// A part is a property whose availability is told by itself.
+type part struct {
+	said []*bool // by the reports of its availability
+	away bool
+}
+
+// Away says that a property is not available, though the device may be.
+func (s *State) Away(property string) bool {
+	p := s.parts[property]
+	return p != nil && p.away
 }
 
 // Reported is the newest that a property was reported.
@@ -201,6 +214,7 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		if len(s.available) == 0 {
 			s.Online = nil // nobody says any more
 		}
+		s.settleParts()
 		if slices.ContainsFunc(d.Properties, func(p Property) bool { return p.OffAfter > 0 || p.StaleAfter > 0 }) {
 			r.timed[d.ID] = true
 		}
@@ -314,6 +328,8 @@ type Change struct {
 	Bad      string // why there is no value any more
 	Event    bool
 	Answer   bool // to what it was told
+	Away     bool // the property alone is not available: nothing is known of it
+	Found    bool // it is available again, and this is no news
 }
 
 // Apply takes what an Index read of a message.
@@ -326,6 +342,12 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		}
 		if !initial && (v.Available < 0 || v.Value == true) {
 			r.lives(s)
+		}
+		if v.Available >= 0 && v.Property != "" {
+			if c, ok := s.heardOfPart(v); ok && v.Bad == "" {
+				changes = append(changes, c)
+			}
+			continue
 		}
 		if v.Available >= 0 {
 			if v.Bad == "" && r.heard(s, v) {
@@ -377,7 +399,7 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		if answer = answer && (!same || p.near(asked.Value, v.Value)); answer {
 			delete(s.Asked, v.Property)
 		}
-		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer})
+		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer, Away: s.Away(v.Property)})
 	}
 	return changes
 }
@@ -390,7 +412,56 @@ func sameValue(a, b any) bool {
 	return a != nil && devices.Text(a) == devices.Text(b)
 }
 
-// heard notes one report of availability, and reports whether the device is there now
+// settleParts has a part for each property whose availability is told by itself.
+func (s *State) settleParts() {
+	before := s.parts
+	s.parts = nil
+	for i := range s.Properties {
+		p := &s.Properties[i]
+		if p.Available == nil {
+			continue
+		}
+		if s.parts == nil {
+			s.parts = make(map[string]*part)
+		}
+		if s.parts[p.Name] = before[p.Name]; s.parts[p.Name] == nil || len(s.parts[p.Name].said) != len(p.Available.Reports) {
+			s.parts[p.Name] = &part{said: make([]*bool, len(p.Available.Reports))}
+		}
+	}
+}
+
+// heardOfPart notes one report of a property's own availability, and gives what that
+// changes. Only what is said makes it away: a report that never came says nothing.
+func (s *State) heardOfPart(v Value) (c Change, changed bool) {
+	on, ok := v.Value.(bool)
+	part := s.parts[v.Property]
+	p, err := s.Property(v.Property)
+	if !ok || err != nil || part == nil || p.Available == nil || v.Available >= len(part.said) {
+		return c, false
+	}
+	part.said[v.Available] = &on
+	away := !on
+	for _, said := range part.said {
+		switch {
+		case said == nil:
+		case p.Available.Mode == All:
+			away = away || !*said
+		case p.Available.Mode == Any:
+			away = away && !*said
+		}
+	}
+	if away == part.away {
+		return c, false
+	}
+	part.away = away
+	c = Change{ID: s.ID, Called: s.Called, Property: p.Name, Main: p == &s.Properties[0], Away: away, Found: true}
+	if is := s.Values[p.Name]; !away {
+		c.Value, c.Bad = is.Value, is.Bad
+	}
+	return c, away || c.Value != nil && c.Bad == "" && p.Kind != Event
+}
+
+// heard notes one report of availability of the device, and reports whether the device is there now
 // and was not, or the other way round.
 func (r *Registry) heard(s *State, v Value) bool {
 	on, ok := v.Value.(bool)
@@ -434,12 +505,12 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 			switch {
 			case p.OffAfter > 0 && v.Value == true && age >= p.OffAfter:
 				s.Values[p.Name] = Reported{false, now.Wall, "", true, now.Mono}
-				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Value: false})
+				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Value: false, Away: s.Away(p.Name)})
 				r.moved[id] = true
 			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:
 				v.Bad = "nothing came for " + p.StaleAfter.String()
 				s.Values[p.Name] = v
-				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Bad: v.Bad})
+				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Bad: v.Bad, Away: s.Away(p.Name)})
 			}
 		}
 	}

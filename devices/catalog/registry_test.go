@@ -574,3 +574,38 @@ func TestACommandTopicNeedsAnAnnouncerWhoMayPublishThere(t *testing.T) {
 		t.Error("with the right:", got)
 	}
 }
+
+// A gateway is there while one of its sensors is not: what that one measured is unknown, the
+// device is online, and what comes back is found, not news.
+func TestAPartOfADeviceIsAway(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("homeassistant/device/gw/config", `{"device":{"identifiers":["gw"],"name":"Gateway"},"origin":{"name":"x"},"availability_topic":"gw/there","components":{
+"a":{"platform":"sensor","unique_id":"a","name":"Attic","state_topic":"gw/a","unit_of_measurement":"°C"},
+"b":{"platform":"sensor","unique_id":"b","name":"Boiler","state_topic":"gw/b","unit_of_measurement":"°C"},
+"c":{"platform":"sensor","unique_id":"c","name":"Cellar","state_topic":"gw/c","unit_of_measurement":"°C","availability":[{"topic":"gw/there"},{"topic":"gw/c/there"}],"availability_mode":"all"}}}`, true)
+	h.hears("gw/there", "online", false)
+	h.hears("gw/a", "20", false)
+	h.hears("gw/c", "12", false)
+	s := h.find("gateway")
+	if s.Away("cellar") || s.Online == nil || !*s.Online {
+		t.Fatalf("%+v", s)
+	}
+	changes := h.hears("gw/c/there", "offline", false)
+	if len(changes) != 1 || !changes[0].Away || !changes[0].Found || changes[0].Property != "cellar" || !s.Away("cellar") || !*s.Online {
+		t.Errorf("away: %+v %+v", changes, s)
+	}
+	if changes = h.hears("gw/c", "13", false); len(changes) != 1 || !changes[0].Away || changes[0].Found {
+		t.Errorf("it speaks all the same: %+v", changes)
+	}
+	if changes = h.hears("gw/a", "21", false); len(changes) != 1 || changes[0].Away {
+		t.Errorf("another part: %+v", changes)
+	}
+	changes = h.hears("gw/c/there", "online", false)
+	if len(changes) != 1 || changes[0].Away || !changes[0].Found || changes[0].Value != 13.0 {
+		t.Errorf("back: %+v", changes)
+	}
+	changes = h.hears("gw/there", "offline", false)
+	if len(changes) != 2 || *s.Online || !s.Away("cellar") || s.Away("attic") {
+		t.Errorf("all of it is gone: %+v", changes)
+	}
+}
