@@ -227,6 +227,21 @@ func (p Place) Sound() bool {
 	return p.doc != nil && !p.doc.broken && !slices.ContainsFunc(p.doc.mistakes, func(m Mistake) bool { return !m.Warning })
 }
 
+// Whole says that nothing that may belong to the table at p was left out, because its
+// file could not be read or its key not be understood: what is missing there is missing.
+// The zero Place is whole.
+func (p Place) Whole() bool {
+	if p.doc == nil {
+		return true
+	}
+	for path := range p.doc.refused {
+		if key, ok := strings.CutPrefix(path, p.path+"."); ok && !strings.Contains(key, ".") {
+			return false
+		}
+	}
+	return !p.doc.broken
+}
+
 // wrong is Mistake for the decoder itself; it silences what follows from it.
 func (p Place) wrong(format string, args ...any) {
 	p.report(p.Position(), false, format, args...)

@@ -139,6 +139,11 @@ func (r Role) checkExcept(where config.Place) {
 		where.Key("except").Mistake("it covers all that the role allows: want a filter that leaves something")
 		return
 	}
+	for i, except := range r.Except {
+		if !strings.HasPrefix(except, "$") && !slices.ContainsFunc(all, func(rule string) bool { return topic.Meet(anyName(rule), anyName(except)) }) {
+			where.Key("except").Index(i).Warn("the role allows nothing of this, so it excepts nothing")
+		}
+	}
 	for _, list := range r.lists()[:2] {
 		for i, rule := range list.filters {
 			if gone(rule) {
@@ -146,6 +151,17 @@ func (r Role) checkExcept(where config.Place) {
 			}
 		}
 	}
+}
+
+// anyName is a rule with + for each level that has a name in it.
+func anyName(rule string) string {
+	levels := strings.Split(rule, "/")
+	for i, level := range levels {
+		if strings.Contains(level, "%") {
+			levels[i] = "+"
+		}
+	}
+	return strings.Join(levels, "/")
 }
 
 // longestName is in bytes.
@@ -240,8 +256,10 @@ func (c *Config) LoadUsers(file string, at config.Place) *config.Doc {
 	if c.unread != nil || !doc.Whole() {
 		return doc // a role that is missing may be there
 	}
-	c.checkRoles(c.User, at.Key("user"))
-	c.checkRoles(c.file.User, theirs.Key("user"))
+	if at.Whole() { // else a role that is missing may be one that could not be understood
+		c.checkRoles(c.User, at.Key("user"))
+		c.checkRoles(c.file.User, theirs.Key("user"))
+	}
 	return doc
 }
 

@@ -124,3 +124,28 @@ func Covers(rule, filter string) bool {
 		rule, filter = moreR, moreF
 	}
 }
+
+// Meet says whether some topic matches both filters.
+func Meet(a, b string) bool {
+	if wildFirst := func(f string) bool { return f[:1] == "+" || f[:1] == "#" }; a == "" || b == "" ||
+		hidden(a) && wildFirst(b) || hidden(b) && wildFirst(a) {
+		return false
+	}
+	for {
+		x, moreA, isA := strings.Cut(a, "/")
+		y, moreB, isB := strings.Cut(b, "/")
+		switch {
+		case x == "#" || y == "#":
+			return true
+		case x != "+" && y != "+" && x != y:
+			return false
+		case !isA && !isB:
+			return true
+		case !isA:
+			return moreB == "#"
+		case !isB:
+			return moreA == "#"
+		}
+		a, b = moreA, moreB
+	}
+}

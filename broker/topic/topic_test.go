@@ -217,6 +217,21 @@ func TestIndexesFindWhatMatches(t *testing.T) {
 }
 
 // Who has seen enough is not asked again, wherever it is.
+func TestMeet(t *testing.T) {
+	topics, filters := everyTopic(), everyFilter()
+	for _, a := range filters {
+		for _, b := range filters {
+			want := slices.ContainsFunc(topics, func(topic string) bool { return plainMatch(a, topic) && plainMatch(b, topic) })
+			if got := Meet(a, b); got != want {
+				t.Errorf("%q and %q meet: %v", a, b, got)
+			}
+		}
+	}
+	if Meet("", "#") {
+		t.Error("no filter meets all")
+	}
+}
+
 func TestMatchStopsWhenTold(t *testing.T) {
 	var subs Subscribers[int, bool]
 	var values Values[int]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,13 +21,17 @@ const (
 
 type checkCommand struct {
 	Strict bool   `help:"Fail on warnings too: what can be run and is hardly meant."`
+	Config string `short:"c" placeholder:"FILE" help:"The same as FILE, as other commands have it."`
 	File   string `arg:"" optional:"" placeholder:"FILE" help:"Configuration; default ./config.toml if there is one, else /etc/hearth/config.toml."`
 }
 
 // Run prints what is right to standard output, what is wrong or doubtful to
 // standard error. A mistake fails, a doubt only where that is asked for.
 func (c *checkCommand) Run(std streams) error {
-	path, err := findConfig(c.File)
+	if c.File != "" && c.Config != "" {
+		return usageError{errors.New("want the file once, either as it is or after --config")}
+	}
+	path, err := findConfig(cmp.Or(c.File, c.Config))
 	if err != nil {
 		return err
 	}

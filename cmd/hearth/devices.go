@@ -246,10 +246,17 @@ func takes(p control.Property) string {
 	switch {
 	case !p.Settable:
 		return ""
+	case p.Kind == "number":
+		text := strings.TrimSpace("a number " + p.Unit)
+		if p.Min != nil && p.Max != nil {
+			text = strings.TrimSpace(number(*p.Min) + " to " + number(*p.Max) + " " + p.Unit)
+		}
+		if len(p.Options) > 0 { // values that have names
+			text += " or " + strings.Join(p.Options, " ")
+		}
+		return text
 	case len(p.Options) > 0:
 		return strings.Join(p.Options, " ")
-	case p.Min != nil && p.Max != nil:
-		return strings.TrimSpace(number(*p.Min) + " to " + number(*p.Max) + " " + p.Unit)
 	}
 	switch p.Kind {
 	case "switch", "light", "fan":
@@ -262,8 +269,6 @@ func takes(p control.Property) string {
 		return "lock unlock"
 	case "button":
 		return "press"
-	case "number":
-		return "a number"
 	}
 	return "text"
 }

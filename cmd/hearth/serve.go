@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -56,6 +57,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 		io.WriteString(std.err, noPins)
 	}
 	asked := make(chan chan control.Reloaded)
+	made := ""
 	h, err := hub.New(cfg, hub.Options{
 		Bank:      bank,
 		Simulated: simulated,
@@ -63,7 +65,10 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 		Log:       log,
 		Version:   versionText(),
 		Alive:     watchdog(log),
-		FirstUser: func(name, password string) { tellUser(std.err, cfg, name, password) },
+		FirstUser: func(name, password string) {
+			made = name
+			tellUser(std.err, cfg, name, password)
+		},
 		Reload: func(ctx context.Context) (done control.Reloaded, err error) {
 			answer := make(chan control.Reloaded, 1)
 			select {
@@ -82,6 +87,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	first := made // a reload may make one too
 	if kept := gpio.KeptByKernel(cfg.Pins, bank, sysfs); len(kept) > 0 {
 		log.Warn(keptWarning(kept))
 	}
@@ -90,7 +96,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	var beside sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	beside.Go(func() { s.control(ctx, reload, asked) })
-	welcome(std.err, cfg, h, bank)
+	welcome(std.err, cfg, h, bank, first)
 	notify(log, ready(contents(cfg)))
 	err = h.Run(ctx)
 	cancel()
@@ -126,7 +132,8 @@ func openBank(sim bool) (bank gpio.Bank, simulated bool, err error) {
 
 // welcome tells a person what runs, where, and what to try next. A journal
 // gets the first part only, in one line.
-func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank) {
+// made is the user that was made for it, if one was.
+func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank, made string) {
 	addrs, page := h.Addrs(), "off"
 	if a := h.PageAddr(); a != "" {
 		page = "http://" + a
@@ -141,7 +148,11 @@ func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank) {
 	fmt.Fprintf(w, "  pins  %v\n", bank)
 	fmt.Fprintf(w, "  data  %s\n", cfg.DataDir())
 	if flag, ok := brokerFlag(addrs); ok {
-		fmt.Fprintf(w, "Try in another terminal:\n  hearth sub%s 'hearth/#'\n", flag)
+		fmt.Fprintln(w, "Try in another terminal:")
+		if !cfg.Broker.AnonymousAllowed() {
+			fmt.Fprintf(w, "  export HEARTH_USER=%s %s=...\n", cmp.Or(made, "NAME"), passwordVariable)
+		}
+		fmt.Fprintf(w, "  hearth sub%s 'hearth/#'\n", flag)
 		if outputs := cfg.Output.Names(); len(outputs) > 0 {
 			fmt.Fprintf(w, "  hearth pub%s hearth/%s/set TOGGLE\n", flag, outputs[0])
 		}

@@ -17,6 +17,7 @@ import (
 
 type testCommand struct {
 	Files   []string `arg:"" optional:"" placeholder:"FILE" help:"Configurations with [[test]] tables; default as for check."`
+	Config  string   `short:"c" placeholder:"FILE" help:"The same as one FILE, as other commands have it."`
 	Only    string   `name:"run" placeholder:"REGEXP" help:"Only tests with such a name, or recipes with such an id; small and capital letters are the same."`
 	Verbose bool     `short:"v" help:"Tell the whole story of each test, with every decision."`
 	JUnit   string   `name:"junit" placeholder:"FILE" help:"Write the results to FILE as JUnit XML too."`
@@ -47,7 +48,9 @@ func (c *testCommand) Run(std streams) error {
 		return usageError{fmt.Errorf("--run: %w", err)}
 	case (c.Recipes == "") != (c.Rules == ""):
 		return usageError{errors.New("--recipes FILE and --rules DIR belong together")}
-	case c.Recipes != "" && len(c.Files) > 0:
+	case c.Config != "" && len(c.Files) > 0:
+		return usageError{errors.New("want the file once, either as it is or after --config")}
+	case c.Recipes != "" && len(c.Files)+len(c.Config) > 0:
 		return usageError{errors.New("want either recipes or files with tests, not both")}
 	}
 	t := &tester{testCommand: c, std: std, wanted: wanted}
@@ -77,7 +80,7 @@ type tester struct {
 func (t *tester) files() error {
 	files := t.Files
 	if len(files) == 0 {
-		files = []string{""}
+		files = []string{t.Config}
 	}
 	for _, asked := range files {
 		path, err := findConfig(asked)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"hearth/control"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,23 @@ func TestUnitIsSound(t *testing.T) {
 	for line := range strings.Lines(analyze(t, "verify", path)) {
 		if !strings.Contains(line, "/usr/bin/hearth is not executable") { // as it isn't installed here
 			t.Error(line)
+		}
+	}
+}
+
+// What a number takes is its range and the values that have names.
+func TestWhatAPropertyTakes(t *testing.T) {
+	low, high := 153.0, 500.0
+	for want, p := range map[string]control.Property{
+		"153 to 500 mired or coolest warmest": {Settable: true, Kind: "number", Unit: "mired", Min: &low, Max: &high, Options: []string{"coolest", "warmest"}},
+		"153 to 500":                          {Settable: true, Kind: "number", Min: &low, Max: &high},
+		"a number °C":                         {Settable: true, Kind: "number", Unit: "°C"},
+		"heat off":                            {Settable: true, Kind: "select", Options: []string{"heat", "off"}},
+		"on off toggle":                       {Settable: true, Kind: "light"},
+		"":                                    {Kind: "light"},
+	} {
+		if got := takes(p); got != want {
+			t.Errorf("%+v takes %q, want %q", p, got, want)
 		}
 	}
 }
