@@ -161,6 +161,8 @@ func (v *Verdict) whyMissing(e Expect) (lines []string) {
 		line := "no link, rule or machine names it as a target"
 		if near, ok := config.Nearest(e.Topic, v.topics()); ok {
 			line += fmt.Sprintf("; did you mean %q?", near)
+		} else if names := announced(v.House); len(names) > 0 && e.Topic != "" {
+			line += fmt.Sprintf(`; what a device that announces itself is told is expected by its name: device = "%s", value = true`, names[0])
 		}
 		return append(lines, line)
 	}

@@ -34,6 +34,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -184,6 +185,20 @@ func (m Moment) in(zone *time.Location) time.Time {
 		t = defaultStart
 	}
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), zone)
+}
+
+func (v *Value) text() (string, bool) {
+	if v == nil {
+		return "", false
+	}
+	text, ok := v.any.(string)
+	return text, ok
+}
+
+// number says that text is a number as TOML writes it.
+func number(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil && strings.ContainsAny(text[:1], "+-.0123456789")
 }
 
 func (v Value) isNumber() bool { _, ok := v.any.(float64); return ok }
@@ -392,6 +407,9 @@ func (c checker) send(s Send, at config.Place) {
 		if s.Value == nil && !at.Key("value").Given() {
 			at.Mistake("want what it reports: value = 21.5")
 		}
+		if text, _ := s.Value.text(); number(text) {
+			at.Key("value").Warn("this is text, which no test of a number takes: want %s", text)
+		}
 		if property == "availability" && s.Value != nil {
 			if _, ok := devices.Bool(s.Value.any); !ok {
 				at.Key("value").Mistake("want true or false: whether it is there")
@@ -473,8 +491,8 @@ func (c checker) expect(e Expect, at config.Place) {
 }
 
 // announced is the names of the devices that announce themselves.
-func (c checker) announced() (names []string) {
-	for _, d := range c.house.Logic.Device {
+func announced(house House) (names []string) {
+	for _, d := range house.Logic.Device {
 		if d.Value.Announced() != "" {
 			names = append(names, d.Name)
 		}
@@ -493,7 +511,7 @@ func (c checker) device(text string, at config.Place) (name, property string) {
 	case dotted && property == "":
 		at.Mistake("want a property after the dot, such as %s.power", name)
 	default:
-		c.name("device that announces itself", name, c.announced(), at)
+		c.name("device that announces itself", name, announced(c.house), at)
 	}
 	if ok && property == "" {
 		property = d.Main
@@ -521,10 +539,24 @@ func (c checker) looked(name, property string, at config.Place) {
 	}
 }
 
-// heard warns of a message that nothing in the house listens to, if there are devices of
-// which only themselves could say where they report.
+// heard warns of a message that nothing in the house listens to, where that was hardly
+// meant: it is nearly what something listens to, or there are devices of which only
+// themselves could say where they report.
 func (c checker) heard(topic string, at config.Place) {
-	if names := c.announced(); len(names) > 0 && !isSet(topic) && !c.ears().index.Takes(topic) {
+	if topic == "" || isSet(topic) || c.ears().index.Takes(topic) {
+		return
+	}
+	var topics []string
+	for _, s := range c.ears().sources {
+		if s.Filter != "" && !strings.ContainsAny(s.Filter, "+#{") {
+			topics = append(topics, s.Filter)
+		}
+	}
+	names := announced(c.house)
+	switch near, ok := config.Nearest(topic, topics); {
+	case ok:
+		at.Warn("nothing listens to this topic, did you mean %q?", near)
+	case len(names) > 0:
 		at.Warn(`nothing listens to this topic; a device that announces itself reports by its name: device = "%s.state", value = true`, names[0])
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"hearth/control"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"hearth/control"
 )
 
 const unit = "../../systemd/hearth.service"
