@@ -144,8 +144,14 @@ func (h *Hub) learn(m devices.Message, unread bool) {
 	}
 }
 
-// settleDevices lets what was learned count from now on.
+// settleDevices lets what was learned count from now on, and keeps it.
 func (h *Hub) settleDevices() {
+	h.countDevices()
+	h.keepDevices(5*time.Second, false)
+}
+
+// countDevices lets what was learned count from now on.
+func (h *Hub) countDevices() {
 	h.devices.settling = false
 	before := len(h.devices.registry.All())
 	topics := h.devices.registry.Settle(h.now().Wall)
@@ -162,7 +168,6 @@ func (h *Hub) settleDevices() {
 	for _, m := range early {
 		h.report(h.devices.registry.Index().Read(m), m)
 	}
-	h.keepDevices(5*time.Second, false)
 }
 
 // lookUpRetained finds what had been said on topics before it was known that they matter.

@@ -53,7 +53,7 @@ func (d desk) reseat(ctx context.Context, change func() (control.Replaced, error
 		if done, wrong = change(); wrong != nil {
 			return control.Mistaken(wrong)
 		}
-		d.settleDevices()
+		d.countDevices()
 		d.isAnother(done.Name)
 		_, done.Written = d.cfg.Device.Get(done.Name)
 		if s, ok := d.devices.registry.Find(done.Name); ok && done.Written && d.devices.registry.StandsFor(s) == "" {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
+
+	"hearth/store"
 )
 
 // A world is a client that says what devices say and notes what they are told.
@@ -113,6 +117,19 @@ action = { set = "washer", to = false }
 		if err != nil || done.Old != "homie/a" || done.Now != "homie/b" || !done.Written {
 			t.Fatalf("%+v, %v", done, err)
 		}
+		// It is on disk: a power cut now would leave it so.
+		cut := t.TempDir()
+		if err := os.CopyFS(cut, os.DirFS(cfg.DataDir())); err != nil {
+			t.Fatal(err)
+		}
+		after, err := store.Open(cut, store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if records := maps.Collect(after.Each(store.Device)); records["as homie/a"] == nil {
+			t.Errorf("on disk are %v", slices.Sorted(maps.Keys(records)))
+		}
+		after.Close()
 		time.Sleep(10 * time.Second)
 		if got := w.heard(); len(got) != 0 { // what was known of the new one is found, and begins nothing
 			t.Errorf("at the replacement: %q", got)
