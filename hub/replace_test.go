@@ -117,19 +117,6 @@ action = { set = "washer", to = false }
 		if err != nil || done.Old != "homie/a" || done.Now != "homie/b" || !done.Written {
 			t.Fatalf("%+v, %v", done, err)
 		}
-		// It is on disk: a power cut now would leave it so.
-		cut := t.TempDir()
-		if err := os.CopyFS(cut, os.DirFS(cfg.DataDir())); err != nil {
-			t.Fatal(err)
-		}
-		after, err := store.Open(cut, store.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if records := maps.Collect(after.Each(store.Device)); records["as homie/a"] == nil {
-			t.Errorf("on disk are %v", slices.Sorted(maps.Keys(records)))
-		}
-		after.Close()
 		time.Sleep(10 * time.Second)
 		if got := w.heard(); len(got) != 0 { // what was known of the new one is found, and begins nothing
 			t.Errorf("at the replacement: %q", got)
@@ -177,6 +164,35 @@ action = { set = "washer", to = false }
 		}
 		w.leave()
 		stop()
+	})
+}
+
+// When a replacement is answered it is on disk: a power cut then would leave it so.
+func TestAReplacementIsOnDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), "[device]\nwasher = { id = \"homie/a\" }\n")
+		h, stop := start(t, cfg, Options{})
+		defer stop()
+		w := newWorld(t, h)
+		defer w.leave()
+		w.plug("a", "")
+		w.plug("b", "")
+		time.Sleep(time.Minute)
+		if _, err := (desk{h}).ReplaceDevice(t.Context(), "washer", "plug_b", false); err != nil {
+			t.Fatal(err)
+		}
+		cut := t.TempDir()
+		if err := os.CopyFS(cut, os.DirFS(cfg.DataDir())); err != nil {
+			t.Fatal(err)
+		}
+		after, err := store.Open(cut, store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer after.Close()
+		if records := maps.Collect(after.Each(store.Device)); records["as homie/a"] == nil {
+			t.Errorf("on disk are %v", slices.Sorted(maps.Keys(records)))
+		}
 	})
 }
 
