@@ -222,6 +222,9 @@ action = { publish = "b/other", payload = "x" }
 		if got := w.heard(); !slices.Equal(got, []string{`zigbee2mqtt/Kettle/set {"state":"OFF"}`}) {
 			t.Errorf("%q", got)
 		}
+		if _, err := (desk{h}).ReplaceDevice(t.Context(), "other", "plug", true); err == nil || !strings.Contains(err.Error(), "knows other by its topics") {
+			t.Error("one that is known by its topics was replaced:", err)
+		}
 		w.leave()
 		stop()
 		if text := log.String(); strings.Count(text, "knows by its topics") != 1 || !strings.Contains(text, "Kettle") || !strings.Contains(text, "device=other") {
