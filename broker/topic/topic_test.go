@@ -51,7 +51,7 @@ func TestFaultOfSlashesIsFoundAtOnce(t *testing.T) {
 			t.Fatal("they are no topic")
 		}
 	}
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(begun); took > 10*time.Second { // it is 1 ms
 		t.Errorf("a thousand times took %v", took)
 	}
 }

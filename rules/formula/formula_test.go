@@ -555,8 +555,8 @@ func TestHostile(t *testing.T) {
 		if testing.Verbose() {
 			t.Logf("%-60s %8s %6d kB  %v", expr, took.Round(10*time.Microsecond), made/1024, err)
 		}
-		// It is 1 to 5 ms; the race detector and a busy machine make it many.
-		if took > 250*time.Millisecond || made > 16<<20 {
+		// It is 1 to 5 ms; the race detector and a busy machine make it many, a bug hours.
+		if took > 3*time.Second || made > 16<<20 {
 			t.Errorf("%s took %s and %d bytes", expr, took, made)
 		}
 	}
@@ -569,7 +569,7 @@ func TestHostile(t *testing.T) {
 		start := time.Now()
 		_, err := Compile(text, scope, Any)
 		_, errText := CompileText("{("+text, scope)
-		if took := time.Since(start); err == nil || errText == nil || took > time.Second {
+		if took := time.Since(start); err == nil || errText == nil || took > 5*time.Second {
 			t.Errorf("%.20s...: %v, %v in %s", text, err, errText, took)
 		}
 	}
