@@ -73,6 +73,12 @@ type Options struct {
 	Keep func(name string, value []byte)
 	Kept func() map[string][]byte
 
+	// Passes says which topics pass the bridge that is the house's broker, out to it
+	// or in from it; nil: all. Will is the topic on which that broker says "offline",
+	// retained, ten seconds after it has lost the house; "": none.
+	Passes func(topic string, out bool) bool
+	Will   string
+
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the network
 	Log  *slog.Logger                                                         // nil: silent
 }
@@ -183,11 +189,22 @@ func (b *Bridge) count(f func(s *Status)) {
 }
 
 func (b *Bridge) clientID() string {
+	if b.cfg.whole {
+		return cmp.Or(b.cfg.ClientID, b.opt.House)
+	}
 	return cmp.Or(b.cfg.ClientID, b.opt.House+"-"+b.name)
 }
 
-// localID is the client id at the own broker.
-func localID(name string) string { return "bridge/" + name }
+// table is where the configuration has the bridge.
+func (b *Bridge) table() string {
+	if b.cfg.whole {
+		return "broker.connect"
+	}
+	return "bridge." + b.name
+}
+
+// LocalID is the client id at the own broker of the bridge with that name.
+func LocalID(name string) string { return "bridge/" + name }
 
 func (b *Bridge) run(ctx context.Context) {
 	defer close(b.done)
@@ -299,7 +316,7 @@ func connectLocal(ctx context.Context, name string, opt Options, forget bool) (*
 	if conn == nil {
 		return nil, errors.New("it is closed")
 	}
-	l := login{client: localID(name), receive: window, session: 0xffffffff}
+	l := login{client: LocalID(name), receive: window, session: 0xffffffff}
 	if forget {
 		l.clean, l.session = true, 0
 	}
@@ -332,7 +349,7 @@ func (b *Bridge) enqueue(ctx context.Context) error {
 		release(k)
 	}
 	if subs := b.localSubscriptions(2); len(subs) > 0 {
-		k.send(func(p []byte) []byte { return appendSubscribe(p, 5, idFilters, subs) })
+		k.send(func(p []byte) []byte { return appendSubscribe(p, 5, idFilters, 0, subs) })
 	}
 	k.send(appendPing)
 	timeout := time.NewTimer(answerWithin)
@@ -415,6 +432,7 @@ func (b *Bridge) connectRemote(ctx context.Context) (*link, error) {
 			alive:   uint16(b.cfg.keepalive() / time.Second),
 			session: uint32(b.cfg.session() / time.Second),
 			receive: window,
+			will:    b.will(),
 		})
 		var no *refusal
 		if errors.As(err, &no) && no.unsupported() {
@@ -426,6 +444,13 @@ func (b *Bridge) connectRemote(ctx context.Context) (*link, error) {
 		}
 		return k, err
 	}
+}
+
+func (b *Bridge) will() string {
+	if b.cfg.whole {
+		return b.opt.Will
+	}
+	return ""
 }
 
 // link connects both sides and passes messages until one of them ends, or ctx. It
@@ -443,7 +468,7 @@ func (b *Bridge) link(ctx context.Context) error {
 	defer local.close(false)
 
 	now := kept{b.clientID() + " at " + b.cfg.Address, filters(b.localSubscriptions(0)), filters(b.remoteSubscriptions(0))}
-	if !local.present || !remote.present || !reflect.DeepEqual(now, b.kept) {
+	if b.cfg.whole || !local.present || !remote.present || !reflect.DeepEqual(now, b.kept) {
 		b.resync = true
 	}
 	if !local.present { // nothing of it is known there
@@ -457,7 +482,10 @@ func (b *Bridge) link(ctx context.Context) error {
 			clear(m.half)
 		}
 	}
-	p := &passage{b: b, local: local, remote: remote, now: now}
+	p := &passage{b: b, local: local, remote: remote, now: now, exact: b.cfg.whole && remote.version == 5 && !remote.server.noNumbers}
+	if p.exact {
+		p.seen, p.copies = map[string]bool{}, map[string]bool{}
+	}
 	p.out = &flow{p: p, out: true, src: local, dst: remote, memory: &b.out, sent: map[uint16]*transfer{}}
 	p.in = &flow{p: p, src: remote, dst: local, memory: &b.in, sent: map[uint16]*transfer{}}
 	return p.run(ctx)

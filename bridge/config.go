@@ -21,8 +21,8 @@ type Config struct {
 	Bridge config.Table[Remote] `toml:"bridge"`
 }
 
-// A Remote is another broker and what is exchanged with it.
-type Remote struct {
+// A Server is another broker, and how to reach it and to log in there.
+type Server struct {
 	// Address is where the other broker listens: "garage.local:1883",
 	// "tls://garage.local:8883", "ws://garage.local:8083" or "wss://…" for MQTT over
 	// WebSocket (with a path, if it wants one), "unix:///run/mosquitto.sock".
@@ -44,7 +44,7 @@ type Remote struct {
 	Keepalive config.Duration `toml:"keepalive" min:"5s" max:"12h"`
 
 	// Session is how long the other broker is asked to keep what waits for this
-	// house while the link is down. Default 7d.
+	// house while the link is down. Default 7d; of a Connect 1h.
 	Session config.Duration `toml:"session" min:"1m" max:"365d"`
 
 	// Backoff is how long it waits before it tries again.
@@ -52,9 +52,78 @@ type Remote struct {
 
 	// TLS is for addresses with tls:// and wss://.
 	TLS TLS `toml:"tls"`
+}
+
+// A Remote is another broker and what is exchanged with it.
+type Remote struct {
+	Server
 
 	// Topics are what passes.
 	Topics []Topic `toml:"topics,required" eg:"[{ filter = \"garage/#\", direction = \"both\" }]"`
+
+	whole bool // see Connect
+}
+
+// A Connect is the broker that a house uses as its own: [broker] connect. It is
+// written as an address, or as a table where more is to be said. All that the hub
+// publishes goes out to it.
+type Connect struct {
+	Server
+
+	// Topics are filters of what the house hears from there. Default: all.
+	Topics []string `toml:"topics" eg:"[\"zigbee2mqtt/#\"]"`
+}
+
+// ConnectName is the name of the bridge that a Connect is.
+const ConnectName = "broker"
+
+// DecodeTOML reads an address, or a table.
+func (c *Connect) DecodeTOML(v any, at config.Place) {
+	if address, ok := v.(string); ok {
+		if c.Address = address; address == "" {
+			at.Mistake(`want the address of a broker, such as "mqtt://mosquitto.lan:1883", or leave it out`)
+		}
+		return
+	}
+	type table Connect // without this method
+	config.Decode(v, (*table)(c), at)
+}
+
+// Check says what could never work.
+func (c Connect) Check(at config.Place) {
+	address := at.Key("address")
+	if !address.Given() {
+		address = at // it is the address itself
+	}
+	c.check(at, address)
+	for i, f := range c.Topics {
+		where := at.Key("topics").Index(i)
+		if why := fault(f); why != "" {
+			where.Mistake("%s", why)
+			continue
+		}
+		for j, other := range c.Topics[:i] {
+			if fault(other) == "" && overlap(f, other) {
+				where.Mistake("topics[%d], %q, is about some of the same topics: each would come twice, want filters that have none in common", j+1, other)
+				break
+			}
+		}
+	}
+}
+
+// Bridge is the bridge that the house's broker is: all goes out, and comes in
+// what the house wants to hear.
+func (c Connect) Bridge() config.Named[Remote] {
+	r := Remote{Server: c.Server, whole: true}
+	if len(c.Topics) == 0 {
+		r.Topics = []Topic{{Filter: "#", Direction: "both"}}
+	} else {
+		r.Topics = []Topic{{Filter: "#", Direction: "out"}}
+	}
+	for _, f := range c.Topics {
+		r.Topics = append(r.Topics, Topic{Filter: f, Direction: "in"})
+	}
+	return config.Named[Remote]{Name: ConnectName, Value: r}
 }
 
 // Backoff bounds how long is waited before the other broker is tried again: Min at
@@ -105,19 +174,30 @@ var one = 1
 func (r Remote) keepalive() time.Duration {
 	return cmp.Or(time.Duration(r.Keepalive), 60*time.Second)
 }
-func (r Remote) session() time.Duration { return cmp.Or(time.Duration(r.Session), 7*24*time.Hour) }
-func (b Backoff) min() time.Duration    { return cmp.Or(time.Duration(b.Min), 250*time.Millisecond) }
+func (r Remote) session() time.Duration {
+	if r.whole && r.Session == 0 {
+		return time.Hour
+	}
+	return cmp.Or(time.Duration(r.Session), 7*24*time.Hour)
+}
+func (b Backoff) min() time.Duration { return cmp.Or(time.Duration(b.Min), 250*time.Millisecond) }
 func (b Backoff) max() time.Duration {
 	return max(b.min(), cmp.Or(time.Duration(b.Max), time.Minute))
 }
 
 // Check says what could never work, or would go round in circles.
 func (r Remote) Check(at config.Place) {
+	r.check(at, at.Key("address"))
+	r.checkTopics(at.Key("topics"))
+}
+
+// check says it of the server alone, whose address stands at address.
+func (r Server) check(at, address config.Place) {
 	scheme, host := "", ""
 	if r.Address != "" {
 		var err error
 		if scheme, host, err = parseAddress(r.Address); err != nil {
-			at.Key("address").Mistake("%v", err)
+			address.Mistake("%v", err)
 		}
 	}
 	secure := scheme == "tls" || scheme == "wss"
@@ -127,7 +207,7 @@ func (r Remote) Check(at config.Place) {
 	case r.User == "" && (r.Password != "" || r.PasswordFile != ""): // not at the password, which would be shown
 		at.Key("user").Mistake("missing, for there is a password: want for example user = \"house\"")
 	case r.User != "" && (scheme == "tcp" || scheme == "ws") && !isLoopback(host):
-		at.Key("address").Warn("the password can be read by whoever listens on the way; tls:// or wss:// would hide it")
+		address.Warn("the password can be read by whoever listens on the way; tls:// or wss:// would hide it")
 	}
 	for _, s := range []struct{ key, value string }{{"user", r.User}, {"password", r.Password}, {"client_id", r.ClientID}} {
 		if len(s.value) > 65535 || strings.ContainsRune(s.value, 0) {
@@ -147,7 +227,6 @@ func (r Remote) Check(at config.Place) {
 		}
 		at.Key("tls").Key(lack).Mistake("missing, for %s needs it", have)
 	}
-	r.checkTopics(at.Key("topics"))
 }
 
 func (r Remote) checkTopics(at config.Place) {

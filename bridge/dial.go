@@ -136,15 +136,15 @@ func (b *Bridge) hint(err error) string {
 	)
 	switch {
 	case errors.As(err, &no) && (no.code == 0x86 || no.code == 4 || no.code == 0x87 || no.code == 5):
-		return "look at user and password of bridge." + b.name
+		return "look at user and password of " + b.table()
 	case errors.As(err, &no) && (no.code == 0x85 || no.code == 2):
-		return "give bridge." + b.name + " another client_id"
+		return "give " + b.table() + " another client_id"
 	case errors.As(err, &unknown) && unknown.IsNotFound:
-		return "no host has this name: look at address of bridge." + b.name
+		return "no host has this name: look at address of " + b.table()
 	case errors.As(err, &signer):
-		return "its certificate is signed by nobody who is known here: give tls.ca of bridge." + b.name
+		return "its certificate is signed by nobody who is known here: give tls.ca of " + b.table()
 	case errors.As(err, &name):
-		return "its certificate is for another name: give tls.server_name of bridge." + b.name
+		return "its certificate is for another name: give tls.server_name of " + b.table()
 	case errors.As(err, &record):
 		return "it does not speak TLS there: is it another port?"
 	}

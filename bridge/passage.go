@@ -26,10 +26,22 @@ const (
 	// from others: they do not bring back what was there.
 	HouseTopic = "hearth/house"
 
+	// Found is the user property, without a value, of what was found retained at the
+	// house's broker, as opposed to what was published since. It is for the own broker.
+	Found = "hearth-found"
+	// settled is how long nothing more is found before it counts as all: a broker that
+	// lost its memory has its devices back by then, which say again what they are.
+	settled = time.Minute
+
+	// The identifiers of the two subscriptions of an exact passage.
+	numberFound byte = 1
+	numberLive  byte = 2
+
 	// Packet ids of what is not a message. Those of messages are below.
 	idFilters uint16 = 65535
 	idHouse   uint16 = 65534
 	idOld     uint16 = 65533
+	idFound   uint16 = 65532
 	// lastID is of messages. They are few, so that those which an earlier run left half
 	// done can be ended all: see release.
 	lastID uint16 = 8 * window
@@ -48,8 +60,12 @@ type passage struct {
 	pinged        bool             // the remote has answered, and before that sent what it had retained
 	last          *transfer        // of that; nil: nothing
 	open          bool             // all of that has passed: things may go out
-	leaving       bool             // the own broker was asked for the last time
-	left          bool             // and has answered
+	exact         bool             // it is known what is found and what is published
+	seen          map[string]bool  // topics with a retained value there; nil: that has been looked at
+	copies        map[string]bool  // topics with a value here that came from there
+	complete      <-chan time.Time // when all is seen
+	leaving       int              // how often the own broker was asked for the last time
+	left          bool             // and has answered twice: its first answer may overtake messages
 	why           error            // it is over
 }
 
@@ -74,6 +90,8 @@ type transfer struct {
 	dup  bool   // it may have come before
 	asks byte   // the QoS it came with
 	done bool   // it may be acknowledged
+
+	found bool // retained at the house's broker, and not published just now
 }
 
 func (p *passage) run(ctx context.Context) error {
@@ -123,10 +141,12 @@ func (p *passage) run(ctx context.Context) error {
 			for i := range p.asked {
 				p.asked[i].handling = 0
 			}
-			p.remote.send(func(b []byte) []byte { return appendSubscribe(b, p.remote.version, idFilters, p.asked) })
+			p.ask()
+		case <-p.complete:
+			p.forgetGone()
 		case <-stopped:
 			// What was published last still goes out, if that is soon.
-			stopped, p.leaving = nil, true
+			stopped, p.leaving = nil, 1
 			p.local.send(appendPing)
 			timeout = time.After(lastWords)
 		case <-timeout:
@@ -139,7 +159,7 @@ func (p *passage) run(ctx context.Context) error {
 		p.in.pump()
 		waiting := len(p.out.unacked) + len(p.in.unacked)
 		b.count(func(s *Status) { s.Waiting = waiting })
-		if p.leaving && p.left && p.out.idle() && p.remote.buffered() == 0 {
+		if p.left && p.out.idle() && p.remote.buffered() == 0 {
 			return context.Cause(ctx)
 		}
 	}
@@ -159,16 +179,59 @@ func (p *passage) subscribe(handling byte) {
 	r := p.remote
 	if r.version == 5 {
 		r.send(func(b []byte) []byte {
-			return appendSubscribe(b, 5, idHouse, []subscription{{filter: HouseTopic, echo: true}})
+			return appendSubscribe(b, 5, idHouse, 0, []subscription{{filter: HouseTopic, echo: true}})
 		})
 	}
 	subs := p.b.remoteSubscriptions(handling)
 	p.unsubscribe(r, without(p.b.kept.Remote, filters(subs)))
 	if len(subs) > 0 && (r.version == 5 || handling == 0 || slices.ContainsFunc(subs, func(s subscription) bool { return s.handling == 0 })) {
 		p.asked = subs
-		r.send(func(b []byte) []byte { return appendSubscribe(b, r.version, idFilters, subs) })
+		p.ask()
 	}
 	r.send(appendPing)
+}
+
+// ask subscribes at the remote to p.asked.
+//
+// What is found at the house's broker has to be told from what is published there
+// just now, and the retain flag of MQTT 5 does not: live messages keep it. So each
+// filter is subscribed to twice, with two identifiers. The first subscription brings
+// the retained values, with QoS 0, which no window slows down; the second
+// takes its place at once and brings none. A remote without identifiers clears the
+// flag of live messages, as 3.1.1 always does.
+func (p *passage) ask() {
+	version, number := p.remote.version, byte(0)
+	live := slices.Clone(p.asked)
+	switch {
+	case p.exact:
+		first := slices.Clone(p.asked)
+		for i := range first {
+			first[i].qos, first[i].handling, live[i].handling = 0, 0, 2
+		}
+		p.remote.send(func(b []byte) []byte { return appendSubscribe(b, version, idFound, numberFound, first) })
+		number = numberLive
+	case p.b.cfg.whole:
+		for i := range live {
+			live[i].plain = true
+		}
+	}
+	p.remote.send(func(b []byte) []byte { return appendSubscribe(b, version, idFilters, number, live) })
+}
+
+// found says whether a message from the remote is a value that had been there.
+func (p *passage) found(pk packet) bool {
+	return p.b.cfg.whole && pk.retain && (!p.exact || pk.numbers == 1<<numberFound)
+}
+
+// forgetGone takes back, at the own broker, the values that came from the remote and
+// are there no more: they were deleted while there was no link.
+func (p *passage) forgetGone() {
+	for topic := range p.copies {
+		if !p.seen[topic] {
+			p.in.published(packet{kind: kindPublish, numbers: 1 << numberFound, message: message{topic: topic, retain: true}})
+		}
+	}
+	p.seen, p.copies, p.complete = nil, nil, nil
 }
 
 // release ends what a run before this one may have left half done with QoS 2: the
@@ -197,7 +260,7 @@ func (p *passage) begin(handling byte) {
 	subs := p.b.localSubscriptions(handling)
 	p.unsubscribe(p.local, without(p.b.kept.Local, filters(subs)))
 	if len(subs) > 0 {
-		p.local.send(func(b []byte) []byte { return appendSubscribe(b, 5, idFilters, subs) })
+		p.local.send(func(b []byte) []byte { return appendSubscribe(b, 5, idFilters, 0, subs) })
 	} else {
 		p.agreed()
 	}
@@ -224,7 +287,13 @@ func (p *passage) fromLocal(pk packet) {
 		p.refusals(pk, p.b.localSubscriptions(0), "the own broker")
 		p.agreed()
 	case kindPingresp:
-		p.left = p.leaving
+		switch p.leaving {
+		case 1:
+			p.leaving = 2
+			p.local.send(appendPing)
+		case 2:
+			p.left = true
+		}
 	case kindDisconnect:
 		p.fail("at the own broker: it ended the connection: %w", errors.New(because(pk, 5)))
 	}
@@ -236,6 +305,12 @@ func (p *passage) fromRemote(pk packet) {
 		if pk.topic == HouseTopic {
 			if p.house = string(pk.payload); p.house == p.b.opt.House {
 				p.fail("the address is that of this house itself")
+			}
+		}
+		if p.seen != nil && pk.retain {
+			p.seen[pk.topic] = true
+			if p.found(pk) {
+				p.complete = time.After(settled)
 			}
 		}
 		p.in.published(pk)
@@ -252,6 +327,9 @@ func (p *passage) fromRemote(pk packet) {
 	case kindPingresp:
 		if n := len(p.in.unacked); !p.pinged && n > 0 {
 			p.last = p.in.unacked[n-1]
+		}
+		if p.seen != nil && p.complete == nil {
+			p.complete = time.After(settled)
 		}
 		p.pinged, p.b.released = true, true
 	case kindDisconnect:
@@ -316,7 +394,7 @@ func (f *flow) published(pk packet) {
 		f.src.send(func(b []byte) []byte { return appendAck(b, kindPubrec, pk.id) })
 		return
 	}
-	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos}
+	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos, found: !f.out && f.p.found(pk)}
 	if t.asks > 0 {
 		f.unacked = append(f.unacked, t)
 	}
@@ -350,6 +428,9 @@ func (f *flow) prepare(t *transfer) (instead func(*transfer)) {
 		hops++
 		// What came in from there must not go out again, nor come in what was here.
 		if u.value == here || f.out && u.value == there || hops >= maxHops {
+			if f.out && u.value == there && t.retain && p.copies != nil {
+				p.copies[t.from] = true
+			}
 			return f.circled
 		}
 	}
@@ -363,6 +444,9 @@ func (f *flow) prepare(t *transfer) (instead func(*transfer)) {
 		t.user = append(slices.Clip(t.user), pair{via, here})
 	} else {
 		t.user = append(slices.Clip(t.user), pair{via, there})
+		if t.found {
+			t.user = append(t.user, pair{Found, ""})
+		}
 	}
 	t.topic = topic
 	t.qos = min(t.qos, f.dst.maxQoS())
@@ -419,6 +503,9 @@ func (f *flow) rename(t *transfer) (topic string, ok bool) {
 				break
 			}
 		}
+	}
+	if b := f.p.b; ok && b.cfg.whole && b.opt.Passes != nil && !b.opt.Passes(topic, f.out) {
+		return "", false
 	}
 	return topic, ok && topic != "" && topic != HouseTopic // which each house says of itself alone
 }

@@ -61,6 +61,7 @@ type packet struct {
 	dup     bool
 	message        // of PUBLISH
 	present bool   // CONNACK: the session is there
+	numbers byte   // of PUBLISH: bit n is set if a subscription with the identifier n brought it
 	code    byte   // CONNACK, acknowledgements, DISCONNECT
 	codes   []byte // SUBACK
 	server  server // CONNACK
@@ -75,6 +76,7 @@ type server struct {
 	maxQoS    byte
 	noRetain  bool
 	noWild    bool
+	noNumbers bool // subscriptions can't have identifiers
 	keepalive uint16
 	session   uint32 // seconds; only with limited
 	limited   bool   // it keeps the session for less than was asked
@@ -251,8 +253,10 @@ func (r *reader) properties(p *packet) {
 			p.response = all.text()
 		case 0x09:
 			p.correlation = all.bytes()
-		case 0x0b: // subscription identifier
-			all.varint()
+		case 0x0b:
+			if n := all.varint(); n < 8 {
+				p.numbers |= 1 << n
+			}
 		case 0x11:
 			p.server.session, p.server.limited = all.uint32(), true
 		case 0x12, 0x15, 0x1a, 0x1c: // assigned client id, authentication, response information, another server
@@ -283,7 +287,9 @@ func (r *reader) properties(p *packet) {
 			p.server.maxPacket = all.uint32()
 		case 0x28:
 			p.server.noWild = all.byte() == 0
-		case 0x29, 0x2a:
+		case 0x29:
+			p.server.noNumbers = all.byte() == 0
+		case 0x2a:
 			all.byte()
 		default:
 			all.bad = true
@@ -326,7 +332,11 @@ type login struct {
 	alive    uint16 // seconds
 	session  uint32 // seconds
 	receive  uint16
+	will     string // topic that is told "offline", retained, when the client is lost; "": none
 }
+
+// willDelay is how many seconds a client may be lost before its will is sent.
+const willDelay = 10
 
 func appendConnect(b []byte, version byte, l login) []byte {
 	body := appendText(nil, "MQTT")
@@ -341,6 +351,9 @@ func appendConnect(b []byte, version byte, l login) []byte {
 	if l.user != "" {
 		flags |= 0x80
 	}
+	if l.will != "" {
+		flags |= 0x04 | 1<<3 | 0x20 // QoS 1, retained
+	}
 	body = append(body, flags)
 	body = appendUint16(body, l.alive)
 	if version == 5 {
@@ -351,6 +364,13 @@ func appendConnect(b []byte, version byte, l login) []byte {
 		body = append(body, props...)
 	}
 	body = appendText(body, l.client)
+	if l.will != "" {
+		if version == 5 {
+			body = appendUint32(append(body, 5, 0x18), willDelay)
+		}
+		body = appendText(body, l.will)
+		body = appendText(body, "offline")
+	}
 	if l.user != "" {
 		body = appendText(body, l.user)
 	}
@@ -431,18 +451,27 @@ type subscription struct {
 	qos      byte
 	handling byte
 	echo     bool // what this client publishes itself is wanted too
+	plain    bool // the retain flag of messages that are not found, but new, is not wanted
 }
 
-func appendSubscribe(b []byte, version byte, id uint16, subs []subscription) []byte {
+// appendSubscribe appends SUBSCRIBE. number is the identifier of the subscriptions;
+// 0: they have none.
+func appendSubscribe(b []byte, version byte, id uint16, number byte, subs []subscription) []byte {
 	body := appendUint16(nil, id)
-	if version == 5 {
+	switch {
+	case version == 5 && number > 0:
+		body = append(body, 2, 0x0b, number)
+	case version == 5:
 		body = append(body, 0)
 	}
 	for _, s := range subs {
 		body = appendText(body, s.filter)
 		options := s.qos
 		if version == 5 {
-			options |= 1<<3 | s.handling<<4 // the retain flag stays as it was published
+			options |= s.handling << 4
+			if !s.plain {
+				options |= 1 << 3 // the retain flag stays as it was published
+			}
 			if !s.echo {
 				options |= 1 << 2
 			}

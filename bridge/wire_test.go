@@ -42,7 +42,7 @@ func TestAnotherLibraryUnderstands(t *testing.T) {
 	if c.ClientID != "c" || c.Username != "u" || string(c.Password) != "p" || c.KeepAlive != 60 || c.CleanStart || *c.Properties.SessionExpiryInterval != 100 || *c.Properties.ReceiveMaximum != 9 {
 		t.Errorf("it reads %v", c)
 	}
-	wire = appendSubscribe(nil, 5, 3, []subscription{{"a/#", 2, 1, false}, {"b", 0, 2, true}})
+	wire = appendSubscribe(nil, 5, 3, 0, []subscription{{"a/#", 2, 1, false, false}, {"b", 0, 2, true, false}})
 	if pk, err = packets.ReadPacket(bytes.NewReader(wire)); err != nil {
 		t.Fatal(err)
 	}

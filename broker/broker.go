@@ -83,6 +83,9 @@ type Message struct {
 	Origin any
 	// Rights are those of the client that published it, nil for the hub.
 	Rights *access.Rights
+	// Found says that a connection of the process itself found it retained at another
+	// broker, and it was not published just now: see Options.Found.
+	Found bool
 }
 
 // Options for Open.
@@ -106,6 +109,11 @@ type Options struct {
 	// Nil: all but $ topics.
 	MayPublish func(topic string) bool
 
+	// Found is the key of a user property with which connections of the process itself
+	// mark what they found elsewhere. It is taken off and passed on as Message.Found
+	// alone, so that a value which is found again is the same value. "": none.
+	Found string
+
 	Log *slog.Logger // nil: silent
 }
 
@@ -115,6 +123,7 @@ type Broker struct {
 	door    *access.Door
 	receive func(m Message) func() <-chan struct{}
 	allowed func(topic string) bool
+	mark    string // see Options.Found
 	log     *slog.Logger
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -161,6 +170,7 @@ func Open(opt Options) (*Broker, error) {
 		door:     opt.Door,
 		receive:  opt.Receive,
 		allowed:  opt.MayPublish,
+		mark:     opt.Found,
 		log:      cmp.Or(opt.Log, slog.New(slog.DiscardHandler)),
 		begun:    time.Now().Add(-1),
 		conns:    map[*conn]bool{},

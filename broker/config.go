@@ -42,6 +42,10 @@ type Config struct {
 
 	TLS    *TLS   `toml:"tls"`
 	Limits Limits `toml:"limits"`
+
+	// Closed is for a broker that only the process itself speaks to: no listener at
+	// all, not the default one either.
+	Closed bool
 }
 
 const (
@@ -110,7 +114,7 @@ func (c *Config) mistakes(say func(err error, key string, i int)) []address {
 
 // addresses gives the addresses of a config, or every reason why not.
 func (c Config) addresses() ([]address, error) {
-	if len(c.Listen) == 0 {
+	if len(c.Listen) == 0 && !c.Closed {
 		c.Listen = []string{defaultListen}
 	}
 	var mistakes []error

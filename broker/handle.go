@@ -89,8 +89,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 		return nil
 	}
+	found := c.user == itself && b.mark != "" && takeMark(&pk.Properties, b.mark)
 	m := messageOf(pk, c.id, time.Now())
-	m.rights = rights
+	m.rights, m.found = rights, found
 	if pk.FixedHeader.Qos == 0 {
 		c.hold = b.send(m, nil)
 		return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type message struct {
 	from    string // client id of the publisher, "" for the hub
 	origin  any
 	rights  *access.Rights // of its publisher, until the hub has it
+	found   bool           // see Message
 	at      time.Time
 	// lifetime is what a will waits with: its time begins when it is sent.
 	lifetime time.Duration
@@ -65,6 +67,16 @@ func messageOf(pk *packets.Packet, from string, now time.Time) *message {
 		m.expires = now.Add(time.Duration(n) * time.Second)
 	}
 	return m
+}
+
+// takeMark takes the user property of that key off, and says whether it was there.
+func takeMark(p *packets.Properties, key string) bool {
+	i := slices.IndexFunc(p.User, func(u packets.UserProperty) bool { return u.Key == key })
+	if i < 0 {
+		return false
+	}
+	p.User = slices.Delete(p.User, i, i+1)
+	return true
 }
 
 // The properties of PUBLISH, MQTT 5 section 3.3.2.3.

@@ -32,6 +32,7 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 			Retain:  m.retain,
 			Origin:  m.origin,
 			Rights:  m.rights,
+			Found:   m.found,
 		})
 	}
 	m.rights = nil // it may be kept long

@@ -46,6 +46,12 @@ func (r *Remote) Clients(ctx context.Context) (all []Client, err error) {
 	return all, err
 }
 
+// Broker says which broker the house uses instead of its own, if it does.
+func (r *Remote) Broker(ctx context.Context) (b Broker, err error) {
+	err = r.ask(ctx, "GET", "/broker", nil, &b)
+	return b, err
+}
+
 // Retained lists the values of topics that match a filter, sorted by topic, with
 // so many bytes of each payload; -1 is all.
 func (r *Remote) Retained(ctx context.Context, filter string, payload int) (all []Value, err error) {

@@ -7,6 +7,7 @@
 // there is no other login.
 //
 //	GET    /clients                        [Client, ...]
+//	GET    /broker                         Broker
 //	GET    /retained?filter=F&payload=N    [Value, ...]; N bytes of each payload, all without it
 //	DELETE /retained?filter=F              {"cleared": 12}
 //	GET    /devices                        Devices
@@ -57,6 +58,21 @@ type Client struct {
 	Sent          int64     `json:"sent"`     // to it
 	Dropped       int64     `json:"dropped"`
 	Refused       int64     `json:"refused"`
+}
+
+// A Broker is the one that the house uses instead of its own, and how the link to it
+// is doing.
+type Broker struct {
+	Address     string    `json:"address"` // "": the house uses its own
+	Connected   bool      `json:"connected"`
+	Since       time.Time `json:"since,omitzero"`
+	Why         string    `json:"why,omitempty"` // not connected
+	Queued      int       `json:"queued"`        // messages that wait to go there
+	QueuedBytes int64     `json:"queued_bytes"`
+	In          int64     `json:"in"` // messages since the hub started
+	Out         int64     `json:"out"`
+	Dropped     int64     `json:"dropped"` // not passed on, for too many waited
+	Refused     int64     `json:"refused"` // not passed on, for the other side did not want them
 }
 
 // A Value is what is retained of a topic.

@@ -30,6 +30,7 @@ type quietHouse struct {
 }
 
 func (q *quietHouse) Clients() []Client { return q.clients }
+func (q *quietHouse) Broker() Broker    { return Broker{} }
 
 func (q *quietHouse) Retained(filter string) ([]Value, error) {
 	if filter == "" {

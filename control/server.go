@@ -30,6 +30,7 @@ const (
 // from any goroutine. An error that is a [Mistake] is one of whoever asked.
 type House interface {
 	Clients() []Client
+	Broker() Broker
 	// Retained lists the values of topics that match a filter, sorted by topic.
 	Retained(filter string) ([]Value, error)
 	// ClearRetained deletes them and returns how many when that is on disk.
@@ -212,6 +213,9 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /clients", func(w http.ResponseWriter, r *http.Request) {
 		list(w, s.house.Clients())
+	})
+	mux.HandleFunc("GET /broker", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusOK, s.house.Broker())
 	})
 	mux.HandleFunc("GET /retained", s.retained)
 	mux.HandleFunc("DELETE /retained", func(w http.ResponseWriter, r *http.Request) {

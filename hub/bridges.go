@@ -30,9 +30,11 @@ func (h *Hub) openBridges() *bridge.Bridges {
 		Keep: func(name string, value []byte) {
 			h.store.Put(store.Record{Kind: store.Bridge, Key: name, Value: value}, 0, nil)
 		},
-		Kept: func() map[string][]byte { return maps.Collect(h.store.Each(store.Bridge)) },
-		Dial: h.opt.dial,
-		Log:  h.opt.Log,
+		Kept:   func() map[string][]byte { return maps.Collect(h.store.Each(store.Bridge)) },
+		Passes: passes,
+		Will:   availabilityTopic,
+		Dial:   h.opt.dial,
+		Log:    h.opt.Log,
 	})
 }
 
@@ -56,6 +58,9 @@ func (h *Hub) sayBridge(name string, online, gone bool) {
 	if err := h.broker.Publish(m); err != nil {
 		h.log.Debug("the state of a bridge was not published", "bridge", name, "err", err)
 	}
+	if name == bridge.ConnectName {
+		h.noteLink(online, gone)
+	}
 }
 
 func bridgeTopic(name string) string { return "hearth/bridge/" + name + "/availability" }
@@ -64,7 +69,7 @@ func bridgeTopic(name string) string { return "hearth/bridge/" + name + "/availa
 func (c *Config) bridgeGone(topic string) bool {
 	name, ok := strings.CutPrefix(topic, "hearth/bridge/")
 	name, is := strings.CutSuffix(name, "/availability")
-	return ok && is && !slices.Contains(c.Bridge.Names(), name)
+	return ok && is && !slices.Contains(c.links().Bridge.Names(), name)
 }
 
 // BridgeStatus is how the bridges are doing.

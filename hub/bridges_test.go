@@ -16,10 +16,10 @@ import (
 	"hearth/gpio"
 )
 
-// cable is the way from one hub to another, which may be pulled out.
+// cable is the way from a hub to another, or to a broker, which may be pulled out.
 type cable struct {
 	mu    sync.Mutex
-	to    *Hub // nil: nobody is there
+	to    interface{ Attach(net.Conn) } // nil: nobody is there
 	conns []net.Conn
 }
 
@@ -35,7 +35,7 @@ func (c *cable) dial(context.Context, string, string) (net.Conn, error) {
 	return here, nil
 }
 
-func (c *cable) plug(to *Hub) {
+func (c *cable) plug(to interface{ Attach(net.Conn) }) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.to = to

@@ -9,7 +9,6 @@ import (
 	_ "time/tzdata" // a Pi's image may lack the zones
 
 	"hearth/bridge"
-	"hearth/broker"
 	"hearth/config"
 	"hearth/devices"
 	"hearth/gpio"
@@ -24,15 +23,15 @@ import (
 // Config is the whole of config.toml: each part belongs to the package that
 // obeys it.
 type Config struct {
-	Hub     Settings      `toml:"hub"`
-	Broker  broker.Config `toml:"broker"`
-	Web     web.Config    `toml:"web"`
-	Pins                  // [output.x], [input.x] and what else is wired
-	Sensors               // [sensor.x]
-	Buses                 // [i2c.x]
-	Bridges               // [bridge.x]
-	Logic                 // [link.x], [rule.x] and what else decides
-	Tests                 // [[test]]
+	Hub     Settings   `toml:"hub"`
+	Broker  Broker     `toml:"broker"`
+	Web     web.Config `toml:"web"`
+	Pins               // [output.x], [input.x] and what else is wired
+	Sensors            // [sensor.x]
+	Buses              // [i2c.x]
+	Bridges            // [bridge.x]
+	Logic              // [link.x], [rule.x] and what else decides
+	Tests              // [[test]]
 
 	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
@@ -84,7 +83,9 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	doc := config.Load(path, cfg)
 	change(cfg)
 	cfg.check(doc)
-	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
+	if cfg.Broker.Connect == nil { // else nobody logs in here
+		doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
+	}
 	return cfg, doc
 }
 
@@ -104,6 +105,9 @@ func (c *Config) check(doc *config.Doc) {
 		return
 	}
 	c.CheckBuses(c.Buses, doc.Root())
+	if _, ok := c.Bridge.Get(bridge.ConnectName); ok && c.Broker.Connect != nil {
+		doc.Root().Key("bridge").Key(bridge.ConnectName).OfKey().Mistake("the bridge of broker.connect has this name: want another")
+	}
 	for _, x := range c.Expander {
 		if wrong := c.Buses.Mistake(x.Value.BusName()); wrong != "" {
 			doc.Root().Key("expander").Key(x.Name).Key("bus").Mistake("%s", wrong)

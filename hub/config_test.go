@@ -28,7 +28,7 @@ func TestTheSampleIsSound(t *testing.T) {
 // The sample mentions every key of the sections that it comments.
 func TestTheSampleIsComplete(t *testing.T) {
 	sample := string(read(t, "../config.toml"))
-	for _, key := range []string{"name", "data", "timezone", "clock", "listen", "origins", "retained_interval", "certificate", "key", "client", "client_ca", "pin", "active_low", "initial", "safe",
+	for _, key := range []string{"name", "data", "timezone", "clock", "listen", "connect", "origins", "retained_interval", "certificate", "key", "client", "client_ca", "pin", "active_low", "initial", "safe",
 		"retained_set", "min_on", "min_off", "max_on", "topic", "on", "off", "outputs", "gap", "pull", "debounce", "double", "hold", "presses", "momentary", "lifetime", "starts", "feedback", "feedback_within", "period", "frequency", "ramp", "range", "most", "stagger",
 		"up", "down", "open_time", "close_time", "overrun", "type", "bus", "address", "interrupt", "poll", "pulses", "unit", "rate", "interval", "timeout", "a", "b", "steps", "reverse", "min", "max",
 		"anonymous", "users", "password", "roles", "publish", "subscribe", "except",

@@ -71,6 +71,8 @@ var brokerSections = []keysIn{
 	{"Listeners", broker.Config{}, access.Config{}},
 	{"TLS", broker.TLS{}, nil},
 	{"Limits", broker.Limits{}, nil},
+	{"Another broker", Broker{}, broker.Config{}},
+	{"Another broker", bridge.Connect{}, nil},
 }
 
 // accessSections is the same for docs/access.md.

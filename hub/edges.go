@@ -49,7 +49,7 @@ func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 			h.inbox.always(it)
 			return nil
 		}
-		if m.QoS == 0 && m.Origin == nil {
+		if m.QoS == 0 && m.Origin == nil && !m.Found { // of which many come at once, and are not said again
 			h.inbox.try(it)
 			return nil
 		}
@@ -66,7 +66,7 @@ func (h *Hub) takes(known *names, topic string) bool {
 
 // item is a message made ready for the loop.
 func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
-	msg := devices.Message{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Initial: initial}
+	msg := devices.Message{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Initial: initial || m.Found}
 	if m.Rights != nil {
 		msg.May = m.Rights.Publish
 	}

@@ -27,6 +27,9 @@ func (h *Hub) firstUser(cfg *Config) error {
 
 // needsLogin says whether somebody may come who has to log in.
 func (c *Config) needsLogin() bool {
+	if c.Broker.Connect != nil {
+		return false
+	}
 	if !c.Broker.AnonymousAllowed() {
 		return true
 	}

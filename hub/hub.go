@@ -121,6 +121,7 @@ type Hub struct {
 	announcements filters.Subscribers[struct{}, struct{}] // the topics on which they say what they are; never changes once New has ended
 
 	clockKnown atomic.Bool
+	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 
 	// The rest belongs to the loop.
 
@@ -209,18 +210,21 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.http.permit(cfg.HTTP)
 	// The broker before the pins, for an output on a topic speaks at once. Nobody
 	// can reach it yet.
-	door, err := access.New(cfg.Broker.Config)
+	door, err := access.New(cfg.ownBroker().Config)
 	if err != nil {
 		return nil, err
 	}
-	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Log: opt.Log}); err != nil {
+	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Found: bridge.Found, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	publish := h.broker.Publish
 	if opt.publish != nil {
 		publish = opt.publish
 	}
-	h.words = newWords(publish, h.broker.Heard)
+	if cfg.Broker.Connect != nil {
+		h.link.Store(unlinked)
+	}
+	h.words = newWords(publish, h.heard)
 	h.mqtt = newOutbox(func(m broker.Message) {
 		if err := publish(m); err != nil {
 			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
@@ -672,7 +676,7 @@ func (h *Hub) alone(c devices.Command) bool {
 		}
 		topic = p.Set.Topic
 	}
-	return !h.broker.Heard(topic)
+	return !h.heard(topic)
 }
 
 // sendAwaited sends what was owed to those who are back.

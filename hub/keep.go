@@ -281,6 +281,7 @@ func (h *Hub) announce() {
 		}
 	}
 	h.say("hearth/status", "online")
+	h.sayAvailable("online")
 	h.say(bridge.HouseTopic, h.houseName())
 }
 
@@ -357,6 +358,7 @@ func (h *Hub) stop() error {
 		h.say(topic(name, "availability"), "offline")
 	}
 	h.say("hearth/status", "offline")
+	h.sayAvailable("offline")
 	h.keepEngine(nil)
 	h.keepLater()
 	h.keepDevices(0, true)

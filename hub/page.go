@@ -61,6 +61,9 @@ func (h *Hub) view() web.View {
 	if err := h.store.Trouble(); err != nil {
 		v.Trouble = append(v.Trouble, "the disk refuses: "+err.Error())
 	}
+	if trouble := h.linkTrouble(); trouble != "" {
+		v.Trouble = append(v.Trouble, trouble)
+	}
 	if !now.Known {
 		v.Trouble = append(v.Trouble, "the clock is not known to be right, so times of day wait until a time service has set it")
 	}

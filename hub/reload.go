@@ -73,11 +73,11 @@ func (h *Hub) acquire(cfg *Config) (change, error) {
 	if err != nil {
 		return nil, err
 	}
-	bridges := h.bridges.Prepare(cfg.Bridges)
+	bridges := h.bridges.Prepare(cfg.links())
 	if h.opt.Offline {
 		return changes{d, bridges}, nil
 	}
-	b, err := h.broker.Prepare(cfg.Broker)
+	b, err := h.broker.Prepare(cfg.ownBroker())
 	if err != nil {
 		d.Undo()
 		return nil, err
@@ -134,6 +134,7 @@ func (h *Hub) swap(cfg *Config) {
 		}
 	}
 	h.obey(h.engine.Reload(now))
+	h.sayAvailable("online")
 	h.reloadTrouble = ""
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),

@@ -4,6 +4,7 @@
 // the peace. What each one measured is logged; go test -v shows it.
 //
 //	clients_test.go   Debian's mosquitto clients and Python's paho
+//	elsewhere_test.go Debian's mosquitto as the broker of a house
 //	crash_test.go     kill -9 and power cuts at random moments, under load
 //	disk_test.go      a full disk; and the disks that can be cut and filled
 //	sick_test.go      a full tmpfs, syncs that fail, bits that flip

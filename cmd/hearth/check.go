@@ -115,6 +115,9 @@ func contents(cfg *hub.Config) string {
 			has = append(has, count(part.n, part.what))
 		}
 	}
+	if other := cfg.Broker.Connect; other != nil {
+		has = append(has, "the broker "+other.Address)
+	}
 	if len(has) == 0 {
 		return "an MQTT broker, and nothing else yet"
 	}

@@ -29,6 +29,14 @@ func (c *clientsCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return h.because(err)
 	}
+	b, err := h.Broker(ctx)
+	if err != nil {
+		return h.because(err)
+	}
+	if b.Address != "" && !c.JSON {
+		_, err = fmt.Fprintln(std.out, elsewhere(b, time.Now()))
+		return err
+	}
 	shown := all
 	if !c.All {
 		shown = slices.DeleteFunc(slices.Clone(all), func(o control.Client) bool { return !o.Connected })
@@ -47,6 +55,17 @@ func (c *clientsCommand) Run(ctx context.Context, std streams) error {
 	}
 	_, err = fmt.Fprintln(std.out, c.summary(all))
 	return err
+}
+
+// elsewhere is how the link to a broker is doing that the house uses instead of its
+// own, whose clients it does not know.
+func elsewhere(b control.Broker, now time.Time) string {
+	is := fmt.Sprintf("connected to %s for %s", harmless([]byte(b.Address)), span(now.Sub(b.Since)))
+	if !b.Connected {
+		is = fmt.Sprintf("not connected to %s for %s: %s", harmless([]byte(b.Address)), span(now.Sub(b.Since)), harmless([]byte(b.Why)))
+	}
+	return fmt.Sprintf("%s\n%s in, %d out, %d waiting to go out, %d dropped, %d refused; who else is there that broker knows",
+		is, count(int(b.In), "message"), b.Out, b.Queued, b.Dropped, b.Refused)
 }
 
 func (c *clientsCommand) summary(all []control.Client) string {

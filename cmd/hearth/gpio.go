@@ -136,6 +136,9 @@ func (c *gpioShowCommand) broker(cfg *hub.Config) string {
 	if c.Broker != "" {
 		return c.Broker
 	}
+	if other := cfg.Broker.Connect; other != nil {
+		return other.Address
+	}
 	secure := ""
 	for _, a := range cfg.Broker.Listen {
 		switch {

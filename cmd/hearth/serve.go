@@ -135,6 +135,9 @@ func openBank(sim bool) (bank gpio.Bank, simulated bool, err error) {
 // made is the user that was made for it, if one was.
 func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank, made string) {
 	addrs, page := h.Addrs(), "off"
+	if other := cfg.Broker.Connect; other != nil {
+		addrs = []string{other.Address} // the hub is a client there
+	}
 	if a := h.PageAddr(); a != "" {
 		page = "http://" + a
 	}

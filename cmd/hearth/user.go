@@ -50,6 +50,9 @@ func (f userFlags) load(std streams) (*hub.Config, error) {
 	if !doc.Whole() {
 		return nil, complain(std.err, path, doc)
 	}
+	if other := cfg.Broker.Connect; other != nil {
+		return nil, fmt.Errorf("by broker.connect clients come to %s, which has users of its own", other.Address)
+	}
 	if err := cfg.Broker.Unread(); err != nil {
 		return nil, err
 	}
