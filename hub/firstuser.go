@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -57,4 +59,23 @@ func thisMachine(listen string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// A betterHash is to take the place of one that another program made of the same
+// password, as of a Mosquitto's.
+type betterHash struct{ user, was, hash string }
+
+// write puts it into the users file. One in the configuration is its owner's to change,
+// and what fails is tried again with the first login of the next life.
+func (b betterHash) write(h *Hub) {
+	file, err := ask(context.Background(), h, func() string { return h.cfg.UsersFile() })
+	if err == nil {
+		err = access.ReplaceHash(file, b.user, b.was, b.hash)
+	}
+	switch {
+	case err == nil:
+		h.log.Info("the hash of a password was replaced by a better one", "user", b.user, "file", file)
+	case !errors.Is(err, access.ErrMissing) && !errors.Is(err, errStopped):
+		h.log.Warn("the hash of a password could not be replaced by a better one", "user", b.user, "err", err)
+	}
 }

@@ -114,6 +114,7 @@ type Hub struct {
 	mqtt    *outbox[broker.Message]
 	http    *caller                       // requests of rules
 	words   *words                        // what outputs on topics tell their devices
+	better  *outbox[betterHash]           // for the users file
 	lines   *outbox[func()]               // of the log
 	known   atomic.Pointer[names]         // what the edges need to know
 	index   atomic.Pointer[catalog.Index] // of what devices report
@@ -214,6 +215,8 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	if err != nil {
 		return nil, err
 	}
+	h.better = newOutbox(func(b betterHash) { b.write(h) })
+	door.OnReplace(func(user, was, hash string) { h.better.put(betterHash{user, was, hash}) })
 	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Found: bridge.Found, Log: opt.Log}); err != nil {
 		return nil, err
 	}

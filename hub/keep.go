@@ -404,6 +404,9 @@ func (h *Hub) close() {
 	if h.broker != nil {
 		h.broker.Close()
 	}
+	if h.better != nil { // after the broker, at whose door they are made
+		h.better.finish()
+	}
 	if h.control != nil { // after the broker, for whose answer it may wait
 		h.control.Wait()
 	}

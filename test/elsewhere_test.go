@@ -17,9 +17,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/eclipse/paho.golang/paho"
 )
 
 // A mosquitto is the broker that people have already, in folder dir. It has one port
@@ -431,4 +434,121 @@ func olden(t *testing.T, to string) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// Users and rights that moved from a mosquitto into a hub: each user may do the same with
+// each topic, as the two themselves show, and logs in with the same password.
+func TestUsersMoveFromMosquitto(t *testing.T) {
+	mosquittoServer(t)
+	m := newMosquitto(t, "password_file DIR/passwd\nacl_file DIR/acl\nallow_anonymous true\n")
+	m.write(t, "passwd", "")
+	passwd := filepath.Join(m.dir, "passwd")
+	users := []string{"anna", "bert", "carl", "watcher"}
+	for i, user := range users {
+		kind := []string{"sha512-pbkdf2", "sha512"}[i%2]
+		must(t, exec.Command("mosquitto_passwd", "-H", kind, "-b", passwd, user, user+" secret"))
+	}
+	m.write(t, "acl", `topic read news/#
+topic deny news/secret
+topic readwrite desk
+user anna
+topic #
+topic deny door/#
+user bert
+topic write news/bert
+topic read door/+/state
+topic deny bert/private
+user watcher
+topic #
+pattern readwrite %u/#
+pattern deny %u/never
+pattern read client/%c
+`)
+	m.start(t)
+
+	file := filepath.Join(t.TempDir(), "users.toml")
+	h := newHouse(t, t.TempDir(), "")
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(h.config, []byte(strings.Replace(string(text), "[broker]\n", fmt.Sprintf("[broker]\nusers = %q\n", file), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(program, "user", "import", "--config", h.config, filepath.Join(m.dir, "mosquitto.conf")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	hub := h.start(t)
+
+	topics := []string{"news/a", "news/secret", "news/bert", "desk", "door/a", "door/a/state", "anna/x", "anna/never", "bert/x", "bert/private", "bert/never", "carl/x", "carl/never", "client/of carl", "client/of bert", "else"}
+	type probe struct {
+		user, topic string
+		write       bool
+	}
+	table := func(addr string) map[probe]bool {
+		may := map[probe]bool{}
+		connect := func(user string) *client {
+			t.Helper()
+			ctx, done := context.WithTimeout(t.Context(), patience)
+			defer done()
+			c, err := dialAs(ctx, addr, "of "+user, user, user+" secret")
+			if err != nil {
+				t.Fatalf("%q: %v", user, err)
+			}
+			t.Cleanup(func() { c.Disconnect(&paho.Disconnect{}) })
+			return c
+		}
+		watcher := connect("watcher")
+		ctx, done := context.WithTimeout(t.Context(), patience)
+		defer done()
+		if err := watcher.subscribe(ctx, 1, "#"); err != nil {
+			t.Fatal(err)
+		}
+		for _, user := range []string{"anna", "bert", "carl", ""} {
+			c := connect(user)
+			for _, topic := range topics {
+				c.subscribe(ctx, 1, topic) // which may be refused
+			}
+			for _, topic := range topics {
+				c.publish(ctx, topic, "by "+user, 1, false) // the same
+				watcher.send(t, topic, "for "+user, false)
+			}
+			last := "desk" // which all may have, of those without a name; the others have their own
+			if user != "" {
+				last = user + "/last"
+			}
+			ctx, done := context.WithTimeout(t.Context(), patience)
+			if err := c.subscribe(ctx, 1, last); err != nil {
+				t.Errorf("%q may not have %s: %v", user, last, err)
+			}
+			done()
+			watcher.send(t, last, "the last", false)
+			c.expect(t, last, "the last")
+			watcher.expect(t, last, "the last")
+			for _, topic := range topics {
+				may[probe{user, topic, true}] = watcher.has(topic, "by "+user)
+				may[probe{user, topic, false}] = c.has(topic, "for "+user)
+			}
+		}
+		return may
+	}
+	want, got := table(m.addr), table(hub.tcp)
+	n := 0
+	for p, is := range want {
+		if is {
+			n++
+		}
+		if got[p] != is {
+			t.Errorf("user %q, topic %s, publish %v: %v in mosquitto, %v here", p.user, p.topic, p.write, is, got[p])
+		}
+	}
+	t.Logf("%d of %d are allowed", n, len(want))
+}
+
+// has says whether a client got a message.
+func (c *client) has(topic, payload string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.got, func(m message) bool { return m.topic == topic && m.payload == payload })
 }

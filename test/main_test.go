@@ -430,6 +430,11 @@ type message struct {
 
 // dial connects a client.
 func dial(ctx context.Context, addr, id string) (*client, error) {
+	return dialAs(ctx, addr, id, "", "")
+}
+
+// dialAs is dial with a login; user "" has none.
+func dialAs(ctx context.Context, addr, id, user, password string) (*client, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -446,7 +451,11 @@ func dial(ctx context.Context, addr, id string) (*client, error) {
 			return true, nil
 		}},
 	})
-	if _, err := c.Connect(ctx, &paho.Connect{ClientID: id, CleanStart: true, KeepAlive: 60}); err != nil {
+	hello := &paho.Connect{ClientID: id, CleanStart: true, KeepAlive: 60}
+	if user != "" {
+		hello.Username, hello.UsernameFlag, hello.Password, hello.PasswordFlag = user, true, []byte(password), true
+	}
+	if _, err := c.Connect(ctx, hello); err != nil {
 		conn.Close()
 		return nil, err
 	}

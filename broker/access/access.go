@@ -105,5 +105,7 @@ func (d *Door) Stamp(user string) string {
 	if u == nil {
 		return ""
 	}
-	return string(d.seal(user, nil, u.hash))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return string(d.seal(user, nil, d.origin(u.hash)))
 }

@@ -367,13 +367,13 @@ func (d *Door) Prepare(c Config) (*Table, error) {
 		t.anonymous.settle("")
 	}
 	// A name that nobody has takes as long as most that somebody has.
-	usual, most := phcCosts{memory, passes, lanes}, 0
+	usual, most := phcCosts{argon, 0, memory, passes, lanes}, 0
 	for c, n := range costs {
 		if n > most {
 			usual, most = c, n
 		}
 	}
-	t.dummy = &phc{memory: usual.memory, passes: usual.passes, lanes: usual.lanes, salt: make([]byte, 16), sum: make([]byte, 32)}
+	t.dummy = &phc{kind: usual.kind, rounds: usual.rounds, memory: usual.memory, passes: usual.passes, lanes: usual.lanes, salt: make([]byte, 16), sum: make([]byte, 32)}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, err
 	}
@@ -381,11 +381,13 @@ func (d *Door) Prepare(c Config) (*Table, error) {
 }
 
 type phcCosts struct {
+	kind           kind
+	rounds         uint32
 	memory, passes uint32
 	lanes          uint8
 }
 
-func (p *phc) costs() phcCosts { return phcCosts{p.memory, p.passes, p.lanes} }
+func (p *phc) costs() phcCosts { return phcCosts{p.kind, p.rounds, p.memory, p.passes, p.lanes} }
 
 // add gives the account what a role may do.
 func (a *account) add(name string, roles map[string]Role) error {

@@ -58,6 +58,11 @@ type Door struct {
 	table atomic.Pointer[Table]
 	key   []byte // of seals
 
+	// replace is given a better hash of a password that was right, in the place of one
+	// of another program's; nil: none is made. same is by better hash the one it replaced.
+	replace func(user, was, hash string)
+	same    map[string]string
+
 	now   func() time.Time
 	check func(p *phc, password []byte) bool // what takes its time
 
@@ -116,6 +121,7 @@ func New(c Config) (*Door, error) {
 		pairs:     make(map[pair]*failures),
 		addresses: make(map[netip.Prefix]*address),
 		trying:    make(map[pair]bool),
+		same:      make(map[string]string),
 	}
 	rand.Read(d.key)
 	t, err := d.Prepare(c)
@@ -126,6 +132,19 @@ func New(c Config) (*Door, error) {
 	return d, nil
 }
 
+// OnReplace says what to do with a better hash of a user's password, in the place of one
+// that another program made. It is for before the first login, and f must not wait. The
+// table in force stays as it is; one with the better hash has the same password.
+func (d *Door) OnReplace(f func(user, was, hash string)) { d.replace = f }
+
+// origin is the hash with which a password that has this one came. d.mu is held.
+func (d *Door) origin(hash string) string {
+	if was, ok := d.same[hash]; ok {
+		return was
+	}
+	return hash
+}
+
 // Use puts a table in force. What failed for a user whose password is another one
 // now is forgotten, so that who was banned with the old one can come with the new.
 func (d *Door) Use(t *Table) {
@@ -134,7 +153,7 @@ func (d *Door) Use(t *Table) {
 	was := d.table.Swap(t)
 	same := func(user string) bool {
 		a, b := was.users[user], t.users[user]
-		return (a == nil) == (b == nil) && (a == nil || a.hash == b.hash)
+		return (a == nil) == (b == nil) && (a == nil || d.origin(a.hash) == d.origin(b.hash))
 	}
 	for user := range d.known {
 		if !same(user) {
@@ -254,6 +273,10 @@ func (d *Door) hash(at pair, login seal, hash string, password []byte, fresh boo
 	began := d.now()
 	right := d.check(p, password) && u != nil && u.phc != nil
 	ended := d.now()
+	better := ""
+	if right && p.kind != argon && d.replace != nil {
+		better = Hash(password)
+	}
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -264,6 +287,10 @@ func (d *Door) hash(at pair, login seal, hash string, password []byte, fresh boo
 		d.rest(a, ended, ended.Sub(began))
 	}
 	if right {
+		if better != "" {
+			d.same[better] = d.origin(hash)
+			d.replace(at.user, hash, better)
+		}
 		d.known[at.user] = login
 		delete(d.pairs, at)
 		return true, nil

@@ -19,6 +19,25 @@ func TestForeignHashes(t *testing.T) {
 	}
 }
 
+// mosquitto_passwd made these, of "secret", with and without -H sha512.
+func TestHashesOfMosquitto(t *testing.T) {
+	for _, h := range []string{
+		"$7$101$O5O1UXZK0A+QKBd5$q07n+vlX+gkKO/6a59KNjecgM15hBsXbegYKP3gy6LJ4awAWi37k2lwhSbzmR65GBd/2jKfzLzNikQFqFBdF5w==",
+		"$6$o8B2gmMEanQpNkuD$iJ++aRFhSr0XntdSE4xSrEjhDXjLOXa2qrI0zgwZZhBFAB5K9rAQnggLfCtT9W9chGPHpgBT7SieuhU7pXGfng==",
+	} {
+		p, err := parsePHC(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.fits([]byte("secret")) || p.fits([]byte("Secret")) || p.fits(nil) {
+			t.Errorf("%s fits the wrong password", h)
+		}
+		if p.String() != h {
+			t.Errorf("%s became %s", h, p)
+		}
+	}
+}
+
 func TestAHashFitsItsPassword(t *testing.T) {
 	h := Hash([]byte("correct horse"))
 	if !strings.HasPrefix(h, "$argon2id$v=19$m=19456,t=2,p=1$") {
@@ -41,9 +60,14 @@ func TestAHashFitsItsPassword(t *testing.T) {
 
 func TestHashesThatAreNone(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                                                "want a hash",
-		"secret":                                          "want a hash",
-		"$6$salt$hash":                                    "this kind of hash is not known",
+		"":             "want a hash",
+		"secret":       "want a hash",
+		"$5$salt$hash": "this kind of hash is not known",
+		"$6$salt$hash": "no salt",
+		"$6$c29tZXNhbHQ=$dGhpcyBpcyBzaXh0ZWVuISEh":        "no hash",
+		"$7$101$c29tZXNhbHQ=":                             "was it copied whole",
+		"$7$0$c29tZXNhbHQ=$eA==":                          "number of rounds",
+		"$7$9999999$c29tZXNhbHQ=$eA==":                    "9999999 rounds would take too long",
 		"$argon2i$v=19$m=19456,t=2,p=1$" + b64:            "this kind of hash is not known",
 		"$argon2id$v=16$m=19456,t=2,p=1$" + b64:           "want version 19",
 		"$argon2id$m=19456,t=2,p=1$" + b64:                "want a hash",

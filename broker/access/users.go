@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -55,11 +56,7 @@ func rolesLine(roles []string) string {
 	if len(roles) == 0 {
 		return ""
 	}
-	quoted := make([]string, len(roles))
-	for i, r := range roles {
-		quoted[i] = quote(r)
-	}
-	return "roles = [" + strings.Join(quoted, ", ") + "]\n"
+	return "roles = [" + quoted(roles) + "]\n"
 }
 
 // SetRoles gives a user of the users file other roles in place of those it has.
@@ -92,9 +89,19 @@ func SetRoles(file, name string, roles []string) error {
 
 // SetPassword gives a user of the users file another password.
 func SetPassword(file, name, hash string) error {
+	return setPassword(file, name, hash, func(string) bool { return true })
+}
+
+// ReplaceHash writes another hash of the same password in the place of was. It does
+// nothing, with ErrMissing, if that is not in the users file any more, or never was.
+func ReplaceHash(file, name, was, hash string) error {
+	return setPassword(file, name, hash, func(is string) bool { return is == was })
+}
+
+func setPassword(file, name, hash string, fits func(was string) bool) error {
 	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
 		u, ok := has.User[name]
-		if !ok {
+		if !ok || !fits(string(u.Password)) {
 			return "", ErrMissing
 		}
 		was := string(u.Password)
@@ -134,23 +141,132 @@ func RemoveUser(file, name string) error {
 			return "", ErrMissing
 		}
 		delete(has.User, name)
-		first := doc.Root().Key("user").Key(name).Position().Line
-		lines := strings.SplitAfter(text, "\n")
-		if first > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[first-1]), "[") {
-			return "", errHandmade
+		return cut(text, doc.Root().Key("user").Key(name))
+	})
+}
+
+// cut takes a table out of text.
+func cut(text string, table config.Place) (string, error) {
+	first := table.Position().Line
+	lines := strings.SplitAfter(text, "\n")
+	if first > len(lines) || !strings.HasPrefix(strings.TrimSpace(lines[first-1]), "[") {
+		return "", errHandmade
+	}
+	// To the next table, but without what is said above that.
+	end := first
+	for end < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[end]), "[") {
+		end++
+	}
+	if end < len(lines) {
+		for end > first && strings.HasPrefix(strings.TrimSpace(lines[end-1]), "#") {
+			end--
 		}
-		// To the next table, but without what is said above that.
-		end := first
-		for end < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[end]), "[") {
-			end++
-		}
-		if end < len(lines) {
-			for end > first && strings.HasPrefix(strings.TrimSpace(lines[end-1]), "#") {
-				end--
+	}
+	return strings.Join(slices.Delete(lines, first-1, end), ""), nil
+}
+
+// Save writes users and roles to the users file. A user that is there already stays as it
+// is and is in kept, unless replace says otherwise; with a role that is there and
+// says something else nothing is written, unless replace.
+func (m *Moved) Save(file string, replace bool) (kept []string, err error) {
+	err = edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+		kept = nil
+		add := Accounts{User: map[string]User{}, Role: map[string]Role{}}
+		needed := map[string]bool{anonymousRole: true}
+		for name, u := range m.User {
+			if _, there := has.User[name]; there && !replace {
+				kept = append(kept, name)
+				continue
+			}
+			add.User[name] = u
+			for _, role := range u.Roles {
+				needed[role] = true
 			}
 		}
-		return strings.Join(slices.Delete(lines, first-1, end), ""), nil
+		slices.Sort(kept)
+		var other []string
+		for name, role := range m.Role {
+			was, there := has.Role[name]
+			switch {
+			case !needed[name], there && sameRole(was, role):
+				continue
+			case there && !replace:
+				other = append(other, name)
+			}
+			add.Role[name] = role
+		}
+		if len(other) > 0 {
+			slices.Sort(other)
+			return "", fmt.Errorf("a role of this name is there already and says something else: %s; --replace would change it for all who have it", strings.Join(other, ", "))
+		}
+		if text == "" {
+			text = head
+		}
+		take := func(kind, name string) (err error) {
+			var now Accounts
+			if at := config.Parse(file, []byte(text), &now).Root().Key(kind).Key(name); at.Given() {
+				text, err = cut(text, at)
+			}
+			return err
+		}
+		for name := range add.Role {
+			if err := take("role", name); err != nil {
+				return "", err
+			}
+		}
+		for name := range add.User {
+			if err := take("user", name); err != nil {
+				return "", err
+			}
+		}
+		if has.User == nil {
+			has.User = map[string]User{}
+		}
+		if has.Role == nil {
+			has.Role = map[string]Role{}
+		}
+		maps.Copy(has.User, add.User)
+		maps.Copy(has.Role, add.Role)
+		if more := add.text(); more != "" {
+			text = strings.TrimRight(text, "\n") + "\n\n" + more
+		}
+		return text, nil
 	})
+	return kept, err
+}
+
+func sameRole(a, b Role) bool {
+	return slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Except, b.Except)
+}
+
+// Text is what Save writes, if nothing of it is there.
+func (m *Moved) Text() string { return Accounts{m.User, m.Role}.text() }
+
+// text is how accounts stand in a users file.
+func (a Accounts) text() string {
+	var tables []string
+	for _, name := range slices.Sorted(maps.Keys(a.Role)) {
+		t := fmt.Sprintf("[role.%s]\n", key(name))
+		for _, list := range a.Role[name].lists() {
+			if len(list.filters) > 0 {
+				t += list.key + " = [" + quoted(list.filters) + "]\n"
+			}
+		}
+		tables = append(tables, t)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.User)) {
+		u := a.User[name]
+		tables = append(tables, fmt.Sprintf("[user.%s]\npassword = %s\n", key(name), quote(string(u.Password)))+rolesLine(u.Roles))
+	}
+	return strings.Join(tables, "\n")
+}
+
+func quoted(all []string) string {
+	q := make([]string, len(all))
+	for i, s := range all {
+		q[i] = quote(s)
+	}
+	return strings.Join(q, ", ")
 }
 
 // errHandmade is for what can be written in TOML and is not what this program writes.

@@ -25,6 +25,7 @@ type userCommand struct {
 	Passwd userPasswd `cmd:"" help:"Give a user another password."`
 	Roles  userRoles  `cmd:"" help:"Say anew what a user may do."`
 	Remove userRemove `cmd:"" help:"Let a user log in no more."`
+	Import userImport `cmd:"" help:"Take over users and rights from a Mosquitto."`
 	List   userList   `cmd:"" help:"Show users and roles, and where each is declared."`
 }
 
@@ -291,6 +292,66 @@ func (c *userRemove) Run(std streams) error {
 		return fmt.Errorf("user %q: %w", c.Name, err)
 	}
 	fmt.Fprintf(std.err, "User %s is gone.\n%s", c.Name, reloadHint)
+	return nil
+}
+
+type userImport struct {
+	userFlags
+	Passwd  string `placeholder:"FILE" help:"Mosquitto's file of passwords, which mosquitto_passwd keeps."`
+	ACL     string `name:"acl" placeholder:"FILE" help:"Mosquitto's file of rights. None: everybody may do everything, as there."`
+	Replace bool   `help:"Also users and roles of the users file that are there already, in place of what they are."`
+	DryRun  bool   `help:"Print what would be in the users file, and change nothing."`
+	Conf    string `arg:"" optional:"" placeholder:"MOSQUITTO.CONF" help:"Mosquitto's configuration, which names the two files."`
+}
+
+// Run says of each line that means something else here, or nothing, what becomes of it.
+func (c *userImport) Run(std streams) error {
+	cfg, err := c.load(std)
+	if err != nil {
+		return err
+	}
+	if c.Conf == "" && c.Passwd == "" {
+		return usageError{errors.New("want a mosquitto.conf, or --passwd FILE and --acl FILE")}
+	}
+	moved, err := access.Mosquitto{Conf: c.Conf, Passwd: c.Passwd, ACL: c.ACL}.Read()
+	if err != nil {
+		return err
+	}
+	lost := 0
+	for _, n := range moved.Notes {
+		fmt.Fprintln(std.err, harmless([]byte(n.String())))
+		if n.Lost {
+			lost++
+		}
+	}
+	for name := range moved.User {
+		if inConfig(cfg, name) {
+			fmt.Fprintf(std.err, "User %s stays as it is: it is in the configuration, as [broker.user.%s].\n", harmless([]byte(name)), harmless([]byte(name)))
+			delete(moved.User, name)
+		}
+	}
+	for name := range moved.Role {
+		if _, ok := cfg.Broker.Role[name]; ok {
+			return fmt.Errorf("role %q is in the configuration, as [broker.role.%s]: one of the two has to go", name, name)
+		}
+	}
+	if c.DryRun {
+		_, err := io.WriteString(std.out, moved.Text())
+		return err
+	}
+	kept, err := moved.Save(cfg.UsersFile(), c.Replace)
+	if err != nil {
+		return err
+	}
+	for _, name := range kept {
+		fmt.Fprintf(std.err, "User %s stays as it is, for it is there already; --replace would take Mosquitto's.\n", harmless([]byte(name)))
+	}
+	fmt.Fprintf(std.err, "%s of Mosquitto's in %s.\n", count(len(moved.User)-len(kept), "user"), cfg.UsersFile())
+	if lost > 0 {
+		fmt.Fprintf(std.err, "Look at what is not moved: %s, above.\n", count(lost, "line"))
+	}
+	fmt.Fprintln(std.err, "A client that subscribes to more than it may read is refused here; Mosquitto lets it, and sends it less.")
+	io.WriteString(std.err, reloadHint)
 	return nil
 }
 
