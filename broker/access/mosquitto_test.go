@@ -209,10 +209,9 @@ func TestMosquittosThatAreBroken(t *testing.T) {
 
 // A line of an ACL file, for the model below.
 type aclLine struct {
-	user          string // "" before the first user
-	pattern       bool
-	kind, filter  string
-	read, written bool
+	user         string // "" before the first user
+	pattern      bool
+	kind, filter string
 }
 
 // mosquittoAllows is what Mosquitto does with its lines (mosquitto.conf(5), acl_file):
