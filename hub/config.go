@@ -12,6 +12,7 @@ import (
 	"hearth/broker"
 	"hearth/config"
 	"hearth/devices"
+	"hearth/devices/announce"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -33,6 +34,8 @@ type Config struct {
 	Bridges               // [bridge.x]
 	Logic                 // [link.x], [rule.x] and what else decides
 	Tests                 // [[test]]
+
+	HomeAssistant announce.Config `toml:"homeassistant"`
 
 	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
