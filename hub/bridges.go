@@ -32,7 +32,7 @@ func (h *Hub) openBridges() *bridge.Bridges {
 		},
 		Kept:   func() map[string][]byte { return maps.Collect(h.store.Each(store.Bridge)) },
 		Passes: passes,
-		Will:   availabilityTopic,
+		Will:   status,
 		Dial:   h.opt.dial,
 		Log:    h.opt.Log,
 	})
@@ -40,9 +40,12 @@ func (h *Hub) openBridges() *bridge.Bridges {
 
 // houseName is a name that no other house has, even if it has the same name in its
 // configuration, and that stays the same while it keeps its own.
-func (h *Hub) houseName() string {
+func (h *Hub) houseName() string { return h.cfg.name() + "-" + h.houseID() }
+
+// houseID is that without the name, so it stays the same for ever.
+func (h *Hub) houseID() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "house %d", h.seed))
-	return fmt.Sprintf("%s-%x", h.cfg.name(), sum[:4])
+	return fmt.Sprintf("%x", sum[:4])
 }
 
 // sayBridge publishes whether a bridge has a link. It is not the loop's: bridges

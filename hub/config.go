@@ -11,6 +11,7 @@ import (
 	"hearth/bridge"
 	"hearth/config"
 	"hearth/devices"
+	"hearth/devices/announce"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -32,6 +33,8 @@ type Config struct {
 	Bridges            // [bridge.x]
 	Logic              // [link.x], [rule.x] and what else decides
 	Tests              // [[test]]
+
+	HomeAssistant announce.Config `toml:"homeassistant"`
 
 	HTTP   HTTP              `toml:"http"`
 	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown

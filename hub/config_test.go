@@ -31,7 +31,7 @@ func TestTheSampleIsComplete(t *testing.T) {
 	for _, key := range []string{"name", "data", "timezone", "clock", "listen", "connect", "origins", "retained_interval", "certificate", "key", "client", "client_ca", "pin", "active_low", "initial", "safe",
 		"retained_set", "min_on", "min_off", "max_on", "topic", "on", "off", "outputs", "gap", "pull", "debounce", "double", "hold", "presses", "momentary", "lifetime", "starts", "feedback", "feedback_within", "period", "frequency", "ramp", "range", "most", "stagger",
 		"up", "down", "open_time", "close_time", "overrun", "type", "bus", "address", "interrupt", "poll", "pulses", "unit", "rate", "interval", "timeout", "a", "b", "steps", "reverse", "min", "max",
-		"anonymous", "users", "password", "roles", "publish", "subscribe", "except",
+		"anonymous", "users", "announce", "prefix", "password", "roles", "publish", "subscribe", "except",
 		"thermal", "iio", "hwmon", "w1", "round", "filter", "from", "to", "trigger", "condition", "action", "mode", "include"} {
 		if !strings.Contains(sample, key+" = ") {
 			t.Errorf("the sample does not mention %s", key)

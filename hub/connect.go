@@ -69,21 +69,6 @@ func passes(topic string, out bool) bool {
 	return !strings.HasPrefix(topic, "hearth/") || isControl(topic)
 }
 
-// availabilityTopic says whether there is a hub. Its last will at another broker is
-// "offline"; with the link the bridge says there anew all that is retained here.
-const availabilityTopic = "hearth/availability"
-
-// sayAvailable says it, where there is another broker.
-func (h *Hub) sayAvailable(is string) {
-	if h.cfg.Broker.Connect == nil {
-		if _, said := h.published[availabilityTopic]; !said {
-			return
-		}
-		is = ""
-	}
-	h.say(availabilityTopic, is)
-}
-
 // How the hub is linked to the house's broker.
 const (
 	itsOwn int32 = iota

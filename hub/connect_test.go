@@ -123,7 +123,7 @@ func TestAHouseAtAnotherBroker(t *testing.T) {
 		if got := retainedAt(other, "hearth/lamp/state"); got != "OFF" {
 			t.Errorf("the lamp is said to be %q there, want OFF", got)
 		}
-		for topic, want := range map[string]string{"hearth/availability": "online", "hearth/status": "online", "hearth/bridge/broker/availability": ""} {
+		for topic, want := range map[string]string{"hearth/status": "online", "hearth/bridge/broker/availability": ""} {
 			if got := retainedAt(other, topic); got != want {
 				t.Errorf("%s is %q there, want %q", topic, got, want)
 			}
@@ -156,8 +156,8 @@ func TestAHouseAtAnotherBroker(t *testing.T) {
 			t.Errorf("status %+v, %v", s, ok)
 		}
 		stop()
-		if got := retainedAt(other, "hearth/availability"); got != "offline" {
-			t.Errorf("after the stop hearth/availability is %q there, want offline", got)
+		if got := retainedAt(other, "hearth/status"); got != "offline" {
+			t.Errorf("after the stop hearth/status is %q there, want offline", got)
 		}
 	})
 }
@@ -171,7 +171,7 @@ func TestADayWithoutTheBroker(t *testing.T) {
 		defer other.Close()
 		way := new(cable)
 		way.plug(other)
-		device := neighbourOf(t, other, "device", "bell/#", "hearth/availability")
+		device := neighbourOf(t, other, "device", "bell/#", "hearth/status")
 		device.say("door/state", "closed", true)
 		device.say("ghost/state", "here", true)
 		var log bytes.Buffer
@@ -179,14 +179,14 @@ func TestADayWithoutTheBroker(t *testing.T) {
 		config := strings.Replace(connected, `"{{ msg }}"`, `"yes"`, 1) + "[input.button]\npin = \"GPIO27\"\n[rule.bell]\ntrigger = { state = \"button\", is = true }\naction = [{ publish = \"bell/ring\", payload = \"indoors\", qos = 1 }, { set = \"lamp\", to = \"toggle\" }]\n"
 		h, stop := start(t, load(t, dir, config), Options{Bank: sim, dial: way.dial, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		time.Sleep(10 * time.Second)
-		device.hears("hearth/availability online")
+		device.hears("hearth/status online")
 		if got := retainedAt(h.broker, "ghost/state"); got != "here" {
 			t.Errorf("ghost/state is %q here, want here", got)
 		}
 
 		way.plug(nil)
 		time.Sleep(time.Minute)
-		device.hears("hearth/availability offline") // its will
+		device.hears("hearth/status offline") // its will
 		if trouble := h.linkTrouble(); !strings.HasPrefix(trouble, "no link to the broker mqtt://mosquitto.lan:1883 since ") {
 			t.Errorf("the page says %q", trouble)
 		}
@@ -201,7 +201,7 @@ func TestADayWithoutTheBroker(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		way.plug(other)
 		time.Sleep(2 * time.Minute)
-		device.hears("bell/ring indoors", "bell/ring indoors", "bell/ring indoors", "hearth/availability online")
+		device.hears("bell/ring indoors", "bell/ring indoors", "bell/ring indoors", "hearth/status online")
 		if got := retainedAt(other, "hearth/lamp/state"); got != "ON" {
 			t.Errorf("the lamp is said to be %q there, want ON", got)
 		}
@@ -236,7 +236,7 @@ func TestTheBrokerForgetsAll(t *testing.T) {
 		other = openBroker(t)
 		way.plug(other)
 		time.Sleep(3 * time.Minute)
-		for topic, want := range map[string]string{"hearth/lamp/state": "OFF", "hearth/availability": "online", "door/state": ""} {
+		for topic, want := range map[string]string{"hearth/lamp/state": "OFF", "hearth/status": "online", "door/state": ""} {
 			if got := retainedAt(other, topic); got != want {
 				t.Errorf("%s is %q there, want %q", topic, got, want)
 			}
@@ -289,7 +289,7 @@ func TestAHouseWithoutItsBroker(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if _, ok := h.Elsewhere(); ok || h.heard("anything") || retainedAt(h.broker, "hearth/bridge/broker/availability") != "" || retainedAt(h.broker, "hearth/availability") != "" {
+		if _, ok := h.Elsewhere(); ok || h.heard("anything") || retainedAt(h.broker, "hearth/bridge/broker/availability") != "" {
 			t.Error("something of the link is left")
 		}
 		sim.Drive("GPIO27", false)

@@ -12,6 +12,7 @@ import (
 	"hearth/bridge"
 	"hearth/broker"
 	"hearth/broker/access"
+	"hearth/devices/announce"
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
@@ -90,6 +91,9 @@ var bridgeSections = []keysIn{
 	{"Backoff", bridge.Backoff{}, nil},
 }
 
+// deviceSections is the same for docs/devices.md.
+var deviceSections = []keysIn{{"In Home Assistant", announce.Config{}, nil}}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
@@ -98,6 +102,7 @@ func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/bridge.md", bridgeSections)
 	complete(t, "../docs/broker.md", brokerSections)
 	complete(t, "../docs/access.md", accessSections)
+	complete(t, "../docs/devices.md", deviceSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {

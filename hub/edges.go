@@ -6,6 +6,7 @@ import (
 
 	"hearth/broker"
 	"hearth/devices"
+	"hearth/devices/announce"
 	"hearth/gpio"
 	"hearth/rules"
 )
@@ -16,6 +17,8 @@ type names struct {
 	index  *devices.Index
 	merges map[string]bool // sources of which of several numbers only the newest matters
 	zone   *time.Location
+
+	homeassistant announce.Config
 }
 
 func newNames(cfg *Config, engine *rules.Engine) *names {
@@ -23,6 +26,8 @@ func newNames(cfg *Config, engine *rules.Engine) *names {
 		index:  devices.NewIndex(engine.Sources()),
 		merges: make(map[string]bool),
 		zone:   cfg.zone(),
+
+		homeassistant: cfg.HomeAssistant,
 	}
 	for _, s := range engine.Sources() {
 		n.merges[s.String()] = engine.Coalesces(s.String())
@@ -61,8 +66,11 @@ func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 
 // takes says whether the hub has anything to do with a topic.
 func (h *Hub) takes(known *names, topic string) bool {
-	return isControl(topic) || known.index.Takes(topic) || h.index.Load().Takes(topic) || h.announcements.Any(topic)
+	return isControl(topic) || known.homeassistant.IsBirth(topic) || known.index.Takes(topic) || h.index.Load().Takes(topic) || h.announces(topic)
 }
+
+// announces says whether something says on a topic what it is, other than this house.
+func (h *Hub) announces(topic string) bool { return h.announcements.Any(topic) && !h.isOwn(topic) }
 
 // item is a message made ready for the loop.
 func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
@@ -78,7 +86,7 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	case said:
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
-	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), values: h.index.Load().Read(msg), announces: h.announcements.Any(m.Topic)}
+	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), values: h.index.Load().Read(msg), announces: h.announces(m.Topic)}
 	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 || len(it.values) > 0 || it.announces {
 		return it
 	}
@@ -100,13 +108,14 @@ func (h *Hub) feed(r devices.Reading) {
 
 // mayPublish keeps clients from saying what only the hub can know.
 func (h *Hub) mayPublish(topic string) bool {
-	return !strings.HasPrefix(topic, "hearth/") || isControl(topic)
+	return isControl(topic) || !strings.HasPrefix(topic, "hearth/") && !h.isOwn(topic)
 }
 
-// isControl reports whether topic commands the hub: an output or a rule.
+// isControl reports whether topic commands the hub: an output, a rule or a machine.
 func isControl(topic string) bool {
 	_, _, rule := ruleTopic(topic)
-	return rule || isSet(topic)
+	_, machine := machineSet(topic)
+	return rule || machine || isSet(topic)
 }
 
 // isSet reports whether topic commands an output, whether or not there is one.

@@ -41,6 +41,7 @@ import (
 	"hearth/config"
 	"hearth/control"
 	"hearth/devices"
+	"hearth/devices/announce"
 	"hearth/devices/catalog"
 	"hearth/gpio"
 	"hearth/gpio/bus"
@@ -121,6 +122,8 @@ type Hub struct {
 
 	announcements filters.Subscribers[struct{}, struct{}] // the topics on which they say what they are; never changes once New has ended
 
+	ownConfig string // how the topic ends on which the house announces itself; never changes once New has ended
+
 	clockKnown atomic.Bool
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 
@@ -131,10 +134,13 @@ type Hub struct {
 	devices  found
 	resumed  bool // episodes of the last life were told to go on
 
-	held      map[string][]held          // by target: commands that wait for the disk, or behind one
-	awaited   map[string]devices.Command // by place: ends that wait for somebody to hear them
-	published map[string]string          // by topic: what the hub said of itself last
-	refused   int64                      // commands that no sink took
+	held       map[string][]held          // by target: commands that wait for the disk, or behind one
+	awaited    map[string]devices.Command // by place: ends that wait for somebody to hear them
+	published  map[string]string          // by topic: what the hub said of itself last
+	said       announce.Said              // what Home Assistant was told of the house
+	complained time.Duration              // when it was said last what is wrong, monotonic
+	greeted    bool                       // it has said that it is there, and was not answered yet
+	refused    int64                      // commands that no sink took
 
 	seed   uint64             // of what is random in rules, the same for the life of the house
 	traces map[string][]trace // by rule: its last decisions
@@ -203,6 +209,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	h.seed = h.lifeSeed()
+	h.ownConfig = "/device/" + h.announcedID() + "/config"
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.lookAtClock()
@@ -243,8 +250,9 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	}
 	h.sensors = sensor.Open(cfg.Sensors, sensor.Options{Root: opt.Root, Buses: h.buses, Now: h.now, Feed: h.feed, Log: opt.Log})
 	h.obey(owed)
+	h.openSaid()
 	h.find()
-	h.announce()
+	h.appear()
 	h.web = web.New(page{h}, opt.Log)
 	h.dog = &watchdog{log: opt.Log, patience: devicePatience}
 	if opt.patience != nil {
@@ -354,6 +362,8 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()
+			h.sayHealth()
+			h.answerGreeting()
 			h.dog.feed()
 			if h.opt.Alive != nil {
 				h.opt.Alive()
@@ -395,6 +405,8 @@ func (h *Hub) handle(it *item) {
 	case it.message != nil:
 		h.set(*it.message)
 		h.askRule(*it.message)
+		h.askMachine(*it.message)
+		h.greet(*it.message)
 		h.report(it.values, *it.message)
 		if it.announces {
 			h.learn(*it.message, len(it.values) == 0)
@@ -469,6 +481,9 @@ func (h *Hub) obey(ds []rules.Decision) {
 	for _, d := range ds {
 		for _, s := range d.Switched {
 			h.sayEnabled(s.Rule, s.On)
+		}
+		for _, m := range d.Entered {
+			h.sayStanding(m)
 		}
 		var refused []string
 		for _, c := range d.Commands {

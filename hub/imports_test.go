@@ -14,6 +14,7 @@ var arrows = map[string][]string{
 	"hearth/store/storetest":  {"hearth/store"},
 	"hearth/config":           {},
 	"hearth/devices":          {},
+	"hearth/devices/announce": {"hearth/config", "hearth/devices", "hearth/devices/catalog"},
 	"hearth/devices/catalog":  {"hearth/config", "hearth/devices", "hearth/devices/template"},
 	"hearth/devices/template": {},
 	"hearth/broker":           {"hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/store"},
@@ -28,7 +29,7 @@ var arrows = map[string][]string{
 	"hearth/gpio/bus":         {"hearth/config"},
 	"hearth/gpio/sensor":      {"hearth/config", "hearth/devices", "hearth/gpio/bus"},
 	"hearth/web":              {"hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/hub":              {"hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web"},
+	"hearth/hub":              {"hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web"},
 	"hearth/trial":            {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
 	"hearth/bench":            {}, // of tests alone, as is the next
 	"hearth/test":             {},

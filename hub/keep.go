@@ -270,18 +270,20 @@ func (h *Hub) adopt(states map[string]rules.State, now devices.Now) []rules.Deci
 	return ds
 }
 
-// announce says that the hub and its pins are there, and takes back what an
+// appear says that the hub and its pins are there, and takes back what an
 // earlier configuration said of names that are gone.
-func (h *Hub) announce() {
+func (h *Hub) appear() {
 	names := h.cfg.wired()
 	for m := range h.broker.Retained() {
 		parts := strings.Split(m.Topic, "/")
-		if h.cfg.bridgeGone(m.Topic) || parts[0] == "hearth" && len(parts) == 3 && parts[2] != "set" && !slices.Contains(names, parts[1]) {
+		if h.cfg.bridgeGone(m.Topic) || h.logicGone(m.Topic) || parts[0] == "hearth" && len(parts) == 3 && parts[2] != "set" && !slices.Contains(names, parts[1]) {
 			h.say(m.Topic, "")
 		}
 	}
-	h.say("hearth/status", "online")
-	h.sayAvailable("online")
+	h.say(status, "online")
+	h.sayLogic()
+	h.sayHealth()
+	h.announce()
 	h.say(bridge.HouseTopic, h.houseName())
 }
 
@@ -357,8 +359,7 @@ func (h *Hub) stop() error {
 	for _, name := range h.cfg.wired() {
 		h.say(topic(name, "availability"), "offline")
 	}
-	h.say("hearth/status", "offline")
-	h.sayAvailable("offline")
+	h.say(status, "offline")
 	h.keepEngine(nil)
 	h.keepLater()
 	h.keepDevices(0, true)

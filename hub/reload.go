@@ -108,6 +108,13 @@ func (h *Hub) swap(cfg *Config) {
 			h.forget(name)
 		}
 	}
+	for said := range maps.Clone(h.published) {
+		if h.logicGone(said) {
+			h.say(said, "")
+		}
+	}
+	h.sayLogic()
+	h.announce()
 	// A value that nobody listened to is not the newest when it is named again.
 	named := h.named()
 	for _, r := range h.registry.All() {
@@ -134,8 +141,8 @@ func (h *Hub) swap(cfg *Config) {
 		}
 	}
 	h.obey(h.engine.Reload(now))
-	h.sayAvailable("online")
 	h.reloadTrouble = ""
+	h.sayHealth()
 	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),
 		"outputs", len(cfg.Output), "inputs", len(cfg.Input), "sensors", len(cfg.Sensor))

@@ -318,6 +318,9 @@ func (s *story) live() {
 	s.stopping.Store(false)
 	synctest.Wait()
 	client, disconnect := connect(s.t, s.hub, "story", func(p *paho.Publish) {
+		if strings.HasPrefix(p.Topic, "homeassistant/device/") {
+			return // a long line, which its own tests read
+		}
 		rank := 2
 		if strings.HasPrefix(p.Topic, "hearth/") {
 			rank = 1

@@ -224,6 +224,7 @@ func (e *Engine) enter(m *machine, mv *move, inst *instance, t *trigger, ctx *co
 	d.Why = was + " -> " + mv.to
 	if was != mv.to {
 		d.Sets = append(d.Sets, m.name+" = "+mv.to)
+		d.Entered = append(d.Entered, m.standing())
 		if m.topic != "" {
 			d.Commands = e.emit(d.Commands, devices.Command{Topic: m.topic, Payload: mv.to, Retain: true, Origin: ctx.origin})
 		}
@@ -258,4 +259,55 @@ func (e *Engine) after(m *machine, i int, now devices.Now) {
 		return
 	}
 	e.enter(m, mv, m.rule.only, t, ctx, now, &d)
+}
+
+// Machines is where all machines stand, in the order of the file.
+func (e *Engine) Machines() []Standing {
+	var list []Standing
+	for _, r := range e.rules {
+		if r.machine != nil {
+			list = append(list, r.machine.standing())
+		}
+	}
+	return list
+}
+
+func (m *machine) standing() Standing { return Standing{m.name, m.state, m.states} }
+
+// Move takes a machine to a state because somebody asked for it in the message in. It
+// goes there by a move that its table has from where it is, whatever sets that off
+// otherwise, and only if the conditions of the move allow it: who may ask for a state
+// is not thereby one who knows the code. The first such move is taken, and what it does
+// is done. Where no move leads there the decision says so. It reports false if there is no
+// such machine or state.
+func (e *Engine) Move(name, to string, in devices.Reading, now devices.Now) ([]Decision, bool) {
+	e.now, e.derived = now, 0
+	e.pass(now)
+	m, known := e.holders[name].(*machine)
+	switch {
+	case !known || !slices.Contains(m.states, to):
+		return e.settle(), false
+	case m.state == to:
+		return e.settle(), true
+	}
+	inst, t := m.rule.only, m.rule.triggers[len(m.rule.triggers)-1]
+	ctx := newContext(t, &in, in.Origin)
+	blocked := inst.decision(now, "asked for "+to, &in, Blocked)
+	blocked.Why = "no move leads from " + m.state + " to " + to
+	for i := range m.moves {
+		mv := &m.moves[i]
+		if mv.to != to || !mv.leaves(m.state) {
+			continue
+		}
+		d := inst.decision(now, "asked for "+to, &in, Fired)
+		if !e.allow(mv.conditions, inst, ctx, now, &d) {
+			d.Outcome = Blocked
+			blocked = d
+			continue
+		}
+		e.enter(m, mv, inst, t, ctx, now, &d)
+		return e.settle(), true
+	}
+	e.decide(blocked)
+	return e.settle(), true
 }

@@ -4,7 +4,8 @@
 // tests and in the running hub alike.
 //
 //	Step(reading) []Decision   a source has reported
-//	Webhook, Answer, Enable    what else may happen
+//	Webhook, Answer, Enable,
+//	Move                       what else may happen
 //	Advance(now) []Decision    time has passed
 //	Next() (Mono, bool)        when Advance has work again
 //	Snapshot / Restore         plain values, to outlive a restart or a reload
@@ -104,8 +105,9 @@ type Decision struct {
 	Checks   []Check          // the conditions in the order they were looked at
 	Outcome  Outcome
 	Why      string
-	Sets     []string // what variables and machines became: "today = 5"
-	Switched []Switch // rules that were enabled or disabled
+	Sets     []string   // what variables and machines became: "today = 5"
+	Switched []Switch   // rules that were enabled or disabled
+	Entered  []Standing // machines that went to another state
 	Commands []devices.Command
 
 	secret bool // the rule compares with a secret
@@ -115,6 +117,13 @@ type Decision struct {
 type Switch struct {
 	Rule string // without the "rule." before it
 	On   bool
+}
+
+// A Standing is the state in which a machine is.
+type Standing struct {
+	Machine string // without the "machine." before it
+	State   string
+	States  []string // all that it has, the initial one first
 }
 
 // A Check is one condition and the value it saw.

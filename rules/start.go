@@ -244,6 +244,18 @@ func (e *Engine) Enable(name string, on bool, now devices.Now) ([]Decision, bool
 	return e.settle(), found
 }
 
+// Enabled says of each rule that Enable takes whether it may run; those that the
+// configuration switches off for good are not among them.
+func (e *Engine) Enabled() map[string]bool {
+	on := make(map[string]bool)
+	for _, r := range e.rules {
+		if name := baseName(r.name); r.enabled && r.named(name) {
+			on[name] = !r.off
+		}
+	}
+	return on
+}
+
 func (r *rule) named(name string) bool {
 	return r.machine == nil && len(r.name) > 5 && r.name[:5] == "rule." && baseName(r.name) == name
 }

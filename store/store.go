@@ -93,6 +93,7 @@ const (
 	Unreleased   Kind = 13 // broker: a QoS 2 message received and not released, by session number (4 bytes) and packet id (2)
 
 	Device Kind = 14 // hub: "device ID", what one is, "said TOPIC", how it announced itself, "values ID", what it reported
+	Said   Kind = 19 // hub: what Home Assistant was told of the house, under one key
 	Bridge Kind = 20 // hub: what was asked of the brokers of a bridge, by name
 )
 
@@ -124,6 +125,8 @@ func (k Kind) String() string {
 		return "body"
 	case Unreleased:
 		return "unreleased"
+	case Said:
+		return "said"
 	case Bridge:
 		return "bridge"
 	}

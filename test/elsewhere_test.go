@@ -214,8 +214,8 @@ func TestMosquittoIsTheBrokerOfAHouse(t *testing.T) {
 			if n := strings.Count(strings.Join(hub.lines(), "\n"), "rule.echo fired"); n != 2 {
 				t.Errorf("the hub heard its own bell %d times, want 2", n)
 			}
-			if got := m.retained(t, "hearth/availability"); got != "online" {
-				t.Errorf("hearth/availability is %q, want online", got)
+			if got := m.retained(t, "hearth/status"); got != "online" {
+				t.Errorf("hearth/status is %q, want online", got)
 			}
 			if got := m.retained(t, "$SYS/broker/clients/connected"); got == "" {
 				t.Error("mosquitto says nothing of itself")
@@ -229,7 +229,7 @@ func TestMosquittoIsTheBrokerOfAHouse(t *testing.T) {
 				})
 			}
 			hub.kill()
-			eventually(t, "the last will", func() bool { return m.retained(t, "hearth/availability") == "offline" })
+			eventually(t, "the last will", func() bool { return m.retained(t, "hearth/status") == "offline" })
 		})
 	}
 }

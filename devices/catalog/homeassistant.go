@@ -22,6 +22,10 @@ import (
 // connection. What shares one of them is one device here. What has none is a device of its
 // own. An empty message takes away what the topic brought.
 //
+// All of that may stand below one level more, garage/homeassistant/…: so it comes over a bridge
+// that puts garage/ before the topics of another house. Then all topics that are named in it
+// are below garage/ here, too.
+//
 // What a component is becomes properties in homeassistant_components.go.
 
 // newHomeassistant gives the convention, which has heard nothing yet.
@@ -97,7 +101,10 @@ type haDevice struct {
 	none                              bool // there is no such block
 }
 
-var haFilters = []string{"homeassistant/+/+/config", "homeassistant/+/+/+/config"}
+var haFilters = []string{
+	"homeassistant/+/+/config", "homeassistant/+/+/+/config",
+	"+/homeassistant/+/+/config", "+/homeassistant/+/+/+/config",
+}
 
 func (h *homeassistant) filters() []string { return haFilters }
 
@@ -155,9 +162,16 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 }
 
 // A haPlace is what a topic says.
-type haPlace struct{ component, node, object string }
+type haPlace struct {
+	component, node, object string
+	under                   string // "garage/", before all topics; mostly ""
+}
 
-func haTopicOf(topic string) (haPlace, error) {
+func haTopicOf(topic string) (place haPlace, err error) {
+	if !strings.HasPrefix(topic, "homeassistant/") {
+		before, rest, _ := strings.Cut(topic, "/")
+		place.under, topic = before+"/", rest
+	}
 	levels := strings.Split(topic, "/")
 	for _, l := range levels[1:] {
 		if strings.ContainsFunc(l, func(r rune) bool {
@@ -166,10 +180,11 @@ func haTopicOf(topic string) (haPlace, error) {
 			return haPlace{}, fmt.Errorf("a level of its topic is %.40q: want a-z, A-Z, 0-9, _ and -", l)
 		}
 	}
+	place.component, place.object = levels[1], levels[2]
 	if len(levels) == 5 {
-		return haPlace{levels[1], levels[2], levels[3]}, nil
+		place.node, place.object = levels[2], levels[3]
 	}
-	return haPlace{levels[1], "", levels[2]}, nil
+	return place, nil
 }
 
 // haRead reads an announcement. The entities are those that are of use.
@@ -278,7 +293,7 @@ func haEntityOf(place haPlace, component, key string, options, message map[strin
 	if describe == nil {
 		return nil, nil
 	}
-	c := &haComponent{options: options, component: component}
+	c := &haComponent{options: options, under: place.under, component: component}
 	c.device, c.label = haDeviceOf(c, message, component, place, haText(options["unique_id"]))
 	c.esphome = haIsESPHome(message)
 	describe(c)
@@ -820,7 +835,7 @@ func (c *haComponent) availability() Availability {
 				c.fault("an entry of availability is no object")
 				continue
 			}
-			one := &haComponent{options: haExpand(options, haLong)}
+			one := &haComponent{options: haExpand(options, haLong), under: c.under}
 			if base, ok := c.options["~"].(string); ok {
 				haBase(one.options, base)
 			}

@@ -54,6 +54,7 @@ var haComponents = map[string]func(c *haComponent){
 // haComponent is one component on its way to properties.
 type haComponent struct {
 	options    map[string]any // by their long names
+	under      string         // stands before all its topics
 	component  string
 	device     haDevice
 	label      string
@@ -159,7 +160,7 @@ func (c *haComponent) topic(key string) string {
 		c.fault(fmt.Sprintf("%s: %v", key, err))
 		return ""
 	}
-	return topic
+	return c.under + topic
 }
 
 // template is an option that is a template; nil if there is none. raw says why it is none
@@ -1603,7 +1604,9 @@ func (c *haComponent) finish(e *haEntity, place haPlace, message map[string]any)
 	name, named := c.options["name"]
 	e.naming.nameless = named && (name == nil || name == "")
 	if origin, ok := message["origin"].(map[string]any); ok && e.key != "" {
-		e.naming.ours = strings.EqualFold(haText(origin["name"]), "hearth")
+		if e.naming.ours = strings.EqualFold(haText(origin["name"]), "hearth"); e.naming.ours {
+			e.naming.object, _, _ = strings.Cut(e.key, "-") // what is behind it says the component once more
+		}
 	}
 	for i, p := range c.properties {
 		p.StaleAfter = seconds(c.amount("expire_after", 0))

@@ -217,6 +217,17 @@ func (s Sensor) unitOf(k kind) unit {
 	return k.units[0]
 }
 
+// Quantity is what a property of the sensor is, "temperature", and the unit in which it is
+// told. A voltage that is scaled is none any more that anybody could name: behind it may
+// be a level or a weight, so both are "" then.
+func (s Sensor) Quantity(property string) (name, unit string) {
+	k, _, ok := kindOf(property)
+	if !ok || k.name == "voltage" && s.Scale.of(property, 1) != 1 {
+		return "", ""
+	}
+	return k.name, s.unitOf(k).name
+}
+
 // Numbers is one number for all properties of a sensor, or one for each that is
 // named: 1, or { temperature = -0.5 }.
 type Numbers struct {

@@ -1,0 +1,88 @@
+package hub
+
+import (
+	"strings"
+
+	"hearth/devices"
+	"hearth/rules"
+)
+
+// Topics of a machine: hearth/machine/<name>/state says where it stands, retained, and
+// .../set takes the name of a state to which it is to go.
+
+func machineState(name string) string { return "hearth/machine/" + name + "/state" }
+
+// machineSet takes a topic that commands a machine apart.
+func machineSet(topic string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(topic, "hearth/machine/")
+	name, is := strings.CutSuffix(name, "/set")
+	return name, ok && is && name != "" && !strings.Contains(name, "/")
+}
+
+// askMachine obeys what is published for a machine.
+func (h *Hub) askMachine(m devices.Message) {
+	name, ok := machineSet(m.Topic)
+	if !ok || m.Initial {
+		return
+	}
+	to := strings.TrimSpace(string(m.Payload))
+	origin := m.Origin
+	if origin.By == "" {
+		origin.By = m.Topic
+	}
+	in := devices.Reading{Source: m.Topic, Topic: m.Topic, Value: to, Text: to, At: h.now(), Message: &m, Origin: origin}
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Blocked, Cause: &in}
+	if m.Retain {
+		d.Why = "the command is retained, so nobody knows how old it is"
+	} else {
+		ds, found := h.engine.Move(name, to, in, h.now())
+		if found {
+			h.obey(ds)
+			return
+		}
+		d.Rule = "hearth/machine/+/set" // anybody may invent names, and each would be remembered
+		var names []string
+		for _, machine := range h.engine.Machines() {
+			names = append(names, machine.Machine)
+			if machine.Machine == name {
+				d.Rule, d.Why = m.Topic, unknownName("state of "+name, to, machine.States).Error()
+			}
+		}
+		if d.Why == "" {
+			d.Why = unknownName("machine", name, names).Error()
+		}
+	}
+	h.obey([]rules.Decision{d})
+}
+
+// sayStanding publishes where a machine stands.
+func (h *Hub) sayStanding(m rules.Standing) { h.say(machineState(m.Machine), m.State) }
+
+// sayLogic publishes which rules may run and where the machines stand.
+func (h *Hub) sayLogic() {
+	for name, on := range h.engine.Enabled() {
+		h.sayEnabled(name, on)
+	}
+	for _, m := range h.engine.Machines() {
+		h.sayStanding(m)
+	}
+}
+
+// logicGone says that a topic is of a rule or a machine that is no more.
+func (h *Hub) logicGone(topic string) bool {
+	if name, ok := strings.CutPrefix(topic, "hearth/rule/"); ok {
+		name, is := strings.CutSuffix(name, "/"+ruleEnabled)
+		_, known := h.engine.Enabled()[name]
+		return is && !known
+	}
+	if name, ok := strings.CutPrefix(topic, "hearth/machine/"); ok {
+		name, is := strings.CutSuffix(name, "/state")
+		for _, m := range h.engine.Machines() {
+			if m.Machine == name {
+				return false
+			}
+		}
+		return is
+	}
+	return false
+}
