@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // MaxText is how long, in bytes, the text of a value may be. Messages come from
@@ -77,9 +78,11 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 		return nil
 	}
 	readings := make([]Reading, 0, len(listeners))
-	var doc any
+	doc := documents.Get().(*Document)
+	defer documents.Put(doc)
+	defer doc.Reset()
 	var docErr error
-	parsed := false
+	scanned := false
 	whole := m // the parameter itself would be on the heap for every message
 	read := func(s *named) (Reading, bool) {
 		r := Reading{Source: s.text, Topic: m.Topic, At: now, Initial: m.Initial, Origin: m.Origin, Message: &whole}
@@ -87,11 +90,11 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
 			return r, true
 		}
-		if !parsed {
-			doc, docErr = DecodeJSON(m.Payload)
-			parsed = true
+		if !scanned {
+			docErr = doc.Scan(m.Payload, AllValues)
+			scanned = true
 		}
-		if _, object := doc.(map[string]any); s.OrWhole && !object {
+		if s.OrWhole && (docErr != nil || !doc.Root().IsObject()) {
 			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
 			return r, true
 		}
@@ -102,9 +105,9 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			}
 			return r, true
 		}
-		v, ok := s.Path.Lookup(doc)
+		at, ok := doc.Root().At(s.Path)
 		if ok {
-			r.Value, r.Text, r.Bad = jsonValue(v)
+			r.Value, r.Text, r.Bad = jsonValue(at.Decode())
 		}
 		return r, ok
 	}
@@ -124,6 +127,9 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 	}
 	return readings
 }
+
+// documents are those that no message needs at present.
+var documents = sync.Pool{New: func() any { return new(Document) }}
 
 // A listener is a source that takes a topic, and what its captures then stand for.
 type listener struct {

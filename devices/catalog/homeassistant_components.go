@@ -209,7 +209,7 @@ func (c *haComponent) hear(topicKey string, templateKeys ...string) haSource {
 			break
 		}
 		s.read = func(p *Payload) (any, bool, error) {
-			text, err := t.Execute(template.Input{Value: p.Text(), JSON: p.JSON})
+			text, err := t.Execute(template.Input{Value: p.Text(), JSON: p.object})
 			if errors.Is(err, template.ErrMissing) {
 				return nil, false, nil // it speaks of something else
 			}

@@ -1259,7 +1259,7 @@ func z2mNumber(r Reader, presets map[string]any) Reader {
 	return then(r, func(v any) (any, error) {
 		f, err := toNumber(v)
 		if err == nil {
-			return tidy(f), nil
+			return sameNumber(v, tidy(f)), nil
 		}
 		for _, preset := range presets {
 			if v == preset {
