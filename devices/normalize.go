@@ -106,7 +106,11 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			return r, true
 		}
 		at, ok := doc.Root().At(s.Path)
-		if ok {
+		switch {
+		case !ok:
+		case len(at.Text()) > MaxText && (at.IsObject() || at.IsList()): // which would be made for nothing
+			r.Bad = "too long"
+		default:
 			r.Value, r.Text, r.Bad = jsonValue(at.Decode())
 		}
 		return r, ok
@@ -170,13 +174,18 @@ func (s Source) fit(r Reading) Reading {
 	return r
 }
 
+// maxMessage bounds the values of a document that an expression may look at as a whole, by the
+// time that it takes.
+const maxMessage = 50_000
+
 // JSON is the message's payload as a value: its document, or the text if it is
-// none.
+// none or has too many values.
 func (m *Message) JSON() any {
 	if m.doc == nil { // an expression may ask for it at each step of a loop
 		m.doc = string(m.Payload)
-		if doc, err := DecodeJSON(m.Payload); err == nil {
-			m.doc = plainNumbers(doc)
+		var d Document
+		if err := d.Scan(m.Payload, maxMessage); err == nil {
+			m.doc = plainNumbers(d.Root().Decode())
 		}
 	}
 	return m.doc
@@ -189,6 +198,9 @@ func (m *Message) Value() (v any, text, bad string) { return wholePayload(m.Payl
 // wholePayload is the value of a payload without a path: its JSON value if it
 // is a number, a boolean, an object or an array, else the text itself.
 func wholePayload(payload []byte) (v any, text, bad string) {
+	if len(payload) > MaxText {
+		return nil, "", "too long"
+	}
 	text = string(payload)
 	trimmed := strings.TrimSpace(text)
 	if trimmed == "" {

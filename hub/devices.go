@@ -107,6 +107,19 @@ func (h *Hub) learn(m devices.Message, unread bool) {
 	}
 }
 
+// settleNext does a part of what a long announcement brings, so that others have their turn
+// between: what is left of it, then what follows from all, then what is kept of that.
+func (h *Hub) settleNext() {
+	switch {
+	case h.devices.registry.Rest():
+		h.devices.settle.Reset(0)
+	case h.devices.settling:
+		h.settleDevices()
+	default:
+		h.keepDevices(5*time.Second, false)
+	}
+}
+
 // settleDevices lets what was learned count from now on.
 func (h *Hub) settleDevices() {
 	h.devices.settling = false
@@ -124,7 +137,7 @@ func (h *Hub) settleDevices() {
 	for _, m := range early {
 		h.report(h.devices.registry.Index().Read(m), m)
 	}
-	h.keepDevices(5*time.Second, false)
+	h.devices.settle.Reset(0) // what is kept of them is next
 }
 
 // lookUpRetained finds what had been said on topics before it was known that they matter.

@@ -328,7 +328,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.keepRules.C:
 			h.keepEngine(nil)
 		case <-h.devices.settle.C:
-			h.settleDevices()
+			h.settleNext()
 		case <-seldom.C:
 			h.devices.registry.Prune(h.now())
 			h.keepDevices(time.Minute, true)

@@ -55,6 +55,15 @@ type Found struct {
 	Devices []Device  // as they are now, whole
 	Gone    []string  // ids of those that exist no more
 	Ask     []Message // to be published, so that a device says more
+
+	// Rest takes the next part of an announcement that is long; nil: all of it was taken.
+	Rest func() (Found, error)
+}
+
+// A remainder is what is left of an announcement.
+type remainder struct {
+	devices.Message
+	take func() (Found, error)
 }
 
 // A Catalog holds the devices that have announced themselves. One goroutine owns it.
@@ -68,7 +77,8 @@ type Catalog struct {
 	suspects map[string]bool               // ids of those with a topic that was refused
 
 	touched map[string]bool // ids that a message told of since the owner last cleared it
-	last    []string        // ids that the last message told of
+	last    []string        // ids that the last message, or part of one, told of
+	rest    []remainder     // one of a topic
 }
 
 // A Fault is what was wrong with the messages of a topic.
@@ -98,18 +108,14 @@ func (c *Catalog) Filters() []string {
 }
 
 // Take learns from a message. changed says whether there is another or a new device, or
-// one is gone; ask is what to publish.
+// one is gone; ask is what to publish. Of a long message it takes the first part, and
+// Rest the others.
 func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	p := &Payload{Message: m}
 	c.last = nil
+	c.rest = slices.DeleteFunc(c.rest, func(r remainder) bool { return r.Topic == m.Topic }) // what is newer tells all
 	wrong := false
-	defer func() {
-		if !wrong {
-			delete(c.faults, m.Topic) // it was mended, or taken back
-		}
-	}()
 	if len(m.Payload) > MaxPayload {
-		wrong = true
 		c.fault(m.Topic, "it has more than a MiB")
 		return false, nil
 	}
@@ -122,27 +128,63 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 			c.fault(m.Topic, err.Error())
 			wrong = true
 		}
+		if found.Rest != nil {
+			c.rest = append(c.rest, remainder{m, found.Rest})
+		}
 		for _, a := range found.Ask {
 			if m.May == nil || m.May(a.Topic) {
 				ask = append(ask, a)
 			}
 		}
-		for _, d := range found.Devices {
-			if c.put(d, &m) {
-				changed = true
-			}
-		}
-		for _, id := range found.Gone {
-			if _, ok := c.known[id]; ok {
-				delete(c.known, id)
-				delete(c.verdicts, id)
-				delete(c.suspects, id)
-				c.touch(id)
-				changed = true
-			}
-		}
+		changed = c.found(found, &m) || changed
+	}
+	if !wrong && !c.Waits(m.Topic) {
+		delete(c.faults, m.Topic) // it was mended, or taken back
 	}
 	return c.again(m.Topic, m.May) || changed, ask
+}
+
+// Waits says whether Rest has something to do with a topic, or with any if that is "".
+func (c *Catalog) Waits(topic string) bool {
+	return slices.ContainsFunc(c.rest, func(r remainder) bool { return topic == "" || r.Topic == topic })
+}
+
+// Rest takes another part of a long message, and gives its topic. changed is that of Take.
+func (c *Catalog) Rest() (topic string, changed bool) {
+	if len(c.rest) == 0 {
+		return "", false
+	}
+	r := c.rest[0]
+	c.rest = c.rest[1:]
+	c.last = nil
+	found, err := r.take()
+	switch {
+	case err != nil:
+		c.fault(r.Topic, err.Error())
+	case found.Rest == nil:
+		delete(c.faults, r.Topic)
+	}
+	if found.Rest != nil {
+		c.rest = append(c.rest, remainder{r.Message, found.Rest})
+	}
+	return r.Topic, c.found(found, &r.Message)
+}
+
+// found takes up what an announcement, or a part of it, tells.
+func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
+	for _, d := range found.Devices {
+		changed = c.put(d, by) || changed
+	}
+	for _, id := range found.Gone {
+		if _, ok := c.known[id]; ok {
+			delete(c.known, id)
+			delete(c.verdicts, id)
+			delete(c.suspects, id)
+			c.touch(id)
+			changed = true
+		}
+	}
+	return changed
 }
 
 func (c *Catalog) put(d Device, by *devices.Message) bool {

@@ -123,7 +123,7 @@ func (r *Registry) Faults() ([]Fault, int) { return r.catalog.Faults() }
 func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 	changed, ask := r.catalog.Take(m)
 	if !changed {
-		return r.stale, ask
+		return r.stale || r.catalog.Waits(""), ask
 	}
 	r.stale = true
 	fresh := !m.Retain && !m.Initial && len(m.Payload) > 0 && len(m.Payload) <= maxAnnouncement
@@ -134,6 +134,19 @@ func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 		r.news[m.Topic] = true
 	}
 	return true, ask
+}
+
+// Rest takes another part of a message that is too long to be taken in one go, and says
+// whether there is more. It is to be called before Settle, when there is time.
+func (r *Registry) Rest() (more bool) {
+	topic, changed := r.catalog.Rest()
+	if a, kept := r.messages[topic]; kept && changed {
+		a.IDs = append(a.IDs, r.catalog.last...)
+		r.messages[topic] = a
+		r.news[topic] = true
+	}
+	r.stale = r.stale || changed
+	return r.catalog.Waits("")
 }
 
 func (r *Registry) unsay(topic string) {
@@ -552,6 +565,9 @@ func (r *Registry) Restore(key string, record []byte) error {
 		r.said += len(a.Payload)
 		changed, _ := r.catalog.Take(devices.Message{Topic: a.Topic, Payload: a.Payload, Initial: true})
 		r.stale = r.stale || changed
+		for r.catalog.Waits("") {
+			r.Rest()
+		}
 		return nil
 	case "device":
 		var k kept

@@ -31,6 +31,8 @@ func (h *home) hears(topic, payload string, found bool) []Change {
 	m := devices.Message{Topic: topic, Payload: []byte(payload), Retain: found, Initial: found}
 	changes := h.Apply(h.Index().Read(m), m.Initial, h.now)
 	h.Take(m)
+	for h.Rest() {
+	}
 	h.Settle(h.now.Wall)
 	return changes
 }
