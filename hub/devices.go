@@ -158,7 +158,7 @@ func (h *Hub) lookUpRetained(topics []string) {
 
 // report takes what a message says of devices.
 func (h *Hub) report(values []catalog.Value, m devices.Message) {
-	h.tellRules(h.devices.registry.Apply(values, m.Initial, h.now()), m)
+	h.tellRules(h.devices.registry.Apply(values, m, h.now()), m)
 }
 
 // tellRules has the rules hear what is new of the devices that the configuration names.

@@ -27,7 +27,6 @@ const (
 	MaxDevices    = 2000    // of all conventions together
 	MaxProperties = 200     // of one device
 	MaxPayload    = 1 << 20 // bytes of an announcement: a bridge lists all its devices in one
-	maxFaults     = 200     // topics of which faults are remembered
 
 	maxID      = 1000     // bytes
 	maxText    = 300      // of a name, or of what is wrong
@@ -70,8 +69,7 @@ type remainder struct {
 type Catalog struct {
 	ways   []way
 	known  map[string]Device
-	faults map[string]*Fault
-	faulty int // messages of topics beyond those in faults
+	faults faults
 
 	verdicts map[string]map[string]verdict // by id and topic: where a device wants its commands
 	suspects map[string]bool               // ids of those with a topic that was refused
@@ -81,16 +79,9 @@ type Catalog struct {
 	rest    []remainder     // one of a topic
 }
 
-// A Fault is what was wrong with the messages of a topic.
-type Fault struct {
-	Topic string `json:"topic"`
-	Times int    `json:"times"`
-	Why   string `json:"why"` // of the newest
-}
-
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), faults: make(map[string]*Fault), touched: make(map[string]bool)}
+	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), touched: make(map[string]bool)}
 	for _, w := range conventions() {
 		c.ways = append(c.ways, way{w, w.filters()})
 	}
@@ -116,7 +107,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	c.rest = slices.DeleteFunc(c.rest, func(r remainder) bool { return r.Topic == m.Topic }) // what is newer tells all
 	wrong := false
 	if len(m.Payload) > MaxPayload {
-		c.fault(m.Topic, "it has more than a MiB")
+		c.faults.add(m.Topic, "it has more than a MiB")
 		return false, nil
 	}
 	for _, w := range c.ways {
@@ -125,7 +116,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		}
 		found, err := w.take(p)
 		if err != nil {
-			c.fault(m.Topic, err.Error())
+			c.faults.add(m.Topic, err.Error())
 			wrong = true
 		}
 		if found.Rest != nil {
@@ -139,7 +130,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		changed = c.found(found, &m) || changed
 	}
 	if !wrong && !c.Waits(m.Topic) {
-		delete(c.faults, m.Topic) // it was mended, or taken back
+		c.faults.mend(m.Topic)
 	}
 	return c.again(m.Topic, m.May) || changed, ask
 }
@@ -160,9 +151,9 @@ func (c *Catalog) Rest() (topic string, changed bool) {
 	found, err := r.take()
 	switch {
 	case err != nil:
-		c.fault(r.Topic, err.Error())
+		c.faults.add(r.Topic, err.Error())
 	case found.Rest == nil:
-		delete(c.faults, r.Topic)
+		c.faults.mend(r.Topic)
 	}
 	if found.Rest != nil {
 		c.rest = append(c.rest, remainder{r.Message, found.Rest})
@@ -190,15 +181,15 @@ func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
 func (c *Catalog) put(d Device, by *devices.Message) bool {
 	topic := by.Topic
 	if _, ok := c.known[d.ID]; !ok && len(c.known) >= MaxDevices {
-		c.fault(topic, "there are too many devices already")
+		c.faults.add(topic, "there are too many devices already")
 		return false
 	}
 	if len(d.ID) > maxID {
-		c.fault(topic, "the device's id is too long")
+		c.faults.add(topic, "the device's id is too long")
 		return false
 	}
 	if len(d.Properties) > MaxProperties {
-		c.fault(topic, "the device "+d.ID+" has too many properties, and the last are left out")
+		c.faults.add(topic, "the device "+d.ID+" has too many properties, and the last are left out")
 		d.Properties = d.Properties[:MaxProperties]
 	}
 	d.bound()
@@ -258,30 +249,9 @@ func clip(text string, most int) string {
 	return text[:most] + "…"
 }
 
-func (c *Catalog) fault(topic, why string) {
-	topic, why = clip(topic, maxText), clip(why, maxText)
-	f := c.faults[topic]
-	if f == nil {
-		if len(c.faults) >= maxFaults {
-			c.faulty++
-			return
-		}
-		f = &Fault{Topic: topic}
-		c.faults[topic] = f
-	}
-	f.Times++
-	f.Why = why
-}
-
 // Faults lists what could not be understood, by topic. others counts the messages of topics beyond
 // those that are remembered.
-func (c *Catalog) Faults() (all []Fault, others int) {
-	for _, f := range c.faults {
-		all = append(all, *f)
-	}
-	slices.SortFunc(all, func(a, b Fault) int { return cmp.Compare(a.Topic, b.Topic) })
-	return all, c.faulty
-}
+func (c *Catalog) Faults() (all []Fault, others int) { return c.faults.all(new(faults)) }
 
 // Devices lists all, by id. One that is seen by two conventions is there once, as the
 // one that is closer to it tells of it; what only the other knows is added.

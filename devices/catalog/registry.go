@@ -19,6 +19,7 @@ import (
 // confirmed. One goroutine owns it.
 type Registry struct {
 	catalog  *Catalog
+	faults   faults                 // of reports
 	taken    func(name string) bool // names that belong to somebody else
 	given    func(Device) string    // the name that the owner gave one, or ""
 	states   map[string]*State      // by id
@@ -115,8 +116,9 @@ func (r *Registry) Filters() []string { return r.catalog.Filters() }
 // Index is the present one; Settle makes another.
 func (r *Registry) Index() *Index { return r.index }
 
-// Faults are those of the catalog.
-func (r *Registry) Faults() ([]Fault, int) { return r.catalog.Faults() }
+// Faults lists what could not be understood of announcements and reports, by topic. others
+// counts the messages of topics beyond those that are remembered.
+func (r *Registry) Faults() (all []Fault, others int) { return r.catalog.faults.all(&r.faults) }
 
 // Take learns from a message of the topics of Filters, and says whether Settle has
 // something to do. ask is what to publish, so that a device says more.
@@ -305,8 +307,14 @@ type Change struct {
 }
 
 // Apply takes what an Index read of a message.
-func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes []Change) {
-	now := at.Wall
+func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (changes []Change) {
+	now, initial := at.Wall, m.Initial
+	switch i := slices.IndexFunc(values, func(v Value) bool { return v.Bad != "" }); {
+	case i >= 0:
+		r.faults.add(m.Topic, cmp.Or(values[i].Property, "availability")+": "+values[i].Bad)
+	case len(r.faults.topics) > 0:
+		r.faults.mend(m.Topic)
+	}
 	for _, v := range values {
 		s := r.states[v.Device]
 		if s == nil {

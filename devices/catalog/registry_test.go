@@ -29,7 +29,7 @@ func newHome(t *testing.T, given map[string]string) *home {
 // hears takes a message as the hub does: what it reports, and then what it announces.
 func (h *home) hears(topic, payload string, found bool) []Change {
 	m := devices.Message{Topic: topic, Payload: []byte(payload), Retain: found, Initial: found}
-	changes := h.Apply(h.Index().Read(m), m.Initial, h.now)
+	changes := h.Apply(h.Index().Read(m), m, h.now)
 	h.Take(m)
 	for h.Rest() {
 	}
@@ -272,7 +272,7 @@ func TestAPressThatIsToldAgainIsOne(t *testing.T) {
 	m := devices.Message{Topic: button, Payload: []byte(`{"event":"L","event_cnt":4}`)}
 	h.Index().Read(m)                                               // by somebody who then had no room for it
 	h.hears("shellies/shellyix3-AABBCC/temperature", "40.5", false) // another index
-	if c := h.Apply(h.Index().Read(m), false, h.now); len(c) != 1 || c[0].Value != "long" {
+	if c := h.Apply(h.Index().Read(m), m, h.now); len(c) != 1 || c[0].Value != "long" {
 		t.Errorf("read twice: %+v", c)
 	}
 	// After a restart the first is from before, most likely.

@@ -170,7 +170,7 @@ func (w *zigbee2mqtt) heard(name string, says bool) Found {
 }
 
 // list takes the list of all devices or groups, in parts. Those that are not in it any more
-// are gone, unless it is broken and might be longer. whole is called when it was taken and
+// are gone, unless it is broken or an entry can't be read, which may be theirs. whole is called when it was taken and
 // nothing was wrong.
 func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []byte, read func(map[string]any) (string, *z2mThing, error), whole func()) (Found, error) {
 	elements, broken := jsonElements(payload, MaxDevices)
@@ -186,19 +186,23 @@ func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []b
 		byHash[t.hash] = t
 	}
 	there := make(map[string]bool, len(elements))
+	unsure := broken != nil // something can't be read, and nobody knows which device it is
 	entry := func(i int, e []byte, hash uint64) {
 		if len(e) > z2mMaxEntry {
 			wrong.add("the entry %d of the list is longer than %d bytes", i, z2mMaxEntry)
+			unsure = true
 			return
 		}
 		object, ok := z2mEntry(e)
 		if !ok {
 			wrong.add("the entry %d of the list is no JSON object", i)
+			unsure = true
 			return
 		}
 		key, t, err := read(object)
 		if err != nil {
 			wrong.add("the entry %d of the list %w", i, err)
+			unsure = unsure || t == nil
 		}
 		if t == nil {
 			return
@@ -237,7 +241,7 @@ func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []b
 			read += len(e)
 		}
 		var gone []string
-		if broken == nil {
+		if !unsure {
 			for key, t := range known {
 				if !there[t.id] {
 					w.forget(t)
