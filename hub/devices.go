@@ -64,6 +64,9 @@ func (h *Hub) openDevices() {
 	h.devices.lookUp = newOutbox(h.lookUpRetained)
 	h.devices.registry.Settle(h.now().Wall)
 	h.index.Store(h.devices.registry.Index())
+	if h.devices.registry.Unsettled() {
+		h.willSettle() // with what is retained
+	}
 }
 
 // isTaken says whether a name belongs to something that the configuration declares.
@@ -86,23 +89,34 @@ func (h *Hub) givenName(d catalog.Device) string {
 	return ""
 }
 
-// learn takes a message in which a device may have said what it is. unread says that it
-// was no known device's report: it may be that of one of which nobody knew.
-func (h *Hub) learn(m devices.Message, unread bool) {
+// learn takes a message in which a device may have said what it is.
+func (h *Hub) learn(m devices.Message) {
+	if !m.Initial {
+		defer h.unlearned.Add(-1) // which receive counted
+	}
 	stale, ask := h.devices.registry.Take(m)
 	for _, a := range ask {
 		if err := h.tellDevice(a, devices.Origin{By: "discovery"}); err != nil {
 			h.log.Error("a device was not asked what it is", "topic", a.Topic, "err", err)
 		}
 	}
-	if !stale {
-		return
+	if stale && !h.devices.settling {
+		h.willSettle()
 	}
-	if !h.devices.settling {
-		h.devices.settling = true
-		h.devices.settle.Reset(settleAfter)
-	}
-	if unread && !m.Initial && !m.Retain && len(m.Payload) <= earlyPayload && len(h.devices.early) < earlyKept {
+}
+
+// willSettle lets what was learned count in a moment.
+func (h *Hub) willSettle() {
+	h.devices.settling = true
+	h.unlearned.Add(1)
+	h.devices.settle.Reset(settleAfter)
+}
+
+// holdEarly keeps a message that was no known device's report while there are devices that
+// are not known yet: it may be theirs. A bridge that starts says what it has, and at once how
+// all of that is.
+func (h *Hub) holdEarly(m devices.Message) {
+	if h.devices.settling && !m.Initial && !m.Retain && m.Origin.By == "" && len(m.Payload) <= earlyPayload && len(h.devices.early) < earlyKept {
 		h.devices.early = append(h.devices.early, m)
 	}
 }
@@ -122,10 +136,13 @@ func (h *Hub) settleNext() {
 
 // settleDevices lets what was learned count from now on.
 func (h *Hub) settleDevices() {
-	h.devices.settling = false
 	before := len(h.devices.registry.All())
 	topics := h.devices.registry.Settle(h.now().Wall)
 	h.index.Store(h.devices.registry.Index())
+	if h.devices.settling {
+		h.devices.settling = false
+		h.unlearned.Add(-1) // after the index is there, see receive
+	}
 	if n := len(h.devices.registry.All()); n != before {
 		h.log.Info("devices that announced themselves", "known", n)
 	}

@@ -121,6 +121,7 @@ type Hub struct {
 	announcements filters.Subscribers[struct{}, struct{}] // the topics on which they say what they are; never changes once New has ended
 
 	clockKnown atomic.Bool
+	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.
 
@@ -387,9 +388,15 @@ func (h *Hub) handle(it *item) {
 	case it.message != nil:
 		h.set(*it.message)
 		h.askRule(*it.message)
+		if now := h.devices.registry.Index(); len(it.values) == 0 && it.index != now {
+			it.values = now.Read(*it.message) // its device was not known yet
+		}
 		h.report(it.values, *it.message)
 		if it.announces {
-			h.learn(*it.message, len(it.values) == 0)
+			h.learn(*it.message)
+		}
+		if len(it.values) == 0 {
+			h.holdEarly(*it.message)
 		}
 	}
 	for _, r := range it.readings {

@@ -76,6 +76,7 @@ type Catalog struct {
 
 	touched map[string]bool // ids that a message told of since the owner last cleared it
 	last    []string        // ids that the last message, or part of one, told of
+	gone    []string        // ids that one took away since the owner last cleared it
 	rest    []remainder     // one of a topic
 }
 
@@ -172,6 +173,7 @@ func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
 			delete(c.verdicts, id)
 			delete(c.suspects, id)
 			c.touch(id)
+			c.gone = append(c.gone, id)
 			changed = true
 		}
 	}

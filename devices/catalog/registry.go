@@ -28,6 +28,7 @@ type Registry struct {
 	index    *Index
 	timed    map[string]bool         // ids of devices with values that end by themselves
 	stale    bool                    // the states and the index are behind the catalog
+	restored map[string]bool         // ids of what restored announcements told of, until Settle
 	messages map[string]announcement // by topic: what announced something and is not retained
 	said     int                     // bytes of messages
 	dirty    map[string]bool         // ids of which what they are is kept otherwise
@@ -46,6 +47,7 @@ type State struct {
 	Asked  map[string]Asked // what it was told and has not reported
 	Silent bool             // it has not announced itself since the hub started: this is what was kept
 
+	rest      []Property       // what was kept of it and has not been announced again
 	missed    time.Time        // since when it is silent; zero: not yet asked
 	available []*bool          // by the reports of its availability
 	counts    map[string]int64 // by property: the number of the last event that was heard of
@@ -176,7 +178,22 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		}
 	}
 	slices.Sort(topics)
+	r.forgetSaid()
 	there := make(map[string]bool, len(all))
+	restored := r.restored
+	r.restored = nil
+	// What is retained has not been read yet when a hub starts, and what is a part of another
+	// device by it, or nothing any more, is no new one until then.
+	all = slices.DeleteFunc(all, func(d Device) bool {
+		if !restored[d.ID] || r.states[d.ID] != nil {
+			return false
+		}
+		if owner, ok := before[d.ID]; ok {
+			r.merged[d.ID] = owner
+		}
+		r.stale = true
+		return true
+	})
 	for _, d := range all {
 		there[d.ID] = true
 		for _, also := range d.Also {
@@ -199,6 +216,15 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		if s.Silent || touched[d.ID] || slices.ContainsFunc(d.Also, is) || !slices.Equal(s.Also, d.Also) {
 			r.dirty[d.ID] = true
 		}
+		switch {
+		case restored[d.ID]: // what it said last may be a part of it only
+			s.rest = slices.DeleteFunc(s.Properties, func(p Property) bool {
+				return slices.ContainsFunc(d.Properties, func(q Property) bool { return q.Name == p.Name })
+			})
+		case touched[d.ID]:
+			s.rest = nil
+		}
+		d.Properties = slices.Concat(d.Properties, s.rest)
 		s.Device, s.Silent, s.missed = d, false, time.Time{}
 		if len(s.available) != len(d.Available.Reports) {
 			s.available = make([]*bool, len(d.Available.Reports))
@@ -220,6 +246,24 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 	}
 	return topics
 }
+
+// forgetSaid forgets what was announced of devices of which nothing is left.
+func (r *Registry) forgetSaid() {
+	if len(r.catalog.gone) == 0 {
+		return
+	}
+	for topic, a := range r.messages {
+		known := func(id string) bool { _, ok := r.catalog.known[id]; return ok }
+		if slices.ContainsFunc(a.IDs, func(id string) bool { return slices.Contains(r.catalog.gone, id) }) && !slices.ContainsFunc(a.IDs, known) {
+			r.unsay(topic)
+		}
+	}
+	r.catalog.gone = nil
+}
+
+// Unsettled says whether Settle has something to do, as it has after a first one that came
+// before what is retained was read.
+func (r *Registry) Unsettled() bool { return r.stale }
 
 // succeed gives a device the place of one that it was known as, if that is there no more.
 func (r *Registry) succeed(s *State, id, as string, there map[string]bool) bool {
@@ -573,6 +617,12 @@ func (r *Registry) Restore(key string, record []byte) error {
 		r.said += len(a.Payload)
 		changed, _ := r.catalog.Take(devices.Message{Topic: a.Topic, Payload: a.Payload, Initial: true})
 		r.stale = r.stale || changed
+		if r.restored == nil {
+			r.restored = make(map[string]bool)
+		}
+		for _, id := range r.catalog.last {
+			r.restored[id] = true
+		}
 		for r.catalog.Waits("") {
 			r.Rest()
 		}
