@@ -51,7 +51,13 @@ type State struct {
 	missed    time.Time        // since when it is silent; zero: not yet asked
 	available []*bool          // by the reports of its availability
 	counts    map[string]int64 // by property: the number of the last event that was heard of
+	before    map[string]int64 // what counts was in the last life of the hub, where that is not over for long
+	heard     time.Time        // when it said something last then
 }
+
+// shortStop is how long a device may have been unheard for an event with another number to
+// be news: devices tell the last one again every 30 seconds.
+const shortStop = 2 * time.Minute
 
 // Reported is the newest that a property was reported.
 type Reported struct {
@@ -394,6 +400,12 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 		}
 		if p.Kind == Event {
 			if e, ok := v.Value.(counted); ok {
+				if n, ok := s.before[v.Property]; ok {
+					delete(s.before, v.Property)
+					if _, since := s.counts[v.Property]; !since && at.Known && now.Sub(s.heard) <= shortStop {
+						s.counts[v.Property] = n
+					}
+				}
 				if !e.news(s.counts, v.Property, initial) {
 					continue
 				}
@@ -541,6 +553,7 @@ type keptValues struct {
 	Seen   int64               `json:"seen,omitempty"` // Unix time in ms
 	Online *bool               `json:"online,omitempty"`
 	Values map[string]keptPair `json:"values,omitempty"`
+	Counts map[string]int64    `json:"counts,omitempty"` // of events that are counted
 }
 
 type keptPair [2]any // a value, and when it came: Unix time in ms
@@ -585,7 +598,7 @@ func (r *Registry) Changes(values bool) map[string][]byte {
 }
 
 func (s *State) keptValues() keptValues {
-	k := keptValues{Online: s.Online, Values: make(map[string]keptPair)}
+	k := keptValues{Online: s.Online, Values: make(map[string]keptPair), Counts: s.counts}
 	if !s.Seen.IsZero() {
 		k.Seen = s.Seen.UnixMilli()
 	}
@@ -660,6 +673,7 @@ func (r *Registry) Restore(key string, record []byte) error {
 		if k.Seen != 0 {
 			s.Seen = time.UnixMilli(k.Seen)
 		}
+		s.before, s.heard = k.Counts, s.Seen
 		for name, v := range k.Values {
 			if at, ok := v[1].(float64); ok && v[0] != nil {
 				s.Values[name] = Reported{Value: v[0], At: time.UnixMilli(int64(at))}

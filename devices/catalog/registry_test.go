@@ -284,6 +284,31 @@ func TestAPressThatIsToldAgainIsOne(t *testing.T) {
 		t.Errorf("after a restart, a new one: %+v", c)
 	}
 
+	// After a short one that is known by the number, and the first press counts.
+	h.pass(time.Minute)
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"L","event_cnt":6}`, true); len(c) != 0 {
+		t.Errorf("found after a short stop: %+v", c)
+	}
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"L","event_cnt":6}`, false); len(c) != 0 {
+		t.Errorf("after a short stop, told again: %+v", c)
+	}
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"S","event_cnt":7}`, false); len(c) != 1 {
+		t.Errorf("after a short stop, a new one: %+v", c)
+	}
+	// After a long one it may have been pressed while nobody listened.
+	records := h.Changes(true)
+	h.pass(time.Hour)
+	h = h.again(records, nil)
+	if c := h.hears(button, `{"event":"S","event_cnt":8}`, false); len(c) != 0 {
+		t.Errorf("after a long stop: %+v", c)
+	}
+	if c := h.hears(button, `{"event":"S","event_cnt":9}`, false); len(c) != 1 {
+		t.Errorf("after a long stop, the next: %+v", c)
+	}
+
 	// What a device that nobody knew says first may be old, and is so a minute later.
 	h.hears("shellies/shellyix3-DDEEFF/input_event/0", `{"event":"S","event_cnt":8}`, false)
 	if c := h.hears("shellies/shellyix3-DDEEFF/input_event/0", `{"event":"S","event_cnt":8}`, false); len(c) != 0 {
