@@ -1,10 +1,7 @@
 package devices
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -373,32 +370,6 @@ func FuzzNormalize(f *testing.F) {
 			if f, ok := r.Value.(float64); ok && (f != f || f-f != 0) {
 				t.Fatalf("%+v is no finite number", r)
 			}
-		}
-	})
-}
-
-// What is read in one go is what encoding/json would have read.
-func FuzzPlainJSON(f *testing.F) {
-	for _, text := range []string{
-		`{"battery":97,"humidity":48.25,"occupancy":true,"action":"single","x":null}`, ` [ 1 , -0.5 , [ ] , { } , "" ] `, `{"a":{"b":[{"c":0}]},"a":2}`,
-		`{"a":1,}`, `{,"a":1}`, `[1,]`, `{} {}`, `01`, `-`, `1.`, `1e3`, `1e999`, `"\u00e4"`, `"ä"`, `nul`, `truetrue`, "", "{\"a\":1}\x00", "\x00",
-	} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		p := plainJSON{text: payload}
-		v, ok := p.value(0)
-		if !ok || p.next() != 0 {
-			return
-		}
-		d := json.NewDecoder(bytes.NewReader(payload))
-		d.UseNumber()
-		var want any
-		if err := d.Decode(&want); err != nil || !reflect.DeepEqual(v, want) {
-			t.Errorf("%q is %v, want %v, %v", payload, v, want, err)
-		}
-		if _, err := d.Token(); err != io.EOF {
-			t.Errorf("%q goes on: %v", payload, err)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // MaxText is how long, in bytes, the text of a value may be. Messages come from
@@ -77,9 +78,11 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 		return nil
 	}
 	readings := make([]Reading, 0, len(listeners))
-	var doc any
+	doc := documents.Get().(*Document)
+	defer documents.Put(doc)
+	defer doc.Reset()
 	var docErr error
-	parsed := false
+	scanned := false
 	whole := m // the parameter itself would be on the heap for every message
 	read := func(s *named) (Reading, bool) {
 		r := Reading{Source: s.text, Topic: m.Topic, At: now, Initial: m.Initial, Origin: m.Origin, Message: &whole}
@@ -87,11 +90,11 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
 			return r, true
 		}
-		if !parsed {
-			doc, docErr = DecodeJSON(m.Payload)
-			parsed = true
+		if !scanned {
+			docErr = doc.Scan(m.Payload, AllValues)
+			scanned = true
 		}
-		if _, object := doc.(map[string]any); s.OrWhole && !object {
+		if s.OrWhole && (docErr != nil || !doc.Root().IsObject()) {
 			r.Value, r.Text, r.Bad = wholePayload(m.Payload)
 			return r, true
 		}
@@ -102,9 +105,13 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 			}
 			return r, true
 		}
-		v, ok := s.Path.Lookup(doc)
-		if ok {
-			r.Value, r.Text, r.Bad = jsonValue(v)
+		at, ok := doc.Root().At(s.Path)
+		switch {
+		case !ok:
+		case len(at.Text()) > MaxText && (at.IsObject() || at.IsList()): // which would be made for nothing
+			r.Bad = "too long"
+		default:
+			r.Value, r.Text, r.Bad = jsonValue(at.Decode())
 		}
 		return r, ok
 	}
@@ -124,6 +131,9 @@ func (x *Index) Normalize(m Message, now Now) []Reading {
 	}
 	return readings
 }
+
+// documents are those that no message needs at present.
+var documents = sync.Pool{New: func() any { return new(Document) }}
 
 // A listener is a source that takes a topic, and what its captures then stand for.
 type listener struct {
@@ -164,13 +174,18 @@ func (s Source) fit(r Reading) Reading {
 	return r
 }
 
+// maxMessage bounds the values of a document that an expression may look at as a whole, by the
+// time that it takes.
+const maxMessage = 50_000
+
 // JSON is the message's payload as a value: its document, or the text if it is
-// none.
+// none or has too many values.
 func (m *Message) JSON() any {
 	if m.doc == nil { // an expression may ask for it at each step of a loop
 		m.doc = string(m.Payload)
-		if doc, err := DecodeJSON(m.Payload); err == nil {
-			m.doc = plainNumbers(doc)
+		var d Document
+		if err := d.Scan(m.Payload, maxMessage); err == nil {
+			m.doc = plainNumbers(d.Root().Decode())
 		}
 	}
 	return m.doc
@@ -183,6 +198,9 @@ func (m *Message) Value() (v any, text, bad string) { return wholePayload(m.Payl
 // wholePayload is the value of a payload without a path: its JSON value if it
 // is a number, a boolean, an object or an array, else the text itself.
 func wholePayload(payload []byte) (v any, text, bad string) {
+	if len(payload) > MaxText {
+		return nil, "", "too long"
+	}
 	text = string(payload)
 	trimmed := strings.TrimSpace(text)
 	if trimmed == "" {

@@ -460,7 +460,7 @@ func TestAnotherHearthRebuildsTheHouse(t *testing.T) {
 			m := devices.Message{Topic: p.Topic, Payload: p.Payload, Retain: p.Retain}
 			other.Take(m)
 			other.Settle(time.Now())
-			other.Apply(other.Index().Read(m), false, now())
+			other.Apply(other.Index().Read(m), m, now())
 		})
 		defer leave()
 		hear := func() {

@@ -64,6 +64,9 @@ func (h *Hub) openDevices() {
 	h.devices.lookUp = newOutbox(h.lookUpRetained)
 	h.devices.registry.Settle(h.now().Wall)
 	h.index.Store(h.devices.registry.Index())
+	if h.devices.registry.Unsettled() {
+		h.willSettle() // with what is retained
+	}
 }
 
 // isTaken says whether a name belongs to something that the configuration declares.
@@ -123,39 +126,60 @@ func (h *Hub) missRenamed() {
 	}
 }
 
-// learn takes a message in which a device may have said what it is. unread says that it
-// was no known device's report: it may be that of one of which nobody knew.
-func (h *Hub) learn(m devices.Message, unread bool) {
+// learn takes a message in which a device may have said what it is.
+func (h *Hub) learn(m devices.Message) {
+	if !m.Initial {
+		defer h.unlearned.Add(-1) // which receive counted
+	}
 	stale, ask := h.devices.registry.Take(m)
 	for _, a := range ask {
 		if err := h.tellDevice(a, devices.Origin{By: "discovery"}); err != nil {
 			h.log.Error("a device was not asked what it is", "topic", a.Topic, "err", err)
 		}
 	}
-	if !stale {
-		return
+	if stale && !h.devices.settling {
+		h.willSettle()
 	}
-	if !h.devices.settling {
-		h.devices.settling = true
-		h.devices.settle.Reset(settleAfter)
-	}
-	if unread && !m.Initial && !m.Retain && len(m.Payload) <= earlyPayload && len(h.devices.early) < earlyKept {
+}
+
+// willSettle lets what was learned count in a moment.
+func (h *Hub) willSettle() {
+	h.devices.settling = true
+	h.unlearned.Add(1)
+	h.devices.settle.Reset(settleAfter)
+}
+
+// holdEarly keeps a message that was no known device's report while there are devices that
+// are not known yet: it may be theirs. A bridge that starts says what it has, and at once how
+// all of that is.
+func (h *Hub) holdEarly(m devices.Message) {
+	if h.devices.settling && !m.Initial && !m.Retain && m.Origin.By == "" && len(m.Payload) <= earlyPayload && len(h.devices.early) < earlyKept {
 		h.devices.early = append(h.devices.early, m)
 	}
 }
 
-// settleDevices lets what was learned count from now on, and keeps it.
-func (h *Hub) settleDevices() {
-	h.countDevices()
-	h.keepDevices(5*time.Second, false)
+// settleNext does a part of what a long announcement brings, so that others have their turn
+// between: what is left of it, then what follows from all, then what is kept of that.
+func (h *Hub) settleNext() {
+	switch {
+	case h.devices.registry.Rest():
+		h.devices.settle.Reset(0)
+	case h.devices.settling:
+		h.countDevices()
+	default:
+		h.keepDevices(5*time.Second, false)
+	}
 }
 
-// countDevices lets what was learned count from now on.
+// countDevices lets what was learned count from now on. It is kept a little later.
 func (h *Hub) countDevices() {
-	h.devices.settling = false
 	before := len(h.devices.registry.All())
 	topics := h.devices.registry.Settle(h.now().Wall)
 	h.index.Store(h.devices.registry.Index())
+	if h.devices.settling {
+		h.devices.settling = false
+		h.unlearned.Add(-1) // after the index is there, see receive
+	}
 	if n := len(h.devices.registry.All()); n != before {
 		h.log.Info("devices that announced themselves", "known", n)
 	}
@@ -168,6 +192,7 @@ func (h *Hub) countDevices() {
 	for _, m := range early {
 		h.report(h.devices.registry.Index().Read(m), m)
 	}
+	h.devices.settle.Reset(0) // what is kept of them is next
 }
 
 // lookUpRetained finds what had been said on topics before it was known that they matter.
@@ -188,7 +213,7 @@ func (h *Hub) lookUpRetained(topics []string) {
 
 // report takes what a message says of devices.
 func (h *Hub) report(values []catalog.Value, m devices.Message) {
-	h.tellRules(h.devices.registry.Apply(values, m.Initial, h.now()), m)
+	h.tellRules(h.devices.registry.Apply(values, m, h.now()), m)
 	if h.devices.registry.Woken() { // it may be for a second only
 		h.remind()
 	}
@@ -547,7 +572,7 @@ func (d desk) ForgetDevice(ctx context.Context, name string) error {
 		if err := d.devices.registry.Remove(s); err != nil {
 			return err
 		}
-		d.settleDevices()
+		d.countDevices()
 		return nil
 	})
 	if err == nil && wrong != nil {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -506,5 +507,49 @@ action = { publish = "b/hot", payload = "x" }
 		}
 		w.say("gw/c/there", "online")
 		asked("b/warm x")
+	})
+}
+
+// Whatever comes, the devices that are there stay, and each message that makes no sense is
+// counted and named with its topic, or as one of many.
+func TestWhatMakesNoSenseIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{})
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		publish(t, bridge, 1, "zigbee2mqtt/bridge/devices", plugExposes)
+		time.Sleep(time.Second)
+		publish(t, bridge, 1, "zigbee2mqtt/Desk plug", `{"state":"ON","power":12.5}`)
+		for range 300 {
+			publish(t, bridge, 1, "zigbee2mqtt/Desk plug", `{"state":"ON","power":`)
+			publish(t, bridge, 1, "zigbee2mqtt/bridge/devices", plugExposes[:200])
+		}
+		for i := range 400 {
+			publish(t, bridge, 1, fmt.Sprintf("homeassistant/sensor/s%d/config", i), "{{")
+		}
+		time.Sleep(time.Second)
+		all, err := desk{h}.Devices(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := all.OtherFaults
+		times := make(map[string]int)
+		for _, f := range all.Faults {
+			times[f.Topic] = f.Times
+			total += f.Times
+		}
+		if total != 1000 || times["zigbee2mqtt/Desk plug"] != 300 || times["zigbee2mqtt/bridge/devices"] != 300 || len(times) > 250 {
+			t.Errorf("%d messages are counted, %d of them on other topics than %d; %d and %d on two", total, all.OtherFaults, len(times), times["zigbee2mqtt/Desk plug"], times["zigbee2mqtt/bridge/devices"])
+		}
+		if p := propertyNamed(t, deviceNamed(t, h, "desk_plug"), "power"); p.Value != 12.5 || p.Bad == "" {
+			t.Errorf("%+v", p)
+		}
+		publish(t, bridge, 1, "zigbee2mqtt/Desk plug", `{"state":"ON","power":3}`)
+		time.Sleep(time.Second)
+		all, _ = desk{h}.Devices(t.Context())
+		if slices.ContainsFunc(all.Faults, func(f control.Fault) bool { return f.Topic == "zigbee2mqtt/Desk plug" }) {
+			t.Error("what is right again is still named")
+		}
+		hangUp()
+		stop()
 	})
 }

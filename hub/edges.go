@@ -43,11 +43,15 @@ func topic(name, what string) string { return "hearth/" + name + "/" + what }
 // channel, the acknowledgement of QoS 1 and 2 is withheld until it is closed.
 func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 	known := h.known.Load()
-	if !h.takes(known, m.Topic) {
+	early := h.unlearned.Load() > 0 // looked at first: when it is over there is another index
+	if !h.takes(known, m.Topic) && !early {
 		return nil
 	}
 	it := h.item(known, m, false)
 	return func() <-chan struct{} {
+		if it.announces && !it.message.Initial {
+			h.unlearned.Add(1)
+		}
 		if _, ok := m.Origin.(word); ok {
 			// An output on a topic waits for nobody: its limits hold while the loop
 			// is stalled. They are few, for each follows from a command or a limit.
@@ -55,7 +59,9 @@ func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
 			return nil
 		}
 		if m.QoS == 0 && m.Origin == nil && !m.Found { // of which many come at once, and are not said again
-			h.inbox.try(it)
+			if !h.inbox.try(it) && it.announces && !it.message.Initial {
+				h.unlearned.Add(-1)
+			}
 			return nil
 		}
 		// The hub's own messages are commands: they wait like those that want an
@@ -86,7 +92,8 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	case said:
 		msg.Origin, msg.Initial = from.Origin, initial || from.initial
 	}
-	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), values: h.index.Load().Read(msg), announces: h.announces(m.Topic)}
+	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), index: h.index.Load(), announces: h.announces(m.Topic)}
+	it.values = it.index.Read(msg)
 	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 || len(it.values) > 0 || it.announces {
 		return it
 	}

@@ -126,6 +126,7 @@ type Hub struct {
 
 	clockKnown atomic.Bool
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
+	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.
 
@@ -343,7 +344,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.keepRules.C:
 			h.keepEngine(nil)
 		case <-h.devices.settle.C:
-			h.settleDevices()
+			h.settleNext()
 		case <-seldom.C:
 			h.devices.registry.Prune(h.now())
 			h.keepDevices(time.Minute, true)
@@ -407,9 +408,15 @@ func (h *Hub) handle(it *item) {
 		h.askRule(*it.message)
 		h.askMachine(*it.message)
 		h.greet(*it.message)
+		if now := h.devices.registry.Index(); len(it.values) == 0 && it.index != now {
+			it.values = now.Read(*it.message) // its device was not known yet
+		}
 		h.report(it.values, *it.message)
 		if it.announces {
-			h.learn(*it.message, len(it.values) == 0)
+			h.learn(*it.message)
+		}
+		if len(it.values) == 0 {
+			h.holdEarly(*it.message)
 		}
 	}
 	for _, r := range it.readings {

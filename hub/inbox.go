@@ -20,6 +20,7 @@ type item struct {
 	control  func()
 
 	values    []catalog.Value // what devices that announced themselves report in it
+	index     *catalog.Index  // by which
 	announces bool            // it may say what a device is
 
 	// merge is set where of several such items only the newest matters: a

@@ -99,7 +99,7 @@ func (h *Hub) swap(cfg *Config) {
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.devices.registry.Rename()
-	h.settleDevices()
+	h.countDevices()
 	now := h.now()
 	h.obey(h.adopt(states, now))
 	after := cfg.wired()

@@ -27,7 +27,6 @@ const (
 	MaxDevices    = 2000    // of all conventions together
 	MaxProperties = 200     // of one device
 	MaxPayload    = 1 << 20 // bytes of an announcement: a bridge lists all its devices in one
-	maxFaults     = 200     // topics of which faults are remembered
 
 	maxID      = 1000     // bytes
 	maxText    = 300      // of a name, or of what is wrong
@@ -55,32 +54,35 @@ type Found struct {
 	Devices []Device  // as they are now, whole
 	Gone    []string  // ids of those that exist no more
 	Ask     []Message // to be published, so that a device says more
+
+	// Rest takes the next part of an announcement that is long; nil: all of it was taken.
+	Rest func() (Found, error)
+}
+
+// A remainder is what is left of an announcement.
+type remainder struct {
+	devices.Message
+	take func() (Found, error)
 }
 
 // A Catalog holds the devices that have announced themselves. One goroutine owns it.
 type Catalog struct {
 	ways   []way
 	known  map[string]Device
-	faults map[string]*Fault
-	faulty int // messages of topics beyond those in faults
+	faults faults
 
 	verdicts map[string]map[string]verdict // by id and topic: where a device wants its commands
 	suspects map[string]bool               // ids of those with a topic that was refused
 
 	touched map[string]bool // ids that a message told of since the owner last cleared it
-	last    []string        // ids that the last message told of
-}
-
-// A Fault is what was wrong with the messages of a topic.
-type Fault struct {
-	Topic string `json:"topic"`
-	Times int    `json:"times"`
-	Why   string `json:"why"` // of the newest
+	last    []string        // ids that the last message, or part of one, told of
+	gone    []string        // ids that one took away since the owner last cleared it
+	rest    []remainder     // one of a topic
 }
 
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), faults: make(map[string]*Fault), touched: make(map[string]bool)}
+	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), touched: make(map[string]bool)}
 	for _, w := range conventions() {
 		c.ways = append(c.ways, way{w, w.filters()})
 	}
@@ -98,19 +100,15 @@ func (c *Catalog) Filters() []string {
 }
 
 // Take learns from a message. changed says whether there is another or a new device, or
-// one is gone; ask is what to publish.
+// one is gone; ask is what to publish. Of a long message it takes the first part, and
+// Rest the others.
 func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	p := &Payload{Message: m}
 	c.last = nil
+	c.rest = slices.DeleteFunc(c.rest, func(r remainder) bool { return r.Topic == m.Topic }) // what is newer tells all
 	wrong := false
-	defer func() {
-		if !wrong {
-			delete(c.faults, m.Topic) // it was mended, or taken back
-		}
-	}()
 	if len(m.Payload) > MaxPayload {
-		wrong = true
-		c.fault(m.Topic, "it has more than a MiB")
+		c.faults.add(m.Topic, "it has more than a MiB")
 		return false, nil
 	}
 	for _, w := range c.ways {
@@ -119,44 +117,81 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		}
 		found, err := w.take(p)
 		if err != nil {
-			c.fault(m.Topic, err.Error())
+			c.faults.add(m.Topic, err.Error())
 			wrong = true
+		}
+		if found.Rest != nil {
+			c.rest = append(c.rest, remainder{m, found.Rest})
 		}
 		for _, a := range found.Ask {
 			if m.May == nil || m.May(a.Topic) {
 				ask = append(ask, a)
 			}
 		}
-		for _, d := range found.Devices {
-			if c.put(d, &m) {
-				changed = true
-			}
-		}
-		for _, id := range found.Gone {
-			if _, ok := c.known[id]; ok {
-				delete(c.known, id)
-				delete(c.verdicts, id)
-				delete(c.suspects, id)
-				c.touch(id)
-				changed = true
-			}
-		}
+		changed = c.found(found, &m) || changed
+	}
+	if !wrong && !c.Waits(m.Topic) {
+		c.faults.mend(m.Topic)
 	}
 	return c.again(m.Topic, m.May) || changed, ask
+}
+
+// Waits says whether Rest has something to do with a topic, or with any if that is "".
+func (c *Catalog) Waits(topic string) bool {
+	return slices.ContainsFunc(c.rest, func(r remainder) bool { return topic == "" || r.Topic == topic })
+}
+
+// Rest takes another part of a long message, and gives its topic. changed is that of Take.
+func (c *Catalog) Rest() (topic string, changed bool) {
+	if len(c.rest) == 0 {
+		return "", false
+	}
+	r := c.rest[0]
+	c.rest = c.rest[1:]
+	c.last = nil
+	found, err := r.take()
+	switch {
+	case err != nil:
+		c.faults.add(r.Topic, err.Error())
+	case found.Rest == nil:
+		c.faults.mend(r.Topic)
+	}
+	if found.Rest != nil {
+		c.rest = append(c.rest, remainder{r.Message, found.Rest})
+	}
+	return r.Topic, c.found(found, &r.Message)
+}
+
+// found takes up what an announcement, or a part of it, tells.
+func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
+	for _, d := range found.Devices {
+		changed = c.put(d, by) || changed
+	}
+	for _, id := range found.Gone {
+		if _, ok := c.known[id]; ok {
+			delete(c.known, id)
+			delete(c.verdicts, id)
+			delete(c.suspects, id)
+			c.touch(id)
+			c.gone = append(c.gone, id)
+			changed = true
+		}
+	}
+	return changed
 }
 
 func (c *Catalog) put(d Device, by *devices.Message) bool {
 	topic := by.Topic
 	if _, ok := c.known[d.ID]; !ok && len(c.known) >= MaxDevices {
-		c.fault(topic, "there are too many devices already")
+		c.faults.add(topic, "there are too many devices already")
 		return false
 	}
 	if len(d.ID) > maxID {
-		c.fault(topic, "the device's id is too long")
+		c.faults.add(topic, "the device's id is too long")
 		return false
 	}
 	if len(d.Properties) > MaxProperties {
-		c.fault(topic, "the device "+d.ID+" has too many properties, and the last are left out")
+		c.faults.add(topic, "the device "+d.ID+" has too many properties, and the last are left out")
 		d.Properties = d.Properties[:MaxProperties]
 	}
 	d.bound()
@@ -216,30 +251,9 @@ func clip(text string, most int) string {
 	return text[:most] + "…"
 }
 
-func (c *Catalog) fault(topic, why string) {
-	topic, why = clip(topic, maxText), clip(why, maxText)
-	f := c.faults[topic]
-	if f == nil {
-		if len(c.faults) >= maxFaults {
-			c.faulty++
-			return
-		}
-		f = &Fault{Topic: topic}
-		c.faults[topic] = f
-	}
-	f.Times++
-	f.Why = why
-}
-
 // Faults lists what could not be understood, by topic. others counts the messages of topics beyond
 // those that are remembered.
-func (c *Catalog) Faults() (all []Fault, others int) {
-	for _, f := range c.faults {
-		all = append(all, *f)
-	}
-	slices.SortFunc(all, func(a, b Fault) int { return cmp.Compare(a.Topic, b.Topic) })
-	return all, c.faulty
-}
+func (c *Catalog) Faults() (all []Fault, others int) { return c.faults.all(new(faults)) }
 
 // Devices lists all, by id. One that is seen by two conventions is there once, as the
 // one that is closer to it tells of it; what only the other knows is added.

@@ -48,7 +48,7 @@ var haComponents = map[string]func(c *haComponent){
 	"image":               nil,
 	"infrared":            nil,
 	"remote":              nil,
-	"tag":                 nil,
+	"tag":                 (*haComponent).tag,
 }
 
 // haComponent is one component on its way to properties.
@@ -210,7 +210,7 @@ func (c *haComponent) hear(topicKey string, templateKeys ...string) haSource {
 			break
 		}
 		s.read = func(p *Payload) (any, bool, error) {
-			text, err := t.Execute(template.Input{Value: p.Text(), JSON: p.JSON})
+			text, err := t.Execute(template.Input{Value: p.Text(), JSON: p.object})
 			if errors.Is(err, template.ErrMissing) {
 				return nil, false, nil // it speaks of something else
 			}
@@ -380,6 +380,18 @@ func haTextual(r Reader) Reader {
 		}
 		return devices.Text(v), nil
 	})
+}
+
+// haWord reads one of some words; another is none of Home Assistant's states.
+func haWord(some ...string) func(Reader) Reader {
+	return func(r Reader) Reader {
+		return then(haTextual(r), func(v any) (any, error) {
+			if !slices.Contains(some, v.(string)) {
+				return nil, fmt.Errorf("%.40q is none of its states", v)
+			}
+			return v, nil
+		})
+	}
 }
 
 // haLevel reads a number of a range as %, in whole ones, so that it comes back as it was
@@ -668,6 +680,17 @@ func (c *haComponent) trigger() {
 	}}}
 }
 
+// tag is a reader of tags, which tells each that is held to it.
+func (c *haComponent) tag() {
+	from := c.hear("topic", "value_template")
+	if from.topic == "" {
+		return
+	}
+	p := c.add("", Event, haSource{}, nil)
+	p.Raw = from.raw
+	p.Reports = []Report{{from.topic, happening(from.read)}}
+}
+
 // ---- covers, valves and locks
 
 func (c *haComponent) cover() {
@@ -862,7 +885,11 @@ func (c *haComponent) alarm() {
 		{"triggered", "trigger", "payload_trigger", "TRIGGER"},
 	}
 	features, named := c.options["supported_features"].([]any)
-	p := c.add("", Select, c.hear("state_topic", "value_template"), haTextual)
+	states := []string{"arming", "pending", "disarming"}
+	for _, w := range words {
+		states = append(states, w.state)
+	}
+	p := c.add("", Select, c.hear("state_topic", "value_template"), haWord(states...))
 	p.Class = "alarm"
 	told := make(map[string]string)
 	for _, w := range words {
@@ -1193,6 +1220,24 @@ func (c *haComponent) templateLight() {
 			return fill(on, onRaw, map[string]any{"state": true, "color_temp": v})
 		})
 	}
+	if c.text("red_template") != "" && c.text("green_template") != "" && c.text("blue_template") != "" {
+		red, green, blue := c.hear("state_topic", "red_template"), c.hear("state_topic", "green_template"), c.hear("state_topic", "blue_template")
+		from := haSource{topic: red.topic, raw: cmp.Or(red.raw, green.raw, blue.raw)}
+		if from.read = red.read; from.raw == "" && from.topic != "" {
+			from.read = haColorOf(red.read, green.read, blue.read)
+		}
+		p := c.add("color", Text, from, nil)
+		p.Class = "color"
+		p.Raw = cmp.Or(p.Raw, onRaw)
+		c.tell(p, "command_topic", "", func(v any) (any, map[string]any, error) {
+			r, g, b, err := hexColor(v)
+			if err != nil {
+				return nil, nil, err
+			}
+			h, s := haHS(r, g, b)
+			return fill(on, onRaw, map[string]any{"state": true, "red": int(r), "green": int(g), "blue": int(b), "hue": h, "sat": s})
+		})
+	}
 	if list := haList(c.options["effect_list"]); len(list) > 0 {
 		from := haSource{}
 		if c.text("effect_template") != "" {
@@ -1206,6 +1251,21 @@ func (c *haComponent) templateLight() {
 		})
 	}
 	c.parts(main)
+}
+
+// haColorOf reads a color whose parts are told apart, from 0 to 255.
+func haColorOf(parts ...Reader) Reader {
+	return func(p *Payload) (any, bool, error) {
+		color := "#"
+		for _, part := range parts {
+			v, ok, err := number(part, 1)(p)
+			if !ok || err != nil {
+				return nil, false, err
+			}
+			color += fmt.Sprintf("%02x", int(min(max(v.(float64), 0), 255)))
+		}
+		return color, true, nil
+	}
 }
 
 // ---- heating, air and water
@@ -1434,9 +1494,9 @@ func (c *haComponent) vacuum() {
 	if !named {
 		features = []any{"start", "stop", "return_home", "battery", "status", "clean_spot"}
 	}
-	main := c.add("", Sensor, c.inJSON("state_topic", "state"), haTextual)
-	main.Class = "vacuum"
-	main.Options = []string{"cleaning", "docked", "paused", "idle", "returning", "error"}
+	states := []string{"cleaning", "docked", "paused", "idle", "returning", "error"}
+	main := c.add("", Sensor, c.inJSON("state_topic", "state"), haWord(states...))
+	main.Class, main.Options = "vacuum", states
 	for _, b := range []struct{ feature, name, key, payload string }{
 		{"start", "start", "payload_start", "start"},
 		{"pause", "pause", "payload_pause", "pause"},
@@ -1470,9 +1530,9 @@ func (c *haComponent) vacuum() {
 }
 
 func (c *haComponent) lawnMower() {
-	main := c.add("", Sensor, c.hear("activity_state_topic", "activity_value_template"), haTextual)
-	main.Class = "lawn_mower"
-	main.Options = []string{"mowing", "paused", "docked", "returning", "error"}
+	states := []string{"mowing", "paused", "docked", "returning", "error"}
+	main := c.add("", Sensor, c.hear("activity_state_topic", "activity_value_template"), haWord(states...))
+	main.Class, main.Options = "lawn_mower", states
 	for _, what := range []string{"start_mowing", "pause", "dock"} {
 		p := c.add(what, Button, haSource{}, nil)
 		c.tell(p, what+"_command_topic", what+"_command_template", func(any) (any, map[string]any, error) { return what, nil, nil })
@@ -1572,14 +1632,14 @@ func (c *haComponent) tracker() {
 
 // haMain are the names of main properties that have none of their own.
 var haMain = map[string]string{
-	"climate": "mode", "water_heater": "mode", "button": "press", "scene": "recall", "update": "update",
+	"climate": "mode", "tag": "tag", "water_heater": "mode", "button": "press", "scene": "recall", "update": "update",
 	"device_tracker": "location", "event": "event", "device_automation": "action", "sensor": "value", "number": "value",
 	"select": "value", "text": "text", "notify": "message", "date": "date", "time": "time", "datetime": "datetime",
 }
 
 var haRank = map[string]int{
 	"climate": 0, "water_heater": 0, "cover": 0, "fan": 0, "humidifier": 0, "lawn_mower": 0, "light": 0, "lock": 0,
-	"vacuum": 0, "valve": 0, "alarm_control_panel": 0, "switch": 1, "siren": 1, "device_automation": 2, "event": 2,
+	"vacuum": 0, "valve": 0, "alarm_control_panel": 0, "switch": 1, "siren": 1, "tag": 2, "device_automation": 2, "event": 2,
 	"binary_sensor": 3, "sensor": 3, "device_tracker": 3, "number": 4, "select": 4, "text": 4, "update": 6,
 }
 

@@ -39,6 +39,7 @@ const (
 	maxHomieLabel  = 200       // bytes of the name of a property
 	maxHomieText   = 16 << 10  // bytes of an attribute of version 4
 	maxHomieDoc    = 256 << 10 // bytes of a description, which is remembered
+	maxHomieValues = 4000      // in it: those of MaxProperties with all that can be said of them
 )
 
 func newHomie() *homie {
@@ -176,6 +177,12 @@ func (c *homie) take5(levels []string, m *Payload) (Found, error) {
 			}
 			d.shown = false
 			return Found{Gone: []string{homieDeviceID(base, id)}}, nil
+		}
+		if bad := m.scan(); bad != nil {
+			return Found{}, bad
+		}
+		if n := m.json.Root().Size(); n > maxHomieValues {
+			return Found{}, fmt.Errorf("the description has %d values, want at most %d", n, maxHomieValues)
 		}
 		doc, bad := m.JSON()
 		o, ok := doc.(map[string]any)

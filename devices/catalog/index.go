@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"hearth/devices"
 )
@@ -58,7 +59,9 @@ func (x *Index) Read(m devices.Message) []Value {
 	if len(all) == 0 {
 		return nil
 	}
-	p := &Payload{Message: m}
+	p := payloads.Get().(*Payload)
+	p.Message = m
+	defer p.release()
 	values := make([]Value, 0, len(all))
 	for i := range all {
 		b := &all[i]
@@ -79,6 +82,15 @@ func (x *Index) Read(m devices.Message) []Value {
 		}
 	}
 	return values
+}
+
+// payloads are those that no message needs at present.
+var payloads = sync.Pool{New: func() any { return new(Payload) }}
+
+func (p *Payload) release() {
+	p.json.Reset()
+	*p = Payload{json: p.json}
+	payloads.Put(p)
 }
 
 // has says whether a report of the same property is on topic.

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,90 +10,136 @@ import (
 	"hearth/devices"
 )
 
-// A Payload is a message that several readers look at: its JSON is decoded once.
+// A Payload is a message that several readers look at: where the values of its JSON stand
+// is found once, and only those that somebody asks for are decoded.
 type Payload struct {
 	devices.Message
+	json    devices.Document
+	scanned bool
+	wrong   error
+
 	decoded bool
 	doc     any
-	err     error
-
-	scanned bool
-	members []devices.Member // nil: only decoding it tells
+	opened  map[devices.Node]any // what templates looked into
 }
 
 var errNoJSON = errors.New("it is no JSON")
+
+// maxValues bounds the JSON of a report: each reader looks through it.
+const maxValues = 20_000
+
+// scan finds the values of the payload's JSON.
+func (p *Payload) scan() error {
+	if !p.scanned {
+		p.scanned = true
+		switch err := p.json.Scan(p.Payload, maxValues); {
+		case errors.Is(err, devices.ErrManyValues):
+			p.wrong = err
+		case err != nil:
+			p.wrong = errNoJSON
+		}
+	}
+	return p.wrong
+}
 
 // JSON is the payload's document; numbers in it are json.Number.
 func (p *Payload) JSON() (any, error) {
 	if !p.decoded {
 		p.decoded = true
-		if p.doc, p.err = devices.DecodeJSON(p.Payload); p.err != nil {
-			p.err = errNoJSON
+		if p.scan() == nil {
+			p.doc = p.json.Root().Decode()
 		}
 	}
-	return p.doc, p.err
+	return p.doc, p.wrong
 }
 
-// quick bounds a payload of which members are found without decoding the others: a nested
-// one is decoded by each reader.
-const quick = 2 << 10
-
-// at is what stands at a place of the document. Of a short one that nobody has decoded yet
-// only that is decoded.
+// at is what stands at a place of the document: a string, a float64, a bool, nil, or an
+// object or a list as JSON has them.
 func (p *Payload) at(path devices.Path) (v any, ok bool, err error) {
-	if !p.scanned && !p.decoded && len(p.Payload) <= quick {
-		p.members, _ = devices.Members(p.Payload)
-	}
-	p.scanned = true
-	if name, isName := firstName(path); isName && p.members != nil {
-		for i := len(p.members) - 1; i >= 0; i-- { // of two of one name the last counts
-			if m := &p.members[i]; string(m.Name) == name {
-				if v, ok := simple(m.Value); ok {
-					return v, len(path) == 1, nil
-				}
-				doc, err := devices.DecodeJSON(m.Value)
-				if err != nil {
-					return nil, false, errNoJSON
-				}
-				v, ok := path[1:].Lookup(doc)
-				return v, ok, nil
-			}
-		}
-		return nil, false, nil
-	}
-	doc, err := p.JSON()
-	if err != nil {
+	if err := p.scan(); err != nil {
 		return nil, false, err
 	}
+	n, ok := p.json.Root().At(path)
+	if !ok {
+		return nil, false, nil
+	}
+	if v, ok, err = n.Scalar(); ok {
+		return v, err == nil, err
+	}
+	if n.Size() < 50 {
+		return n.Decode(), true, nil
+	}
+	doc, err := p.JSON() // which others may want too
 	v, ok = path.Lookup(doc)
-	return v, ok, nil
+	return v, ok, err
 }
 
-func firstName(path devices.Path) (string, bool) {
-	if len(path) == 0 {
-		return "", false
+// object is the document as a template looks at it.
+func (p *Payload) object() (any, error) {
+	if err := p.scan(); err != nil {
+		return nil, err
 	}
-	name, ok := path[0].(string)
-	return name, ok
+	return p.lazy(p.json.Root()), nil
 }
 
-// simple is a value in JSON that is none of others, and text without escapes.
-func simple(value []byte) (v any, ok bool) {
-	switch value[0] {
-	case '{', '[':
+// lazy is a value of which a template decodes what it looks at.
+func (p *Payload) lazy(n devices.Node) any {
+	switch {
+	case n.IsObject():
+		return jsonObject{p, n}
+	case !n.IsList():
+		return n.Decode()
+	}
+	if list, ok := p.opened[n].([]any); ok {
+		return list
+	}
+	list := []any{}
+	for _, v := range n.All() {
+		list = append(list, p.lazy(v))
+	}
+	p.open(n, list)
+	return list
+}
+
+// open remembers what was decoded, for a template may look there a thousand times.
+func (p *Payload) open(n devices.Node, v any) {
+	if p.opened == nil {
+		p.opened = make(map[devices.Node]any)
+	}
+	p.opened[n] = v
+}
+
+// A jsonObject is one of a payload.
+type jsonObject struct {
+	p *Payload
+	n devices.Node
+}
+
+func (o jsonObject) Key(name string) (any, bool) {
+	if o.n.Size() > 200 { // to look through it each time would be too much
+		v, ok := o.All()[name]
+		return v, ok
+	}
+	n, ok := o.n.Key(name)
+	if !ok {
 		return nil, false
-	case '"':
-		return string(value[1 : len(value)-1]), true
-	case 't':
-		return true, true
-	case 'f':
-		return false, true
-	case 'n':
-		return nil, true
 	}
-	f, err := strconv.ParseFloat(string(value), 64)
-	return f, err == nil
+	return o.p.lazy(n), true
 }
+
+func (o jsonObject) All() map[string]any {
+	if all, ok := o.p.opened[o.n].(map[string]any); ok {
+		return all
+	}
+	all := make(map[string]any)
+	for name, n := range o.n.All() {
+		all[name] = o.p.lazy(n)
+	}
+	o.p.open(o.n, all)
+	return all
+}
+
+func (o jsonObject) Len() int { return len(o.All()) }
 
 // Text is the payload as it is.
 func (p *Payload) Text() string { return string(p.Payload) }
@@ -116,21 +161,8 @@ func at(path ...any) Reader {
 	way := devices.Path(path)
 	return func(p *Payload) (any, bool, error) {
 		v, ok, err := p.at(way)
-		if !ok || err != nil {
-			return nil, false, err
-		}
-		return present(v)
+		return v, ok && v != nil, err
 	}
-}
-
-// present is what stands at a place of a document: a json.Number as float64, null as nothing.
-func present(v any) (any, bool, error) {
-	n, number := v.(json.Number)
-	if !number {
-		return v, v != nil, nil
-	}
-	f, err := n.Float64()
-	return f, err == nil, err
 }
 
 // then gives what f makes of what r reads.
@@ -155,10 +187,10 @@ func number(r Reader, factor float64) Reader {
 		if err != nil {
 			return nil, err
 		}
-		if factor == 1 { // tidying costs as much as all the rest
-			return f, nil
+		if factor != 1 {
+			f = tidy(f * factor)
 		}
-		return tidy(f * factor), nil
+		return sameNumber(v, f), nil
 	})
 }
 
@@ -180,8 +212,19 @@ func toNumber(v any) (float64, error) {
 	return f, nil
 }
 
+// sameNumber is f, and as v if v is that: to wrap it again costs memory.
+func sameNumber(v any, f float64) any {
+	if v == any(f) {
+		return v
+	}
+	return f
+}
+
 // tidy takes away what binary fractions add: 0.1 * 3 is 0.3.
 func tidy(f float64) float64 {
+	if math.Abs(f) < 1e6 && math.Round(f*1e6)/1e6 == f { // to print it costs as much as to read a message
+		return f
+	}
 	t, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 12, 64), 64)
 	if err != nil {
 		return f

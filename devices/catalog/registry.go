@@ -19,6 +19,7 @@ import (
 // confirmed. One goroutine owns it.
 type Registry struct {
 	catalog  *Catalog
+	faults   faults                 // of reports
 	taken    func(name string) bool // names that belong to somebody else
 	written  func(Device) string    // the name that the configuration gives one, or ""
 	states   map[string]*State      // by id
@@ -31,6 +32,7 @@ type Registry struct {
 	unseen   map[string]bool         // ids of devices of which some values may not be known
 	timed    map[string]bool         // ids of devices with values that end by themselves
 	stale    bool                    // the states and the index are behind the catalog
+	restored map[string]bool         // ids of what restored announcements told of, until Settle
 	messages map[string]announcement // by topic: what announced something and is not retained
 	said     int                     // bytes of messages
 	dirty    map[string]bool         // ids of which what they are is kept otherwise
@@ -51,12 +53,15 @@ type State struct {
 	Asked  map[string]Asked // what it was told and has not reported
 	Silent bool             // it has not announced itself since the hub started: this is what was kept
 
+	rest      []Property       // what was kept of it and has not been announced again
 	missed    time.Time        // since when it is silent; zero: not yet asked
 	available []*bool          // by the reports of its availability
 	parts     map[string]*part // properties with an availability of their own
 	counts    map[string]int64 // by property: the number of the last event that was heard of
 	expected  time.Duration    // monotonic: until when it may say by itself how it is; 0: that is not yet known
 	got       map[Message]bool // what it was asked
+	before    map[string]int64 // what counts was in the last life of the hub, where that is not over for long
+	heard     time.Time        // when it said something last then
 }
 
 // A part is a property whose availability is told by itself.
@@ -70,6 +75,10 @@ func (s *State) Away(property string) bool {
 	p := s.parts[property]
 	return p != nil && p.away
 }
+
+// shortStop is how long a device may have been unheard for an event with another number to
+// be news: devices tell the last one again every 30 seconds.
+const shortStop = 2 * time.Minute
 
 // Reported is the newest that a property was reported.
 type Reported struct {
@@ -132,15 +141,16 @@ func (r *Registry) Filters() []string { return r.catalog.Filters() }
 // Index is the present one; Settle makes another.
 func (r *Registry) Index() *Index { return r.index }
 
-// Faults are those of the catalog.
-func (r *Registry) Faults() ([]Fault, int) { return r.catalog.Faults() }
+// Faults lists what could not be understood of announcements and reports, by topic. others
+// counts the messages of topics beyond those that are remembered.
+func (r *Registry) Faults() (all []Fault, others int) { return r.catalog.faults.all(&r.faults) }
 
 // Take learns from a message of the topics of Filters, and says whether Settle has
 // something to do. ask is what to publish, so that a device says more.
 func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 	changed, ask := r.catalog.Take(m)
 	if !changed {
-		return r.stale, ask
+		return r.stale || r.catalog.Waits(""), ask
 	}
 	r.stale = true
 	fresh := !m.Retain && !m.Initial && len(m.Payload) > 0 && len(m.Payload) <= maxAnnouncement
@@ -151,6 +161,19 @@ func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 		r.news[m.Topic] = true
 	}
 	return true, ask
+}
+
+// Rest takes another part of a message that is too long to be taken in one go, and says
+// whether there is more. It is to be called before Settle, when there is time.
+func (r *Registry) Rest() (more bool) {
+	topic, changed := r.catalog.Rest()
+	if a, kept := r.messages[topic]; kept && changed {
+		a.IDs = append(a.IDs, r.catalog.last...)
+		r.messages[topic] = a
+		r.news[topic] = true
+	}
+	r.stale = r.stale || changed
+	return r.catalog.Waits("")
 }
 
 func (r *Registry) unsay(topic string) {
@@ -178,7 +201,22 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		}
 	}
 	slices.Sort(topics)
+	r.forgetSaid()
 	there := make(map[string]bool, len(all))
+	restored := r.restored
+	r.restored = nil
+	// What is retained has not been read yet when a hub starts, and what is a part of another
+	// device by it, or nothing any more, is no new one until then.
+	all = slices.DeleteFunc(all, func(d Device) bool {
+		if !restored[d.ID] || r.states[d.ID] != nil {
+			return false
+		}
+		if owner, ok := before[d.ID]; ok {
+			r.merged[d.ID] = owner
+		}
+		r.stale = true
+		return true
+	})
 	for _, d := range all {
 		there[d.ID] = true
 		for _, also := range d.Also {
@@ -207,6 +245,15 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		if s.Address != "" && d.Address != s.Address {
 			r.renamed = append(r.renamed, Renamed{s.Address, d})
 		}
+		switch {
+		case restored[d.ID]: // what it said last may be a part of it only
+			s.rest = slices.DeleteFunc(s.Properties, func(p Property) bool {
+				return slices.ContainsFunc(d.Properties, func(q Property) bool { return q.Name == p.Name })
+			})
+		case touched[d.ID]:
+			s.rest = nil
+		}
+		d.Properties = slices.Concat(d.Properties, s.rest)
 		s.Device, s.Silent, s.missed = d, false, time.Time{}
 		if len(s.available) != len(d.Available.Reports) {
 			s.available = make([]*bool, len(d.Available.Reports))
@@ -243,6 +290,24 @@ func (r *Registry) Renamed() []Renamed {
 	r.renamed = nil
 	return all
 }
+
+// forgetSaid forgets what was announced of devices of which nothing is left.
+func (r *Registry) forgetSaid() {
+	if len(r.catalog.gone) == 0 {
+		return
+	}
+	for topic, a := range r.messages {
+		known := func(id string) bool { _, ok := r.catalog.known[id]; return ok }
+		if slices.ContainsFunc(a.IDs, func(id string) bool { return slices.Contains(r.catalog.gone, id) }) && !slices.ContainsFunc(a.IDs, known) {
+			r.unsay(topic)
+		}
+	}
+	r.catalog.gone = nil
+}
+
+// Unsettled says whether Settle has something to do, as it has after a first one that came
+// before what is retained was read.
+func (r *Registry) Unsettled() bool { return r.stale }
 
 // succeed gives a device the place of one that it was known as, if that is there no more.
 func (r *Registry) succeed(s *State, id, as string, there map[string]bool) bool {
@@ -333,8 +398,14 @@ type Change struct {
 }
 
 // Apply takes what an Index read of a message.
-func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes []Change) {
-	now := at.Wall
+func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (changes []Change) {
+	now, initial := at.Wall, m.Initial
+	switch i := slices.IndexFunc(values, func(v Value) bool { return v.Bad != "" }); {
+	case i >= 0:
+		r.faults.add(m.Topic, cmp.Or(values[i].Property, "availability")+": "+values[i].Bad)
+	case len(r.faults.topics) > 0:
+		r.faults.mend(m.Topic)
+	}
 	for _, v := range values {
 		s := r.states[v.Device]
 		if s == nil {
@@ -379,6 +450,12 @@ func (r *Registry) Apply(values []Value, initial bool, at devices.Now) (changes 
 		}
 		if p.Kind == Event {
 			if e, ok := v.Value.(counted); ok {
+				if n, ok := s.before[v.Property]; ok {
+					delete(s.before, v.Property)
+					if _, since := s.counts[v.Property]; !since && at.Known && now.Sub(s.heard) <= shortStop {
+						s.counts[v.Property] = n
+					}
+				}
 				if !e.news(s.counts, v.Property, initial) {
 					continue
 				}
@@ -576,7 +653,8 @@ type keptValues struct {
 	Online *bool               `json:"online,omitempty"`
 	Values map[string]keptPair `json:"values,omitempty"`
 
-	Asked map[string]keptAsked `json:"asked,omitempty"`
+	Asked  map[string]keptAsked `json:"asked,omitempty"`
+	Counts map[string]int64     `json:"counts,omitempty"` // of events that are counted
 }
 
 type keptPair [2]any // a value, and when it came: Unix time in ms
@@ -628,7 +706,7 @@ func (r *Registry) Changes(values bool) map[string][]byte {
 }
 
 func (s *State) keptValues() keptValues {
-	k := keptValues{Online: s.Online, Values: make(map[string]keptPair), Asked: s.keptAsked()}
+	k := keptValues{Online: s.Online, Values: make(map[string]keptPair), Asked: s.keptAsked(), Counts: s.counts}
 	if !s.Seen.IsZero() {
 		k.Seen = s.Seen.UnixMilli()
 	}
@@ -662,6 +740,15 @@ func (r *Registry) Restore(key string, record []byte) error {
 		r.said += len(a.Payload)
 		changed, _ := r.catalog.Take(devices.Message{Topic: a.Topic, Payload: a.Payload, Initial: true})
 		r.stale = r.stale || changed
+		if r.restored == nil {
+			r.restored = make(map[string]bool)
+		}
+		for _, id := range r.catalog.last {
+			r.restored[id] = true
+		}
+		for r.catalog.Waits("") {
+			r.Rest()
+		}
 		return nil
 	case "device":
 		var k kept
@@ -696,6 +783,7 @@ func (r *Registry) Restore(key string, record []byte) error {
 		if k.Seen != 0 {
 			s.Seen = time.UnixMilli(k.Seen)
 		}
+		s.before, s.heard = k.Counts, s.Seen
 		for name, v := range k.Values {
 			if at, ok := v[1].(float64); ok && v[0] != nil {
 				s.Values[name] = Reported{Value: v[0], At: time.UnixMilli(int64(at))}

@@ -29,8 +29,10 @@ func newHome(t *testing.T, given map[string]string) *home {
 // hears takes a message as the hub does: what it reports, and then what it announces.
 func (h *home) hears(topic, payload string, found bool) []Change {
 	m := devices.Message{Topic: topic, Payload: []byte(payload), Retain: found, Initial: found}
-	changes := h.Apply(h.Index().Read(m), m.Initial, h.now)
+	changes := h.Apply(h.Index().Read(m), m, h.now)
 	h.Take(m)
+	for h.Rest() {
+	}
 	h.Settle(h.now.Wall)
 	return changes
 }
@@ -270,7 +272,7 @@ func TestAPressThatIsToldAgainIsOne(t *testing.T) {
 	m := devices.Message{Topic: button, Payload: []byte(`{"event":"L","event_cnt":4}`)}
 	h.Index().Read(m)                                               // by somebody who then had no room for it
 	h.hears("shellies/shellyix3-AABBCC/temperature", "40.5", false) // another index
-	if c := h.Apply(h.Index().Read(m), false, h.now); len(c) != 1 || c[0].Value != "long" {
+	if c := h.Apply(h.Index().Read(m), m, h.now); len(c) != 1 || c[0].Value != "long" {
 		t.Errorf("read twice: %+v", c)
 	}
 	// After a restart the first is from before, most likely.
@@ -280,6 +282,31 @@ func TestAPressThatIsToldAgainIsOne(t *testing.T) {
 	}
 	if c := h.hears(button, `{"event":"S","event_cnt":5}`, false); len(c) != 1 {
 		t.Errorf("after a restart, a new one: %+v", c)
+	}
+
+	// After a short one that is known by the number, and the first press counts.
+	h.pass(time.Minute)
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"L","event_cnt":6}`, true); len(c) != 0 {
+		t.Errorf("found after a short stop: %+v", c)
+	}
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"L","event_cnt":6}`, false); len(c) != 0 {
+		t.Errorf("after a short stop, told again: %+v", c)
+	}
+	h = h.again(h.Changes(true), nil)
+	if c := h.hears(button, `{"event":"S","event_cnt":7}`, false); len(c) != 1 {
+		t.Errorf("after a short stop, a new one: %+v", c)
+	}
+	// After a long one it may have been pressed while nobody listened.
+	records := h.Changes(true)
+	h.pass(time.Hour)
+	h = h.again(records, nil)
+	if c := h.hears(button, `{"event":"S","event_cnt":8}`, false); len(c) != 0 {
+		t.Errorf("after a long stop: %+v", c)
+	}
+	if c := h.hears(button, `{"event":"S","event_cnt":9}`, false); len(c) != 1 {
+		t.Errorf("after a long stop, the next: %+v", c)
 	}
 
 	// What a device that nobody knew says first may be old, and is so a minute later.

@@ -1084,7 +1084,8 @@ func (b *build2) reports(key string, f field2) []Report {
 				if !ok {
 					return nil, false, nil
 				}
-				return present(v)
+				v = plain1(v)
+				return v, v != nil, nil
 			}
 			return nil, false, nil
 		}

@@ -91,6 +91,10 @@ func play(story string) string {
 			faults, _ := c.Faults()
 			before := fmt.Sprint(faults)
 			changed, ask := c.Take(m)
+			for c.Waits("") {
+				_, more := c.Rest()
+				changed = changed || more
+			}
 			if faults, _ := c.Faults(); fmt.Sprint(faults) != before {
 				for _, f := range faults {
 					if f.Topic == topic {

@@ -73,6 +73,7 @@ func (*tasmota) filters() []string {
 		"tele/+/LWT", "tele/+/STATE", "tele/+/SENSOR", "tele/+/RESULT", "tele/+/MARGINS", "tele/+/INFO1",
 		"tele/+/POWER_LOW", "tele/+/POWER_HIGH", "tele/+/VOLTAGE_LOW", "tele/+/VOLTAGE_HIGH", "tele/+/CURRENT_LOW", "tele/+/CURRENT_HIGH",
 		"stat/+/RESULT", "stat/+/POWER", "stat/+/POWER1", "stat/+/STATUS10", "stat/+/STATUS11",
+		"stat/+/BUTTON1", "stat/+/BUTTON2", "stat/+/BUTTON3", "stat/+/BUTTON4",
 	}
 }
 
@@ -249,6 +250,13 @@ func (w *tasmota) learn(d *tasmotaDevice, topic, what, extra string, m *Payload)
 			return Found{}, nil
 		}
 		d.state[what] = m.Text()
+	case "BUTTON1", "BUTTON2", "BUTTON3", "BUTTON4": // with SetOption73, of versions before 9
+		key := "Button" + what[len(what)-1:]
+		doc, err := m.JSON()
+		if err != nil || isNew || lookup(doc, "ACTION") == nil && lookup(doc, "Action") == nil || d.state[key] != nil {
+			return Found{}, nil
+		}
+		d.state[key] = doc
 	case "INFO1":
 		doc, err := m.JSON()
 		if err != nil {

@@ -56,6 +56,7 @@ type z2mBridge struct {
 type z2mThing struct {
 	bridge   *z2mBridge
 	id       string
+	key      string // among those of its bridge
 	name     string
 	ieee     string // "" for a group
 	hash     uint64 // of what announced it
@@ -78,6 +79,10 @@ const (
 	z2mMaxSeen    = 2 * MaxDevices
 	z2mMaxMembers = 100       // of a group
 	z2mMaxEntry   = 256 << 10 // bytes of a device in the list
+
+	// What is taken of a list in one go, so that nobody waits long for its end.
+	z2mPartBytes      = 32 << 10
+	z2mPartProperties = 200
 )
 
 func newZigbee2MQTT() *zigbee2mqtt {
@@ -127,22 +132,16 @@ func (w *zigbee2mqtt) take(m *Payload) (Found, error) {
 	if before, ok := b.taken[what]; ok && before == hash {
 		return Found{}, nil
 	}
-	var found Found
-	var err error
+	delete(b.taken, what)
+	whole := func() { b.taken[what] = hash }
 	switch what {
 	case "devices":
-		found.Gone, err = w.list(b, b.devices, m.Payload, b.device)
+		return w.list(b, b.devices, m.Payload, b.device, whole)
 	case "groups":
-		found.Gone, err = w.list(b, b.groups, m.Payload, b.group)
-	case "info":
-		err = b.info(m)
+		return w.list(b, b.groups, m.Payload, b.group, whole)
 	}
-	delete(b.taken, what)
-	if err == nil {
-		b.taken[what] = hash
-	}
-	found.Devices = w.changed(b)
-	return found, err
+	err := b.info(m)
+	return w.changed(b, nil, err, whole)
 }
 
 // heard notes that a device has said whether it is there, or that this was taken back.
@@ -170,51 +169,50 @@ func (w *zigbee2mqtt) heard(name string, says bool) Found {
 	return found
 }
 
-// list takes the list of all devices or groups. Those that are not in it any more are
-// gone, unless it is broken and might be longer.
-func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []byte, read func(map[string]any) (string, *z2mThing, error)) (gone []string, err error) {
-	elements, err := jsonElements(payload, MaxDevices)
+// list takes the list of all devices or groups, in parts. Those that are not in it any more
+// are gone, unless it is broken or an entry can't be read, which may be theirs. whole is called when it was taken and
+// nothing was wrong.
+func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []byte, read func(map[string]any) (string, *z2mThing, error), whole func()) (Found, error) {
+	elements, broken := jsonElements(payload, MaxDevices)
 	if len(bytes.TrimSpace(payload)) == 0 {
-		elements, err = nil, nil // the owner has taken the retained list away
+		elements, broken = nil, nil // the owner has taken the retained list away
 	}
 	var wrong mistakes
-	if err != nil {
-		wrong.add("%w", err)
+	if broken != nil {
+		wrong.add("%w", broken)
 	}
 	byHash := make(map[uint64]*z2mThing, len(known))
 	for _, t := range known {
 		byHash[t.hash] = t
 	}
 	there := make(map[string]bool, len(elements))
-	for i, e := range elements {
-		hash := maphash.Bytes(w.seed, e)
-		if t := byHash[hash]; t != nil && !there[t.id] {
-			there[t.id] = true
-			continue
-		}
+	unsure := broken != nil // something can't be read, and nobody knows which device it is
+	entry := func(i int, e []byte, hash uint64) {
 		if len(e) > z2mMaxEntry {
 			wrong.add("the entry %d of the list is longer than %d bytes", i, z2mMaxEntry)
-			continue
+			unsure = true
+			return
 		}
-		doc, err := devices.DecodeJSON(e)
-		object, ok := doc.(map[string]any)
-		if err != nil || !ok {
+		object, ok := z2mEntry(e)
+		if !ok {
 			wrong.add("the entry %d of the list is no JSON object", i)
-			continue
+			unsure = true
+			return
 		}
 		key, t, err := read(object)
 		if err != nil {
 			wrong.add("the entry %d of the list %w", i, err)
+			unsure = unsure || t == nil
 		}
 		if t == nil {
-			continue
+			return
 		}
 		if there[t.id] {
 			wrong.add("%s is in the list twice", t.name)
-			continue
+			return
 		}
 		there[t.id] = true
-		t.bridge, t.hash, t.rev = b, hash, 1
+		t.bridge, t.key, t.hash, t.rev = b, key, hash, 1
 		if before := known[key]; before != nil {
 			t.rev = before.rev + 1
 			t.shown = before.shown
@@ -226,17 +224,67 @@ func (w *zigbee2mqtt) list(b *z2mBridge, known map[string]*z2mThing, payload []b
 		known[key] = t
 		w.things[b.base+"/"+t.name] = t
 	}
-	if err == nil {
-		for key, t := range known {
-			if !there[t.id] {
-				w.forget(t)
-				delete(known, key)
-				gone = append(gone, t.id)
+	next := 0
+	var part func() (Found, error)
+	part = func() (Found, error) {
+		for read := 0; next < len(elements); next++ {
+			if read > z2mPartBytes {
+				return Found{Rest: part}, nil
+			}
+			e := elements[next]
+			hash := maphash.Bytes(w.seed, e)
+			if t := byHash[hash]; t != nil && !there[t.id] {
+				there[t.id] = true
+				continue
+			}
+			entry(next, e, hash)
+			read += len(e)
+		}
+		var gone []string
+		if !unsure {
+			for key, t := range known {
+				if !there[t.id] {
+					w.forget(t)
+					delete(known, key)
+					gone = append(gone, t.id)
+				}
+			}
+			slices.Sort(gone)
+		}
+		return w.changed(b, gone, wrong.err(), whole)
+	}
+	return part()
+}
+
+// z2mEntry decodes what is needed of a device or group in a list, which is a third of it.
+func z2mEntry(text []byte) (entry map[string]any, ok bool) {
+	var d devices.Document
+	if err := d.Scan(text, maxValues); err != nil || !d.Root().IsObject() {
+		return nil, false
+	}
+	some := func(n devices.Node, keys ...string) map[string]any {
+		m := make(map[string]any, len(keys))
+		for _, key := range keys {
+			if v, ok := n.Key(key); ok {
+				m[key] = v.Decode()
 			}
 		}
-		slices.Sort(gone)
+		return m
 	}
-	return gone, wrong.err()
+	root := d.Root()
+	entry = some(root, "ieee_address", "type", "friendly_name", "disabled", "manufacturer", "model_id", "software_build_id", "power_source",
+		"id", "members", "scenes")
+	if definition, ok := root.Key("definition"); ok && definition.IsObject() {
+		entry["definition"] = some(definition, "vendor", "model", "exposes")
+	}
+	if endpoints, ok := root.Key("endpoints"); ok && endpoints.IsObject() {
+		named := make(map[string]any)
+		for name, e := range endpoints.All() {
+			named[name] = some(e, "name", "scenes")
+		}
+		entry["endpoints"] = named
+	}
+	return entry, true
 }
 
 func (w *zigbee2mqtt) forget(t *z2mThing) {
@@ -322,39 +370,39 @@ func (b *z2mBridge) info(m *Payload) error {
 		return nil
 	}
 	// It holds a schema of all settings, too, which is most of it.
-	var info struct {
-		Config *struct {
-			Availability any
-			Advanced     struct {
-				Output              any
-				AvailabilityTimeout any `json:"availability_timeout"`
-			}
-			Devices map[string]json.RawMessage
-		}
+	if err := m.scan(); err != nil {
+		return err
 	}
-	if err := json.Unmarshal(m.Payload, &info); err != nil {
-		if !json.Valid(m.Payload) {
-			return errNoJSON
-		}
-		return fmt.Errorf("its config is another than expected: %w", err)
-	}
-	config := info.Config
-	if config == nil {
+	config, ok := m.json.Root().Key("config")
+	if !ok || string(config.Text()) == "null" {
 		return nil // an older one, which does not tell
 	}
+	if !config.IsObject() {
+		return errors.New("its config is no JSON object")
+	}
+	setting := func(path ...any) any {
+		if n, ok := config.At(path); ok {
+			return n.Decode()
+		}
+		return nil
+	}
 	b.informed = true
-	if on, ok := z2mAvailability(config.Availability); ok {
+	if on, ok := z2mAvailability(setting("availability")); ok {
 		b.availability = on
-	} else if timeout, err := toNumber(config.Advanced.AvailabilityTimeout); err == nil {
+	} else if timeout, err := toNumber(plain1(setting("advanced", "availability_timeout"))); err == nil {
 		b.availability = timeout > 0
 	}
-	b.attributes = config.Advanced.Output == "attribute"
-	for ieee, s := range config.Devices {
-		var setting struct{ Availability any }
-		if json.Unmarshal(s, &setting) != nil {
+	b.attributes = setting("advanced", "output") == "attribute"
+	each, ok := config.Key("devices")
+	if !ok || !each.IsObject() {
+		return nil
+	}
+	for ieee, s := range each.All() {
+		own, ok := s.Key("availability")
+		if !ok {
 			continue
 		}
-		if on, ok := z2mAvailability(setting.Availability); ok {
+		if on, ok := z2mAvailability(own.Decode()); ok {
 			if b.of == nil {
 				b.of = make(map[string]bool)
 			}
@@ -411,16 +459,33 @@ func (w *zigbee2mqtt) tells(t *z2mThing) bool {
 }
 
 // changed gives those devices and groups of a bridge that are another since they were
-// last given.
-func (w *zigbee2mqtt) changed(b *z2mBridge) (all []Device) {
-	for _, known := range []map[string]*z2mThing{b.devices, b.groups} {
-		for _, t := range sortedThings(known) {
-			if d, ok := w.look(t); ok {
-				all = append(all, d)
+// last given, in parts, the first with what is gone and the last with what was wrong. If
+// nothing was, it calls whole.
+func (w *zigbee2mqtt) changed(b *z2mBridge, gone []string, wrong error, whole func()) (Found, error) {
+	all := append(sortedThings(b.devices), sortedThings(b.groups)...)
+	next := 0
+	var part func() (Found, error)
+	part = func() (found Found, err error) {
+		for made := 0; next < len(all); next++ {
+			if made >= z2mPartProperties {
+				found.Rest = part
+				return found, nil
+			}
+			if t := all[next]; t == b.devices[t.key] || t == b.groups[t.key] { // as long as it is there
+				if d, ok := w.look(t); ok {
+					found.Devices = append(found.Devices, d)
+					made += 10 + len(d.Properties)
+				}
 			}
 		}
+		if wrong == nil {
+			whole()
+		}
+		return found, wrong
 	}
-	return all
+	found, err := part()
+	found.Gone = gone
+	return found, err
 }
 
 func sortedThings(known map[string]*z2mThing) (all []*z2mThing) {
@@ -1259,7 +1324,7 @@ func z2mNumber(r Reader, presets map[string]any) Reader {
 	return then(r, func(v any) (any, error) {
 		f, err := toNumber(v)
 		if err == nil {
-			return tidy(f), nil
+			return sameNumber(v, tidy(f)), nil
 		}
 		for _, preset := range presets {
 			if v == preset {

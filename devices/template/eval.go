@@ -138,8 +138,8 @@ func (f *frame) eval(n *node) val {
 		return nothing(n)
 	case opKey:
 		of := f.eval(n.kids[0])
-		if m, ok := of.x.(map[string]any); ok { // nearly always
-			v, ok := m[n.name]
+		if o, ok := of.x.(Object); ok { // nearly always
+			v, ok := o.Key(n.name)
 			if !ok {
 				return nothing(n)
 			}

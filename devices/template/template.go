@@ -57,7 +57,7 @@ type Template struct {
 }
 
 // An Input is what a template sees. Values are nil, bool, int, int64, float64,
-// json.Number, string, []any and map[string]any. A float64 without a fraction
+// json.Number, string, []any, map[string]any and Object. A float64 without a fraction
 // counts as a whole number, for JSON and the rules know one kind of number only;
 // a json.Number is what its text says.
 type Input struct {
@@ -70,6 +70,14 @@ type Input struct {
 	// Names are what a command of more than one value brings beside it: position
 	// of a cover, red, green and blue of a lamp. See given for all that may be.
 	Names map[string]any
+}
+
+// An Object is one of JSON of which only what the template looks at is decoded. Its
+// values are those of an Input.
+type Object interface {
+	Key(name string) (v any, ok bool)
+	All() map[string]any
+	Len() int
 }
 
 // given are the names that Home Assistant gives to templates of commands.

@@ -35,13 +35,38 @@ func jsonOf(payload string) func() (any, error) {
 
 func input(payload string) Input { return Input{Value: payload, JSON: jsonOf(payload)} }
 
-// show is what a template makes of a payload.
+// A lazy Object gives other such.
+type lazy struct{ decoded }
+
+func lazily(v any) any {
+	if m, ok := v.(map[string]any); ok {
+		return lazy{m}
+	}
+	return v
+}
+
+func (o lazy) Key(name string) (any, bool) {
+	v, ok := o.decoded[name]
+	return lazily(v), ok
+}
+
+// show is what a template makes of a payload, decoded before or bit by bit.
 func show(text, payload string) (string, error) {
 	t, err := Parse(text)
 	if err != nil {
 		return "", err
 	}
-	return t.Execute(input(payload))
+	in := input(payload)
+	shown, err := t.Execute(in)
+	decode := in.JSON
+	in.JSON = func() (any, error) {
+		v, err := decode()
+		return lazily(v), err
+	}
+	if again, errAgain := t.Execute(in); again != shown || fmt.Sprint(errAgain) != fmt.Sprint(err) {
+		return "", fmt.Errorf("%q, %v of what is decoded when it is asked for, and %q, %v otherwise", again, errAgain, shown, err)
+	}
+	return shown, err
 }
 
 // testdata/jinja.tsv has what Jinja gives for some 250 lines of expressions.

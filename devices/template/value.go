@@ -3,6 +3,7 @@ package template
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ const (
 	text    // in s
 	list    // x is a []any of JSON, or a []val
 	tuple   // x is a []val
-	dict    // x is a map[string]any of JSON, or a []pair
+	dict    // x is an Object of JSON, or a []pair
 )
 
 func (k kind) String() string {
@@ -40,6 +41,17 @@ type val struct {
 	s string
 	x any
 }
+
+// decoded is an Object that is decoded whole.
+type decoded map[string]any
+
+func (o decoded) Key(name string) (any, bool) {
+	v, ok := o[name]
+	return v, ok
+}
+
+func (o decoded) All() map[string]any { return o }
+func (o decoded) Len() int            { return len(o) }
 
 // A pair is a key and a value of a dict that the template wrote.
 type pair struct{ key, val val }
@@ -92,8 +104,8 @@ func (v val) len() int {
 		return len(x)
 	case []val:
 		return len(x)
-	case map[string]any:
-		return len(x)
+	case Object:
+		return x.Len()
 	case []pair:
 		return len(x)
 	}
@@ -131,6 +143,8 @@ func wrap(v any) val {
 	case []any:
 		return val{k: list, x: v}
 	case map[string]any:
+		return val{k: dict, x: decoded(v)}
+	case Object:
 		return val{k: dict, x: v}
 	}
 	return val{k: undefined}
@@ -340,20 +354,16 @@ func (f *frame) each(v val, do func(i int, key, val val)) {
 			}
 			do(i, p.key, p.val)
 		}
-	case map[string]any:
-		if f.burn(4 * len(x)) {
+	case Object:
+		if f.burn(4 * x.Len()) {
 			return
 		}
-		keys := make([]string, 0, len(x))
-		for k := range x {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for i, k := range keys {
+		all := x.All()
+		for i, k := range slices.Sorted(maps.Keys(all)) {
 			if f.err != nil {
 				return
 			}
-			do(i, str(k), wrap(x[k]))
+			do(i, str(k), wrap(all[k]))
 		}
 	}
 }
@@ -553,11 +563,11 @@ func (f *frame) equal(a, b val) bool {
 // lookup finds a key in a dict.
 func (f *frame) lookup(d, key val) (val, bool) {
 	switch x := d.x.(type) {
-	case map[string]any:
+	case Object:
 		if key.k != text {
 			return val{}, false
 		}
-		v, ok := x[key.s]
+		v, ok := x.Key(key.s)
 		if !ok {
 			return val{}, false
 		}
