@@ -31,9 +31,10 @@ var arrows = map[string][]string{
 	"hearth/web":              {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/hub":              {"hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web"},
 	"hearth/trial":            {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
+	"hearth/migrate":          {"hearth/rules/formula"},
 	"hearth/bench":            {}, // of tests alone, as is the next
 	"hearth/test":             {},
-	"hearth/cmd/hearth":       {"hearth/broker/access", "hearth/config", "hearth/control", "hearth/devices", "hearth/gpio", "hearth/hub", "hearth/trial"},
+	"hearth/cmd/hearth":       {"hearth/broker/access", "hearth/config", "hearth/control", "hearth/devices", "hearth/gpio", "hearth/hub", "hearth/migrate", "hearth/trial"},
 	"hearth/bench/brokers":    {"hearth/broker", "hearth/store"},
 }
 
@@ -48,6 +49,7 @@ var hidden = map[string]string{
 	"github.com/pelletier/":         "hearth/config",
 	"github.com/expr-lang/":         "hearth/rules/formula",
 	"github.com/robfig/cron/":       "hearth/rules/calendar",
+	"go.yaml.in/":                   "hearth/migrate",
 	"github.com/alecthomas/kong":    "hearth/cmd/hearth",
 	"github.com/coreos/go-systemd/": "hearth/cmd/hearth",
 	"golang.org/x/crypto/":          "hearth/broker/access",

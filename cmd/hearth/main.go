@@ -11,6 +11,7 @@
 //	hearth device     puts a device into the place of one that broke
 //	hearth set        tells an output or a device something
 //	hearth reload     has it read its configuration anew
+//	hearth import     turns automations of Home Assistant and rules of Tasmota into TOML
 //	hearth gpio       shows the pins, and tries one by hand
 //	hearth user       keeps who may log in
 //	hearth safe       outputs to their safe state, after a crash
@@ -20,8 +21,8 @@
 // at a terminal or systemd is told. Each command has a file of its own;
 // testdata has a session with each that reads like documentation.
 //
-// The exit status is 0 when all went well, 1 when something did not, and 2 when
-// the command line makes no sense.
+// The exit status is 0 when all went well, 1 when something did not, 2 when the
+// command line makes no sense, and 3 when hearth import left something out.
 package main
 
 import (
@@ -52,6 +53,7 @@ type commands struct {
 	Device   deviceCommand   `cmd:"" help:"Replace a device that broke: hearth device replace OLD NEW."`
 	Set      setCommand      `cmd:"" help:"Tell an output or a device a value, such as: hearth set hall_lamp.brightness 40."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
+	Import   importCommand   `cmd:"" help:"Turn automations of Home Assistant or rules of Tasmota into TOML."`
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
 	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT."`
 	Safe     safeCommand     `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
@@ -87,7 +89,7 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" {
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "import" {
 		stop() // they have nothing to end in order
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
@@ -95,6 +97,9 @@ func main() {
 		fmt.Fprintf(os.Stderr, "hearth: %v\n", err)
 		if errors.As(err, new(usageError)) {
 			os.Exit(2)
+		}
+		if errors.As(err, new(partialError)) {
+			os.Exit(3)
 		}
 		os.Exit(1)
 	}

@@ -1,0 +1,1441 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// home reads automations of Home Assistant, in the words of today (triggers,
+// actions) and those before 2024.10 (trigger, platform, action, service). What they
+// mean is in its documentation: home-assistant.io/docs/automation.
+type home struct {
+	*importer
+	entities    map[string]*entity
+	automations map[string]string // "automation.hall_light" to the rule's name
+	scripts     map[string]*node
+	scenes      map[string]*node
+
+	// Of the automation that is read:
+	ids       map[string]bool    // of its triggers
+	about     []*entity          // of its state triggers, whose value is {value}
+	message   bool               // it has a trigger by MQTT
+	only      []*cond            // what some of its triggers ask beside
+	vars      []map[string]*node // its variables, and those of blocks
+	expanding map[string]bool    // variables and scripts that are being read
+}
+
+// HomeAssistant imports automations: a list of them as in automations.yaml, one
+// alone, or a configuration with automation, script and scene. An error is of text
+// that can't be read at all.
+func HomeAssistant(text []byte, o Options) (Result, error) {
+	docs, err := readYAML(text)
+	if err != nil {
+		return Result{}, err
+	}
+	var beside []*node
+	for i, text := range o.Beside {
+		more, err := readYAML(text)
+		if err != nil {
+			return Result{}, fmt.Errorf("of the files beside it number %d: %w", i+1, err)
+		}
+		for _, doc := range more {
+			doc.elsewhere()
+			beside = append(beside, doc)
+		}
+	}
+	// An automation can only be switched by another if it came out whole, which is
+	// known once all have been read.
+	gone := make(map[string]bool)
+	for pass := 1; ; pass++ {
+		x := &home{importer: newImporter(o), entities: make(map[string]*entity), automations: make(map[string]string),
+			scripts: make(map[string]*node), scenes: make(map[string]*node), expanding: make(map[string]bool)}
+		for _, doc := range beside {
+			if len(x.gather(doc)) > 0 {
+				return Result{}, errors.New("one file with automations at a time: the others are for scripts and scenes")
+			}
+		}
+		if err := x.read(docs, gone); err != nil {
+			return Result{}, err
+		}
+		before := len(gone)
+		for _, name := range x.automations {
+			if !x.whole[name] || pass == maxPasses {
+				gone[name] = true
+			}
+		}
+		if len(gone) == before {
+			return x.result(), nil
+		}
+	}
+}
+
+func (x *home) read(docs []*node, gone map[string]bool) error {
+	var all []*node
+	for _, doc := range docs {
+		all = append(all, x.gather(doc)...)
+	}
+	if len(all) == 0 && len(x.left) > 0 {
+		return fmt.Errorf("no automation in it: %s", x.left[0])
+	}
+	if len(all) == 0 {
+		return errors.New("no automation in it: want a list as in automations.yaml, or a table with triggers and actions")
+	}
+	if len(all) > 2000 {
+		return fmt.Errorf("it has %d automations: at most 2000 are read, so import it in parts", len(all))
+	}
+	// One may switch another that stands further down.
+	names := make([]string, len(all))
+	for i, a := range all {
+		alias := a.get("alias", "id").str()
+		if alias == "" {
+			alias = fmt.Sprintf("automation %d", i+1)
+		}
+		names[i] = unique(slug(alias), x.ruled)
+		x.ruled[names[i]] = true
+		if !gone[names[i]] {
+			x.automations["automation."+slug(alias)] = names[i]
+		}
+	}
+	for i, a := range all {
+		x.automation(a, names[i])
+	}
+	return nil
+}
+
+// gather finds automations in a document, and notes its scripts and scenes.
+func (x *home) gather(doc *node) []*node {
+	if !doc.mapping() {
+		var all []*node
+		for _, a := range doc.list() {
+			if name := a.get("name").str(); name != "" && a.get("entities") != nil {
+				x.scenes["scene."+slug(name)] = a
+			} else if a.mapping() {
+				all = append(all, a)
+			} else {
+				x.leave(a.line, a.show(), "this is no automation")
+			}
+		}
+		x.notes = nil
+		return all
+	}
+	if doc.get("blueprint") == nil && doc.get("trigger", "triggers", "use_blueprint") != nil {
+		return []*node{doc}
+	}
+	var all []*node
+	for i, key := range doc.keys {
+		word, _, _ := strings.Cut(key, " ") // "automation hall:" is one of several
+		if doc.items[i].get("sequence") != nil {
+			x.scripts["script."+key] = doc.items[i]
+			continue
+		}
+		switch word {
+		case "blueprint":
+			x.leave(doc.at[i], "blueprint", "a blueprint has no values: in Home Assistant make an automation of it, choose \"Take control\", and import that")
+			return nil
+		case "automation":
+			for _, a := range doc.items[i].list() {
+				if a.mapping() {
+					all = append(all, a)
+				}
+			}
+		case "script":
+			for j, name := range doc.items[i].keys {
+				x.scripts["script."+name] = doc.items[i].items[j]
+			}
+		case "scene":
+			for _, s := range doc.items[i].list() {
+				x.scenes["scene."+slug(s.get("name").str())] = s
+			}
+		case "input_boolean", "input_number", "input_select", "input_text", "input_datetime", "counter", "timer":
+		default:
+			x.leave(doc.at[i], key, "only automation, script and scene are read")
+		}
+	}
+	x.notes = nil
+	return all
+}
+
+// unknown tells of keys that were not looked at.
+func (x *home) unknown(n *node, known ...string) {
+	if !n.mapping() {
+		return
+	}
+	for i, k := range n.keys {
+		if !slices.Contains(known, k) {
+			x.leave(n.at[i], k+": "+n.items[i].show(), "the key is not known here")
+		}
+	}
+}
+
+func (x *home) automation(n *node, name string) {
+	x.ids, x.about, x.only, x.vars, x.message = make(map[string]bool), nil, nil, nil, false
+	head := fmt.Sprintf("line %d", n.line)
+	if x.Name != "" {
+		head = fmt.Sprintf("%s:%d", oneLine(x.Name), n.line)
+	}
+	if alias := n.get("alias").str(); alias != "" {
+		head += ", " + oneLine(alias)
+	}
+	x.notes = []string{head}
+	if about := oneLine(n.get("description").str()); about != "" {
+		x.notes = append(x.notes, about)
+	}
+	if n.get("use_blueprint") != nil {
+		x.leave(n.line, "use_blueprint", "a blueprint is not in this file: in Home Assistant choose \"Take control\" and import what that makes of it")
+		x.nothing()
+		return
+	}
+	x.unknown(n, "id", "alias", "description", "mode", "max", "max_exceeded", "initial_state", "hide_entity", "trace", "variables", "trigger_variables",
+		"trigger", "triggers", "condition", "conditions", "condition_type", "action", "actions", "icon", "category", "labels")
+	for _, v := range []*node{n.get("trigger_variables"), n.get("variables")} {
+		x.scope(v)
+	}
+	var rule table
+	triggers := x.triggers(n.get("triggers", "trigger"))
+	if len(triggers) == 0 {
+		x.leave(n.line, "automation "+n.get("alias").str(), "none of its triggers was carried over, so there is no rule")
+		x.nothing()
+		return
+	}
+	if len(triggers) > 64 {
+		x.lose(n.line, fmt.Sprintf("%d triggers", len(triggers)), "a rule has at most 64")
+		triggers = triggers[:64]
+	}
+	all := make([]any, len(triggers))
+	for i, t := range triggers {
+		all[i] = t
+	}
+	rule.put("trigger", oneOrMore(all))
+	conds := slices.Clone(x.only)
+	for _, c := range n.get("conditions", "condition").list() {
+		if got := x.condition(c); got != nil {
+			conds = append(conds, got)
+		}
+	}
+	if len(conds) > 0 {
+		rule.put("condition", both("and", conds...).list())
+	}
+	actions := x.actions(n.get("actions", "action"))
+	if len(actions) == 0 {
+		x.leave(n.line, "automation "+n.get("alias").str(), "none of its actions was carried over, so there is no rule")
+		x.nothing()
+		return
+	}
+	rule.act(actions)
+	switch mode := n.get("mode").str(); mode {
+	case "", "single":
+	case "restart", "queued", "parallel":
+		rule.put("mode", mode)
+		if m := n.get("max"); m != nil && mode != "restart" {
+			if v, err := strconv.Atoi(m.str()); err == nil && v >= 1 && v <= 1000 {
+				rule.put("max", v)
+			} else {
+				x.leave(m.line, "max: "+m.show(), "want a number from 1 to 1000")
+			}
+		}
+	default:
+		x.lose(n.get("mode").line, "mode: "+mode, "want single, restart, queued or parallel")
+	}
+	if on, ok := n.get("initial_state").boolean(); ok && !on {
+		rule.put("enabled", false)
+		if x.broken {
+			x.broken = false
+			x.notes = append(x.notes, "Do not switch it on before that is mended: it would do something else.")
+		}
+	}
+	delete(x.ruled, name)
+	x.rule(n.line, name, rule)
+}
+
+// scope adds variables for what follows.
+func (x *home) scope(n *node) {
+	if !n.mapping() {
+		return
+	}
+	m := make(map[string]*node)
+	for i, k := range n.keys {
+		m[k] = n.items[i]
+	}
+	x.vars = append(x.vars, m)
+}
+
+func (x *home) variable(name string) *node {
+	for _, m := range slices.Backward(x.vars) {
+		if n, ok := m[name]; ok {
+			return n
+		}
+	}
+	return nil
+}
+
+// tagged tells of a value that stands elsewhere.
+func (x *home) tagged(n *node) error {
+	if n == nil {
+		return nil
+	}
+	switch n.tag {
+	case "":
+		return nil
+	case "!secret":
+		return fmt.Errorf("the secret %s is not in this file: write its value, or in texts {secret('%s')} with a [secret] table", n.str(), slug(n.str()))
+	case "!input":
+		return fmt.Errorf("%s is an input of a blueprint, whose value is not in this file", n.str())
+	}
+	return fmt.Errorf("%s is not followed", n.tag)
+}
+
+// Triggers.
+
+func (x *home) triggers(n *node) []table {
+	var all []table
+	for i, one := range flat(n, "triggers") {
+		if on, ok := one.get("enabled").boolean(); ok && !on {
+			continue
+		}
+		before := len(x.left)
+		list, extra, err := x.trigger(one)
+		if err != nil {
+			x.leave(one.line, one.show(), "%s", err)
+			continue
+		}
+		if len(list) == 0 && len(x.left) == before {
+			x.leave(one.line, one.show(), "nothing of it has a counterpart")
+		}
+		id := one.get("id").str()
+		if id == "" {
+			id = strconv.Itoa(i)
+			if extra != nil {
+				id = fmt.Sprintf("trigger_%d", i+1)
+			}
+		}
+		if one.get("id") != nil || extra != nil {
+			for j := range list {
+				list[j].put("id", id)
+			}
+			x.ids[id] = true
+		}
+		if extra != nil && len(list) > 0 {
+			this := &cond{op: "table", table: table{{"trigger", id}}}
+			x.only = append(x.only, both("or", not(this), extra))
+		}
+		all = append(all, list...)
+	}
+	if len(x.only) == 1 && !slices.ContainsFunc(all, func(t table) bool { id, _ := t.get("id").(string); return !strings.HasPrefix(id, "trigger_") }) {
+		x.only[0] = x.only[0].kids[1] // they all ask it, so they need no name
+		for i, t := range all {
+			all[i] = slices.DeleteFunc(t, func(p pair) bool { return p.key == "id" })
+		}
+	}
+	return all
+}
+
+// flat is a list in which groups, {triggers: [...]}, are taken apart.
+func flat(n *node, group string) []*node {
+	var all []*node
+	for _, e := range n.list() {
+		if inner := e.get(group); inner != nil && len(e.keys) == 1 {
+			all = append(all, flat(inner, group)...)
+		} else {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// trigger is one, as one or several of Hearth's, and a condition that it asks
+// beside.
+func (x *home) trigger(n *node) ([]table, *cond, error) {
+	if !n.mapping() {
+		return nil, nil, errors.New("want a table with the key trigger")
+	}
+	kind := n.get("trigger", "platform").str()
+	common := []string{"trigger", "platform", "id", "alias", "enabled", "variables"}
+	known := func(keys ...string) { x.unknown(n, append(common, keys...)...) }
+	for i := range n.keys {
+		for _, e := range n.items[i].list() {
+			if err := x.tagged(e); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	switch kind {
+	case "state":
+		known("entity_id", "to", "from", "for", "not_to", "not_from", "attribute")
+		return x.stateTrigger(n)
+	case "numeric_state":
+		known("entity_id", "above", "below", "for", "attribute", "value_template")
+		return x.numericTrigger(n)
+	case "time":
+		known("at", "weekday")
+		return x.timeTrigger(n)
+	case "time_pattern":
+		known("hours", "minutes", "seconds")
+		t, err := pattern(n)
+		return []table{t}, nil, err
+	case "sun":
+		known("event", "offset")
+		text, err := sunEvent(n.get("event").str(), n.get("offset"))
+		if err != nil {
+			return nil, nil, err
+		}
+		x.needPlace()
+		return []table{{{"sun", text}}}, nil, nil
+	case "mqtt":
+		known("topic", "payload", "value_template", "qos", "encoding")
+		return x.mqttTrigger(n)
+	case "homeassistant":
+		known("event")
+		if n.get("event").str() == "start" {
+			return []table{{{"start", true}}}, nil, nil
+		}
+		return nil, nil, errors.New("nothing is done at the stop of the hub: outputs go to the state that they declare safe")
+	case "template":
+		known("value_template", "for")
+		return x.templateTrigger(n)
+	case "webhook":
+		known("webhook_id", "allowed_methods", "local_only")
+		id := n.get("webhook_id").str()
+		if id == "" || strings.ContainsAny(id, "{} /") {
+			return nil, nil, errors.New("want the webhook_id as plain text")
+		}
+		return []table{{{"webhook", "/hook/" + id}}}, nil, nil
+	case "event":
+		known("event_type", "event_data", "context")
+		return x.eventTrigger(n)
+	case "zone":
+		known("entity_id", "zone", "event")
+		return x.zoneTrigger(n)
+	case "device":
+		if e, state := x.ofDevice(n); e != nil {
+			c, err := e.state("", []string{state})
+			if err != nil {
+				return nil, nil, err
+			}
+			known("device_id", "domain", "type", "entity_id", "for", "metadata")
+			x.about = append(x.about, e)
+			t := table{{"state", c.source}, {"is", c.want}}
+			return []table{t}, nil, x.hold(&t, n)
+		}
+		return nil, nil, errors.New("it names a device by a number that only Home Assistant knows: write what the device sends, such as { event = \"zigbee2mqtt/button:action\", is = \"single\" }, in its place")
+	case "tag", "calendar", "geo_location", "conversation", "persistent_notification", "sentence":
+		return nil, nil, fmt.Errorf("there are no %s triggers in Hearth", kind)
+	case "":
+		return nil, nil, errors.New("it does not say of which kind it is: want the key trigger (or platform)")
+	}
+	return nil, nil, fmt.Errorf("a trigger of the kind %s is not known", oneLine(kind))
+}
+
+// ofDevice is the entity and the state that a trigger or a condition of a device
+// means, where it names an entity and not only the device's number.
+func (x *home) ofDevice(n *node) (*entity, string) {
+	id := n.get("entity_id").str()
+	state := map[string]string{
+		"turned_on": "on", "turned_off": "off", "is_on": "on", "is_off": "off", "motion": "on", "no_motion": "off", "is_motion": "on", "is_no_motion": "off",
+		"occupied": "on", "not_occupied": "off", "is_occupied": "on", "is_not_occupied": "off", "opened": "on", "not_opened": "off", "is_open": "on", "is_not_open": "off",
+		"moist": "on", "not_moist": "off", "smoke": "on", "no_smoke": "off",
+	}[n.get("type").str()]
+	if state == "" || !strings.Contains(id, ".") {
+		return nil, ""
+	}
+	e, err := x.entity(id)
+	if err != nil || !e.boolean() {
+		return nil, ""
+	}
+	return e, state
+}
+
+func (x *home) needPlace() {
+	x.need("the sun needs latitude and longitude in [hub]")
+}
+
+// those are the entities that a key lists.
+func (x *home) those(n *node) ([]*entity, error) {
+	var all []*entity
+	for _, e := range n.list() {
+		if err := x.tagged(e); err != nil {
+			return nil, err
+		}
+		for id := range strings.SplitSeq(e.str(), ",") {
+			if strings.Contains(id, "{") {
+				return nil, errors.New("which entity it is says a template: list them")
+			}
+			one, err := x.entity(id)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, one)
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("it names no entity")
+	}
+	return all, nil
+}
+
+// words are the states that a key lists.
+func words(n *node) []string {
+	var all []string
+	for _, e := range n.list() {
+		all = append(all, e.word())
+	}
+	return all
+}
+
+// hold puts the for of a trigger.
+func (x *home) hold(t *table, n *node) error {
+	f := n.get("for")
+	if f == nil {
+		return nil
+	}
+	d, text, err := x.pause(f)
+	switch {
+	case err != nil:
+		return err
+	case text != "":
+		return errors.New("for is a template: in Hearth it is a fixed time")
+	case d > 0:
+		t.put("for", duration(d))
+	}
+	return nil
+}
+
+// nothingTo says that a key is there and names no state, which means any: to: null.
+func present(n *node, key string) bool { return n.mapping() && slices.Contains(n.keys, key) }
+
+func (x *home) stateTrigger(n *node) ([]table, *cond, error) {
+	entities, err := x.those(n.get("entity_id"))
+	if err != nil {
+		return nil, nil, err
+	}
+	attribute := n.get("attribute").str()
+	to, from, notTo, notFrom := words(n.get("to")), words(n.get("from")), words(n.get("not_to")), words(n.get("not_from"))
+	var all []table
+	var extras []*cond
+	for _, e := range entities {
+		if e.domain == "sun" || e.id == "sun.sun" {
+			continue
+		}
+		x.about = append(x.about, e)
+		if e.domain == "input_button" {
+			all = append(all, table{{"event", e.source}})
+			continue
+		}
+		source, err := e.of(attribute)
+		if err != nil {
+			return nil, nil, err
+		}
+		if attribute == "" && e.raw && len(to) == 1 && (to[0] == "unavailable" || to[0] == "unknown") {
+			t := table{{"state", e.name + ".availability"}, {"is", "offline"}}
+			if err := x.hold(&t, n); err != nil {
+				return nil, nil, err
+			}
+			all = append(all, t)
+			continue
+		}
+		t := table{{"state", source}}
+		only := func(states []string) []string { // without those that are no values in Hearth
+			return slices.DeleteFunc(slices.Clone(states), func(s string) bool { return s == "unavailable" || s == "unknown" })
+		}
+		values := func(states []string) ([]any, error) {
+			if attribute == "" {
+				return e.values(states)
+			}
+			var list []any
+			for _, s := range states {
+				list = append(list, scalarOf(s))
+			}
+			return list, nil
+		}
+		switch {
+		case len(to) > 0:
+			c, err := e.state(attribute, to)
+			if err != nil {
+				return nil, nil, err
+			}
+			if tests, ok := c.want.(table); ok {
+				t = append(t, tests...)
+			} else {
+				t.put("is", c.want)
+			}
+		case len(only(notTo)) > 0:
+			v, err := values(only(notTo))
+			if err != nil {
+				return nil, nil, err
+			}
+			if on, ok := oneOrMore(v).(bool); ok {
+				t.put("is", !on)
+				break
+			}
+			t.put("changed", true)
+			extras = append(extras, not(&cond{op: "test", source: source, want: oneOrMore(v)}))
+		default:
+			t.put("changed", true)
+		}
+		if from := only(from); len(from) > 0 {
+			v, err := values(from)
+			if err != nil {
+				return nil, nil, err
+			}
+			// What it was before can only be the opposite where there are two states.
+			if on, ok := oneOrMore(v).(bool); !ok || t.get("is") != !on {
+				if ok && t.get("changed") != nil {
+					t = table{{"state", source}, {"is", !on}} // left that state
+				} else {
+					t.put("from", oneOrMore(v))
+				}
+			}
+		}
+		if v := only(notFrom); len(v) > 0 {
+			list, err := values(v)
+			if err != nil {
+				return nil, nil, err
+			}
+			if on, ok := oneOrMore(list).(bool); ok && t.get("is") == on {
+				return nil, nil, fmt.Errorf("not_from and to are the same state")
+			} else if !ok {
+				was := make([]string, len(list))
+				for i, e := range list {
+					was[i] = inline(e)
+					if s, ok := e.(string); ok {
+						was[i] = exprText(s)
+					}
+				}
+				extras = append(extras, &cond{op: "expr", text: "old not in [" + strings.Join(was, ", ") + "]"})
+			}
+		}
+		if n.get("for") != nil && t.get("changed") != nil {
+			return nil, nil, errors.New("for without to: Hearth waits for a state that holds, so name it")
+		}
+		if err := x.hold(&t, n); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, t)
+	}
+	for _, e := range entities {
+		if e.id != "sun.sun" {
+			continue
+		}
+		event := map[string]string{"above_horizon": "sunrise", "below_horizon": "sunset"}[strings.Join(to, " ")]
+		if event == "" {
+			return nil, nil, errors.New("want to: above_horizon or below_horizon")
+		}
+		x.needPlace()
+		all = append(all, table{{"sun", event}})
+	}
+	if len(extras) == 0 {
+		return all, nil, nil
+	}
+	if len(entities) > 1 {
+		return nil, nil, errors.New("not_to and not_from of several entities at once: write a trigger for each")
+	}
+	return all, both("and", extras...), nil
+}
+
+// limit is a number, or what has one.
+func (x *home) limit(n *node) (f float64, source string, err error) {
+	if n == nil {
+		return 0, "", nil
+	}
+	if f, err := strconv.ParseFloat(n.str(), 64); err == nil {
+		return f, "", nil
+	}
+	e, err := x.entity(n.str())
+	if err != nil {
+		return 0, "", fmt.Errorf("want a number or an entity, not %s", n.show())
+	}
+	return 0, e.source, nil
+}
+
+func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
+	entities, err := x.those(n.get("entity_id"))
+	if err != nil {
+		return nil, nil, err
+	}
+	attribute, err := x.attribute(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	var all []table
+	for _, e := range entities {
+		if e.id == "sun.sun" {
+			t, err := x.elevation(n, attribute)
+			if err != nil {
+				return nil, nil, err
+			}
+			all = append(all, t)
+			continue
+		}
+		x.about = append(x.about, e)
+		source, err := e.of(attribute)
+		if err != nil {
+			return nil, nil, err
+		}
+		t := table{{"state", source}}
+		for _, key := range []string{"above", "below"} {
+			l := n.get(key)
+			f, other, err := x.limit(l)
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case other != "" && n.get("above") != nil && n.get("below") != nil:
+				return nil, nil, errors.New("two limits, of which one is an entity: make two triggers of it")
+			case other != "": // the difference has a fixed limit
+				name := x.name(slug(source)+"_over_"+slug(other), "difference")
+				x.part("calc", name, "", table{{"of", []any{source, other}}, {"value", "readings[0] - readings[1]"}})
+				t = table{{"state", name}, {key, 0}}
+			case l != nil:
+				t.put(key, f)
+			}
+		}
+		if len(t) == 1 {
+			return nil, nil, errors.New("it has neither above nor below")
+		}
+		if err := x.hold(&t, n); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil, nil
+}
+
+// attribute is the one that a test is of, also where a template names it.
+func (x *home) attribute(n *node) (string, error) {
+	v := n.get("value_template")
+	if v == nil {
+		return n.get("attribute").str(), nil
+	}
+	e, err := onlyExpr(v.text)
+	if err != nil {
+		return "", err
+	}
+	for e.op == "filter" && (e.text == "float" || e.text == "int") {
+		e = e.args[0]
+	}
+	if path := e.path(); path == "state.state" {
+		return "", nil
+	} else if a, ok := strings.CutPrefix(path, "state.attributes."); ok {
+		return a, nil
+	}
+	return "", errors.New("the value_template computes something: make a [calc] of it")
+}
+
+// elevation is the sun's height, which sunrise and sunset can be asked at.
+func (x *home) elevation(n *node, attribute string) (table, error) {
+	if attribute != "elevation" {
+		return nil, fmt.Errorf("the %s of the sun is not known", attribute)
+	}
+	above, below := n.get("above"), n.get("below")
+	if (above == nil) == (below == nil) || n.get("for") != nil {
+		return nil, errors.New("want either above or below, and no for")
+	}
+	event, l := "sunrise", above
+	if l == nil {
+		event, l = "sunset", below
+	}
+	f, err := strconv.ParseFloat(l.str(), 64)
+	if err != nil || f < -90 || f > 90 {
+		return nil, errors.New("want degrees from -90 to 90")
+	}
+	x.needPlace()
+	return table{{"sun", event}, {"elevation", f}}, nil
+}
+
+func (x *home) timeTrigger(n *node) ([]table, *cond, error) {
+	var times []any
+	var all []table
+	put := func(t table) error {
+		if w := n.get("weekday"); w != nil {
+			days, err := weekdays(w)
+			if err != nil {
+				return err
+			}
+			t.put("days", days)
+		}
+		all = append(all, t)
+		return nil
+	}
+	for _, at := range n.get("at").list() {
+		text := at.str()
+		if at.mapping() {
+			if at.get("offset") != nil {
+				return nil, nil, errors.New("a source that says a time has no offset in Hearth")
+			}
+			text = at.get("entity_id").str()
+		}
+		if t, ok := clockTime(text); ok {
+			times = append(times, t)
+			continue
+		}
+		if strings.Contains(text, "{") {
+			return nil, nil, errors.New("the time is a template: name the time, or a variable that says one")
+		}
+		e, err := x.entity(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("want a time such as \"07:00:00\", or an input_datetime: %w", err)
+		}
+		if err := put(table{{"time", e.source}}); err != nil {
+			return nil, nil, err
+		}
+		x.need("%s is the variable %s here: a text such as 07:30 that a link or a rule sets", e.id, e.source)
+	}
+	if len(times) > 0 {
+		if err := put(table{{"time", oneOrMore(times)}}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, nil, nil
+}
+
+var dayNames = []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+
+// weekdays writes a list of them as Hearth does.
+func weekdays(n *node) (string, error) {
+	var has [7]bool
+	for _, d := range n.list() {
+		name := strings.ToLower(d.str())
+		i := slices.Index(dayNames, name[:min(3, len(name))])
+		if i < 0 {
+			return "", fmt.Errorf("want weekdays such as mon, not %s", d.show())
+		}
+		has[i] = true
+	}
+	return dayList(has), nil
+}
+
+func dayList(has [7]bool) string {
+	var parts []string
+	for i := 0; i < 7; i++ {
+		if !has[i] {
+			continue
+		}
+		j := i
+		for j+1 < 7 && has[j+1] {
+			j++
+		}
+		switch {
+		case j == i:
+			parts = append(parts, dayNames[i])
+		case j == i+1:
+			parts = append(parts, dayNames[i], dayNames[j])
+		default:
+			parts = append(parts, dayNames[i]+"-"+dayNames[j])
+		}
+		i = j
+	}
+	return strings.Join(parts, ",")
+}
+
+// pattern is a time_pattern, as an interval where it is one, else as a crontab
+// entry. What stands below the finest field that is given is 0, above it "*".
+func pattern(n *node) (table, error) {
+	h, m, s := n.get("hours").str(), n.get("minutes").str(), n.get("seconds").str()
+	if h == "" && m == "" && s == "" {
+		return nil, errors.New("it has neither hours nor minutes nor seconds")
+	}
+	switch {
+	case h != "" && m == "":
+		m = "0"
+	case h == "" && m == "" || m == "" && s != "":
+		m = "*"
+	}
+	if s == "" {
+		s = "0"
+	}
+	if h == "" {
+		h = "*"
+	}
+	fields := []string{s, m, h}
+	limits := []int{60, 60, 24}
+	for i, f := range fields {
+		step, every := strings.CutPrefix(strings.TrimPrefix(f, "*"), "/")
+		v, err := strconv.Atoi(step)
+		if f != "*" && (err != nil || v < 0 || v >= limits[i] && !(every && v == limits[i]) || every && v == 0) {
+			return nil, fmt.Errorf("want a number, * or one such as /5, not %s", oneLine(f))
+		}
+		switch {
+		case f == "*":
+		case every:
+			fields[i] = "*/" + strconv.Itoa(v)
+			if v == limits[i] {
+				fields[i] = "0"
+			}
+		default:
+			fields[i] = strconv.Itoa(v)
+		}
+	}
+	units := []time.Duration{time.Second, time.Minute, time.Hour}
+	for i, f := range fields {
+		zeros := !slices.ContainsFunc(fields[:i], func(f string) bool { return f != "0" })
+		stars := !slices.ContainsFunc(fields[i+1:], func(f string) bool { return f != "*" })
+		if !zeros || !stars {
+			continue
+		}
+		if step, ok := strings.CutPrefix(f, "*/"); ok {
+			// Only an interval that divides the hour or the day is one of both.
+			if v, _ := strconv.Atoi(step); limits[i]%v == 0 {
+				return table{{"every", duration(time.Duration(v) * units[i])}}, nil
+			}
+		}
+		if f == "*" && i > 0 {
+			return table{{"every", duration(units[i])}}, nil
+		}
+	}
+	cron := fields[1] + " " + fields[2] + " * * *"
+	if fields[0] != "0" {
+		cron = fields[0] + " " + cron
+	}
+	return table{{"cron", cron}}, nil
+}
+
+// sunEvent is sunrise or sunset with an offset, as Hearth writes it.
+func sunEvent(event string, offset *node) (string, error) {
+	if event != "sunrise" && event != "sunset" {
+		return "", errors.New("want event: sunrise or sunset")
+	}
+	if offset == nil {
+		return event, nil
+	}
+	d, ok := spanOf(offset.str())
+	if !ok || d.Abs() > 12*time.Hour {
+		return "", fmt.Errorf("want an offset such as \"-00:30:00\", at most 12 hours, not %s", offset.show())
+	}
+	switch {
+	case d > 0:
+		return event + "+" + duration(d), nil
+	case d < 0:
+		return event + duration(d), nil
+	}
+	return event, nil
+}
+
+func (x *home) mqttTrigger(n *node) ([]table, *cond, error) {
+	topic := n.get("topic").str()
+	if strings.Contains(topic, "{") || !listenable(topic) {
+		return nil, nil, errors.New("want the topic as plain text")
+	}
+	path := ""
+	if v := n.get("value_template"); v != nil {
+		e, err := onlyExpr(v.text)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, ok := strings.CutPrefix(e.path(), "value_json.")
+		if !ok {
+			return nil, nil, errors.New("want a value_template that names a value, such as {{ value_json.action }}")
+		}
+		path = jsonPath(strings.Split(p, "."))
+	}
+	x.message = true
+	t := table{{"event", topicSource(topic, path)}}
+	if p := n.get("payload"); p != nil {
+		if strings.Contains(p.text, "{{") {
+			return nil, nil, errors.New("the payload is a template: write it out")
+		}
+		text := p.text
+		if on, ok := p.boolean(); ok && path != "" {
+			t.put("is", on)
+		} else {
+			t.put("is", text)
+		}
+	}
+	return []table{t}, nil, nil
+}
+
+// jsonPath writes a path into JSON, with quotes round odd keys.
+func jsonPath(keys []string) string {
+	parts := make([]string, len(keys))
+	for i, k := range keys {
+		parts[i] = k
+		if !plainKey(k) {
+			parts[i] = `"` + strings.ReplaceAll(k, `"`, "") + `"`
+		}
+	}
+	return strings.Join(parts, ".")
+}
+
+func plainKey(k string) bool {
+	for i := range len(k) {
+		if !letter(k[i]) && (k[i] < '0' || k[i] > '9') {
+			return false
+		}
+	}
+	return k != "" && letter(k[0])
+}
+
+func (x *home) templateTrigger(n *node) ([]table, *cond, error) {
+	e, err := onlyExpr(n.get("value_template").str())
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := x.test(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, ok := c.edges(false)
+	if !ok {
+		return nil, nil, errors.New("nothing tells when this template becomes true")
+	}
+	if len(list) == 1 {
+		return list, nil, x.hold(&list[0], n)
+	}
+	if n.get("for") != nil {
+		return nil, nil, errors.New("for of several states at once: make a [calc] of them and a trigger on that")
+	}
+	return list, c, nil
+}
+
+func (x *home) eventTrigger(n *node) ([]table, *cond, error) {
+	kind := n.get("event_type").str()
+	switch kind {
+	case "timer.finished":
+		e, err := x.entity(n.get("event_data").get("entity_id").str())
+		if err != nil || e.name == "" {
+			return nil, nil, errors.New("want the timer's entity_id in event_data")
+		}
+		return []table{{{"state", e.source}, {"is", "idle"}}}, nil, nil
+	case "homeassistant_started", "homeassistant_start":
+		return []table{{{"start", true}}}, nil, nil
+	}
+	return nil, nil, fmt.Errorf("there is no event bus in Hearth, and so no %s: a device's events come on its topic, such as { event = \"zigbee2mqtt/remote:action\", is = \"toggle\" }", oneLine(kind))
+}
+
+func (x *home) zoneTrigger(n *node) ([]table, *cond, error) {
+	entities, err := x.those(n.get("entity_id"))
+	if err != nil {
+		return nil, nil, err
+	}
+	zone, ok := strings.CutPrefix(n.get("zone").str(), "zone.")
+	if !ok {
+		return nil, nil, errors.New("want zone: zone.home")
+	}
+	event := n.get("event").str()
+	var all []table
+	for _, e := range entities {
+		x.about = append(x.about, e)
+		switch {
+		case event == "enter":
+			all = append(all, table{{"state", e.source}, {"is", zone}})
+		case zone == "home":
+			all = append(all, table{{"state", e.source}, {"is", "not_home"}})
+		default:
+			return nil, nil, errors.New("of leaving a zone other than home nothing tells")
+		}
+	}
+	return all, nil, nil
+}
+
+// pause is a duration, or a text with holes that gives one.
+func (x *home) pause(n *node) (time.Duration, string, error) {
+	if err := x.tagged(n); err != nil {
+		return 0, "", err
+	}
+	if n.scalar() {
+		if strings.Contains(n.text, "{{") {
+			return x.holed(n.text, "s")
+		}
+		d, ok := spanOf(n.str())
+		if !ok || d < 0 {
+			return 0, "", fmt.Errorf("want a time such as \"00:05:00\" or a number of seconds, not %s", n.show())
+		}
+		return d, "", nil
+	}
+	if !n.mapping() {
+		return 0, "", errors.New("want a time such as \"00:05:00\"")
+	}
+	var total time.Duration
+	for i, k := range n.keys {
+		unit, ok := map[string]float64{"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1, "milliseconds": 0.001}[k]
+		if !ok {
+			return 0, "", fmt.Errorf("want days, hours, minutes, seconds or milliseconds, not %s", oneLine(k))
+		}
+		if text := n.items[i].text; strings.Contains(text, "{{") {
+			letter := map[string]string{"hours": "h", "minutes": "m", "seconds": "s"}[k]
+			if len(n.keys) > 1 || letter == "" {
+				return 0, "", errors.New("a time of several parts, of which one is a template")
+			}
+			return x.holed(text, letter)
+		}
+		f, err := strconv.ParseFloat(n.items[i].str(), 64)
+		d, ok := seconds(f * unit)
+		if err != nil || !ok || d < 0 {
+			return 0, "", fmt.Errorf("want a number of %s, not %s", k, n.items[i].show())
+		}
+		total += d
+	}
+	if total > longest {
+		return 0, "", errors.New("it is longer than 1000 days")
+	}
+	return total, "", nil
+}
+
+// holed is a template of a number as a duration with a hole.
+func (x *home) holed(text, unit string) (time.Duration, string, error) {
+	e, err := onlyExpr(text)
+	if err != nil {
+		return 0, "", err
+	}
+	value, err := x.value(e)
+	if err != nil {
+		return 0, "", err
+	}
+	return 0, "{" + value + "}" + unit, nil
+}
+
+// Conditions.
+
+// condition is one; nil if it was lost, or is switched off.
+func (x *home) condition(n *node) *cond {
+	c, err := x.cond(n)
+	if err != nil {
+		x.lose(n.line, n.show(), "%s", err)
+		return nil
+	}
+	return c
+}
+
+// conditions are several, all of which must hold; nil if there are none.
+func (x *home) conditions(n *node) *cond {
+	var all []*cond
+	for _, one := range n.list() {
+		if c := x.condition(one); c != nil {
+			all = append(all, c)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return both("and", all...)
+}
+
+func (x *home) cond(n *node) (*cond, error) {
+	if err := x.tagged(n); err != nil {
+		return nil, err
+	}
+	if n.scalar() {
+		return x.templateCond(n.text)
+	}
+	if !n.mapping() {
+		return nil, errors.New("want a table or a template")
+	}
+	if on, ok := n.get("enabled").boolean(); ok && !on {
+		return nil, nil
+	}
+	for i := range n.keys {
+		for _, e := range n.items[i].list() {
+			if err := x.tagged(e); err != nil {
+				return nil, err
+			}
+		}
+	}
+	kind := n.get("condition").str()
+	inner := n.get("conditions")
+	for _, op := range []string{"and", "or", "not"} { // the short form: or: [...]
+		if l := n.get(op); l != nil && kind == "" {
+			kind, inner = op, l
+		}
+	}
+	common := []string{"condition", "alias", "enabled"}
+	known := func(keys ...string) { x.unknown(n, append(common, keys...)...) }
+	switch kind {
+	case "and", "or", "not":
+		var all []*cond
+		for _, one := range inner.list() {
+			c, err := x.cond(one)
+			if err != nil {
+				return nil, err
+			}
+			if c != nil {
+				all = append(all, c)
+			}
+		}
+		if len(all) == 0 {
+			return nil, errors.New("it has no conditions")
+		}
+		if kind == "not" { // none of them holds
+			for i := range all {
+				all[i] = not(all[i])
+			}
+			kind = "and"
+		}
+		return both(kind, all...), nil
+	case "state":
+		known("entity_id", "state", "for", "attribute", "match")
+		return x.stateCond(n)
+	case "numeric_state":
+		known("entity_id", "above", "below", "attribute", "value_template")
+		return x.numericCond(n)
+	case "time":
+		known("after", "before", "weekday")
+		return x.timeCond(n)
+	case "sun":
+		known("after", "before", "after_offset", "before_offset")
+		return x.sunCond(n)
+	case "template":
+		known("value_template")
+		return x.templateCond(n.get("value_template").str())
+	case "trigger":
+		known("id")
+		var ids []any
+		for _, id := range n.get("id").list() {
+			if !x.ids[id.str()] {
+				return nil, fmt.Errorf("no trigger that was carried over has the id %s", id.show())
+			}
+			ids = append(ids, id.str())
+		}
+		if len(ids) == 0 {
+			return nil, errors.New("it names no trigger")
+		}
+		return &cond{op: "table", table: table{{"trigger", oneOrMore(ids)}}}, nil
+	case "zone":
+		known("entity_id", "zone")
+		entities, err := x.those(n.get("entity_id"))
+		if err != nil {
+			return nil, err
+		}
+		var zones []any
+		for _, z := range n.get("zone").list() {
+			zones = append(zones, strings.TrimPrefix(z.str(), "zone."))
+		}
+		var all []*cond
+		for _, e := range entities {
+			all = append(all, &cond{op: "test", source: e.source, want: oneOrMore(zones)})
+		}
+		return both("and", all...), nil
+	case "device":
+		if e, state := x.ofDevice(n); e != nil {
+			return e.state("", []string{state})
+		}
+		return nil, errors.New("it names a device by a number that only Home Assistant knows: ask for the state of the entity")
+	case "":
+		return nil, errors.New("it does not say of which kind it is: want the key condition")
+	}
+	return nil, fmt.Errorf("a condition of the kind %s is not known", oneLine(kind))
+}
+
+func (x *home) stateCond(n *node) (*cond, error) {
+	var all []*cond
+	states := words(n.get("state"))
+	if len(states) == 0 {
+		return nil, errors.New("it names no state")
+	}
+	if l := n.get("entity_id").list(); len(l) == 1 && l[0].str() == "sun.sun" {
+		x.needPlace()
+		switch states[0] {
+		case "above_horizon":
+			return &cond{op: "table", table: table{{"sun", "up"}}}, nil
+		case "below_horizon":
+			return &cond{op: "table", table: table{{"sun", "down"}}}, nil
+		}
+	}
+	entities, err := x.those(n.get("entity_id"))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entities {
+		if e.domain == "automation" || e.domain == "script" {
+			return nil, fmt.Errorf("that %s is on is asked in Hearth by its rule's name", e.id)
+		}
+		c, err := e.state(n.get("attribute").str(), states)
+		if err != nil {
+			return nil, err
+		}
+		if f := n.get("for"); f != nil {
+			d, text, err := x.pause(f)
+			if err != nil {
+				return nil, err
+			}
+			if text != "" {
+				return nil, errors.New("for is a template: in Hearth it is a fixed time")
+			}
+			t, ok := c.want.(table)
+			if !ok {
+				t = table{{"is", c.want}}
+			}
+			if d > 0 {
+				t.put("for", duration(d))
+			}
+			c.want = t
+		}
+		all = append(all, c)
+	}
+	if n.get("match").str() == "any" {
+		return both("or", all...), nil
+	}
+	return both("and", all...), nil
+}
+
+func (x *home) numericCond(n *node) (*cond, error) {
+	attribute, err := x.attribute(n)
+	if err != nil {
+		return nil, err
+	}
+	if l := n.get("entity_id").list(); len(l) == 1 && l[0].str() == "sun.sun" {
+		t, err := x.elevation(n, attribute)
+		if err != nil {
+			return nil, err
+		}
+		side := "up"
+		if n.get("below") != nil {
+			side = "down"
+		}
+		return &cond{op: "table", table: table{{"sun", side}, {"elevation", t.get("elevation")}}}, nil
+	}
+	entities, err := x.those(n.get("entity_id"))
+	if err != nil {
+		return nil, err
+	}
+	var all []*cond
+	for _, e := range entities {
+		source, err := e.of(attribute)
+		if err != nil {
+			return nil, err
+		}
+		var want table
+		for _, key := range []string{"above", "below"} {
+			l := n.get(key)
+			f, other, err := x.limit(l)
+			switch {
+			case err != nil:
+				return nil, err
+			case other != "":
+				op := map[string]string{"above": " > ", "below": " < "}[key]
+				all = append(all, &cond{op: "expr", text: ref(source) + op + ref(other)})
+			case l != nil:
+				want.put(key, f)
+			}
+		}
+		if len(want) > 0 {
+			all = append(all, &cond{op: "test", source: source, want: want})
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("it has neither above nor below")
+	}
+	return both("and", all...), nil
+}
+
+func (x *home) timeCond(n *node) (*cond, error) {
+	var t table
+	after, before := n.get("after"), n.get("before")
+	if after != nil || before != nil {
+		from, to := "00:00", "00:00"
+		var ok bool
+		if after != nil {
+			if from, ok = clockTime(after.str()); !ok {
+				return nil, fmt.Errorf("want after as a time such as \"22:00:00\", not %s: a condition has a fixed one in Hearth", after.show())
+			}
+		}
+		if before != nil {
+			if to, ok = clockTime(before.str()); !ok {
+				return nil, fmt.Errorf("want before as a time such as \"06:00:00\", not %s: a condition has a fixed one in Hearth", before.show())
+			}
+		}
+		if from != to { // from midnight to midnight is always
+			t.put("time", from+"-"+to)
+		}
+	}
+	if w := n.get("weekday"); w != nil {
+		days, err := weekdays(w)
+		if err != nil {
+			return nil, err
+		}
+		t.put("days", days)
+	}
+	if len(t) == 0 {
+		return nil, errors.New("it has neither after nor before nor weekday")
+	}
+	return &cond{op: "table", table: t}, nil
+}
+
+// sunCond: after sunset means until midnight, before sunrise from midnight on. Only
+// the two together mean the night (homeassistant/helpers/condition.py, sun).
+func (x *home) sunCond(n *node) (*cond, error) {
+	x.needPlace()
+	after, before := n.get("after").str(), n.get("before").str()
+	ao, bo := n.get("after_offset"), n.get("before_offset")
+	side := func(up string) *cond { return &cond{op: "table", table: table{{"sun", up}}} }
+	half := func(up, time string) *cond { return &cond{op: "table", table: table{{"sun", up}, {"time", time}}} }
+	one := func(key, event string, offset *node) (*cond, error) {
+		if offset != nil {
+			return x.sunVariable(key, event, offset)
+		}
+		switch key + " " + event {
+		case "after sunset":
+			return half("down", "12:00-00:00"), nil
+		case "before sunrise":
+			return half("down", "00:00-12:00"), nil
+		case "after sunrise":
+			return not(half("down", "00:00-12:00")), nil
+		case "before sunset":
+			return not(half("down", "12:00-00:00")), nil
+		}
+		return nil, errors.New("want sunrise or sunset")
+	}
+	switch {
+	case after == "" && before == "":
+		return nil, errors.New("it has neither after nor before")
+	case ao == nil && bo == nil && after == "sunset" && before == "sunrise":
+		return side("down"), nil
+	case ao == nil && bo == nil && after == "sunrise" && before == "sunset":
+		return side("up"), nil
+	}
+	var all []*cond
+	if after != "" {
+		c, err := one("after", after, ao)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	if before != "" {
+		c, err := one("before", before, bo)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	if after == "sunset" && before == "sunrise" {
+		return both("or", all...), nil
+	}
+	return both("and", all...), nil
+}
+
+// sunVariable is a variable that is true after, or before, a moment of the sun, and
+// a rule that keeps it so.
+func (x *home) sunVariable(key, event string, offset *node) (*cond, error) {
+	text, err := sunEvent(event, offset)
+	if err != nil {
+		return nil, err
+	}
+	want := key + " " + strings.NewReplacer("-", " minus ", "+", " plus ").Replace(text)
+	if x.entities[want] == nil {
+		name := x.name(want, want)
+		x.entities[want] = &entity{id: want, source: name, name: name}
+		x.part("variable", name, "", table{{"initial", false}})
+		rule := table{
+			{"trigger", []any{table{{"sun", text}, {"id", "sun"}}, table{{"time", "00:00"}, {"id", "midnight"}}}},
+			{"choose", []any{
+				table{{"if", table{{"trigger", "sun"}}}, {"do", table{{"set", name}, {"to", key == "after"}}}},
+				table{{"do", table{{"set", name}, {"to", key == "before"}}}},
+			}},
+			{"catch_up", "start"},
+		}
+		notes, broken := x.notes, x.broken
+		x.notes, x.broken = []string{fmt.Sprintf("Whether it is %s %s, for conditions.", key, text)}, false
+		x.rule(offset.line, name, rule)
+		x.notes, x.broken = notes, broken
+	}
+	return &cond{op: "test", source: x.entities[want].source, want: true}, nil
+}
+
+func (x *home) templateCond(text string) (*cond, error) {
+	e, err := onlyExpr(text)
+	if err != nil {
+		return nil, err
+	}
+	return x.test(e)
+}

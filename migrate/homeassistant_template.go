@@ -1,0 +1,720 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What templates of Home Assistant mean: as a condition of tables where that goes,
+// for tables say what they saw, else as an expression.
+
+// test is a template as a condition.
+func (x *home) test(e *expr) (*cond, error) {
+	switch e.op {
+	case "and", "or":
+		a, err := x.test(e.args[0])
+		if err != nil {
+			return nil, err
+		}
+		b, err := x.test(e.args[1])
+		if err != nil {
+			return nil, err
+		}
+		c := &cond{op: e.op}
+		for _, k := range []*cond{a, b} {
+			if k.op == e.op {
+				c.kids = append(c.kids, k.kids...)
+			} else {
+				c.kids = append(c.kids, k)
+			}
+		}
+		return c, nil
+	case "not":
+		c, err := x.test(e.args[0])
+		if err != nil {
+			return nil, err
+		}
+		return not(c), nil
+	case "==", "!=", "<", ">", "<=", ">=", "in", "not in":
+		return x.compare(e)
+	case "filter":
+		if e.text == "bool" {
+			return x.test(e.args[0])
+		}
+	case "name":
+		if v := x.variable(e.text); v != nil {
+			return x.inVariable(e.text, v, func(e *expr) (*cond, error) { return x.test(e) })
+		}
+	case "call":
+		switch name, args := e.call(); name {
+		case "is_state":
+			if len(args) == 2 && args[0].op == "text" {
+				states, ok := texts(args[1])
+				if !ok {
+					return nil, errTemplate
+				}
+				return x.stateIs(args[0].text, "", states)
+			}
+		case "is_state_attr":
+			if len(args) == 3 && args[0].op == "text" && args[1].op == "text" {
+				states, ok := texts(args[2])
+				if !ok {
+					return nil, errTemplate
+				}
+				return x.stateIs(args[0].text, args[1].text, states)
+			}
+		}
+	}
+	text, err := x.value(e)
+	if err != nil {
+		return nil, err
+	}
+	return &cond{op: "expr", text: text}, nil
+}
+
+func (x *home) stateIs(id, attribute string, states []string) (*cond, error) {
+	if id == "sun.sun" && attribute == "" && len(states) == 1 {
+		x.needPlace()
+		switch states[0] {
+		case "above_horizon":
+			return &cond{op: "table", table: table{{"sun", "up"}}}, nil
+		case "below_horizon":
+			return &cond{op: "table", table: table{{"sun", "down"}}}, nil
+		}
+	}
+	e, err := x.entity(id)
+	if err != nil {
+		return nil, err
+	}
+	return e.state(attribute, states)
+}
+
+// texts are the literals of one or of a list.
+func texts(e *expr) ([]string, bool) {
+	switch e.op {
+	case "text", "number", "bool":
+		return []string{e.text}, true
+	case "neg":
+		if e.args[0].op == "number" {
+			return []string{"-" + e.args[0].text}, true
+		}
+	case "list":
+		var all []string
+		for _, a := range e.args {
+			one, ok := texts(a)
+			if !ok || a.op == "list" {
+				return nil, false
+			}
+			all = append(all, one...)
+		}
+		return all, len(all) > 0
+	}
+	return nil, false
+}
+
+// bare is an expression without the filters that make a number of a text, which
+// Hearth's values need not.
+func bare(e *expr) *expr {
+	for e.op == "filter" && slices.Contains([]string{"float", "int", "default", "lower", "trim", "string"}, e.text) {
+		e = e.args[0]
+	}
+	if name, args := e.call(); len(args) > 0 && (name == "float" || name == "int") {
+		return bare(args[0])
+	}
+	return e
+}
+
+// stateOf is the entity and attribute of states('x'), state_attr('x', 'y') and
+// states.light.x.state.
+func (x *home) stateOf(e *expr) (id, attribute string, ok bool) {
+	e = bare(e)
+	switch name, args := e.call(); {
+	case name == "states" && len(args) == 1 && args[0].op == "text":
+		return args[0].text, "", true
+	case name == "state_attr" && len(args) == 2 && args[0].op == "text" && args[1].op == "text":
+		return args[0].text, args[1].text, true
+	}
+	p := strings.Split(e.path(), ".")
+	switch {
+	case len(p) == 4 && p[0] == "states" && p[3] == "state":
+		return p[1] + "." + p[2], "", true
+	case len(p) == 5 && p[0] == "states" && p[3] == "attributes":
+		return p[1] + "." + p[2], p[4], true
+	}
+	return "", "", false
+}
+
+func (x *home) compare(e *expr) (*cond, error) {
+	left, right := e.args[0], e.args[1]
+	op := e.op
+	turned := map[string]string{"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
+	if _, literal := texts(left); literal && turned[op] != "" {
+		left, right, op = right, left, turned[op]
+	}
+	if left.op == "name" {
+		if v := x.variable(left.text); v != nil {
+			return x.inVariable(left.text, v, func(in *expr) (*cond, error) {
+				return x.compare(&expr{op: op, args: []*expr{in, right}})
+			})
+		}
+	}
+	if right.op == "name" {
+		if v := x.variable(right.text); v != nil {
+			if e, err := x.meaning(right.text, v); err == nil {
+				if _, ok := texts(e); ok {
+					right = e
+				}
+			}
+		}
+	}
+	values, literal := texts(right)
+	if literal {
+		if op == "!=" || op == "not in" {
+			c, err := x.compare(&expr{op: map[string]string{"!=": "==", "not in": "in"}[op], args: []*expr{left, right}})
+			if err != nil {
+				return nil, err
+			}
+			return not(c), nil
+		}
+		if c, err := x.clock(left, op, values); c != nil || err != nil {
+			return c, err
+		}
+		path := left.path()
+		if path == "trigger.id" && (op == "==" || op == "in") {
+			var ids []any
+			for _, v := range values {
+				if !x.ids[v] {
+					return nil, fmt.Errorf("no trigger that was carried over has the id %s", oneLine(v))
+				}
+				ids = append(ids, v)
+			}
+			return &cond{op: "table", table: table{{"trigger", oneOrMore(ids)}}}, nil
+		}
+		if id, attribute, ok := x.stateOf(left); ok {
+			if op == "==" || op == "in" {
+				return x.stateIs(id, attribute, values)
+			}
+			f, err := strconv.ParseFloat(values[0], 64)
+			key := map[string]string{"<": "below", ">": "above", "<=": "at_most", ">=": "at_least"}[op]
+			if err != nil || key == "" || len(values) != 1 {
+				return nil, errTemplate
+			}
+			if id == "sun.sun" && attribute == "elevation" && f >= -90 && f <= 90 {
+				x.needPlace()
+				side := "up"
+				if key == "below" || key == "at_most" {
+					side = "down"
+				}
+				return &cond{op: "table", table: table{{"sun", side}, {"elevation", f}}}, nil
+			}
+			en, err := x.entity(id)
+			if err != nil {
+				return nil, err
+			}
+			source, err := en.of(attribute)
+			if err != nil {
+				return nil, err
+			}
+			return &cond{op: "test", source: source, want: table{{key, f}}}, nil
+		}
+		if p := bare(left).path(); p == "trigger.to_state.state" && len(x.about) > 0 {
+			if op == "==" || op == "in" {
+				list, err := x.about[0].values(values)
+				if err != nil {
+					return nil, err
+				}
+				return &cond{op: "table", table: table{{"is", oneOrMore(list)}}}, nil
+			}
+			if f, err := strconv.ParseFloat(values[0], 64); err == nil {
+				key := map[string]string{"<": "below", ">": "above", "<=": "at_most", ">=": "at_least"}[op]
+				return &cond{op: "table", table: table{{key, f}}}, nil
+			}
+		}
+	}
+	text, err := x.value(e)
+	if err != nil {
+		return nil, err
+	}
+	return &cond{op: "expr", text: text}, nil
+}
+
+// clock is a comparison with the hour, the weekday or the month of now(); nil if
+// it is something else.
+func (x *home) clock(left *expr, op string, values []string) (*cond, error) {
+	var what string
+	e := bare(left)
+	if e.op == "call" { // now().weekday()
+		e = e.args[0]
+	}
+	if e.op == "." {
+		if name, _ := e.args[0].call(); name == "now" {
+			what = e.text
+		}
+	}
+	var list []int
+	size := map[string]int{"hour": 24, "weekday": 7, "isoweekday": 7, "month": 12}[what]
+	if size == 0 {
+		if what != "" {
+			return nil, fmt.Errorf("a condition on the %s of now", what)
+		}
+		return nil, nil
+	}
+	first := 0
+	if what == "isoweekday" || what == "month" {
+		first = 1
+	}
+	for i := first; i < first+size; i++ {
+		holds := false
+		for _, v := range values {
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return nil, errTemplate
+			}
+			switch op {
+			case "==", "in":
+				holds = holds || i == n
+			case "<":
+				holds = i < n
+			case ">":
+				holds = i > n
+			case "<=":
+				holds = i <= n
+			case ">=":
+				holds = i >= n
+			}
+		}
+		if holds {
+			list = append(list, i)
+		}
+	}
+	if len(list) == 0 || len(list) == size {
+		return nil, errors.New("it always says the same")
+	}
+	switch what {
+	case "month":
+		var dates []any
+		for _, m := range list {
+			last := []int{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[m-1]
+			dates = append(dates, fmt.Sprintf("%02d-01..%02d-%02d", m, m, last))
+		}
+		return &cond{op: "table", table: table{{"dates", oneOrMore(dates)}}}, nil
+	case "weekday", "isoweekday":
+		var has [7]bool
+		for _, d := range list {
+			has[d-first] = true
+		}
+		return &cond{op: "table", table: table{{"days", dayList(has)}}}, nil
+	}
+	var spans []*cond
+	for i := 0; i < len(list); i++ {
+		j := i
+		for j+1 < len(list) && list[j+1] == list[j]+1 {
+			j++
+		}
+		spans = append(spans, &cond{op: "table", table: table{{"time", fmt.Sprintf("%02d:00-%02d:00", list[i], (list[j]+1)%24)}}})
+		i = j
+	}
+	return both("or", spans...), nil
+}
+
+// inVariable reads what a variable stands for in its place.
+func (x *home) inVariable(name string, v *node, read func(*expr) (*cond, error)) (*cond, error) {
+	e, err := x.meaning(name, v)
+	if err != nil {
+		return nil, err
+	}
+	x.expanding[name] = true
+	defer delete(x.expanding, name)
+	return read(e)
+}
+
+// meaning is the expression that a variable stands for.
+func (x *home) meaning(name string, v *node) (*expr, error) {
+	if err := x.tagged(v); err != nil {
+		return nil, err
+	}
+	if x.expanding[name] || len(x.expanding) > 10 {
+		return nil, fmt.Errorf("the variable %s stands for itself", oneLine(name))
+	}
+	switch {
+	case v.scalar() && (strings.Contains(v.text, "{{") || strings.Contains(v.text, "{%")):
+		if e, err := onlyExpr(v.text); err == nil {
+			return e, nil
+		}
+		spans, err := parseTemplate(v.text)
+		if err != nil {
+			return nil, err
+		}
+		var whole *expr
+		for _, s := range spans {
+			e := s.expr
+			if e == nil {
+				e = &expr{op: "text", text: s.text}
+			}
+			if whole == nil {
+				whole = e
+			} else {
+				whole = &expr{op: "~", args: []*expr{whole, e}}
+			}
+		}
+		return whole, nil
+	case v.scalar():
+		if _, err := strconv.ParseFloat(v.text, 64); err == nil && !v.quoted {
+			return &expr{op: "number", text: v.text}, nil
+		}
+		if on, ok := v.boolean(); ok {
+			return &expr{op: "bool", text: strconv.FormatBool(on)}, nil
+		}
+		return &expr{op: "text", text: v.text}, nil
+	case v.mapping():
+		return nil, fmt.Errorf("the variable %s is a table", oneLine(name))
+	}
+	list := &expr{op: "list"}
+	for _, one := range v.list() {
+		list.args = append(list.args, &expr{op: "text", text: one.str()})
+	}
+	return list, nil
+}
+
+// value is a template as an expression of Hearth's.
+func (x *home) value(e *expr) (string, error) {
+	sub := func(e *expr) (string, error) {
+		s, err := x.value(e)
+		if err == nil && (levelOf(e.op) >= 0 || e.op == "if" || e.op == "not" || e.op == "neg") {
+			s = "(" + s + ")"
+		}
+		return s, err
+	}
+	switch e.op {
+	case "text":
+		return exprText(e.text), nil
+	case "number":
+		f, err := strconv.ParseFloat(e.text, 64)
+		if err != nil {
+			return "", errTemplate
+		}
+		return number(f), nil
+	case "bool":
+		return e.text, nil
+	case "list":
+		parts := make([]string, len(e.args))
+		for i, a := range e.args {
+			s, err := x.value(a)
+			if err != nil {
+				return "", err
+			}
+			parts[i] = s
+		}
+		return "[" + strings.Join(parts, ", ") + "]", nil
+	case "not", "neg":
+		s, err := sub(e.args[0])
+		return map[string]string{"not": "not ", "neg": "-"}[e.op] + s, err
+	case "if":
+		c, err := x.truth(e.args[0])
+		if err != nil {
+			return "", err
+		}
+		a, err := sub(e.args[1])
+		if err != nil {
+			return "", err
+		}
+		b, err := sub(e.args[2])
+		return c + " ? " + a + " : " + b, err
+	case "and", "or":
+		a, err := x.truth(e.args[0])
+		if err != nil {
+			return "", err
+		}
+		b, err := x.truth(e.args[1])
+		return a + " " + e.op + " " + b, err
+	case "~":
+		a, err := sub(e.args[0])
+		if err != nil {
+			return "", err
+		}
+		b, err := sub(e.args[1])
+		return "string(" + a + ") + string(" + b + ")", err
+	case "+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "in", "not in":
+		if id, attribute, ok := x.stateOf(e.args[0]); ok && attribute == "" {
+			// A state that is on or off is a word of its device's in an expression.
+			if en, err := x.entity(id); err == nil && en.boolean() {
+				return x.onOff(e, en)
+			}
+		}
+		a, err := sub(e.args[0])
+		if err != nil {
+			return "", err
+		}
+		b, err := sub(e.args[1])
+		if e.args[0].op == "text" && e.args[1].op != "list" && strings.HasSuffix(e.op, "in") { // in a text
+			b = "string(" + b + ") contains " + a
+			if e.op == "not in" {
+				b = "not (" + b + ")"
+			}
+			return b, err
+		}
+		return a + " " + e.op + " " + b, err
+	case "//":
+		a, err := sub(e.args[0])
+		if err != nil {
+			return "", err
+		}
+		b, err := sub(e.args[1])
+		return "floor(" + a + " / " + b + ")", err
+	case "filter":
+		return x.filter(e)
+	}
+	if id, attribute, ok := x.stateOf(e); ok {
+		en, err := x.entity(id)
+		if err != nil {
+			return "", err
+		}
+		source, err := en.of(attribute)
+		return ref(source), err
+	}
+	if e.op == "name" {
+		if v := x.variable(e.text); v != nil {
+			in, err := x.meaning(e.text, v)
+			if err != nil {
+				return "", err
+			}
+			x.expanding[e.text] = true
+			defer delete(x.expanding, e.text)
+			return sub(in)
+		}
+	}
+	switch name, args := e.call(); name {
+	case "float", "int", "round", "abs", "min", "max":
+		if len(args) > 0 {
+			return x.filter(&expr{op: "filter", text: name, args: args})
+		}
+	case "is_state":
+		if len(args) == 2 && args[0].op == "text" {
+			if states, ok := texts(args[1]); ok && len(states) == 1 {
+				en, err := x.entity(args[0].text)
+				if err != nil {
+					return "", err
+				}
+				return x.onOff(&expr{op: "==", args: []*expr{args[0], args[1]}}, en)
+			}
+		}
+	case "":
+	default:
+		return "", fmt.Errorf("the template uses %s(), which has no counterpart in Hearth's expressions", oneLine(name))
+	}
+	path := e.path()
+	switch {
+	case path == "trigger.to_state.state" || path == "trigger.event.data.value":
+		return "value", nil
+	case path == "trigger.from_state.state":
+		return "old", nil
+	case path == "trigger.id":
+		return "trigger", nil
+	case path == "trigger.topic":
+		return "topic", nil
+	case path == "trigger.payload":
+		return "msg", nil
+	case strings.HasPrefix(path, "trigger.payload_json."), strings.HasPrefix(path, "trigger.json."):
+		keys := strings.Split(path, ".")[2:]
+		for _, k := range keys {
+			if !plainKey(k) {
+				return "", errTemplate
+			}
+		}
+		return "msg." + strings.Join(keys, "."), nil
+	case path == "wait.completed":
+		return "not timed_out", nil
+	case path == "repeat.item":
+		return "item", nil
+	case path == "trigger.entity_id" && x.oneIs():
+		return exprText(x.about[0].id), nil
+	case path == "trigger.to_state.name" || path == "trigger.from_state.name" || path == "trigger.to_state.attributes.friendly_name" || path == "trigger.from_state.attributes.friendly_name":
+		return x.called()
+	case path != "":
+		return "", fmt.Errorf("the template uses %s, which has no counterpart in Hearth's expressions", oneLine(path))
+	}
+	return "", errTemplate
+}
+
+// called is the name of what set the rule off: that of the only entity, or the end of
+// the topic where it came.
+func (x *home) called() (string, error) {
+	if x.oneIs() {
+		_, object, _ := strings.Cut(x.about[0].id, ".")
+		return exprText(strings.ReplaceAll(object, "_", " ")), nil
+	}
+	prefix := ""
+	for _, e := range x.about {
+		p := "presence/"
+		if e.raw {
+			p = "zigbee2mqtt/"
+		}
+		if !e.raw && !strings.HasPrefix(e.source, p) || prefix != "" && p != prefix {
+			prefix = ""
+			break
+		}
+		prefix = p
+	}
+	if prefix == "" {
+		return "", errors.New("the template asks for the name of one of several entities: name it in the text")
+	}
+	return "trimPrefix(topic, " + exprText(prefix) + ")", nil
+}
+
+// oneIs says that all triggers are about one entity, so that its name is known.
+func (x *home) oneIs() bool {
+	return len(x.about) > 0 && !slices.ContainsFunc(x.about, func(e *entity) bool { return e != x.about[0] })
+}
+
+func levelOf(op string) int {
+	return slices.IndexFunc(levels, func(l []string) bool { return slices.Contains(l, op) })
+}
+
+// truth is a condition inside of an expression.
+func (x *home) truth(e *expr) (string, error) {
+	s, err := x.value(e)
+	if err == nil && (levelOf(e.op) >= 0 && levelOf(e.op) < 3 || e.op == "if") {
+		s = "(" + s + ")"
+	}
+	return s, err
+}
+
+// onOff compares a state that is on or off: as an expression sees it, it is true or
+// the device's word for it.
+func (x *home) onOff(e *expr, en *entity) (string, error) {
+	states, ok := texts(e.args[1])
+	if !ok || len(states) != 1 || e.op != "==" && e.op != "!=" {
+		return "", errTemplate
+	}
+	values, err := en.values(states)
+	if err != nil {
+		return "", err
+	}
+	r := ref(en.source)
+	on, boolean := values[0].(bool)
+	switch {
+	case boolean && (en.domain == "input_boolean" || en.whole):
+		if on == (e.op == "==") {
+			return r, nil
+		}
+		return "not " + r, nil
+	case boolean:
+		word := "'OFF'"
+		if on {
+			word = "'ON'"
+		}
+		return fmt.Sprintf("%s %s [%t, %s]", r, map[string]string{"==": "in", "!=": "not in"}[e.op], on, word), nil
+	}
+	var list []string
+	for _, v := range values {
+		if s, ok := v.(string); ok {
+			list = append(list, exprText(s))
+		} else {
+			list = append(list, inline(v))
+		}
+	}
+	return r + map[string]string{"==": " in [", "!=": " not in ["}[e.op] + strings.Join(list, ", ") + "]", nil
+}
+
+func (x *home) filter(e *expr) (string, error) {
+	in, err := x.value(e.args[0])
+	if err != nil {
+		return "", err
+	}
+	arg := func(i int, other string) (string, error) {
+		if len(e.args) <= i {
+			return other, nil
+		}
+		return x.value(e.args[i])
+	}
+	// A number is one already, a text that is none gives nothing.
+	_, _, state := x.stateOf(e.args[0])
+	switch e.text {
+	case "float":
+		if len(e.args) > 1 {
+			d, err := arg(1, "")
+			return "(" + in + " ?? " + d + ")", err
+		}
+		if state || levelOf(e.args[0].op) >= 3 {
+			return in, nil
+		}
+		return "number(" + in + ")", nil
+	case "int":
+		if len(e.args) > 1 {
+			d, err := arg(1, "")
+			in = in + " ?? " + d
+			if err != nil {
+				return "", err
+			}
+		}
+		return "int(" + in + ")", nil
+	case "round":
+		digits, err := arg(1, "0")
+		return "round(" + in + ", " + digits + ")", err
+	case "abs", "lower", "upper", "trim", "min", "max", "sum", "first", "last":
+		if e.text == "min" || e.text == "max" {
+			for i := range e.args[1:] {
+				a, err := arg(i+1, "")
+				if err != nil {
+					return "", err
+				}
+				in += ", " + a
+			}
+		}
+		return e.text + "(" + in + ")", nil
+	case "string", "title", "capitalize":
+		return "string(" + in + ")", nil
+	case "length", "count":
+		return "len(" + in + ")", nil
+	case "default", "d":
+		d, err := arg(1, "''")
+		return "(" + in + " ?? " + d + ")", err
+	case "bool":
+		return in, nil
+	}
+	return "", fmt.Errorf("the filter %s has no counterpart in Hearth's expressions", oneLine(e.text))
+}
+
+// text is a text with templates as one with holes.
+func (x *home) text(n *node) (string, error) {
+	if n.scalar() && n.tag == "!secret" {
+		name := slug(n.str())
+		x.need("the secret %s: [secret] %s = \"...\"", n.str(), name)
+		return "{secret('" + name + "')}", nil
+	}
+	if err := x.tagged(n); err != nil {
+		return "", err
+	}
+	if !n.scalar() {
+		return "", errors.New("want text")
+	}
+	spans, err := parseTemplate(n.text)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, s := range spans {
+		if s.expr == nil {
+			b.WriteString(plainText(s.text))
+			continue
+		}
+		e := s.expr
+		format := ""
+		if e.op == "filter" && e.text == "round" && len(e.args) == 2 && e.args[1].op == "number" && e.args[1].text != "0" && len(e.args[1].text) == 1 {
+			format = ":." + e.args[1].text // one decimal is also written where it is 0
+			e = e.args[0]
+		}
+		v, err := x.value(e)
+		if err != nil {
+			return "", err
+		}
+		if v[0] != '(' && !letter(v[0]) {
+			v = "(" + v + ")"
+		}
+		b.WriteString("{" + v + format + "}")
+	}
+	return strings.TrimRight(b.String(), "\n"), nil
+}
