@@ -224,7 +224,7 @@ func large(t *testing.T, size int) {
 			best = min(best, time.Since(start))
 		}
 		t.Logf("%7d %-10s %v", size, name, best)
-		if best > 200*time.Millisecond { // where nothing else runs, a few
+		if best > 2*time.Second { // where nothing else runs, a few
 			t.Errorf("%s of %d bytes took %v", name, len(payload), best)
 		}
 	}

@@ -205,7 +205,7 @@ func TestShellyAndHomieTakeLargePayloadsQuickly(t *testing.T) {
 		c.Take(devices.Message{Topic: m.topic, Payload: []byte(m.payload)[:min(len(m.payload), MaxPayload)]})
 		took := time.Since(start)
 		t.Logf("%s, %d kB: %v", m.topic, len(m.payload)>>10, took)
-		if took > 300*time.Millisecond { // ten times what it takes, for a busy machine under -race
+		if took > 3*time.Second { // it takes 30 ms; a busy machine under -race more, a bug for ever
 			t.Errorf("%s took %v", m.topic, took)
 		}
 		for _, d := range c.Devices() {

@@ -142,7 +142,7 @@ func TestMegabytesOfNonsense(t *testing.T) {
 			c := New()
 			start := time.Now()
 			c.Take(devices.Message{Topic: topic, Payload: []byte(payload)})
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("%s: %.60s took %v", topic, payload, took)
 			} else if took > 20*time.Millisecond {
 				t.Logf("%s: %.60s took %v", topic, payload, took)

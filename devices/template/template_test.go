@@ -481,8 +481,8 @@ func TestHostile(t *testing.T) {
 		if testing.Verbose() {
 			t.Logf("%-70.70s %8s %8s %6d kB  %6d %v", text, parsed.Round(10*time.Microsecond), took.Round(10*time.Microsecond), made/1024, len(got), err)
 		}
-		// It is 1 to 5 ms; the race detector and a busy machine make it many.
-		if took > 250*time.Millisecond || made > 16<<20 || len(got) > maxText {
+		// It is 1 to 5 ms; the race detector and a busy machine make it many, a bug hours.
+		if took > 3*time.Second || made > 16<<20 || len(got) > maxText {
 			t.Errorf("%.70s took %s and %d bytes, and gives %d bytes", text, took, made, len(got))
 		}
 	}
@@ -502,7 +502,7 @@ func TestHostile(t *testing.T) {
 		if testing.Verbose() {
 			t.Logf("%-40.40s %8s %.100v", text, took.Round(10*time.Microsecond), err)
 		}
-		if err == nil || took > 250*time.Millisecond {
+		if err == nil || took > 3*time.Second {
 			t.Errorf("%.40s...: %.100v in %s", text, err, took)
 		}
 	}
@@ -533,7 +533,7 @@ func FuzzTemplate(f *testing.F) {
 		in.Names = map[string]any{"position": 40.0}
 		start := time.Now()
 		got, err := tm.Execute(in)
-		if took := time.Since(start); took > time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%q of %q took %s", text, payload, took)
 		}
 		if err != nil {
