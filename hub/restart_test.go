@@ -20,7 +20,7 @@ import (
 func everything(t *testing.T, h *Hub, got func(topic, payload string)) (*paho.Client, func()) {
 	t.Helper()
 	client, end := connect(t, h, "everything", func(p *paho.Publish) {
-		if !strings.HasPrefix(p.Topic, "hearth/") {
+		if !strings.HasPrefix(p.Topic, "hearth/") && !strings.HasPrefix(p.Topic, "homeassistant/device/hearth_") {
 			got(p.Topic, string(p.Payload))
 		}
 	})
