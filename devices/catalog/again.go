@@ -53,7 +53,9 @@ func (p *Property) repeatable(v any) bool {
 		return false
 	}
 	switch p.Kind {
-	case Switch, Light, Fan, Valve, Cover, Climate, Number, Select:
+	case Cover: // nobody is there when a garage opens late, and many openers take any word for "go on"
+		return !slices.Contains([]string{"garage", "gate", "door"}, p.Class)
+	case Switch, Light, Fan, Valve, Climate, Number, Select:
 		return true
 	}
 	return false // a button would be pressed twice, and nobody is there when a lock opens late
@@ -88,10 +90,35 @@ func (r *Registry) ask(s *State, p *Property, v any, origin devices.Origin, now 
 	}
 	delete(s.Asked, p.Name)
 	r.moved[s.ID] = true
-	if is := s.Values[p.Name]; len(p.Reports) > 0 && (is.Bad != "" || !p.near(is.Value, v)) {
+	if is := s.Values[p.Name]; len(p.Reports) > 0 && (is.Bad != "" || !p.obeyed(v, is.Value)) {
 		s.Asked[p.Name] = Asked{Value: v, At: now.Wall, Origin: origin, again: p.repeatable(v), times: 1, since: now.Mono, last: now.Mono}
 		r.asking[s.ID] = true
 	}
+}
+
+// obeyed says whether a property that reports is does what it was told. Covers and locks are told
+// what to do and report how they stand; and what "stop" stops may stand anywhere.
+func (p *Property) obeyed(told, is any) bool {
+	switch word, _ := is.(string); {
+	case p.Kind == Cover && told == "open":
+		return word == "open"
+	case p.Kind == Cover && told == "close":
+		return word == "closed"
+	case p.Kind == Cover && told == "stop":
+		return word == "open" || word == "closed" || word == "stopped"
+	case p.Kind == Lock && told == "lock":
+		return word == "locked"
+	case p.Kind == Lock && told == "unlock":
+		return word == "unlocked"
+	}
+	return p.near(is, told)
+}
+
+// answers says whether to report is answers what the property was told, if it reported the same before.
+// That is no answer unless it is what was told: it is on its way still, or does not obey.
+func (p *Property) answers(told, is any) bool {
+	_, named := told.(string)
+	return p.obeyed(told, is) || p.Kind == Number && named // "warmest", and only the device knows which number that is
 }
 
 // near says whether two values are one as far as the device can tell: 40 % is 102 of 254,
@@ -171,8 +198,11 @@ func (r *Registry) Remind(now devices.Now) (again, gaveUp []Reminder) {
 func (a *Asked) next(s *State, p *Property, now devices.Now) (m Message, over bool) {
 	age := now.Mono - a.since
 	if a.kept {
-		if age = now.Wall.Sub(a.At); !now.Known {
-			age = 0
+		if !now.Known {
+			return m, false // it may be of today or of last week
+		}
+		if age = now.Wall.Sub(a.At); age < 0 { // by a clock that was wrong then
+			return m, true
 		}
 	}
 	deaf := s.deaf()

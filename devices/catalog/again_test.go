@@ -202,3 +202,93 @@ func TestWhatWasNeverSaidIsAsked(t *testing.T) {
 	h.hears("zigbee2mqtt/bridge/devices", sleepers, true)
 	h.want(ask())
 }
+
+// A shutter, a garage and a lock as their discovery has them.
+func coverHome(t *testing.T) *home {
+	h := newHome(t, nil)
+	for id, class := range map[string]string{"shutter": "shutter", "garage": "garage"} {
+		h.hears("homeassistant/cover/"+id+"/config", fmt.Sprintf(`{"unique_id":%q,"name":%q,"device_class":%q,"command_topic":"%s/set","state_topic":"%s/state","availability_topic":"%s/there"}`, id, id, class, id, id, id), true)
+		h.hears(id+"/there", "online", false)
+		h.hears(id+"/state", "closed", false)
+	}
+	h.hears("homeassistant/lock/lock/config", `{"unique_id":"lock","name":"lock","command_topic":"lock/set","state_topic":"lock/state"}`, true)
+	h.hears("lock/state", "LOCKED", false)
+	return h
+}
+
+// What a cover or a lock is told has another word than how it stands then: one that is closed
+// has obeyed "close", and is neither told so again nor said not to have confirmed it.
+func TestACoverThatIsClosedAlready(t *testing.T) {
+	h := coverHome(t)
+	h.tell("shutter", "", "close")
+	h.tell("lock", "", "lock")
+	h.want(h.watch(time.Minute))
+	// On its way it says where it was, which is no answer; and then that it is there.
+	h.tell("shutter", "", "open")
+	h.hears("shutter/state", "closed", false)
+	h.want(h.watch(6*time.Second), "5 shutter/set OPEN")
+	h.hears("shutter/state", "opening", false)
+	h.tell("shutter", "", "stop")
+	h.hears("shutter/state", "open", false)
+	h.want(h.watch(time.Minute))
+}
+
+// A garage that was away when it was told to open does not open when it is back and nobody
+// stands before it any more; a shutter does.
+func TestAGarageIsToldOnce(t *testing.T) {
+	h := coverHome(t)
+	for _, name := range []string{"shutter", "garage"} {
+		h.hears(name+"/there", "offline", false)
+		h.tell(name, "", "open")
+	}
+	h.watch(5 * time.Minute)
+	if h.find("garage").Again("cover") {
+		t.Error("it is said to be told again")
+	}
+	for _, name := range []string{"shutter", "garage"} {
+		h.hears(name+"/there", "online", false)
+	}
+	said := h.watch(time.Minute)
+	if len(said) == 0 || slices.ContainsFunc(said, func(s string) bool { return len(s) > 5 && s[2:8] == "garage" }) {
+		t.Errorf("%q", said)
+	}
+	h.hears("garage/state", "closed", false)
+	h.want(h.watch(time.Minute))
+}
+
+// A name of a value is answered by whatever the device reports: which number it is only that knows.
+func TestANameOfAValueIsAnswered(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", `[{"ieee_address":"0x01","type":"Router","supported":true,"friendly_name":"lamp","definition":{"model":"L","vendor":"V","exposes":[
+{"type":"numeric","name":"warmth","property":"warmth","access":3,"value_min":150,"value_max":500,"presets":[{"name":"warmest","value":500}]}]},"power_source":"Mains"}]`, true)
+	h.hears("zigbee2mqtt/lamp", `{"warmth":500}`, false)
+	h.tell("lamp", "", "warmest")
+	h.hears("zigbee2mqtt/lamp", `{"warmth":500}`, false)
+	h.want(h.watch(time.Minute))
+}
+
+// After a power cut the clock may be wrong for hours: what a thermostat was told in the last
+// life waits until it is known how long ago that was.
+func TestWhatWasToldLastWeekIsNotToldByAWrongClock(t *testing.T) {
+	for _, c := range []struct {
+		away time.Duration
+		want []string
+	}{
+		{time.Hour, []string{`1 zigbee2mqtt/valve/set {"occupied_heating_setpoint":21}`}},
+		{7 * 24 * time.Hour, []string{"1 gave up valve.occupied_heating_setpoint 21 after 1"}},
+		{-24 * time.Hour, []string{"1 gave up valve.occupied_heating_setpoint 21 after 1"}}, // the clock was wrong then
+	} {
+		h := sleepingHome(t)
+		h.tell("valve", "", 21.0)
+		records := h.Changes(true)
+		right := h.now.Wall.Add(c.away)
+		h.now = devices.Now{Wall: time.Unix(0, 0)}
+		h = h.again(records, nil)
+		h.hears("zigbee2mqtt/bridge/devices", sleepers, true)
+		h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
+		h.want(h.watch(time.Minute))
+		h.now.Wall, h.now.Known = right, true
+		h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
+		h.want(h.watch(10*time.Second), c.want...)
+	}
+}

@@ -471,9 +471,8 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 			since = old.At // found again as it was kept: it is as old as it was
 		}
 		s.Values[v.Property] = Reported{v.Value, since, "", !initial, at.Mono}
-		// What it was before is no answer: it is on its way still, or does not obey.
 		asked, answer := s.Asked[v.Property]
-		if answer = answer && (!same || p.near(asked.Value, v.Value)); answer {
+		if answer = answer && (!same || p.answers(asked.Value, v.Value)); answer {
 			delete(s.Asked, v.Property)
 		}
 		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer, Away: s.Away(v.Property)})
