@@ -149,14 +149,21 @@ func (r *Registry) Faults() (all []Fault, others int) { return r.catalog.faults.
 // something to do. ask is what to publish, so that a device says more.
 func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 	changed, ask := r.catalog.Take(m)
-	if !changed {
+	long := r.catalog.Waits(m.Topic) // and its first part may tell of no device yet
+	if !changed && !long {
 		return r.stale || r.catalog.Waits(""), ask
 	}
-	r.stale = true
+	r.stale = r.stale || changed
 	fresh := !m.Retain && !m.Initial && len(m.Payload) > 0 && len(m.Payload) <= maxAnnouncement
+	ids := r.catalog.last
+	for _, id := range r.messages[m.Topic].IDs { // of which a long one says nothing new, if it still tells of them
+		if _, known := r.catalog.known[id]; long && known && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
 	r.unsay(m.Topic)
 	if fresh && len(r.messages) < maxAnnouncements && r.said+len(m.Payload) <= maxSaid {
-		r.messages[m.Topic] = announcement{m.Topic, m.Payload, r.catalog.last}
+		r.messages[m.Topic] = announcement{m.Topic, m.Payload, ids}
 		r.said += len(m.Payload)
 		r.news[m.Topic] = true
 	}
@@ -168,9 +175,13 @@ func (r *Registry) Take(m devices.Message) (stale bool, ask []Message) {
 func (r *Registry) Rest() (more bool) {
 	topic, changed := r.catalog.Rest()
 	if a, kept := r.messages[topic]; kept && changed {
-		a.IDs = append(a.IDs, r.catalog.last...)
+		for _, id := range r.catalog.last {
+			if !slices.Contains(a.IDs, id) { // as those of one that was restored are
+				a.IDs = append(a.IDs, id)
+				r.news[topic] = true
+			}
+		}
 		r.messages[topic] = a
-		r.news[topic] = true
 	}
 	r.stale = r.stale || changed
 	return r.catalog.Waits("")
@@ -255,6 +266,7 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		}
 		d.Properties = slices.Concat(d.Properties, s.rest)
 		s.Device, s.Silent, s.missed = d, false, time.Time{}
+		s.forgetOthers()
 		if len(s.available) != len(d.Available.Reports) {
 			s.available = make([]*bool, len(d.Available.Reports))
 		}
@@ -486,6 +498,19 @@ func sameValue(a, b any) bool {
 		return a == b
 	}
 	return a != nil && devices.Text(a) == devices.Text(b)
+}
+
+// forgetOthers forgets what was said of properties that the device has no more: one that is
+// called otherwise each time must not fill the memory, and one that comes back is not as it was.
+func (s *State) forgetOthers() {
+	has := make(map[string]bool, len(s.Properties))
+	for _, p := range s.Properties {
+		has[p.Name] = true
+	}
+	maps.DeleteFunc(s.Values, func(name string, _ Reported) bool { return !has[name] })
+	maps.DeleteFunc(s.Asked, func(name string, _ Asked) bool { return !has[name] })
+	maps.DeleteFunc(s.counts, func(name string, _ int64) bool { return !has[name] })
+	maps.DeleteFunc(s.before, func(name string, _ int64) bool { return !has[name] })
 }
 
 // settleParts has a part for each property whose availability is told by itself.
@@ -742,11 +767,15 @@ func (r *Registry) Restore(key string, record []byte) error {
 		if r.restored == nil {
 			r.restored = make(map[string]bool)
 		}
-		for _, id := range r.catalog.last {
-			r.restored[id] = true
+		note := func() {
+			for _, id := range r.catalog.last {
+				r.restored[id] = true
+			}
 		}
+		note()
 		for r.catalog.Waits("") {
 			r.Rest()
+			note()
 		}
 		return nil
 	case "device":

@@ -438,6 +438,41 @@ func TestTheOldValueIsNoAnswer(t *testing.T) {
 	}
 }
 
+// A device that is described anew has the values of what it has now: nothing is remembered of
+// properties that were, however often they change.
+func TestPropertiesThatWere(t *testing.T) {
+	h := newHome(t, nil)
+	for i := range 50 {
+		h.hears("homie/5/d/$description", fmt.Sprintf(`{"homie":"5.0","name":"D","version":%d,"nodes":{"n":{"properties":{"p%d":{"datatype":"integer","settable":true}}}}}`, i, i), true)
+		h.hears("homie/5/d/$state", "ready", true)
+		h.hears(fmt.Sprintf("homie/5/d/n/p%d", i), "7", false)
+		h.tell("d", fmt.Sprintf("n_p%d", i), 8.0)
+	}
+	if s := h.find("d"); len(s.Values) != 1 || len(s.Asked) != 1 || s.Values["n_p49"].Value != 7.0 {
+		t.Errorf("%v %v", s.Values, s.Asked)
+	}
+}
+
+// A list that is not retained, as a bridge to an old broker brings it, and that is taken in
+// parts tells after each restart of the same devices, and is not written again.
+func TestALongListThatIsNotRetained(t *testing.T) {
+	h := newHome(t, nil)
+	list := string(bigList(t, 40<<10))
+	h.hears("zigbee2mqtt/bridge/devices", list, false)
+	records := h.Changes(true)
+	const key = "said zigbee2mqtt/bridge/devices"
+	was := records[key]
+	if len(was) == 0 || len(h.All()) < 5 {
+		t.Fatalf("%d devices, %d bytes are kept", len(h.All()), len(was))
+	}
+	for range 3 {
+		h = h.again(records, nil)
+		if again, written := h.Changes(true)[key]; written {
+			t.Errorf("written again, %d bytes of %d", len(again), len(was))
+		}
+	}
+}
+
 // A device that is gone for good is forgotten; not one that the owner named, and not by a
 // clock that may be wrong.
 func TestASilentDeviceIsForgotten(t *testing.T) {
