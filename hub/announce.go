@@ -18,7 +18,10 @@ const saidKey = "homeassistant"
 // openSaid takes up what Home Assistant was told in the last life.
 func (h *Hub) openSaid() {
 	for key, value := range h.store.Each(store.Said) {
-		if err := json.Unmarshal(value, &h.said); key == saidKey && err != nil {
+		if key != saidKey {
+			continue
+		}
+		if err := json.Unmarshal(value, &h.said); err != nil {
 			h.log.Error("what Home Assistant was told can't be read; what was removed meanwhile may stay there", "err", err)
 			h.said = announce.Said{}
 		}
@@ -26,11 +29,15 @@ func (h *Hub) openSaid() {
 }
 
 // announce tells Home Assistant what the house has, if that is news.
-func (h *Hub) announce() {
-	before := h.said
-	said, messages := before.Say(h.cfg.HomeAssistant, h.announced())
+func (h *Hub) announce() { h.announceAfter(h.said) }
+
+// announceAfter is announce to a Home Assistant that needs to be told of what was said
+// before no more than is in said.
+func (h *Hub) announceAfter(said announce.Said) {
+	before := encode(h.said) // as it is kept
+	said, messages := said.Say(h.cfg.HomeAssistant, h.announced())
 	h.said = said
-	if is := encode(said); string(is) != string(encode(before)) {
+	if is := encode(said); string(is) != string(before) {
 		if said.Topic == "" {
 			is = nil
 		}
@@ -56,9 +63,8 @@ func (h *Hub) answerGreeting() {
 		return
 	}
 	h.greeted = false
-	h.said = h.said.Heard()
 	delete(h.published, h.said.Topic)
-	h.announce()
+	h.announceAfter(h.said.Heard())
 }
 
 // announcedID is the house's id at Home Assistant.

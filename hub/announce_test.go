@@ -728,6 +728,15 @@ func TestWhatWasRemovedMeanwhileGoes(t *testing.T) {
 			t.Errorf("it still says %s", said)
 		}
 
+		// What was heard to be gone is not told again after a restart.
+		leave()
+		stop()
+		h, stop = start(t, load(t, dir, none), opt())
+		_, leave = ha.at(h)
+		if said := ha.value(h.cfg.HomeAssistant.Topic(h.announcedID())); strings.Contains(said, `{"p":"switch"}`) || strings.Contains(said, `{"p":"select"}`) {
+			t.Errorf("after a restart it says again %s", said)
+		}
+
 		// Another prefix, and then not at all.
 		if err := h.Reload(load(t, dir, none+"[homeassistant]\nprefix = \"ha\"\n")); err != nil {
 			t.Fatal(err)
