@@ -173,10 +173,22 @@ func (h *Hub) settleNext() {
 
 // countDevices lets what was learned count from now on. It is kept a little later.
 func (h *Hub) countDevices() {
+	others := h.settleDevices()
+	for _, name := range others {
+		h.isAnother(name)
+	}
+	h.reportEarly()
+}
+
+// settleDevices brings names and the index in line with what was learned, and gives the names
+// that mean another device now, or none. Of a list that is read in parts the rest follows, and
+// what is nobody's is held until then.
+func (h *Hub) settleDevices() (others []string) {
 	before := len(h.devices.registry.All())
+	had := h.seated()
 	topics := h.devices.registry.Settle(h.now().Wall)
 	h.index.Store(h.devices.registry.Index())
-	if h.devices.settling {
+	if h.devices.settling && !h.devices.registry.Waits() {
 		h.devices.settling = false
 		h.unlearned.Add(-1) // after the index is there, see receive
 	}
@@ -187,12 +199,27 @@ func (h *Hub) countDevices() {
 	if len(topics) > 0 {
 		h.devices.lookUp.put(topics)
 	}
+	h.devices.settle.Reset(0) // the rest, or what is kept of them, is next
+	for _, entry := range h.cfg.Device {
+		id := had[entry.Name]
+		if _, there := h.devices.registry.Find(entry.Name); id != "" && (!there || !h.hasSeat(entry.Name, id)) {
+			others = append(others, entry.Name)
+		}
+	}
+	return others
+}
+
+// reportEarly takes what was held, now that it may be known whose it is.
+func (h *Hub) reportEarly() {
 	early := h.devices.early
 	h.devices.early = nil
 	for _, m := range early {
-		h.report(h.devices.registry.Index().Read(m), m)
+		values := h.devices.registry.Index().Read(m)
+		h.report(values, m)
+		if len(values) == 0 {
+			h.holdEarly(m)
+		}
 	}
-	h.devices.settle.Reset(0) // what is kept of them is next
 }
 
 // lookUpRetained finds what had been said on topics before it was known that they matter.

@@ -171,3 +171,35 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A new configuration comes while a long list of devices is being read: all of them are there
+// in the end, and what they said meanwhile counts.
+func TestAReloadInTheMiddleOfAList(t *testing.T) {
+	list := startUp(t)[0]
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		house := "[device]\nplug = { id = \"zigbee2mqtt/0xfff58d000182ffff\" }\n\n[rule.r]\ntrigger = { event = \"plug.power\" }\naction = { publish = \"b/power\", payload = \"x\" }\n"
+		h, stop := start(t, load(t, dir, house), Options{})
+		defer stop()
+		w := newWorld(t, h, "b/#")
+		defer w.leave()
+		// The plug is the last of them, by its address.
+		long := slices.Concat(bytes.TrimSuffix(list.Payload, []byte("]")), []byte(","), []byte(strings.ReplaceAll(plugExposes[1:], "0x00158d00018255df", "0xfff58d000182ffff")))
+		publish(t, w.client, 0, "zigbee2mqtt/bridge/devices", string(long))
+		publish(t, w.client, 0, "zigbee2mqtt/Desk plug", `{"power":7}`)
+		synctest.Wait()
+		if err := h.Reload(load(t, dir, house+"\n# a comment\n")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if d := deviceNamed(t, h, "plug"); d.Silent || propertyNamed(t, d, "power").Value != 7.0 {
+			t.Errorf("%+v", d)
+		}
+		if n := h.unlearned.Load(); n != 0 {
+			t.Errorf("%d announcements are not done with", n)
+		}
+		if got := w.heard(); !slices.Equal(got, []string{"b/power x"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}

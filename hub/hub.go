@@ -436,6 +436,7 @@ func (h *Hub) read(r devices.Reading) {
 	h.registry.Apply(r)
 	if r.Gone {
 		h.registry.Forget(r.Source)
+		h.keepNoMore(r.Source)
 	}
 	if r.Topic != "" {
 		if last, ok := h.registry.Last(r.Source); ok && r.Bad == "" && h.engine.Turns(last) {

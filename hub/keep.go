@@ -115,13 +115,19 @@ type kept struct {
 	Value any       `json:"value"`
 	Text  string    `json:"text"`
 	Wall  time.Time `json:"wall"`
-	Known bool      `json:"known"` // the clock was known to be right
+	Known bool      `json:"known"`        // the clock was known to be right
+	By    string    `json:"by,omitempty"` // the id of the device, of one that announced itself
 }
 
 // keepNews is the readings that are new and may be written now; the others wait. Pins
 // are left out: they are read at every start.
 func (h *Hub) keepNews() (put []store.Record) {
-	for _, r := range h.registry.Changes() {
+	changes := h.registry.Changes()
+	if len(changes) == 0 {
+		return nil
+	}
+	seated := h.seated()
+	for _, r := range changes {
 		if r.Topic == "" {
 			continue
 		}
@@ -129,6 +135,8 @@ func (h *Hub) keepNews() (put []store.Record) {
 		if c := r.Captured; c != nil {
 			k.Of, k.Parts = c.Source, c.Values
 		}
+		name, _, _ := strings.Cut(r.Source, ".")
+		k.By = seated[name]
 		rec := store.Record{Kind: store.Reading, Key: r.Source, Value: encode(k)}
 		soon := h.turned[r.Source]
 		if _, number := r.Value.(float64); number {
@@ -144,6 +152,14 @@ func (h *Hub) keepNews() (put []store.Record) {
 	}
 	clear(h.turned)
 	return put
+}
+
+// keepNoMore forgets what is kept of a source of which nothing is known any more.
+func (h *Hub) keepNoMore(source string) {
+	r := store.Record{Kind: store.Reading, Key: source}
+	delete(h.later, recordName(r))
+	delete(h.turned, source)
+	h.store.Put(r, keepReadingsAfter, nil)
 }
 
 // keepLater hands the store what was not to be written at once.
@@ -201,7 +217,9 @@ func (h *Hub) takeUp() []rules.Decision {
 	for source, value := range h.store.Each(store.Reading) {
 		var k kept
 		sound := json.Unmarshal(value, &k) == nil && k.Value != nil
-		if !sound || !named[source] && !named[k.Of] {
+		name, _, _ := strings.Cut(source, ".")
+		another := k.By != "" && !h.hasSeat(name, k.By) // the configuration was changed meanwhile
+		if !sound || another || !named[source] && !named[k.Of] {
 			h.store.Put(store.Record{Kind: store.Reading, Key: source}, keepReadingsAfter, nil)
 			continue
 		}
@@ -344,6 +362,11 @@ func (h *Hub) sayFrom(from said, topic, payload string) {
 func (h *Hub) stop() error {
 	h.inbox.close()
 	h.drain()
+	for h.devices.registry.Rest() {
+	}
+	if h.devices.settling { // who is gone must not be back after a restart
+		h.countDevices()
+	}
 	h.keepEngine(nil)
 	h.openAll()
 	close(h.ended)

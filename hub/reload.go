@@ -99,9 +99,12 @@ func (h *Hub) swap(cfg *Config) {
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.devices.registry.Rename()
-	h.countDevices()
+	others := h.settleDevices()
 	now := h.now()
 	h.obey(h.adopt(states, now))
+	for _, name := range others {
+		h.isAnother(name)
+	}
 	after := cfg.wired()
 	for _, name := range before {
 		if !slices.Contains(after, name) {
@@ -141,6 +144,7 @@ func (h *Hub) swap(cfg *Config) {
 		}
 	}
 	h.obey(h.engine.Reload(now))
+	h.reportEarly()
 	h.reloadTrouble = ""
 	h.sayHealth()
 	h.tellAll()

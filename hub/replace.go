@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hearth/control"
@@ -54,7 +55,7 @@ func (d desk) reseat(ctx context.Context, change func() (control.Replaced, error
 			return control.Mistaken(wrong)
 		}
 		d.countDevices()
-		d.isAnother(done.Name)
+		d.tellAll()
 		_, done.Written = d.cfg.Device.Get(done.Name)
 		if s, ok := d.devices.registry.Find(done.Name); ok && done.Written && d.devices.registry.StandsFor(s) == "" {
 			done.Written = false // the configuration names it as it is
@@ -156,5 +157,25 @@ func (h *Hub) isAnother(name string) {
 			h.read(r)
 		}
 	}
-	h.tellAll()
+}
+
+// seated is the ids of the devices that have the names of the configuration.
+func (h *Hub) seated() map[string]string {
+	ids := make(map[string]string)
+	for _, entry := range h.cfg.Device {
+		if s, ok := h.devices.registry.Find(entry.Name); ok && entry.Value.Announced() != "" {
+			ids[entry.Name] = s.ID
+		}
+	}
+	return ids
+}
+
+// hasSeat says whether a name of the configuration means the device with an id, which may be
+// gone.
+func (h *Hub) hasSeat(name, id string) bool {
+	if s, ok := h.devices.registry.Find(name); ok {
+		return s.ID == id || slices.Contains(s.Also, id)
+	}
+	d, named := h.cfg.Device.Get(name)
+	return named && h.devices.registry.Last(d.Announced()) == id
 }

@@ -232,3 +232,117 @@ action = { publish = "b/other", payload = "x" }
 		}
 	})
 }
+
+// The configuration names another device under an old name: what the one before said is not
+// what this one is, after a reload and after a restart. A wait goes on if both stand where
+// it began.
+func TestTheConfigurationNamesAnotherDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		house := func(id string) *Config {
+			return load(t, dir, `
+[device]
+washer = { id = "`+id+`" }
+
+[rule.ask]
+trigger = { event = "a/ask" }
+condition = { state = { "washer" = true } }
+action = { publish = "b/on", payload = "x" }
+
+[rule.done]
+trigger = { state = "washer.relay_power", below = 5, for = "10s" }
+action = { publish = "b/done", payload = "x" }
+`)
+		}
+		h, stop := start(t, house("homie/a"), Options{})
+		w := newWorld(t, h, "b/#")
+		w.plug("a", powerToo)
+		w.plug("b", powerToo)
+		w.say("homie/5/a/relay/on", "true")
+		asked := func(when string, want ...string) {
+			t.Helper()
+			if w.say("a/ask", "x"); !slices.Equal(w.heard(), want) {
+				t.Errorf("%s: want %q", when, want)
+			}
+		}
+		asked("the first is on", "b/on x")
+		if err := h.Reload(house("homie/b")); err != nil {
+			t.Fatal(err)
+		}
+		asked("of the second nothing is known")
+		w.say("homie/5/b/relay/on", "true")
+		asked("the second is on", "b/on x")
+		w.say("homie/5/a/relay/on", "false")
+		w.leave()
+		stop()
+		h, stop = start(t, house("homie/a"), Options{})
+		w = newWorld(t, h, "b/#")
+		asked("the first is off")
+
+		// One takes the place of the other, and then the file says so too.
+		w.say("homie/5/b/relay/power", "3")
+		if _, err := (desk{h}).ReplaceDevice(t.Context(), "washer", "plug_b", false); err != nil {
+			t.Fatal(err)
+		}
+		w.say("homie/5/b/relay/power", "9")
+		w.say("homie/5/b/relay/power", "3")
+		if err := h.Reload(house("homie/b")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(8500 * time.Millisecond)
+		if got := w.heard(); len(got) > 0 {
+			t.Errorf("too early: %q", got)
+		}
+		time.Sleep(time.Second)
+		if got := w.heard(); !slices.Equal(got, []string{"b/done x"}) {
+			t.Errorf("the wait did not go on: %q", got)
+		}
+		w.leave()
+		stop()
+	})
+}
+
+// Of a device that is taken away nothing is known any more, also after a restart.
+func TestADeviceThatIsTakenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), `
+[device]
+shed = { id = "homeassistant/shed" }
+
+[rule.ask]
+trigger = { event = "a/ask" }
+condition = { state = { "shed" = true } }
+action = { publish = "b/on", payload = "x" }
+`)
+		h, stop := start(t, cfg, Options{})
+		w := newWorld(t, h, "b/#")
+		const config = "homeassistant/binary_sensor/shed/config"
+		w.say(config, `{"name":"Shed","state_topic":"shed/state","unique_id":"shed","device":{"identifiers":["shed"]}}`)
+		w.say("shed/state", "ON")
+		if w.say("a/ask", "x"); !slices.Equal(w.heard(), []string{"b/on x"}) {
+			t.Error("it is not on")
+		}
+		w.say(config, "")
+		if w.say("a/ask", "x"); len(w.heard()) > 0 {
+			t.Error("it is gone, and on")
+		}
+		w.leave()
+		stop()
+		h, stop = start(t, cfg, Options{})
+		w = newWorld(t, h, "b/#")
+		if w.say("a/ask", "x"); len(w.heard()) > 0 {
+			t.Error("after a restart it is gone, and on")
+		}
+
+		// It is back, and is taken away in the moment of the stop.
+		w.say(config, `{"name":"Shed","state_topic":"shed/state","unique_id":"shed","device":{"identifiers":["shed"]}}`)
+		publish(t, w.client, 1, config, "")
+		w.leave()
+		stop()
+		h, stop = start(t, cfg, Options{})
+		defer stop()
+		if all, err := (desk{h}).Devices(t.Context()); err != nil || len(all.Devices) != 1 || !all.Devices[0].Since.IsZero() {
+			t.Errorf("%+v, %v", all.Devices, err)
+		}
+	})
+}

@@ -44,7 +44,15 @@ func (d Device) Announced() string {
 // conventions are the beginnings of ids in the catalog.
 var conventions = []string{"zigbee2mqtt", "tasmota", "shelly", "homie", "esphome", "homeassistant"}
 
-func (d *device) String() string { return d.name + "=" + d.via + ":" + d.id + "." + d.main }
+// String is what a rule is another one for if it is another: not the id of a device that
+// announces itself, for rules go on with one that takes its place.
+func (d *device) String() string {
+	id := d.id
+	if d.announced() {
+		id = d.name
+	}
+	return d.name + "=" + d.via + ":" + id + "." + d.main
+}
 
 // source is where a property is reported; "" is the main one.
 func (d *device) source(property string) devices.Source {

@@ -184,8 +184,11 @@ func (r *Registry) Rest() (more bool) {
 		r.messages[topic] = a
 	}
 	r.stale = r.stale || changed
-	return r.catalog.Waits("")
+	return r.Waits()
 }
+
+// Waits says whether Rest has something to do.
+func (r *Registry) Waits() bool { return r.catalog.Waits("") }
 
 func (r *Registry) unsay(topic string) {
 	if a, had := r.messages[topic]; had {
