@@ -56,9 +56,18 @@ func (h *Hub) now() devices.Now {
 	return devices.Now{Mono: h.clock.Mono(), Wall: h.clock.Wall().In(h.known.Load().zone), Known: h.clockKnown.Load()}
 }
 
+// stepOfClock is how much the wall clock may be set at once before what is kept by it is.
+const stepOfClock = time.Minute
+
 // lookAtClock asks whether the wall clock is to be trusted, until it is: NTP may
-// come long after the start.
+// come long after the start. When it was set, what devices said is dated anew.
 func (h *Hub) lookAtClock() {
+	zero := h.clock.Wall().Add(-h.clock.Mono())
+	if step := zero.Sub(h.wallZero).Abs(); step > stepOfClock {
+		if h.wallZero = zero; h.devices.registry != nil {
+			h.devices.registry.ClockSet(h.now())
+		}
+	}
 	if h.clockKnown.Load() || h.cfg.Hub.Clock != "trust" && !h.clock.Known() {
 		return
 	}

@@ -325,7 +325,7 @@ func (h *Hub) deviceReadings() (all []devices.Reading) {
 				continue
 			}
 			at := v.When(h.now())
-			r := devices.Reading{Source: s.Called + "." + p.Name, Topic: p.Reports[0].Topic, Value: v.Value, Text: devices.Text(v.Value), At: at, Initial: true}
+			r := devices.Reading{Source: s.Called + "." + p.Name, Topic: p.Reports[0].Topic, Value: v.Value, Text: devices.Text(v.Value), At: at, Initial: true, Restored: v.Restored()}
 			all = append(all, r)
 			if i == 0 {
 				r.Source = s.Called

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -551,5 +552,53 @@ func TestWhatMakesNoSenseIsCounted(t *testing.T) {
 		}
 		hangUp()
 		stop()
+	})
+}
+
+// A board without a clock of its own starts in 1970, and a time service sets it later: what a
+// device said before is as old as it is, there and after a restart.
+func TestTheClockIsSetLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), "")
+		var set atomic.Bool
+		clock := testClock()
+		clock.Known = set.Load
+		clock.Wall = func() time.Time {
+			if set.Load() {
+				return time.Now()
+			}
+			return time.Unix(0, 0).Add(clock.Mono())
+		}
+		h, stop := start(t, cfg, Options{Clock: clock})
+		w := newWorld(t, h)
+		w.announce("zigbee2mqtt/bridge/devices", plugExposes)
+		w.say("zigbee2mqtt/Desk plug", `{"state":"ON","power":12.5}`)
+		if _, err := (desk{h}).Set(t.Context(), "desk_plug", "off"); err != nil {
+			t.Fatal(err)
+		}
+		said := time.Now()
+		time.Sleep(time.Hour)
+		set.Store(true)
+		time.Sleep(2 * time.Second)
+		near := func(what string, at time.Time) {
+			t.Helper()
+			if d := at.Sub(said).Abs(); d > 10*time.Second {
+				t.Errorf("%s: %v", what, at)
+			}
+		}
+		plug := deviceNamed(t, h, "desk_plug")
+		near("the device", plug.Seen)
+		near("its power", propertyNamed(t, plug, "power").At)
+		near("what it was told", propertyNamed(t, plug, "state").AskedAt)
+		view, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		near("the start of the hub", view.Started)
+		w.leave()
+		stop()
+		h, stop = start(t, cfg, Options{})
+		defer stop()
+		near("after a restart", propertyNamed(t, deviceNamed(t, h, "desk_plug"), "power").At)
 	})
 }

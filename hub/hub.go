@@ -149,6 +149,7 @@ type Hub struct {
 	keepRules *time.Timer             // when to keep what changed in the rules
 	keeping   bool                    // it runs
 	lastKept  time.Duration           // monotonic
+	wallZero  time.Time               // what the wall clock says of the beginning of the other one
 	due       map[string]*due         // by record: how often it may still be written
 	later     map[string]store.Record // what is not to be written at once
 	turned    map[string]bool         // sources whose newest value must be, for a rule would take the one before for another
@@ -157,10 +158,9 @@ type Hub struct {
 	waited        map[string]bool // by output: the pages were told that a command waits
 	decisions     []web.Decision  // the newest last
 	reloadTrouble string          // why the configuration on disk is not in force
-	started       time.Time
-	began         time.Duration // the same by the monotonic clock
-	logMinute     time.Duration // the minute that logged counts
-	logged        int           // decisions in it
+	began         time.Duration   // when it started, monotonic
+	logMinute     time.Duration   // the minute that logged counts
+	logged        int             // decisions in it
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -191,7 +191,6 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		turned:    make(map[string]bool),
 		waited:    make(map[string]bool),
 		began:     opt.Clock.Mono(),
-		started:   opt.Clock.Wall().In(cfg.zone()),
 	}
 	h.keepRules = time.NewTimer(0)
 	h.keepRules.Stop()

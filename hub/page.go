@@ -52,7 +52,7 @@ func (h *Hub) view() web.View {
 		Version:    h.opt.Version,
 		Simulated:  h.opt.Simulated,
 		Now:        now.Wall,
-		Started:    h.started,
+		Started:    now.Wall.Add(h.began - now.Mono),
 		ClockKnown: now.Known,
 		Rules:      len(h.cfg.Rule) + len(h.cfg.Link),
 		Waiting:    h.engine.Explain(now),

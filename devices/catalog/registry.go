@@ -54,6 +54,7 @@ type State struct {
 	Silent bool             // it has not announced itself since the hub started: this is what was kept
 
 	rest      []Property       // what was kept of it and has not been announced again
+	spoke     time.Duration    // monotonic: when that was; 0: not since the hub started
 	missed    time.Time        // since when it is silent; zero: not yet asked
 	available []*bool          // by the reports of its availability
 	parts     map[string]*part // properties with an availability of their own
@@ -87,18 +88,23 @@ type Reported struct {
 	Bad   string // why the newest report was no value; the value is older
 
 	live bool          // it was reported since the hub started, not found
-	mono time.Duration // then: when that was, by the clock that does not step
+	here bool          // At is a moment since the hub started,
+	mono time.Duration // and this is it by the clock that does not step
 }
 
 // When is the moment of a report, as the clock that does not step counts it.
 func (v Reported) When(now devices.Now) devices.Now {
 	then := now
 	then.Wall = v.At
-	if then.Mono = v.mono; !v.live {
+	if then.Mono = v.mono; !v.here {
 		then.Mono = now.Mono - max(0, now.Wall.Sub(v.At))
+		then.Known = true // as far as anybody knows
 	}
 	return then
 }
+
+// Restored says that a value is of the hub's last life, of which only the wall clock tells.
+func (v Reported) Restored() bool { return !v.here }
 
 // An announcement is a message that a restart needs again.
 type announcement struct {
@@ -330,7 +336,7 @@ func (r *Registry) succeed(s *State, id, as string, there map[string]bool) bool 
 	if old == nil || there[as] || r.names[old.Called] != as {
 		return false
 	}
-	s.Called, s.Since, s.Seen = old.Called, old.Since, old.Seen
+	s.Called, s.Since, s.Seen, s.spoke = old.Called, old.Since, old.Seen, old.spoke
 	r.forget(as)
 	r.names[s.Called] = id
 	r.reseat(as, id)
@@ -443,7 +449,7 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 			continue
 		}
 		if !initial {
-			s.Seen = now
+			s.Seen, s.spoke = now, at.Mono
 		}
 		r.moved[v.Device] = true
 		old := s.Values[v.Property]
@@ -476,16 +482,16 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 				}
 				v.Value = e.event
 			}
-			s.Values[v.Property] = Reported{v.Value, now, "", true, at.Mono}
+			s.Values[v.Property] = Reported{v.Value, now, "", true, true, at.Mono}
 			changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Event: true})
 			continue
 		}
-		since := now
+		is := Reported{v.Value, now, "", !initial, true, at.Mono}
 		same := sameValue(old.Value, v.Value)
-		if initial && same && !old.At.IsZero() {
-			since = old.At // found again as it was kept: it is as old as it was
+		if initial && same && !old.At.IsZero() { // found again as it was kept: it is as old as it was
+			is.At, is.here, is.mono = old.At, old.here, old.mono
 		}
-		s.Values[v.Property] = Reported{v.Value, since, "", !initial, at.Mono}
+		s.Values[v.Property] = is
 		asked, answer := s.Asked[v.Property]
 		if answer = answer && (!same || p.answers(asked.Value, v.Value)); answer {
 			delete(s.Asked, v.Property)
@@ -601,14 +607,14 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 		for i, p := range s.Properties {
 			v := s.Values[p.Name]
 			age := now.Mono - v.mono
-			if !v.live {
+			if !v.here {
 				if age = now.Wall.Sub(v.At); !now.Known {
 					continue
 				}
 			}
 			switch {
 			case p.OffAfter > 0 && v.Value == true && age >= p.OffAfter:
-				s.Values[p.Name] = Reported{false, now.Wall, "", true, now.Mono}
+				s.Values[p.Name] = Reported{false, now.Wall, "", true, true, now.Mono}
 				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Value: false, Away: s.Away(p.Name)})
 				r.moved[id] = true
 			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:
@@ -619,6 +625,30 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 		}
 	}
 	return changes
+}
+
+// ClockSet is to be called when the wall clock was set otherwise: what came since the hub
+// started is as old as the other clock says.
+func (r *Registry) ClockSet(now devices.Now) {
+	wall := func(mono time.Duration) time.Time { return now.Wall.Add(mono - now.Mono) }
+	for id, s := range r.states {
+		r.moved[id] = true
+		if s.spoke != 0 {
+			s.Seen = wall(s.spoke)
+		}
+		for name, v := range s.Values {
+			if v.here {
+				v.At = wall(v.mono)
+				s.Values[name] = v
+			}
+		}
+		for name, a := range s.Asked {
+			if !a.kept {
+				a.At = wall(a.since)
+				s.Asked[name] = a
+			}
+		}
+	}
 }
 
 // Find gives the device of a name, or of an id.
