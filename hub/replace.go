@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"hearth/control"
@@ -157,25 +156,4 @@ func (h *Hub) isAnother(name string) {
 			h.read(r)
 		}
 	}
-}
-
-// seated is the ids of the devices that have the names of the configuration.
-func (h *Hub) seated() map[string]string {
-	ids := make(map[string]string)
-	for _, entry := range h.cfg.Device {
-		if s, ok := h.devices.registry.Find(entry.Name); ok && entry.Value.Announced() != "" {
-			ids[entry.Name] = s.ID
-		}
-	}
-	return ids
-}
-
-// hasSeat says whether a name of the configuration means the device with an id, which may be
-// gone.
-func (h *Hub) hasSeat(name, id string) bool {
-	if s, ok := h.devices.registry.Find(name); ok {
-		return s.ID == id || slices.Contains(s.Also, id)
-	}
-	d, named := h.cfg.Device.Get(name)
-	return named && h.devices.registry.Last(d.Announced()) == id
 }

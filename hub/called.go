@@ -1,0 +1,87 @@
+package hub
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"hearth/devices/catalog"
+)
+
+// isTaken says whether a name belongs to something that the configuration declares.
+func (h *Hub) isTaken(name string) bool {
+	_, declared := h.cfg.Device.Get(name)
+	return declared || slices.Contains(h.cfg.wired(), name)
+}
+
+// givenName is what the configuration calls a device, "" if it says nothing of it.
+func (h *Hub) givenName(d catalog.Device) string {
+	for _, entry := range h.cfg.Device {
+		id := entry.Value.Announced()
+		via := cmp.Or(entry.Value.Via, "zigbee2mqtt")
+		switch {
+		case id != "" && (id == d.ID || slices.Contains(d.Also, id)),
+			id == "" && via == d.Via && cmp.Or(entry.Value.ID, entry.Name) == d.Address:
+			return entry.Name
+		}
+	}
+	return ""
+}
+
+// deviceCalled finds a device as people call it: by its name, its id or one of its aliases.
+func (h *Hub) deviceCalled(name string) (*catalog.State, bool) {
+	if s, ok := h.devices.registry.Find(name); ok {
+		return s, true
+	}
+	for _, entry := range h.cfg.Device {
+		if slices.ContainsFunc(entry.Value.Aliases, func(alias string) bool { return strings.EqualFold(alias, strings.TrimSpace(name)) }) {
+			return h.devices.registry.Find(entry.Name)
+		}
+	}
+	return nil, false
+}
+
+// shownAs is how people are shown a device: the configuration goes before what it says of
+// itself.
+func (h *Hub) shownAs(s *catalog.State) (label, room string, aliases []string) {
+	label, room = s.Name, s.Room
+	if d, named := h.cfg.Device.Get(s.Called); named {
+		label, room, aliases = cmp.Or(d.Name, label), cmp.Or(d.Room, room), d.Aliases
+	}
+	return label, room, aliases
+}
+
+// missRenamed warns of devices that the configuration knows by their topics, which are others
+// now: nothing follows from what they say.
+func (h *Hub) missRenamed() {
+	for _, r := range h.devices.registry.Renamed() {
+		for _, entry := range h.cfg.Device {
+			d := entry.Value
+			if d.Announced() == "" && cmp.Or(d.Via, "zigbee2mqtt") == r.Via && cmp.Or(d.ID, entry.Name) == r.Was {
+				h.log.Warn("a device that the configuration knows by its topics was renamed, and rules miss it: say its new name, or its id, which stays",
+					"device", entry.Name, "was", r.Was, "is", r.Address, "id", r.Device.ID)
+			}
+		}
+	}
+}
+
+// seated is the ids of the devices that have the names of the configuration.
+func (h *Hub) seated() map[string]string {
+	ids := make(map[string]string)
+	for _, entry := range h.cfg.Device {
+		if s, ok := h.devices.registry.Find(entry.Name); ok && entry.Value.Announced() != "" {
+			ids[entry.Name] = s.ID
+		}
+	}
+	return ids
+}
+
+// hasSeat says whether a name of the configuration means the device with an id, which may be
+// gone.
+func (h *Hub) hasSeat(name, id string) bool {
+	if s, ok := h.devices.registry.Find(name); ok {
+		return s.ID == id || slices.Contains(s.Also, id)
+	}
+	d, named := h.cfg.Device.Get(name)
+	return named && h.devices.registry.Last(d.Announced()) == id
+}

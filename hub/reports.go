@@ -1,0 +1,125 @@
+package hub
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"hearth/devices"
+	"hearth/devices/catalog"
+	"hearth/web"
+)
+
+// report takes what a message says of devices.
+func (h *Hub) report(values []catalog.Value, m devices.Message) {
+	h.tellRules(h.devices.registry.Apply(values, m, h.now()), m)
+	if h.devices.registry.Woken() { // it may be for a second only
+		h.remind()
+	}
+}
+
+// tellRules has the rules hear what is new of the devices that the configuration names.
+func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
+	now := h.now()
+	for _, c := range changes {
+		h.answerWaiting(c)
+		if c.Away && !c.Found {
+			continue // its part is away, whatever it says
+		}
+		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
+			if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
+				if v, ok := h.propertyView(s, c.Property); ok {
+					h.tell(web.Event{Reading: v})
+				}
+			}
+			continue
+		}
+		text := ""
+		if c.Bad == "" {
+			text = devices.Text(c.Value)
+		}
+		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: text,
+			Bad: c.Bad, At: now, Initial: m.Initial || c.Found, Event: c.Event, Origin: m.Origin}
+		if c.Away {
+			r.Bad, r.Gone, r.Initial = partAway, true, m.Initial
+		}
+		if m.Topic != "" {
+			r.Message = &m
+		}
+		h.read(r)
+		if c.Main {
+			r.Source = c.Called
+			h.read(r)
+		}
+	}
+}
+
+// partAway is why nothing is known of a property whose own availability says so.
+const partAway = "this part of the device is unavailable"
+
+// deviceReadings are the newest values of the devices that the configuration names, as
+// they are found.
+func (h *Hub) deviceReadings() (all []devices.Reading) {
+	for _, s := range h.devices.registry.All() {
+		if d, named := h.cfg.Device.Get(s.Called); !named || d.Announced() == "" {
+			continue
+		}
+		if reports := s.Available.Reports; s.Online != nil && len(reports) > 0 {
+			all = append(all, devices.Reading{Source: s.Called + ".availability", Topic: reports[0].Topic, Value: *s.Online, Text: devices.Text(*s.Online), At: h.now(), Initial: true})
+		}
+		for i, p := range s.Properties {
+			v := s.Values[p.Name]
+			if v.Value == nil || v.Bad != "" || s.Away(p.Name) || p.Kind == catalog.Event || len(p.Reports) == 0 {
+				continue
+			}
+			at := v.When(h.now())
+			r := devices.Reading{Source: s.Called + "." + p.Name, Topic: p.Reports[0].Topic, Value: v.Value, Text: devices.Text(v.Value), At: at, Initial: true, Restored: v.Restored()}
+			all = append(all, r)
+			if i == 0 {
+				r.Source = s.Called
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// propertyView is a property as the page shows it, if it has said anything that is about
+// the house.
+func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, bool) {
+	p, err := s.Property(property)
+	v := s.Values[property]
+	if err != nil || p.Diagnostic || v.Value == nil && v.Bad == "" {
+		return nil, false
+	}
+	label, room, aliases := h.shownAs(s)
+	of := slices.DeleteFunc(append([]string{label, room}, aliases...), func(text string) bool { return text == "" })
+	view := &web.Reading{Source: s.Called + "." + p.Name, Of: printable(strings.Join(of, ", ")), At: v.At}
+	if v.Value != nil {
+		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
+	}
+	switch {
+	case s.Away(p.Name):
+		view.Bad = "unavailable"
+	case v.Bad != "":
+		view.Bad = printable("not valid: " + v.Bad)
+	}
+	return view, true
+}
+
+// missProperties warns, once each, of what rules look at and a device does not have. No
+// check of a configuration can know that, and some devices tell of themselves bit by bit.
+func (h *Hub) missProperties() {
+	for _, source := range h.engine.Sources() {
+		d, named := h.cfg.Device.Get(source.Name)
+		if !named || d.Announced() == "" || source.Property == "" || source.Property == "availability" || h.devices.missed[source.String()] {
+			continue
+		}
+		if s, ok := h.devices.registry.Find(source.Name); ok && !s.Silent {
+			if _, err := s.Property(source.Property); err != nil {
+				h.devices.missed[source.String()] = true
+				h.log.Warn("a rule looks at what a device does not have", "source", source.String(), "why", err)
+			}
+		}
+	}
+}
