@@ -11,8 +11,9 @@ import (
 	"hearth/devices"
 )
 
-// desk is the hub as its administrator sees it, over the control socket. None of
-// it goes through the loop, so it answers while that is stalled.
+// desk is the hub as its administrator sees it, over the control socket. What it says of
+// clients and retained values does not go through the loop, so that is answered while that
+// is stalled; what it says of devices, in desk.go, does.
 type desk struct{ *Hub }
 
 func (d desk) Clients() []control.Client {

@@ -22,7 +22,7 @@ const (
 type found struct {
 	registry *catalog.Registry
 	settle   *time.Timer
-	settling bool                             // it runs
+	settling bool                             // something was learned that does not count yet
 	early    []devices.Message                // what came meanwhile on topics of which nobody knew yet
 	waiting  map[string][]chan catalog.Change // by device and property: those who wait for an answer
 	missed   map[string]bool                  // sources of which it was said that the device has none
