@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -201,5 +202,50 @@ func TestAReloadInTheMiddleOfAList(t *testing.T) {
 		if got := w.heard(); !slices.Equal(got, []string{"b/power x"}) {
 			t.Errorf("%q", got)
 		}
+	})
+}
+
+// A sensor says in one message that somebody moves and how dark it is: the rule that looks at both sees
+// both, however the rule names the sensor and whichever of the two comes first in it.
+func TestWhatComesTogetherIsSeenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[device]
+motion = { id = "zigbee2mqtt/0x01" }
+
+[rule.device]
+trigger = { state = "motion.occupancy", is = true }
+condition = { state = { "motion.illuminance" = { below = 50 } } }
+action = { publish = "lit/device", payload = "at {motion.illuminance}" }
+
+[rule.first]
+trigger = { state = "zigbee2mqtt/motion:occupancy", is = true }
+condition = { state = { "zigbee2mqtt/motion:illuminance" = { below = 50 } } }
+action = { publish = "lit/first", payload = "x" }
+
+[rule.last]
+trigger = { state = "zigbee2mqtt/motion:battery", below = 50 }
+condition = { state = { "zigbee2mqtt/motion:illuminance" = { below = 50 } } }
+action = { publish = "lit/last", payload = "x" }
+`), Options{})
+		defer stop()
+		w := newWorld(t, h, "lit/#")
+		defer w.leave()
+		w.say("zigbee2mqtt/bridge/devices", `[{"ieee_address":"0x01","type":"EndDevice","friendly_name":"motion","definition":{"vendor":"x","model":"y","exposes":[
+{"type":"binary","property":"occupancy","access":1,"value_on":true,"value_off":false},{"type":"numeric","property":"illuminance","access":1},{"type":"numeric","property":"battery","access":1}]}}]`)
+		time.Sleep(time.Second)
+		moves := func(occupied bool, lux, battery int, want ...string) {
+			t.Helper()
+			w.say("zigbee2mqtt/motion", fmt.Sprintf(`{"occupancy":%v,"illuminance":%d,"battery":%d}`, occupied, lux, battery))
+			got := w.heard()
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%v at %d lx: %q, want %q", occupied, lux, got, want)
+			}
+		}
+		moves(false, 500, 90)
+		moves(true, 12, 10, "lit/device at 12", "lit/first x", "lit/last x")
+		moves(false, 12, 90)
+		moves(true, 500, 10)
 	})
 }

@@ -418,18 +418,33 @@ func (h *Hub) handle(it *item) {
 			h.holdEarly(*it.message)
 		}
 	}
-	for _, r := range it.readings {
-		h.read(r)
+	h.read(it.readings...)
+}
+
+// read is what was reported at one time, end to end: all of it is known before anything
+// follows from a part of it, so that a motion is judged by the brightness that the sensor
+// measured with it. What was due before is done first.
+func (h *Hub) read(all ...devices.Reading) {
+	if len(all) > 1 && !all[0].Initial {
+		h.obey(h.engine.Advance(all[0].At))
+	}
+	for _, r := range all {
+		h.take(r)
+	}
+	for _, r := range all {
+		if r.Gone && r.Bad == "" {
+			r.Bad = "nothing is known of it" // so it begins nothing
+		}
+		h.obey(h.engine.Step(r))
 	}
 }
 
-// read is one reading, end to end.
-func (h *Hub) read(r devices.Reading) {
+// take lets the house know of a reading.
+func (h *Hub) take(r devices.Reading) {
 	if r.Event { // there is no last value of it to be found later
 		if r.Topic == "" {
 			h.sayEvent(r)
 		}
-		h.obey(h.engine.Step(r))
 		return
 	}
 	h.registry.Apply(r)
@@ -454,10 +469,6 @@ func (h *Hub) read(r devices.Reading) {
 	case len(h.watchers) > 0:
 		h.tell(web.Event{Reading: h.webReading(r)})
 	}
-	if r.Gone && r.Bad == "" {
-		r.Bad = "nothing is known of it" // so it begins nothing
-	}
-	h.obey(h.engine.Step(r))
 }
 
 // noteLimit is the trace of what no rule decided: an output was switched by

@@ -21,6 +21,7 @@ func (h *Hub) report(values []catalog.Value, m devices.Message) {
 // tellRules has the rules hear what is new of the devices that the configuration names.
 func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 	now := h.now()
+	var all []devices.Reading
 	for _, c := range changes {
 		h.answerWaiting(c)
 		if c.Away && !c.Found {
@@ -46,12 +47,13 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if m.Topic != "" {
 			r.Message = &m
 		}
-		h.read(r)
+		all = append(all, r)
 		if c.Main {
 			r.Source = c.Called
-			h.read(r)
+			all = append(all, r)
 		}
 	}
+	h.read(all...)
 }
 
 // partAway is why nothing is known of a property whose own availability says so.

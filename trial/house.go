@@ -607,9 +607,18 @@ func (p *play) deviceReports(s Send, initial bool) {
 	p.read(r)
 }
 
-func (p *play) read(r devices.Reading) {
-	p.registry.Apply(r)
-	p.obey(p.engine.Step(r))
+// read is what was reported at one time. As in the hub, all of it is known before anything
+// follows from a part of it.
+func (p *play) read(all ...devices.Reading) {
+	if len(all) > 1 && !all[0].Initial {
+		p.obey(p.engine.Advance(all[0].At))
+	}
+	for _, r := range all {
+		p.registry.Apply(r)
+	}
+	for _, r := range all {
+		p.obey(p.engine.Step(r))
+	}
 }
 
 // keep is the broker's part in a retained message.
@@ -634,9 +643,7 @@ func (p *play) publish(m devices.Message) {
 // receive is a message that the hub hears.
 func (p *play) receive(m devices.Message) {
 	p.set(m)
-	for _, r := range p.index.Normalize(m, p.now()) {
-		p.read(r)
-	}
+	p.read(p.index.Normalize(m, p.now())...)
 }
 
 // topic is one of the hub's own: hearth/porch_light/state.
