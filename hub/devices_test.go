@@ -602,3 +602,42 @@ func TestTheClockIsSetLate(t *testing.T) {
 		near("after a restart", propertyNamed(t, deviceNamed(t, h, "desk_plug"), "power").At)
 	})
 }
+
+// A sensor whose announcement says for how long a value counts is unavailable when it has been
+// silent for longer: rules do not go on with the last value, neither before a reload nor after.
+func TestASensorThatFellSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		house := `
+[device]
+shed = { id = "homeassistant/shed" }
+
+[rule.ask]
+trigger = { event = "a/ask" }
+condition = { state = { "shed" = true } }
+action = { publish = "b/on", payload = "x" }
+`
+		h, stop := start(t, load(t, dir, house), Options{})
+		defer stop()
+		w := newWorld(t, h, "b/#")
+		defer w.leave()
+		w.announce("homeassistant/binary_sensor/shed/config", `{"name":"Shed","state_topic":"shed/state","unique_id":"shed","expire_after":30,"device":{"identifiers":["shed"]}}`)
+		asked := func(when string, want ...string) {
+			t.Helper()
+			if w.say("a/ask", "x"); !slices.Equal(w.heard(), want) {
+				t.Errorf("%s: want %q", when, want)
+			}
+		}
+		w.say("shed/state", "ON")
+		time.Sleep(20 * time.Second)
+		asked("it is on", "b/on x")
+		time.Sleep(20 * time.Second)
+		asked("it has been silent")
+		if err := h.Reload(load(t, dir, house+"\n# a comment\n")); err != nil {
+			t.Fatal(err)
+		}
+		asked("after a reload")
+		w.say("shed/state", "ON")
+		asked("it is back", "b/on x")
+	})
+}

@@ -39,7 +39,7 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 			text = devices.Text(c.Value)
 		}
 		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: text,
-			Bad: c.Bad, At: now, Initial: m.Initial || c.Found, Event: c.Event, Origin: m.Origin}
+			Bad: c.Bad, At: now, Initial: m.Initial || c.Found, Event: c.Event, Origin: m.Origin, Gone: c.Stale}
 		if c.Away {
 			r.Bad, r.Gone, r.Initial = partAway, true, m.Initial
 		}
