@@ -26,12 +26,12 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if c.Away && !c.Found {
 			continue // its part is away, whatever it says
 		}
-		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
-			if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
-				if v, ok := h.propertyView(s, c.Property); ok {
-					h.tell(web.Event{Reading: v})
-				}
+		if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
+			if v, ok := h.propertyView(s, c.Property); ok {
+				h.tell(web.Event{Reading: v})
 			}
+		}
+		if !h.ofDevice(c.Called) {
 			continue
 		}
 		text := ""
@@ -52,6 +52,13 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 			h.read(r)
 		}
 	}
+}
+
+// ofDevice says whether rules know a source by the name of a device that announces itself.
+func (h *Hub) ofDevice(source string) bool {
+	name, _, _ := strings.Cut(source, ".")
+	d, named := h.cfg.Device.Get(name)
+	return named && d.Announced() != ""
 }
 
 // partAway is why nothing is known of a property whose own availability says so.
@@ -97,6 +104,9 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 	view := &web.Reading{Source: s.Called + "." + p.Name, Of: printable(strings.Join(of, ", ")), At: v.At}
 	if v.Value != nil {
 		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
+	}
+	if h.engine.Hidden(devices.Reading{Source: view.Source}) || p == &s.Properties[0] && h.engine.Hidden(devices.Reading{Source: s.Called}) {
+		view.Text = "***"
 	}
 	switch {
 	case s.Away(p.Name):
