@@ -124,6 +124,9 @@ func (h *Hub) settleDevices() (others []string) {
 	}
 	if n := len(h.devices.registry.All()); n != before {
 		h.log.Info("devices that announced themselves", "known", n)
+		if n < before {
+			h.tellAll() // no page goes on showing what is gone
+		}
 	}
 	h.missRenamed()
 	if len(topics) > 0 {

@@ -602,3 +602,104 @@ func TestTheClockIsSetLate(t *testing.T) {
 		near("after a restart", propertyNamed(t, deviceNamed(t, h, "desk_plug"), "power").At)
 	})
 }
+
+// A sensor whose announcement says for how long a value counts is unavailable when it has been
+// silent for longer: rules do not go on with the last value, neither before a reload nor after.
+func TestASensorThatFellSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		house := `
+[device]
+shed = { id = "homeassistant/shed" }
+
+[rule.ask]
+trigger = { event = "a/ask" }
+condition = { state = { "shed" = true } }
+action = { publish = "b/on", payload = "x" }
+`
+		h, stop := start(t, load(t, dir, house), Options{})
+		defer stop()
+		w := newWorld(t, h, "b/#")
+		defer w.leave()
+		w.announce("homeassistant/binary_sensor/shed/config", `{"name":"Shed","state_topic":"shed/state","unique_id":"shed","expire_after":30,"device":{"identifiers":["shed"]}}`)
+		asked := func(when string, want ...string) {
+			t.Helper()
+			if w.say("a/ask", "x"); !slices.Equal(w.heard(), want) {
+				t.Errorf("%s: want %q", when, want)
+			}
+		}
+		w.say("shed/state", "ON")
+		time.Sleep(20 * time.Second)
+		asked("it is on", "b/on x")
+		time.Sleep(20 * time.Second)
+		asked("it has been silent")
+		if err := h.Reload(load(t, dir, house+"\n# a comment\n")); err != nil {
+			t.Fatal(err)
+		}
+		asked("after a reload")
+		w.say("shed/state", "ON")
+		asked("it is back", "b/on x")
+	})
+}
+
+// A page that watches is told of a device as it has found it: with its unit and what it is
+// called, its main property once, and nothing of what is compared with a secret.
+func TestThePageIsToldOfDevicesAsItFoundThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[secret]
+code = "1234"
+
+[device]
+washer = { id = "homie/a", room = "Cellar" }
+
+[rule.power]
+trigger = { state = "washer.relay_power", above = 5 }
+action = { publish = "b/power", payload = "x" }
+
+[rule.code]
+trigger = { event = "washer.relay_code" }
+condition = 'value == secret("code")'
+action = { set = "washer", to = true }
+`), Options{})
+		defer stop()
+		w := newWorld(t, h)
+		defer w.leave()
+		w.plug("a", powerToo+`,"code":{"name":"Code","datatype":"string"}`)
+		say := func(power string) {
+			w.say("homie/5/a/relay/on", "true")
+			w.say("homie/5/a/relay/code", "1234")
+			w.say("homie/5/a/relay/power", power)
+		}
+		say("800")
+		shown := func(all []web.Reading) (text string) {
+			for _, r := range all {
+				text += r.Source + " = " + r.Text + " (" + r.Of + ")\n"
+			}
+			return text
+		}
+		view, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "washer.relay_on = ON (Plug a, Cellar)\nwasher.relay_code = *** (Plug a, Cellar)\nwasher.relay_power = 800 W (Plug a, Cellar)\n"
+		slices.SortFunc(view.Readings, func(a, b web.Reading) int {
+			return strings.Index(want, a.Source+" ") - strings.Index(want, b.Source+" ")
+		})
+		if got := shown(view.Readings); got != want {
+			t.Errorf("it found\n%swant\n%s", got, want)
+		}
+		events, end := page{h}.Watch()
+		say("800")
+		var told []web.Reading
+		for len(events) > 0 {
+			if e := <-events; e.Reading != nil {
+				told = append(told, *e.Reading)
+			}
+		}
+		if got := shown(told); got != want {
+			t.Errorf("it was told\n%swant\n%s", got, want)
+		}
+		end()
+	})
+}

@@ -466,7 +466,7 @@ func (h *Hub) take(r devices.Reading) {
 		if name, _, _ := strings.Cut(r.Source, "."); slices.Contains(h.cfg.Sensor.Names(), name) {
 			h.tell(web.Event{Reading: h.webReading(r)})
 		}
-	case len(h.watchers) > 0:
+	case len(h.watchers) > 0 && !h.ofDevice(r.Source): // whose properties are told of as they are shown
 		h.tell(web.Event{Reading: h.webReading(r)})
 	}
 }

@@ -27,12 +27,12 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if c.Away && !c.Found {
 			continue // its part is away, whatever it says
 		}
-		if d, named := h.cfg.Device.Get(c.Called); !named || d.Announced() == "" {
-			if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
-				if v, ok := h.propertyView(s, c.Property); ok {
-					h.tell(web.Event{Reading: v})
-				}
+		if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
+			if v, ok := h.propertyView(s, c.Property); ok {
+				h.tell(web.Event{Reading: v})
 			}
+		}
+		if !h.ofDevice(c.Called) {
 			continue
 		}
 		text := ""
@@ -40,7 +40,7 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 			text = devices.Text(c.Value)
 		}
 		r := devices.Reading{Source: c.Called + "." + c.Property, Topic: cmp.Or(m.Topic, c.ID), Value: c.Value, Text: text,
-			Bad: c.Bad, At: now, Initial: m.Initial || c.Found, Event: c.Event, Origin: m.Origin}
+			Bad: c.Bad, At: now, Initial: m.Initial || c.Found, Event: c.Event, Origin: m.Origin, Gone: c.Stale}
 		if c.Away {
 			r.Bad, r.Gone, r.Initial = partAway, true, m.Initial
 		}
@@ -54,6 +54,13 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		}
 	}
 	h.read(all...)
+}
+
+// ofDevice says whether rules know a source by the name of a device that announces itself.
+func (h *Hub) ofDevice(source string) bool {
+	name, _, _ := strings.Cut(source, ".")
+	d, named := h.cfg.Device.Get(name)
+	return named && d.Announced() != ""
 }
 
 // partAway is why nothing is known of a property whose own availability says so.
@@ -99,6 +106,9 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 	view := &web.Reading{Source: s.Called + "." + p.Name, Of: printable(strings.Join(of, ", ")), At: v.At}
 	if v.Value != nil {
 		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
+	}
+	if h.engine.Hidden(devices.Reading{Source: view.Source}) || p == &s.Properties[0] && h.engine.Hidden(devices.Reading{Source: s.Called}) {
+		view.Text = "***"
 	}
 	switch {
 	case s.Away(p.Name):

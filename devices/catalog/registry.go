@@ -56,6 +56,7 @@ type State struct {
 	rest      []Property       // what was kept of it and has not been announced again
 	spoke     time.Duration    // monotonic: when that was; 0: not since the hub started
 	missed    time.Time        // since when it is silent; zero: not yet asked
+	missedAt  time.Duration    // monotonic: when that was asked; 0: in an earlier life of the hub
 	available []*bool          // by the reports of its availability
 	parts     map[string]*part // properties with an availability of their own
 	counts    map[string]int64 // by property: the number of the last event that was heard of
@@ -415,6 +416,7 @@ type Change struct {
 	Event    bool
 	Answer   bool // to what it was told
 	Away     bool // the property alone is not available: nothing is known of it
+	Stale    bool // it has not been told for too long: nothing is known of it any more
 	Found    bool // it is available again, and this is no news
 }
 
@@ -620,7 +622,7 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:
 				v.Bad = "nothing came for " + p.StaleAfter.String()
 				s.Values[p.Name] = v
-				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Bad: v.Bad, Away: s.Away(p.Name)})
+				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Bad: v.Bad, Away: s.Away(p.Name), Stale: true})
 			}
 		}
 	}
@@ -635,6 +637,10 @@ func (r *Registry) ClockSet(now devices.Now) {
 		r.moved[id] = true
 		if s.spoke != 0 {
 			s.Seen = wall(s.spoke)
+		}
+		if s.missedAt != 0 && !s.missed.IsZero() {
+			s.missed = wall(s.missedAt)
+			r.dirty[id] = true
 		}
 		for name, v := range s.Values {
 			if v.here {
@@ -868,7 +874,7 @@ func (r *Registry) Prune(now devices.Now) {
 		switch {
 		case !s.Silent || r.given(s.Device) != "":
 		case s.missed.IsZero():
-			s.missed = now.Wall
+			s.missed, s.missedAt = now.Wall, now.Mono
 			r.dirty[id] = true
 		case now.Wall.Sub(s.missed) >= forgetAfter:
 			r.forget(id)

@@ -113,8 +113,12 @@ func (r *Registry) Replace(old string, s *State) error {
 		return fmt.Errorf("%s stands for %s already: replace that one, or take that back first", id, old)
 	}
 	in := standIn{Is: s.ID}
-	if known, ok := r.Find(old); ok && r.given(before) == "" {
-		in.Name = known.Called
+	if known, ok := r.Find(old); ok {
+		clear(known.Asked) // nobody means the broken one any more, should it wake
+		r.moved[known.ID] = true
+		if r.given(before) == "" {
+			in.Name = known.Called
+		}
 	}
 	r.setStandIn(before.ID, &in)
 	return nil

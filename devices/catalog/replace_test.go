@@ -3,6 +3,7 @@ package catalog
 import (
 	"maps"
 	"testing"
+	"time"
 )
 
 // threePlugs announces Homie devices with a switch each.
@@ -169,4 +170,17 @@ func TestAStandInForItself(t *testing.T) {
 	if h.call(s); s.Called != "hall" || len(h.standIns) != 0 {
 		t.Error(s.Called, h.standIns)
 	}
+}
+
+// What a device was told before it was replaced is not told to it when it wakes after all.
+func TestOneThatIsReplacedIsToldNothing(t *testing.T) {
+	h := sleepingHome(t)
+	h.hears("homeassistant/light/l/config", `{"unique_id":"l","name":"Lamp","command_topic":"l/set","state_topic":"l/state"}`, true)
+	h.tell("valve", "", 21.0)
+	if err := h.Replace("zigbee2mqtt/0x02", h.find("lamp_2")); err != nil {
+		t.Fatal(err)
+	}
+	h.Settle(h.now.Wall)
+	h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
+	h.want(h.watch(time.Minute))
 }
