@@ -1094,6 +1094,51 @@ func TestARemoteThatSpeaksOnly311(t *testing.T) {
 	})
 }
 
+// An address without a port has the usual one.
+func TestAddressesWithoutAPort(t *testing.T) {
+	for address, want := range map[string]string{
+		"broker.lan":               "broker.lan:1883",
+		"mqtt://broker.lan":        "broker.lan:1883",
+		"mqtt://broker.lan:1884":   "broker.lan:1884",
+		"mqtts://broker.lan":       "broker.lan:8883",
+		"tls://192.168.1.5":        "192.168.1.5:8883",
+		"[fe80::1]":                "[fe80::1]:1883",
+		"tls://[fe80::1]:8884":     "[fe80::1]:8884",
+		"ws://broker.lan/mqtt":     "broker.lan:80",
+		"wss://broker.lan":         "broker.lan:443",
+		"ws://broker.lan:9001":     "broker.lan:9001",
+		"unix:///run/mqtt.sock":    "/run/mqtt.sock",
+		"unix:///run/mqtt:18.sock": "/run/mqtt:18.sock",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			dialled := make(chan string, 1)
+			n := newNetwork(t)
+			h := n.house("here", "")
+			h.bridges.Close()
+			h.bridges = bridge.New(bridge.Options{
+				Local: func() net.Conn {
+					here, there := net.Pipe()
+					go h.broker.Attach(there)
+					return here
+				},
+				House: "here", Available: func(string, bool, bool) {},
+				Keep: func(string, []byte) {}, Kept: func() map[string][]byte { return nil },
+				Dial: func(_ context.Context, _, at string) (net.Conn, error) {
+					select {
+					case dialled <- at:
+					default:
+					}
+					return nil, errors.New("nobody is there")
+				},
+			})
+			h.reload("[bridge.b]\naddress = \"" + address + "\"\ntopics = [{ filter = \"x\", direction = \"out\" }]")
+			if got := <-dialled; got != want {
+				t.Errorf("%s is dialled as %s, want %s", address, got, want)
+			}
+		})
+	}
+}
+
 type prefixed struct {
 	net.Conn
 	first []byte
