@@ -70,7 +70,7 @@ type passage struct {
 	refused       []subscription   // of those it had to answer last
 	again         <-chan time.Time // when these are asked for once more
 	pinged        bool             // the remote has answered, and before that sent what it had retained
-	last          *transfer        // of that; nil: nothing
+	last          []*transfer      // of that
 	open          bool             // all of that has passed: things may go out
 	exact         bool             // there are identifiers, to know by what is found and what is published
 	marks         bool             // and the remote has shown that what is found has the one it was asked for with
@@ -181,7 +181,7 @@ func (p *passage) run(ctx context.Context) error {
 		case <-timeout:
 			return context.Cause(ctx)
 		}
-		if p.pinged && !p.open && (p.last == nil || p.last.done) {
+		if p.pinged && !p.open && !slices.ContainsFunc(p.last, func(t *transfer) bool { return !t.done }) {
 			p.begin(handling)
 		}
 		p.out.pump()
@@ -379,8 +379,10 @@ func (p *passage) fromRemote(pk packet) {
 			}
 		}
 	case kindPingresp:
-		if n := len(p.in.unacked); !p.pinged && n > 0 {
-			p.last = p.in.unacked[n-1]
+		for _, list := range [][]*transfer{p.in.unacked, p.in.waiting} {
+			if n := len(list); !p.pinged && n > 0 {
+				p.last = append(p.last, list[n-1])
+			}
 		}
 		if p.seen != nil && p.complete == nil {
 			p.complete = time.After(settled)
