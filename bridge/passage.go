@@ -78,7 +78,7 @@ type passage struct {
 	doubtEnds     time.Time        // doubt is no later
 	repeat        <-chan time.Time // when all that this house says is said again
 	said          time.Time        // when that was done last
-	seen          map[string]bool  // topics with a retained value there; nil: that has been looked at
+	seen          map[string]bool  // topics with a retained value there, and whether it was found; nil: that has been looked at
 	copies        map[string]bool  // topics with a value here that came from there
 	complete      <-chan time.Time // when all is seen
 	leaving       int              // how often the own broker was asked for the last time
@@ -226,10 +226,12 @@ func (p *passage) subscribe(handling byte) {
 // What is found at the house's broker has to be told from what is published there
 // just now, and the retain flag of MQTT 5 does not: live messages keep it. So each
 // filter is subscribed to twice, with two identifiers. The first subscription brings
-// the retained values, with QoS 0, which no window slows down, and does not want the
-// flag of live messages, of which a few may come before the second. That takes its place
-// at once and brings no retained values. A remote without identifiers clears the flag of
-// live messages, as 3.1.1 always does.
+// the retained values, with QoS 0, which no window slows down; the second
+// takes its place at once and brings none. What is published between the two comes
+// behind the retained value of its topic, as the second with the first identifier. (That
+// the first subscription does not ask for the flag would tell it, too; but Mosquitto
+// keeps that option for the second one.) A remote without identifiers clears the
+// flag of live messages, as 3.1.1 always does.
 //
 // A broker may look up the identifier only when it sends, by which time it is the second
 // one (EMQX does). What is retained is taken for found there for the first seconds.
@@ -240,8 +242,7 @@ func (p *passage) ask() {
 	case p.exact:
 		first := slices.Clone(p.asked)
 		for i := range first {
-			first[i].qos, first[i].handling, first[i].plain = 0, 0, true
-			live[i].handling = 2
+			first[i].qos, first[i].handling, live[i].handling = 0, 0, 2
 		}
 		p.remote.send(func(b []byte) []byte { return appendSubscribe(b, version, idFound, numberFound, first) })
 		number = numberLive
@@ -255,22 +256,30 @@ func (p *passage) ask() {
 
 // found says whether a message from the remote is a value that had been there.
 func (p *passage) found(pk packet) bool {
-	return p.b.cfg.whole && pk.retain && (!p.exact || pk.numbers == 1<<numberFound || !p.marks && time.Now().Before(p.doubt))
+	switch {
+	case !p.b.cfg.whole || !pk.retain:
+		return false
+	case !p.exact:
+		return true
+	case pk.numbers == 1<<numberFound:
+		return !p.seen[pk.topic]
+	}
+	return !p.marks && time.Now().Before(p.doubt)
 }
 
-// look notes what a message from the house's broker tells of what is there.
-func (p *passage) look(pk packet) {
-	marked := p.exact && pk.numbers == 1<<numberFound
-	found := p.found(pk)
-	if marked && pk.retain {
+// look notes what a message from the house's broker tells of what is there, and says
+// whether it is found.
+func (p *passage) look(pk packet) (found bool) {
+	found = p.found(pk)
+	if found && pk.numbers == 1<<numberFound {
 		p.marks = true
 	} else if found && p.exact {
 		if more := time.Now().Add(doubtfulAfter); more.After(p.doubt) && more.Before(p.doubtEnds) {
 			p.doubt = more
 		}
 	}
-	if p.seen != nil && (pk.retain || marked) {
-		p.seen[pk.topic] = true
+	if p.seen != nil && pk.retain {
+		p.seen[pk.topic] = p.seen[pk.topic] || found
 		if found {
 			p.complete = time.After(settled)
 		}
@@ -279,14 +288,15 @@ func (p *passage) look(pk packet) {
 	if will := p.b.will(); will != "" && pk.topic == will && string(pk.payload) != "online" && !found && p.open && p.repeat == nil {
 		p.repeat = time.After(max(sayAgain, seldom-time.Since(p.said)))
 	}
+	return found
 }
 
 // forgetGone takes back, at the own broker, the values that came from the remote and
 // are there no more: they were deleted while there was no link.
 func (p *passage) forgetGone() {
 	for topic := range p.copies {
-		if !p.seen[topic] {
-			p.in.published(packet{kind: kindPublish, numbers: 1 << numberFound, message: message{topic: topic, retain: true}})
+		if _, there := p.seen[topic]; !there {
+			p.in.published(packet{kind: kindPublish, message: message{topic: topic, retain: true}}, true)
 		}
 	}
 	p.seen, p.copies, p.complete = nil, nil, nil
@@ -336,7 +346,7 @@ func (p *passage) agreed() {
 func (p *passage) fromLocal(pk packet) {
 	switch pk.kind {
 	case kindPublish:
-		p.out.published(pk)
+		p.out.published(pk, false)
 	case kindPubrel:
 		p.out.released(pk)
 	case kindPuback, kindPubrec, kindPubcomp:
@@ -365,8 +375,7 @@ func (p *passage) fromRemote(pk packet) {
 				p.fail("the address is that of this house itself")
 			}
 		}
-		p.look(pk)
-		p.in.published(pk)
+		p.in.published(pk, p.look(pk))
 	case kindPubrel:
 		p.in.released(pk)
 	case kindPuback, kindPubrec, kindPubcomp:
@@ -439,8 +448,8 @@ func (p *passage) blame(code byte) {
 	}
 }
 
-// published is a message from the source.
-func (f *flow) published(pk packet) {
+// published is a message from the source, which was found there or is new.
+func (f *flow) published(pk packet, found bool) {
 	b := f.p.b
 	if pk.topic == "" {
 		f.p.fail("it sent a message without a topic")
@@ -450,7 +459,7 @@ func (f *flow) published(pk packet) {
 		f.src.send(func(b []byte) []byte { return appendAck(b, kindPubrec, pk.id) })
 		return
 	}
-	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos, large: pk.large, found: !f.out && f.p.found(pk)}
+	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos, large: pk.large, found: found}
 	if t.asks > 0 {
 		f.unacked = append(f.unacked, t)
 	}
