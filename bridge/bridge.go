@@ -106,6 +106,7 @@ type Bridge struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	forget bool // set before cancel: end the sessions too
+	leave  bool // the same: that at the remote, which is another one from now on
 
 	mu     sync.Mutex
 	status Status
@@ -168,9 +169,9 @@ func startBridge(name string, cfg Remote, opt Options, was []byte) *Bridge {
 	return b
 }
 
-// stop ends the bridge. With forget so do its sessions.
-func (b *Bridge) stop(forget bool) {
-	b.forget = forget
+// stop ends the bridge. With forget so do its sessions, with leave that at the remote.
+func (b *Bridge) stop(forget, leave bool) {
+	b.forget, b.leave = forget, leave
 	b.cancel()
 	<-b.done
 }
@@ -328,7 +329,7 @@ func endLocal(name string, opt Options) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
 	defer cancel()
 	if k, err := connectLocal(ctx, name, opt, true); err == nil {
-		k.close(true)
+		k.close(true, false)
 	}
 	opt.Keep(name, nil)
 	opt.Available(name, false, true)
@@ -341,7 +342,7 @@ func (b *Bridge) enqueue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer k.close(false)
+	defer k.close(false, false)
 	if !k.present {
 		b.resync = true
 	}
@@ -460,12 +461,18 @@ func (b *Bridge) link(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { remote.close(ctx.Err() != nil && b.forget) }()
+	var p *passage
+	defer func() {
+		// The house is gone from there. It says so itself, unless it is linked elsewhere now or
+		// there was no time for it to get through: then its will says it.
+		leaves := ctx.Err() != nil && (b.forget || b.leave)
+		remote.close(leaves, b.will() != "" && ctx.Err() != nil && (leaves || p == nil || !p.parted))
+	}()
 	local, err := connectLocal(ctx, b.name, b.opt, false)
 	if err != nil {
 		return fmt.Errorf("at the own broker: %w", err)
 	}
-	defer local.close(false)
+	defer local.close(false, false)
 
 	now := kept{b.clientID() + " at " + b.cfg.Address, filters(b.localSubscriptions(0)), filters(b.remoteSubscriptions(0))}
 	if b.cfg.whole || !local.present || !remote.present || !reflect.DeepEqual(now, b.kept) {
@@ -482,7 +489,7 @@ func (b *Bridge) link(ctx context.Context) error {
 			clear(m.half)
 		}
 	}
-	p := &passage{b: b, local: local, remote: remote, now: now, exact: b.cfg.whole && remote.version == 5 && !remote.server.noNumbers}
+	p = &passage{b: b, local: local, remote: remote, now: now, exact: b.cfg.whole && remote.version == 5 && !remote.server.noNumbers}
 	if p.exact {
 		p.seen, p.copies = map[string]bool{}, map[string]bool{}
 	}

@@ -193,6 +193,7 @@ func (h *house) open() {
 			return here
 		},
 		House: name,
+		Will:  "hearth/status",
 		Dir:   n.t.TempDir(),
 		Available: func(bridge string, online, gone bool) {
 			h.mu.Lock()
@@ -740,6 +741,8 @@ type remote struct {
 	answer  func(c net.Conn, p *packets.Publish) // nil: acknowledges
 	release func(id uint16)                      // of QoS 2
 	denies  map[string]bool                      // filters that nobody may subscribe to
+	after   func(c net.Conn, p packets.Packet)   // is called when SUBSCRIBE was answered, and before PINGREQ is
+	parting []byte                               // reasons of DISCONNECT
 	grants  []string                             // those that were subscribed to
 
 	mu       sync.Mutex
@@ -772,7 +775,17 @@ func (r *remote) serve(c net.Conn) {
 			}
 			r.mu.Unlock()
 			reply(c, &packets.Suback{PacketID: p.PacketID, Reasons: reasons, Properties: &packets.Properties{}})
+			if r.after != nil {
+				r.after(c, p)
+			}
+		case *packets.Disconnect:
+			r.mu.Lock()
+			r.parting = append(r.parting, p.ReasonCode)
+			r.mu.Unlock()
 		case *packets.Pingreq:
+			if r.after != nil {
+				r.after(c, p)
+			}
 			reply(c, packets.NewControlPacket(packets.PINGRESP))
 		case *packets.Publish:
 			r.mu.Lock()
@@ -809,6 +822,180 @@ func (r *remote) all() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got)
+}
+
+// useAsBroker makes a remote the broker of a house.
+func (h *house) useAsBroker(address string) {
+	c := bridge.Connect{Server: bridge.Server{Address: address}}
+	h.bridges.Prepare(bridge.Config{Bridge: config.Table[bridge.Remote]{c.Bridge()}}).Commit()
+	h.linked(bridge.ConnectName)
+}
+
+// tells publishes to a client that subscribed with that identifier.
+func tells(c net.Conn, topic string, retain bool, identifier int, user ...packets.User) {
+	reply(c, &packets.Publish{Topic: topic, Payload: []byte("x"), Retain: retain, Properties: &packets.Properties{SubscriptionIdentifier: &identifier, User: user}})
+}
+
+// found are the topics of the messages that were heard, and which are said to be found
+// there.
+func (l *listener) found() (all []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.heard {
+		found := slices.ContainsFunc(p.Properties.User, func(u paho.UserProperty) bool { return u.Key == bridge.Found })
+		all = append(all, p.Topic+map[bool]string{true: ", found"}[found])
+	}
+	return all
+}
+
+// What is found at the house's broker is told from what is published there, whether
+// that broker tells by the identifier of the subscription or looks it up too late; also
+// between the two subscriptions, and whatever a message says of itself.
+func TestWhatIsFoundAndWhatIsPublished(t *testing.T) {
+	for name, late := range map[string]bool{"the identifier is that of the subscription": false, "the identifier is that of a later subscription": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				r := &remote{t: t}
+				var conn net.Conn
+				r.after = func(c net.Conn, pk packets.Packet) {
+					p, ok := pk.(*packets.Subscribe)
+					if !ok || p.Properties.SubscriptionIdentifier == nil {
+						return
+					}
+					switch id := *p.Properties.SubscriptionIdentifier; id {
+					case 1:
+						if !late {
+							tells(c, "there/before", true, id)
+							tells(c, "there/before", p.Subscriptions[0].RetainAsPublished, id) // is published just now
+						}
+					case 2:
+						conn = c
+						if late {
+							tells(c, "there/before", true, id)
+						}
+					}
+				}
+				n.houses["there:1883"] = r.serve
+				here := n.house("here", "")
+				l := here.listen("l", "live/#", "there/#")
+				here.useAsBroker("there:1883")
+				time.Sleep(3 * time.Second)
+				if late {
+					tells(conn, "there/late", true, 2)
+				}
+				time.Sleep(time.Minute)
+				tells(conn, "live/retained", true, 2)
+				tells(conn, "live/posing", false, 2, packets.User{Key: bridge.Found})
+				time.Sleep(time.Second)
+				want := []string{"there/before, found", "there/before", "live/retained", "live/posing"}
+				if late {
+					want[1] = "there/late, found"
+				}
+				if got := l.found(); !slices.Equal(got, want) {
+					t.Errorf("heard %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// A broker that has much retained is slow to tell all of it. One message that is larger
+// than the house reads is left out, and does not end the connection.
+func TestABrokerThatHasMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		r := &remote{t: t}
+		r.after = func(c net.Conn, pk packets.Packet) {
+			if _, ok := pk.(*packets.Pingreq); !ok {
+				return
+			}
+			id := 1
+			reply(c, &packets.Publish{Topic: "a/film", Payload: make([]byte, 3<<20), Retain: true, Properties: &packets.Properties{SubscriptionIdentifier: &id}})
+			for i := range 10 {
+				time.Sleep(5 * time.Second)
+				tells(c, fmt.Sprintf("a/%d", i), true, 1)
+			}
+			r.after = nil
+		}
+		n.houses["there:1883"] = r.serve
+		here := n.house("here", "")
+		l := here.listen("l", "a/#")
+		here.useAsBroker("there:1883")
+		time.Sleep(time.Second)
+		if got := len(l.all()); got != 10 || r.connects != 1 {
+			t.Errorf("%d messages on %d connections, want 10 on 1", got, r.connects)
+		}
+		if here.logged("the message is too large") != 1 {
+			t.Error("nothing is said of the large one")
+		}
+	})
+}
+
+// What this house has no room to retain it hears once all the same.
+func TestABrokerThatHasMoreThanTheHouseRetains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		there, here := n.house("there", ""), n.house("here", "")
+		change, err := here.broker.Prepare(broker.Config{Closed: true, Limits: broker.Limits{Retained: 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		change.Commit()
+		l := here.listen("l", "a/#")
+		here.useAsBroker("there:1883")
+		c, want := there.listen("c"), []string(nil)
+		for i := range 10 {
+			c.publish(&paho.Publish{Topic: fmt.Sprintf("a/%d", i), Payload: []byte("x"), QoS: 1, Retain: true})
+			want = append(want, fmt.Sprintf("a/%d x", i))
+		}
+		time.Sleep(time.Hour)
+		l.hears(want...)
+		if n.dialled("there:1883") != 1 {
+			t.Errorf("%d connections", n.dialled("there:1883"))
+		}
+	})
+}
+
+// A house that leaves its broker without having said so, or that is stopped before
+// that has it, is said to be gone by its will.
+func TestTheWillOfAHouseThatIsStopped(t *testing.T) {
+	for name, c := range map[string]struct {
+		stop  func(h *house)
+		takes bool   // the remote acknowledges
+		want  []byte // reasons of DISCONNECT; a plain goodbye has none
+	}{
+		"stopped":                      {func(h *house) { h.bridges.Close() }, true, nil},
+		"stopped while messages wait":  {func(h *house) { h.bridges.Close() }, false, []byte{4}},
+		"another broker":               {func(h *house) { h.useAsBroker("elsewhere:1883") }, true, []byte{4}},
+		"none":                         {func(h *house) { h.reload("") }, true, []byte{4}},
+		"a bridge, whose will is none": {func(h *house) { h.reload(outX); h.linked("b"); h.bridges.Close() }, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				r, other := &remote{t: t}, &remote{t: t}
+				if !c.takes {
+					r.answer = func(net.Conn, *packets.Publish) {}
+				}
+				n.houses["there:1883"], n.houses["elsewhere:1883"] = r.serve, other.serve
+				here := n.house("here", "")
+				if strings.HasPrefix(name, "a bridge") {
+					c.stop(here)
+				} else {
+					here.useAsBroker("there:1883")
+					here.listen("c").say("x/1", "last")
+					c.stop(here)
+				}
+				time.Sleep(time.Second)
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if !slices.Equal(r.parting, c.want) {
+					t.Errorf("it said goodbye with %v, want %v", r.parting, c.want)
+				}
+			})
+		})
+	}
 }
 
 const outX = "[bridge.b]\naddress = \"there:1883\"\ntopics = [{ filter = \"x/#\", direction = \"out\", qos = 2 }]"
@@ -1092,6 +1279,51 @@ func TestARemoteThatSpeaksOnly311(t *testing.T) {
 			t.Error("the log does not tell the version")
 		}
 	})
+}
+
+// An address without a port has the usual one.
+func TestAddressesWithoutAPort(t *testing.T) {
+	for address, want := range map[string]string{
+		"broker.lan":               "broker.lan:1883",
+		"mqtt://broker.lan":        "broker.lan:1883",
+		"mqtt://broker.lan:1884":   "broker.lan:1884",
+		"mqtts://broker.lan":       "broker.lan:8883",
+		"tls://192.168.1.5":        "192.168.1.5:8883",
+		"[fe80::1]":                "[fe80::1]:1883",
+		"tls://[fe80::1]:8884":     "[fe80::1]:8884",
+		"ws://broker.lan/mqtt":     "broker.lan:80",
+		"wss://broker.lan":         "broker.lan:443",
+		"ws://broker.lan:9001":     "broker.lan:9001",
+		"unix:///run/mqtt.sock":    "/run/mqtt.sock",
+		"unix:///run/mqtt:18.sock": "/run/mqtt:18.sock",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			dialled := make(chan string, 1)
+			n := newNetwork(t)
+			h := n.house("here", "")
+			h.bridges.Close()
+			h.bridges = bridge.New(bridge.Options{
+				Local: func() net.Conn {
+					here, there := net.Pipe()
+					go h.broker.Attach(there)
+					return here
+				},
+				House: "here", Available: func(string, bool, bool) {},
+				Keep: func(string, []byte) {}, Kept: func() map[string][]byte { return nil },
+				Dial: func(_ context.Context, _, at string) (net.Conn, error) {
+					select {
+					case dialled <- at:
+					default:
+					}
+					return nil, errors.New("nobody is there")
+				},
+			})
+			h.reload("[bridge.b]\naddress = \"" + address + "\"\ntopics = [{ filter = \"x\", direction = \"out\" }]")
+			if got := <-dialled; got != want {
+				t.Errorf("%s is dialled as %s, want %s", address, got, want)
+			}
+		})
+	}
 }
 
 type prefixed struct {

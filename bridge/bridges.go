@@ -58,7 +58,8 @@ func (ch *Change) Commit() {
 			stays[b.name] = b
 			continue
 		}
-		stopping.Go(func() { b.stop(!ok) })
+		moves := ok && (is.Address != b.cfg.Address || is.ClientID != b.cfg.ClientID)
+		stopping.Go(func() { b.stop(!ok, moves) })
 	}
 	stopping.Wait()
 	was := bs.opt.Kept()
@@ -97,7 +98,7 @@ func (bs *Bridges) Close() {
 	bs.closed = true
 	var stopping sync.WaitGroup
 	for _, b := range bs.running {
-		stopping.Go(func() { b.stop(false) })
+		stopping.Go(func() { b.stop(false, false) })
 	}
 	stopping.Wait()
 	bs.running = nil

@@ -25,7 +25,8 @@ type Config struct {
 type Server struct {
 	// Address is where the other broker listens: "garage.local:1883",
 	// "tls://garage.local:8883", "ws://garage.local:8083" or "wss://…" for MQTT over
-	// WebSocket (with a path, if it wants one), "unix:///run/mosquitto.sock".
+	// WebSocket (with a path, if it wants one), "unix:///run/mosquitto.sock". Without
+	// a port it is the usual one.
 	Address string `toml:"address,required" eg:"\"garage.local:1883\""`
 
 	// User and Password are the login there. A password may stand in a file of its
@@ -196,7 +197,10 @@ func (r Server) check(at, address config.Place) {
 	scheme, host := "", ""
 	if r.Address != "" {
 		var err error
-		if scheme, host, err = parseAddress(r.Address); err != nil {
+		if scheme, host, _, err = parseAddress(r.Address); err != nil {
+			if strings.Contains(r.Address, "@") { // maybe behind a password
+				address = address.Hidden()
+			}
 			address.Mistake("%v", err)
 		}
 	}
@@ -280,41 +284,53 @@ func (t Topic) check(at config.Place) bool {
 	return ok
 }
 
-// parseAddress gives the scheme and the host, or what would be right.
-func parseAddress(s string) (scheme, host string, err error) {
+// parseAddress gives the scheme, the host, and what is dialled: an address of the
+// network, or all of a WebSocket's. An error is what would be right. A port that is
+// not given is the usual one: 1883, 8883 over TLS, and for WebSocket those of the web.
+func parseAddress(s string) (scheme, host, at string, err error) {
+	fail := func(format string, args ...any) (string, string, string, error) {
+		return "", "", "", fmt.Errorf(format, args...)
+	}
 	scheme, rest, found := strings.Cut(s, "://")
 	if !found {
 		scheme, rest = "tcp", s
 	}
+	port := "1883"
 	switch scheme {
-	case "mqtt":
+	case "tcp", "mqtt":
 		scheme = "tcp"
-	case "mqtts", "ssl":
-		scheme = "tls"
+	case "tls", "mqtts", "ssl":
+		scheme, port = "tls", "8883"
 	case "unix":
 		if !filepath.IsAbs(rest) {
-			return "", "", fmt.Errorf(`want an absolute path, such as "unix:///run/mosquitto.sock"`)
+			return fail(`want an absolute path, such as "unix:///run/mosquitto.sock"`)
 		}
-		return scheme, rest, nil
+		return scheme, rest, rest, nil
 	case "ws", "wss":
-		u, err := url.Parse(s)
-		if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-			return "", "", fmt.Errorf("want a host and maybe a port and a path, such as \"%s://garage.local:8083/mqtt\"", scheme)
-		}
-		return scheme, u.Hostname(), nil
-	case "tcp", "tls":
 	default:
-		return "", "", fmt.Errorf(`%s:// is unknown, want "host:1883", "tls://host:8883", "ws://host", "wss://host" or "unix:///path"`, scheme)
+		return fail(`%s:// is unknown, want "host", "host:1883", "tls://host", "ws://host", "wss://host" or "unix:///path"`, scheme)
 	}
-	eg := map[string]string{"tcp": "garage.local:1883", "tls": "tls://garage.local:8883"}[scheme]
-	host, port, err := net.SplitHostPort(rest)
-	if err != nil || host == "" {
-		return "", "", fmt.Errorf("want a host and a port, such as %q", eg)
+	if strings.Contains(rest, "@") {
+		return fail("want no login in the address: user and password are keys of their own")
+	}
+	if strings.HasPrefix(scheme, "ws") {
+		u, err := url.Parse(s)
+		if err != nil || u.Hostname() == "" || u.Fragment != "" {
+			return fail("want a host and maybe a port and a path, such as \"%s://garage.local:8083/mqtt\"", scheme)
+		}
+		return scheme, u.Hostname(), s, nil
+	}
+	if strings.LastIndexByte(rest, ':') <= strings.LastIndexByte(rest, ']') { // those within brackets are of IPv6
+		rest += ":" + port
+	}
+	host, port, err = net.SplitHostPort(rest)
+	if err != nil || host == "" || strings.ContainsAny(host, "/ ") {
+		return fail("want a host and maybe a port, such as %q", map[string]string{"tcp": "garage.local:1883", "tls": "tls://garage.local:8883"}[scheme])
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", "", fmt.Errorf("port %q is none, want a number from 1 to 65535", port)
+		return fail("port %q is none, want a number from 1 to 65535", port)
 	}
-	return scheme, host, nil
+	return scheme, host, rest, nil
 }
 
 func isLoopback(host string) bool {

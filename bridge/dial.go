@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/coder/websocket"
 )
@@ -20,13 +19,9 @@ import (
 func (b *Bridge) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	scheme, host, err := parseAddress(b.cfg.Address)
+	scheme, host, at, err := parseAddress(b.cfg.Address)
 	if err != nil {
 		return nil, err
-	}
-	_, rest, found := strings.Cut(b.cfg.Address, "://")
-	if !found {
-		rest = b.cfg.Address
 	}
 	var secure *tls.Config
 	if scheme == "tls" || scheme == "wss" {
@@ -39,9 +34,9 @@ func (b *Bridge) dial(ctx context.Context) (net.Conn, error) {
 		network = "unix"
 	}
 	if scheme == "ws" || scheme == "wss" {
-		return b.dialWeb(ctx, secure)
+		return b.dialWeb(ctx, at, secure)
 	}
-	conn, err := b.opt.Dial(ctx, network, rest)
+	conn, err := b.opt.Dial(ctx, network, at)
 	if err != nil || secure == nil {
 		return conn, err
 	}
@@ -57,10 +52,10 @@ func (b *Bridge) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // dialWeb opens MQTT over WebSocket.
-func (b *Bridge) dialWeb(ctx context.Context, secure *tls.Config) (net.Conn, error) {
+func (b *Bridge) dialWeb(ctx context.Context, at string, secure *tls.Config) (net.Conn, error) {
 	transport := &http.Transport{DialContext: b.opt.Dial, TLSClientConfig: secure}
 	defer transport.CloseIdleConnections()
-	c, resp, err := websocket.Dial(ctx, b.cfg.Address, &websocket.DialOptions{
+	c, resp, err := websocket.Dial(ctx, at, &websocket.DialOptions{
 		HTTPClient:   &http.Client{Transport: transport},
 		Subprotocols: []string{"mqtt"},
 	})

@@ -232,9 +232,9 @@ func (k *link) fail(err error) {
 }
 
 // close says goodbye and returns when all of the link has ended. With forget its
-// session ends too.
-func (k *link) close(forget bool) {
-	k.send(func(b []byte) []byte { return appendDisconnect(b, k.version, forget) })
+// session ends too. With will that is sent all the same.
+func (k *link) close(forget, will bool) {
+	k.send(func(b []byte) []byte { return appendDisconnect(b, k.version, forget, will) })
 	k.mu.Lock()
 	if !k.closed {
 		k.closed = true

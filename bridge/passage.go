@@ -33,6 +33,18 @@ const (
 	// lost its memory has its devices back by then, which say again what they are.
 	settled = time.Minute
 
+	// How long, after the subscriptions, a retained message is taken for found where the
+	// remote has not shown yet that it tells by the identifier: so long at first, so long
+	// after each, and no longer in all.
+	doubtful      = 5 * time.Second
+	doubtfulAfter = 2 * time.Second
+	doubtfulMost  = 30 * time.Second
+
+	// sayAgain is how long it takes until all is said again after somebody at the house's
+	// broker said that the house is gone, and seldom how rarely.
+	sayAgain = 10 * time.Second
+	seldom   = time.Minute
+
 	// The identifiers of the two subscriptions of an exact passage.
 	numberFound byte = 1
 	numberLive  byte = 2
@@ -58,14 +70,20 @@ type passage struct {
 	refused       []subscription   // of those it had to answer last
 	again         <-chan time.Time // when these are asked for once more
 	pinged        bool             // the remote has answered, and before that sent what it had retained
-	last          *transfer        // of that; nil: nothing
+	last          []*transfer      // of that
 	open          bool             // all of that has passed: things may go out
-	exact         bool             // it is known what is found and what is published
-	seen          map[string]bool  // topics with a retained value there; nil: that has been looked at
+	exact         bool             // there are identifiers, to know by what is found and what is published
+	marks         bool             // and the remote has shown that what is found has the one it was asked for with
+	doubt         time.Time        // until then what is retained may be found, if it has not
+	doubtEnds     time.Time        // doubt is no later
+	repeat        <-chan time.Time // when all that this house says is said again
+	said          time.Time        // when that was done last
+	seen          map[string]bool  // topics with a retained value there, and whether it was found; nil: that has been looked at
 	copies        map[string]bool  // topics with a value here that came from there
 	complete      <-chan time.Time // when all is seen
 	leaving       int              // how often the own broker was asked for the last time
 	left          bool             // and has answered twice: its first answer may overtake messages
+	parted        bool             // and the remote has all of it
 	why           error            // it is over
 }
 
@@ -92,6 +110,7 @@ type transfer struct {
 	done bool   // it may be acknowledged
 
 	found bool // retained at the house's broker, and not published just now
+	large bool // too large to be read
 }
 
 func (p *passage) run(ctx context.Context) error {
@@ -124,6 +143,9 @@ func (p *passage) run(ctx context.Context) error {
 			p.fromLocal(pk)
 		case pk := <-fromRemote:
 			p.fromRemote(pk)
+			if !p.pinged { // it may have much that is retained
+				answer.Reset(answerWithin)
+			}
 		case <-p.local.sent:
 		case <-p.remote.sent:
 		case <-p.local.ctx.Done():
@@ -133,9 +155,16 @@ func (p *passage) run(ctx context.Context) error {
 		case <-b.steady.C:
 			b.lasted()
 		case <-answer.C:
-			if !p.pinged {
+			switch {
+			case p.pinged:
+			case fromRemote == nil: // nobody looked
+				answer.Reset(answerWithin)
+			default:
 				return fmt.Errorf("it does not answer within %v", answerWithin)
 			}
+		case <-p.repeat:
+			p.repeat, p.said = nil, time.Now()
+			p.local.send(func(b []byte) []byte { return appendSubscribe(b, 5, idFilters, 0, p.b.localSubscriptions(0)) })
 		case <-p.again:
 			p.asked, p.again = p.refused, nil
 			for i := range p.asked {
@@ -152,7 +181,7 @@ func (p *passage) run(ctx context.Context) error {
 		case <-timeout:
 			return context.Cause(ctx)
 		}
-		if p.pinged && !p.open && (p.last == nil || p.last.done) {
+		if p.pinged && !p.open && !slices.ContainsFunc(p.last, func(t *transfer) bool { return !t.done }) {
 			p.begin(handling)
 		}
 		p.out.pump()
@@ -160,6 +189,7 @@ func (p *passage) run(ctx context.Context) error {
 		waiting := len(p.out.unacked) + len(p.in.unacked)
 		b.count(func(s *Status) { s.Waiting = waiting })
 		if p.left && p.out.idle() && p.remote.buffered() == 0 {
+			p.parted = p.open
 			return context.Cause(ctx)
 		}
 	}
@@ -197,8 +227,14 @@ func (p *passage) subscribe(handling byte) {
 // just now, and the retain flag of MQTT 5 does not: live messages keep it. So each
 // filter is subscribed to twice, with two identifiers. The first subscription brings
 // the retained values, with QoS 0, which no window slows down; the second
-// takes its place at once and brings none. A remote without identifiers clears the
+// takes its place at once and brings none. What is published between the two comes
+// behind the retained value of its topic, as the second with the first identifier. (That
+// the first subscription does not ask for the flag would tell it, too; but Mosquitto
+// keeps that option for the second one.) A remote without identifiers clears the
 // flag of live messages, as 3.1.1 always does.
+//
+// A broker may look up the identifier only when it sends, by which time it is the second
+// one (EMQX does). What is retained is taken for found there for the first seconds.
 func (p *passage) ask() {
 	version, number := p.remote.version, byte(0)
 	live := slices.Clone(p.asked)
@@ -220,15 +256,47 @@ func (p *passage) ask() {
 
 // found says whether a message from the remote is a value that had been there.
 func (p *passage) found(pk packet) bool {
-	return p.b.cfg.whole && pk.retain && (!p.exact || pk.numbers == 1<<numberFound)
+	switch {
+	case !p.b.cfg.whole || !pk.retain:
+		return false
+	case !p.exact:
+		return true
+	case pk.numbers == 1<<numberFound:
+		return !p.seen[pk.topic]
+	}
+	return !p.marks && time.Now().Before(p.doubt)
+}
+
+// look notes what a message from the house's broker tells of what is there, and says
+// whether it is found.
+func (p *passage) look(pk packet) (found bool) {
+	found = p.found(pk)
+	if found && pk.numbers == 1<<numberFound {
+		p.marks = true
+	} else if found && p.exact {
+		if more := time.Now().Add(doubtfulAfter); more.After(p.doubt) && more.Before(p.doubtEnds) {
+			p.doubt = more
+		}
+	}
+	if p.seen != nil && pk.retain {
+		p.seen[pk.topic] = p.seen[pk.topic] || found
+		if found {
+			p.complete = time.After(settled)
+		}
+	}
+	// The house is there, whatever others say or clear just now.
+	if will := p.b.will(); will != "" && pk.topic == will && string(pk.payload) != "online" && !found && p.open && p.repeat == nil {
+		p.repeat = time.After(max(sayAgain, seldom-time.Since(p.said)))
+	}
+	return found
 }
 
 // forgetGone takes back, at the own broker, the values that came from the remote and
 // are there no more: they were deleted while there was no link.
 func (p *passage) forgetGone() {
 	for topic := range p.copies {
-		if !p.seen[topic] {
-			p.in.published(packet{kind: kindPublish, numbers: 1 << numberFound, message: message{topic: topic, retain: true}})
+		if _, there := p.seen[topic]; !there {
+			p.in.published(packet{kind: kindPublish, message: message{topic: topic, retain: true}}, true)
 		}
 	}
 	p.seen, p.copies, p.complete = nil, nil, nil
@@ -278,7 +346,7 @@ func (p *passage) agreed() {
 func (p *passage) fromLocal(pk packet) {
 	switch pk.kind {
 	case kindPublish:
-		p.out.published(pk)
+		p.out.published(pk, false)
 	case kindPubrel:
 		p.out.released(pk)
 	case kindPuback, kindPubrec, kindPubcomp:
@@ -307,26 +375,23 @@ func (p *passage) fromRemote(pk packet) {
 				p.fail("the address is that of this house itself")
 			}
 		}
-		if p.seen != nil && pk.retain {
-			p.seen[pk.topic] = true
-			if p.found(pk) {
-				p.complete = time.After(settled)
-			}
-		}
-		p.in.published(pk)
+		p.in.published(pk, p.look(pk))
 	case kindPubrel:
 		p.in.released(pk)
 	case kindPuback, kindPubrec, kindPubcomp:
 		p.out.answered(pk)
 	case kindSuback:
 		if pk.id == idFilters {
+			p.doubt, p.doubtEnds = time.Now().Add(doubtful), time.Now().Add(doubtfulMost)
 			if p.refused = p.refusals(pk, p.asked, "the other broker"); len(p.refused) > 0 {
 				p.again = time.After(askAgain)
 			}
 		}
 	case kindPingresp:
-		if n := len(p.in.unacked); !p.pinged && n > 0 {
-			p.last = p.in.unacked[n-1]
+		for _, list := range [][]*transfer{p.in.unacked, p.in.waiting} {
+			if n := len(list); !p.pinged && n > 0 {
+				p.last = append(p.last, list[n-1])
+			}
 		}
 		if p.seen != nil && p.complete == nil {
 			p.complete = time.After(settled)
@@ -383,8 +448,8 @@ func (p *passage) blame(code byte) {
 	}
 }
 
-// published is a message from the source.
-func (f *flow) published(pk packet) {
+// published is a message from the source, which was found there or is new.
+func (f *flow) published(pk packet, found bool) {
 	b := f.p.b
 	if pk.topic == "" {
 		f.p.fail("it sent a message without a topic")
@@ -394,7 +459,7 @@ func (f *flow) published(pk packet) {
 		f.src.send(func(b []byte) []byte { return appendAck(b, kindPubrec, pk.id) })
 		return
 	}
-	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos, found: !f.out && f.p.found(pk)}
+	t := &transfer{message: pk.message, from: pk.topic, id: pk.id, dup: pk.dup, asks: pk.qos, large: pk.large, found: found}
 	if t.asks > 0 {
 		f.unacked = append(f.unacked, t)
 	}
@@ -417,6 +482,12 @@ func (f *flow) prepare(t *transfer) (instead func(*transfer)) {
 	topic, ok := f.rename(t)
 	if !ok { // maybe by a subscription of an earlier configuration
 		return func(*transfer) {}
+	}
+	if t.large {
+		return func(t *transfer) { f.drop(t, 0x95) }
+	}
+	if !f.out { // nobody else says that
+		t.user = slices.DeleteFunc(t.user, func(u pair) bool { return u.key == Found })
 	}
 	// Where it has been, and that it does not go back there.
 	here, there := b.opt.House, cmp.Or(p.house, b.opt.House+"/"+b.name)
@@ -620,6 +691,11 @@ func (f *flow) answered(pk packet) {
 	if want := map[byte]byte{1: kindPuback, 2: kindPubrec}[t.qos]; pk.kind != want {
 		f.p.fail("it acknowledged a message of QoS %d with a packet of kind %d", t.qos, pk.kind)
 		return
+	}
+	if pk.code == 0x97 && t.retain && !f.out && f.p.b.cfg.whole {
+		// The hub has heard it. That there is no room to retain it here is no reason to
+		// send it again: there it is retained.
+		pk.code = 0
 	}
 	if pk.code == 0x97 && f.p.b.quota < quotaTries { // a full disk, maybe: it is tried again later
 		f.p.b.quota++

@@ -60,6 +60,7 @@ type packet struct {
 	id      uint16
 	dup     bool
 	message        // of PUBLISH
+	large   bool   // PUBLISH: there is more than was to be read, of which only topic and id are here
 	present bool   // CONNACK: the session is there
 	numbers byte   // of PUBLISH: bit n is set if a subscription with the identifier n brought it
 	code    byte   // CONNACK, acknowledgements, DISCONNECT
@@ -84,7 +85,9 @@ type server struct {
 
 var errMalformed = errors.New("a packet that is none")
 
-// readPacket reads one packet of at most limit bytes.
+// readPacket reads one packet of at most limit bytes. Of a larger PUBLISH it reads what
+// it takes to acknowledge it: a remote that does not know the limit has it retained,
+// maybe, and would send it again and again.
 func readPacket(r *bufio.Reader, version byte, limit int) (packet, error) {
 	first, err := r.ReadByte()
 	if err != nil {
@@ -104,6 +107,9 @@ func readPacket(r *bufio.Reader, version byte, limit int) (packet, error) {
 			return packet{}, errMalformed
 		}
 	}
+	if length > limit && first>>4 == kindPublish {
+		return readLarge(r, first, length)
+	}
 	if length > limit {
 		return packet{}, fmt.Errorf("a packet of %d bytes, more than %d", length, limit)
 	}
@@ -112,6 +118,31 @@ func readPacket(r *bufio.Reader, version byte, limit int) (packet, error) {
 		return packet{}, noEOF(err)
 	}
 	return decode(first, body, version)
+}
+
+// readLarge reads of a PUBLISH the topic and the id, and skips the rest.
+func readLarge(r *bufio.Reader, first byte, length int) (packet, error) {
+	head := make([]byte, 2, 2+65535+2)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return packet{}, noEOF(err)
+	}
+	n := 2 + int(binary.BigEndian.Uint16(head))
+	if first>>1&3 > 0 {
+		n += 2
+	}
+	if n > length {
+		return packet{}, errMalformed
+	}
+	head = head[:n]
+	if _, err := io.ReadFull(r, head[2:]); err != nil {
+		return packet{}, noEOF(err)
+	}
+	if _, err := io.CopyN(io.Discard, r, int64(length-n)); err != nil {
+		return packet{}, noEOF(err)
+	}
+	p, err := decode(first, head, 4) // the properties, which come next, are among the rest
+	p.large = true
+	return p, err
 }
 
 func noEOF(err error) error {
@@ -494,10 +525,20 @@ func appendUnsubscribe(b []byte, version byte, id uint16, filters []string) []by
 
 func appendPing(b []byte) []byte { return append(b, kindPingreq<<4, 0) }
 
-// appendDisconnect says goodbye; with forget the session ends too.
-func appendDisconnect(b []byte, version byte, forget bool) []byte {
-	if version == 5 && forget {
-		return append(b, kindDisconnect<<4, 7, 0, 5, 0x11, 0, 0, 0, 0)
+// appendDisconnect says goodbye; with forget the session ends too. With will the
+// broker is to send that, for which MQTT 3.1.1 has no word but to say nothing.
+func appendDisconnect(b []byte, version byte, forget, will bool) []byte {
+	code := byte(0)
+	if will {
+		code = 0x04
+	}
+	switch {
+	case version < 5 && will:
+		return b
+	case version == 5 && forget:
+		return append(b, kindDisconnect<<4, 7, code, 5, 0x11, 0, 0, 0, 0)
+	case version == 5 && will:
+		return append(b, kindDisconnect<<4, 1, code)
 	}
 	return append(b, kindDisconnect<<4, 0)
 }

@@ -141,6 +141,14 @@ func TestAHouseAtAnotherBroker(t *testing.T) {
 		if got := retainedAt(other, "hearth/lamp/state"); got != "ON" {
 			t.Errorf("the lamp is said to be %q there, want ON", got)
 		}
+		device.say("hearth/status", "", true) // somebody tidies up
+		device.say("hearth/lamp/state", "", true)
+		time.Sleep(20 * time.Second)
+		for topic, want := range map[string]string{"hearth/status": "online", "hearth/lamp/state": "ON"} {
+			if got := retainedAt(other, topic); got != want {
+				t.Errorf("after it was cleared %s is %q there, want %q", topic, got, want)
+			}
+		}
 		device.say("hearth/lamp/state", "OFF", true) // which is not its to say
 		time.Sleep(time.Second)
 		if got := retainedAt(h.broker, "hearth/lamp/state"); got != "ON" {
@@ -289,6 +297,9 @@ func TestAHouseWithoutItsBroker(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		if got := retainedAt(other, "hearth/status"); got != "offline" {
+			t.Errorf("hearth/status is %q there, want offline", got)
+		}
 		if _, ok := h.Elsewhere(); ok || h.heard("anything") || retainedAt(h.broker, "hearth/bridge/broker/availability") != "" {
 			t.Error("something of the link is left")
 		}

@@ -36,6 +36,7 @@ package access
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
 // An Attempt is what a client shows at the door.
@@ -68,7 +69,7 @@ func (d *Door) Login(ctx context.Context, a Attempt) (user string, err error) {
 	case name == "" && a.Local && t.anonymous != nil:
 		return "", nil
 	case name == "":
-		return "", d.late(ctx, ErrNoLogin)
+		return "", d.late(ctx, time.Now(), ErrNoLogin)
 	case a.Password != nil:
 		if err := d.password(ctx, a.Addr, name, a.Password); err != nil {
 			return "", err
@@ -77,7 +78,7 @@ func (d *Door) Login(ctx context.Context, a Attempt) (user string, err error) {
 	case a.Certificate == name && t.users[name] != nil:
 		return name, nil
 	}
-	return "", d.late(ctx, ErrNoLogin)
+	return "", d.late(ctx, time.Now(), ErrNoLogin)
 }
 
 // Rights gives what a user's client may do now, nil for a user who exists no more.

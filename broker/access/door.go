@@ -179,8 +179,9 @@ func (d *Door) seal(user string, password []byte, hash string) seal {
 
 // password says whether a password is the user's.
 func (d *Door) password(ctx context.Context, addr netip.Addr, user string, password []byte) error {
+	began := time.Now()
 	if len(user) > longestName {
-		return d.late(ctx, ErrWrong) // nobody can have such a name, and it is not to be remembered
+		return d.late(ctx, began, ErrWrong) // nobody can have such a name, and it is not to be remembered
 	}
 	at := pair{network(addr), user}
 	fresh := d.first(at)
@@ -195,14 +196,14 @@ func (d *Door) password(ctx context.Context, addr netip.Addr, user string, passw
 		}
 		login := d.seal(user, password, hash)
 		if done, err := d.decided(at, login, fresh); done {
-			return d.answer(ctx, err)
+			return d.answer(ctx, began, err)
 		}
 		if err := d.enter(ctx, at.at, fresh); err != nil {
-			return d.answer(ctx, err)
+			return d.answer(ctx, began, err)
 		}
 		done, err := d.hash(at, login, hash, password, fresh)
 		if done {
-			return d.answer(ctx, err)
+			return d.answer(ctx, began, err)
 		}
 	}
 }
@@ -465,15 +466,16 @@ func (d *Door) gone(at netip.Prefix) {
 }
 
 // answer is late for a refusal.
-func (d *Door) answer(ctx context.Context, err error) error {
+func (d *Door) answer(ctx context.Context, began time.Time, err error) error {
 	if err == nil {
 		return nil
 	}
-	return d.late(ctx, err)
+	return d.late(ctx, began, err)
 }
 
-// late gives a refusal after a while, so that guessing takes long.
-func (d *Door) late(ctx context.Context, err error) error {
+// late gives a refusal a while after it began, so that guessing takes long, and no time
+// tells how a password was hashed, or whether there was one.
+func (d *Door) late(ctx context.Context, began time.Time, err error) error {
 	d.mu.Lock()
 	if d.slowing >= mostSlowed {
 		d.mu.Unlock()
@@ -481,7 +483,7 @@ func (d *Door) late(ctx context.Context, err error) error {
 	}
 	d.slowing++
 	d.mu.Unlock()
-	wait := time.NewTimer(slowed)
+	wait := time.NewTimer(slowed - time.Since(began))
 	defer wait.Stop()
 	select {
 	case <-wait.C:

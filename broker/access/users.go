@@ -349,8 +349,8 @@ func makeDir(dir string) error {
 }
 
 // replace writes a file whole: after a power cut there is the old one or the new.
-// It belongs to who owned the old one, or else the folder: root may call this, and
-// the hub has to read it.
+// It belongs to who owned the old one, or else the folder, and who could read the old one
+// can read it: root may call this, and the hub has to read it.
 func replace(file string, text []byte) (err error) {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real // a link stays one
@@ -375,6 +375,11 @@ func replace(file string, text []byte) (err error) {
 	}
 	if err = own(f.Name(), file, filepath.Dir(file)); err != nil {
 		return err
+	}
+	if was, err := os.Stat(file); err == nil { // after its owner, so that nobody else could read it for a moment
+		if err := f.Chmod(was.Mode().Perm()); err != nil {
+			return err
+		}
 	}
 	if err = f.Sync(); err != nil {
 		return err

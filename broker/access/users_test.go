@@ -80,6 +80,22 @@ func TestTheFirstUser(t *testing.T) {
 	}
 }
 
+// Who could read the file can read it after a change, as the group of a hub that does not
+// own it.
+func TestWhoMayReadTheFileStays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.toml")
+	write(t, file, "")
+	if err := os.Chmod(file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := AddUser(file, "anna", Hash([]byte("secret")), nil); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o640 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
 // Of what a person wrote nothing is lost when users come, change and go.
 func TestAPersonsWordsStay(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users.toml")

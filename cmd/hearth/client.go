@@ -27,7 +27,7 @@ const (
 
 // brokerFlags is shared by pub and sub.
 type brokerFlags struct {
-	Broker string `default:"127.0.0.1:1883" env:"HEARTH_BROKER" placeholder:"ADDRESS" help:"Where the broker listens: host:port, tls://host:port or unix:///path; default 127.0.0.1:1883."`
+	Broker string `default:"127.0.0.1:1883" env:"HEARTH_BROKER" placeholder:"ADDRESS" help:"Where the broker listens: host:port, tls://host:port or unix:///path, the usual port may be left out; default 127.0.0.1:1883."`
 	loginFlags
 }
 
@@ -118,28 +118,32 @@ type endpoint struct {
 }
 
 func (f brokerFlags) dialAddress() (endpoint, error) {
-	wrong := fmt.Errorf("--broker %s: want host:port, such as %s, tls://host:port or unix:///path", f.Broker, defaultBroker)
+	wrong := fmt.Errorf("--broker %s: want host:port, such as %s, tls://host:port or unix:///path; the usual port may be left out", f.Broker, defaultBroker)
 	scheme, rest, found := strings.Cut(f.Broker, "://")
 	if !found {
 		scheme, rest = "tcp", f.Broker
 	}
-	at := endpoint{network: "tcp", address: rest}
+	at, port := endpoint{network: "tcp"}, "1883"
 	switch scheme {
 	case "unix":
 		at.network = "unix"
 	case "tcp", "mqtt":
 	case "tls", "ssl", "mqtts":
-		at.secure = true
+		at.secure, port = true, "8883"
 	case "ws", "wss":
 		return at, fmt.Errorf("%w: MQTT over WebSocket is for pages in a browser", wrong)
 	default:
 		return at, wrong
 	}
 	if at.network == "tcp" {
-		if _, _, err := net.SplitHostPort(rest); err != nil {
+		if strings.LastIndexByte(rest, ':') <= strings.LastIndexByte(rest, ']') { // those within brackets are of IPv6
+			rest += ":" + port
+		}
+		if host, _, err := net.SplitHostPort(rest); err != nil || host == "" {
 			return at, wrong
 		}
 	}
+	at.address = rest
 	return at, f.check(at.secure)
 }
 
