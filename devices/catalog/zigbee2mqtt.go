@@ -1361,6 +1361,9 @@ func z2mClass(e z2mExpose) string {
 	case "mW", "W", "kW":
 		return "power"
 	}
+	if e.name == "voc" && (e.unit == "ppb" || e.unit == "ppm") {
+		return "volatile_organic_compounds_parts"
+	}
 	if class := z2mClasses[e.typ][e.name]; class != "" {
 		return class
 	}
