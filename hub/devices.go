@@ -158,12 +158,17 @@ func (h *Hub) reportEarly() {
 // lookUpRetained finds what had been said on topics before it was known that they matter.
 func (h *Hub) lookUpRetained(topics []string) {
 	wanted := make(map[string]bool, len(topics))
+	var filters []string
 	for _, t := range topics {
 		wanted[t] = true
+		if strings.Contains(t, "+") {
+			filters = append(filters, t)
+		}
 	}
 	known := h.known.Load()
 	for m := range h.broker.Retained() {
-		if wanted[m.Topic] && !isControl(m.Topic) { // which must not be obeyed again
+		matches := func(filter string) bool { return devices.MatchTopic(filter, m.Topic) }
+		if (wanted[m.Topic] || slices.ContainsFunc(filters, matches)) && !isControl(m.Topic) { // which must not be obeyed again
 			it := h.item(known, m, true)
 			it.readings, it.announces = nil, false
 			h.inbox.always(it)

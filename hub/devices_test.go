@@ -122,6 +122,33 @@ func TestADeviceAppearsByItself(t *testing.T) {
 	})
 }
 
+// OpenMQTTGateway announces a thermometer with +/+/BTtoMQTT/ADDRESS: any gateway may report
+// it, and what one retained before the thermometer was announced is found.
+func TestAnyGatewayReportsASensor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{})
+		defer stop()
+		gateway, hangUp := connect(t, h, "gateway", nil)
+		defer hangUp()
+		retain := func(topic, payload string) {
+			if _, err := gateway.Publish(t.Context(), &paho.Publish{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		retain("home/attic/BTtoMQTT/A4C138112233", `{"tempc":21.5}`)
+		retain("homeassistant/sensor/A4C138112233-tempc/config", `{"stat_t":"+/+/BTtoMQTT/A4C138112233","uniq_id":"A4C138112233-tempc","val_tpl":"{{ value_json.tempc | is_defined }}","dev_cla":"temperature","unit_of_meas":"°C","dev":{"ids":["A4C138112233"],"name":"Cellar"}}`)
+		time.Sleep(time.Second)
+		if p := propertyNamed(t, deviceNamed(t, h, "cellar"), "temperature"); p.Value != 21.5 {
+			t.Errorf("what was retained before: %+v", p)
+		}
+		publish(t, gateway, 0, "home/hall/BTtoMQTT/A4C138112233", `{"tempc":22}`)
+		time.Sleep(time.Second)
+		if p := propertyNamed(t, deviceNamed(t, h, "cellar"), "temperature"); p.Value != 22.0 {
+			t.Errorf("from another gateway: %+v", p)
+		}
+	})
+}
+
 // Rules know a device by the name that the configuration gives it, and tell it things in
 // its own words.
 func TestRulesKnowDevicesThatAnnounceThemselves(t *testing.T) {

@@ -30,11 +30,15 @@ func (p *Property) command(v any) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	payload, err := p.Set.Encode(v)
+	set := p.Set
+	if v == true && set.On != nil {
+		set = set.On
+	}
+	payload, err := set.Encode(v)
 	if err != nil {
 		return Message{}, err
 	}
-	return Message{Topic: p.Set.Topic, Payload: payload, Retain: p.Set.Retain, QoS: p.Set.QoS}, nil
+	return Message{Topic: set.Topic, Payload: payload, Retain: set.Retain, QoS: set.QoS}, nil
 }
 
 // fit makes v a value in the form of the property's kind, or says why it is none.

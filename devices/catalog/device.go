@@ -113,7 +113,7 @@ type Range struct {
 
 // A Report is a topic on which a property is reported.
 type Report struct {
-	Topic string // without wildcards
+	Topic string // or a filter, of which levels before the last may be +
 	Read  Reader
 }
 
@@ -123,6 +123,8 @@ type Set struct {
 	Encode func(v any) (payload string, err error) // of a value in the form of the Kind
 	Retain bool                                    // only where the device is deaf otherwise
 	QoS    byte
+
+	On *Set // how it is told true, where that goes to another topic: a dimmer that is switched on by its brightness
 }
 
 // A Message is one to be published.

@@ -87,6 +87,14 @@ func haText(v any) string {
 	return ""
 }
 
+// haAnys are texts as they are in JSON.
+func haAnys(texts []string) (all []any) {
+	for _, t := range texts {
+		all = append(all, t)
+	}
+	return all
+}
+
 // haList is a list of texts, or one text in place of it.
 func haList(v any) []string {
 	list, ok := v.([]any)
@@ -188,9 +196,23 @@ type haSource struct {
 	key   string // of JSON, where it is one
 }
 
+// filter is an option that is a topic on which something is reported. OpenMQTTGateway has
+// +/+/BTtoMQTT/A4C138112233 there: whichever gateway hears a sensor speaks for it.
+func (c *haComponent) filter(key string) string {
+	topic := c.text(key)
+	before, last := "", topic
+	if i := strings.LastIndexByte(topic, '/'); i >= 0 {
+		before, last = topic[:i], topic[i+1:]
+	}
+	if !strings.Contains(before, "+") || last == "" || strings.ContainsAny(last, "+#") || devices.CheckFilter(topic) != nil {
+		return c.topic(key)
+	}
+	return c.under + topic
+}
+
 // hear is the source of a topic and the first of templates that there is.
 func (c *haComponent) hear(topicKey string, templateKeys ...string) haSource {
-	s := haSource{topic: c.topic(topicKey)}
+	s := haSource{topic: c.filter(topicKey)}
 	if s.topic == "" {
 		return s
 	}
@@ -394,6 +416,21 @@ func haWord(some ...string) func(Reader) Reader {
 	}
 }
 
+// addOption adds a property that is one of some options, if there are any: another word is none
+// to Home Assistant, which leaves the state as it was.
+func (c *haComponent) addOption(name string, kind Kind, from haSource, options []string) *Property {
+	p := c.add(name, kind, from, func(r Reader) Reader {
+		return then(haTextual(r), func(v any) (any, error) {
+			if len(options) > 0 && !slices.Contains(options, v.(string)) {
+				return nil, fmt.Errorf("%.40q is none of its options", v)
+			}
+			return v, nil
+		})
+	})
+	p.Options = options
+	return p
+}
+
 // haLevel reads a number of a range as %, in whole ones, so that it comes back as it was
 // told. A message may be JSON with the number in it.
 func haLevel(from, to float64, key string) func(Reader) Reader {
@@ -487,8 +524,7 @@ func (c *haComponent) sensor() {
 	var p *Property
 	switch {
 	case class == "enum" || class == "timestamp" || class == "date" || class == "uptime" || c.options["options"] != nil:
-		p = c.add("", Sensor, from, haTextual)
-		p.Options = haList(c.options["options"])
+		p = c.addOption("", Sensor, from, haList(c.options["options"]))
 	case unit != "" || class != "" || c.options["state_class"] != nil || c.options["suggested_display_precision"] != nil:
 		p = c.add("", Sensor, from, haNumber)
 	default:
@@ -561,8 +597,8 @@ func haNot(text Reader, word string, r Reader) Reader {
 }
 
 func (c *haComponent) selection() {
-	p := c.add("", Select, c.hear("state_topic", "value_template"), haTextual)
-	if p.Options = haList(c.options["options"]); len(p.Options) == 0 {
+	p := c.addOption("", Select, c.hear("state_topic", "value_template"), haList(c.options["options"]))
+	if len(p.Options) == 0 {
 		c.fault("it has no options")
 	}
 	c.tell(p, "command_topic", "command_template", haAny)
@@ -573,8 +609,15 @@ func (c *haComponent) textual() {
 	p := c.add("", Text, c.hear("state_topic", "value_template"), haTextual)
 	c.tell(p, "command_topic", "command_template", func(v any) (any, map[string]any, error) {
 		text := devices.Text(v)
-		if most := c.amount("max", 255); float64(len([]rune(text))) > most {
+		if c.component != "text" {
+			return text, nil, nil
+		}
+		length := float64(len([]rune(text)))
+		if most := c.amount("max", 255); length > most {
 			return nil, nil, fmt.Errorf("it takes at most %s characters", short(most))
+		}
+		if least := c.amount("min", 0); length < least {
+			return nil, nil, fmt.Errorf("it takes at least %s characters", short(least))
 		}
 		return text, nil, nil
 	})
@@ -772,6 +815,16 @@ func (c *haComponent) cover() {
 				"tilt_position": v, "tilt_min": low, "tilt_max": high, "position_open": open, "position_closed": closed,
 			}, err
 		})
+		if position.topic != "" && position.raw == "" && c.text("position_template") != "" { // which may give both
+			level := haLevel(low, high, "tilt_position")(position.read)
+			p.Reports = append(p.Reports, Report{position.topic, func(m *Payload) (any, bool, error) {
+				v, _, _ := position.read(m)
+				if _, object := v.(map[string]any); object || strings.HasPrefix(strings.TrimSpace(haText(v)), "{") {
+					return level(m)
+				}
+				return nil, false, nil // it is the position alone
+			}})
+		}
 	}
 	c.parts(main)
 }
@@ -848,6 +901,9 @@ func (c *haComponent) valve() {
 			p := percent(c.add("position", Number, position, level))
 			c.tell(p, "set_position_topic", "set_position_template", toPosition)
 		}
+	}
+	if stop := c.text("payload_stop"); stop != "" {
+		c.tell(c.add("stop", Button, haSource{}, nil), "command_topic", "command_template", func(any) (any, map[string]any, error) { return stop, nil, nil })
 	}
 	c.parts(main)
 }
@@ -1050,6 +1106,10 @@ func (c *haComponent) plainLight() {
 			n, err := haRanged(v, 0, scale)
 			return n, nil, err
 		})
+		if p.Set != nil && main.Set != nil && c.text("on_command_type") == "brightness" { // it has no word for on
+			full := p.Set.Encode
+			main.Set.On = &Set{Topic: p.Set.Topic, Retain: p.Set.Retain, QoS: p.Set.QoS, Encode: func(any) (string, error) { return full(100.0) }}
+		}
 		c.drop(p)
 	}
 	if c.topic("color_temp_state_topic") != "" || c.topic("color_temp_command_topic") != "" {
@@ -1272,11 +1332,15 @@ func haColorOf(parts ...Reader) Reader {
 
 // choice adds a part that is one of several words.
 func (c *haComponent) choice(name, listKey string, otherwise []string, stateKey, stateTemplate, commandKey, commandTemplate string) *Property {
-	from := c.hear(stateKey, stateTemplate, "value_template")
-	p := c.add(name, Select, from, haTextual)
-	if p.Options = otherwise; c.options[listKey] != nil {
-		p.Options = haList(c.options[listKey])
+	options := otherwise
+	if c.options[listKey] != nil {
+		options = haList(c.options[listKey])
 	}
+	from := c.hear(stateKey, stateTemplate, "value_template")
+	if reset := c.text("payload_reset_" + strings.TrimSuffix(listKey, "s")); reset != "" && from.topic != "" {
+		from.read = haNot(from.read, reset, from.read)
+	}
+	p := c.addOption(name, Select, from, options)
 	c.tell(p, commandKey, commandTemplate, haAny)
 	c.drop(p)
 	return p
@@ -1316,10 +1380,10 @@ func (c *haComponent) power() {
 }
 
 func (c *haComponent) mode(modes []string) *Property {
-	main := c.add("", Climate, c.hear("mode_state_topic", "mode_state_template", "value_template"), haTextual)
-	if main.Options = modes; c.options["modes"] != nil {
-		main.Options = haList(c.options["modes"])
+	if c.options["modes"] != nil {
+		modes = haList(c.options["modes"])
 	}
+	main := c.addOption("", Climate, c.hear("mode_state_topic", "mode_state_template", "value_template"), modes)
 	c.tell(main, "mode_command_topic", "mode_command_template", haAny)
 	return main
 }
@@ -1339,9 +1403,17 @@ func (c *haComponent) climate() {
 	c.choice("fan_mode", "fan_modes", []string{"auto", "low", "medium", "high"}, "fan_mode_state_topic", "fan_mode_state_template", "fan_mode_command_topic", "fan_mode_command_template")
 	c.choice("swing_mode", "swing_modes", []string{"on", "off"}, "swing_mode_state_topic", "swing_mode_state_template", "swing_mode_command_topic", "swing_mode_command_template")
 	c.choice("swing_horizontal_mode", "swing_horizontal_modes", []string{"on", "off"}, "swing_horizontal_mode_state_topic", "swing_horizontal_mode_state_template", "swing_horizontal_mode_command_topic", "swing_horizontal_mode_command_template")
+	if presets := haList(c.options["preset_modes"]); !slices.Contains(presets, "none") {
+		c.options["preset_modes"] = append([]any{"none"}, haAnys(presets)...)
+	}
 	preset := c.choice("preset", "preset_modes", nil, "preset_mode_state_topic", "preset_mode_value_template", "preset_mode_command_topic", "preset_mode_command_template")
-	if !slices.Contains(preset.Options, "none") {
-		preset.Options = append([]string{"none"}, preset.Options...)
+	for i, r := range preset.Reports {
+		preset.Reports[i].Read = func(p *Payload) (any, bool, error) {
+			if p.Text() == "None" { // which is a preset here
+				return "none", true, nil
+			}
+			return r.Read(p)
+		}
 	}
 	c.power()
 	c.doing()
@@ -1361,7 +1433,8 @@ func (c *haComponent) waterHeater() {
 }
 
 func (c *haComponent) humidity(name string, low, high float64) {
-	p := c.add(name, Number, c.hear("target_humidity_state_topic", "target_humidity_state_template", "value_template"), haNumber)
+	from := c.hear("target_humidity_state_topic", "target_humidity_state_template", "value_template")
+	p := c.add(name, Number, from, func(r Reader) Reader { return haNot(r, cmp.Or(c.text("payload_reset_humidity"), "None"), haNumber(r)) })
 	p.Class, p.Unit = "humidity", "%"
 	p.Range = &Range{Min: c.amount("min_humidity", low), Max: c.amount("max_humidity", high), Step: 1}
 	if p.Range.Min > p.Range.Max {
@@ -1750,7 +1823,7 @@ func (n *haNaming) names(label, device string) (base, alt string) {
 		return main, alt
 	case endpoint != "" && main == "state":
 		return "state_" + endpoint, alt
-	case !n.inDevice && n.node != "" && clean != "" && !haNumbered(clean):
+	case !n.inDevice && n.node != "" && clean != "" && !haNumbered(clean) && (len(clean) > 2 || named == ""): // T and WS mean little
 		return clean, cmp.Or(named, alt)
 	case named != "":
 		return named, alt

@@ -305,7 +305,7 @@ func FuzzHomeassistant(f *testing.F) {
 					t.Errorf("%s is of %s, which is not there", p.Name, p.Of)
 				}
 				for _, r := range p.Reports {
-					if devices.CheckTopic(r.Topic) != nil {
+					if devices.CheckFilter(r.Topic) != nil {
 						t.Errorf("%q is no topic", r.Topic)
 					}
 					for _, v := range x.Read(devices.Message{Topic: r.Topic, Payload: []byte(state)}) {

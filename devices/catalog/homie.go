@@ -642,7 +642,7 @@ var homieUnits = map[string]string{"#": "", "MK⁻¹": "mired"}
 
 // property gives one property, or why the convention has it ignored.
 func (h *homieBuild) property(n homieNode, p homieProperty, main Kind) (Property, error) {
-	unit := p.unit
+	unit := plainUnit(p.unit)
 	if u, ok := homieUnits[unit]; ok {
 		unit = u
 	}

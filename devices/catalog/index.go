@@ -3,13 +3,17 @@ package catalog
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"hearth/devices"
 )
 
 // An Index takes what devices report. It never changes.
-type Index struct{ topics map[string][]bound }
+type Index struct {
+	topics map[string][]bound
+	wild   map[string][]string // of those that are filters, by their last level, which is never a wildcard
+}
 
 // bound is a report of one property.
 type bound struct {
@@ -21,7 +25,7 @@ type bound struct {
 
 // NewIndex makes the index of devices.
 func NewIndex(all []Device) *Index {
-	x := &Index{topics: make(map[string][]bound)}
+	x := &Index{topics: make(map[string][]bound), wild: make(map[string][]string)}
 	for _, d := range all {
 		for _, p := range d.Properties {
 			for _, r := range p.Reports {
@@ -38,11 +42,33 @@ func NewIndex(all []Device) *Index {
 			x.topics[r.Topic] = append(x.topics[r.Topic], bound{device: d.ID, available: i, read: r.Read})
 		}
 	}
+	for topic := range x.topics {
+		if strings.Contains(topic, "+") {
+			last := lastLevel(topic)
+			x.wild[last] = append(x.wild[last], topic)
+		}
+	}
 	return x
 }
 
+func lastLevel(topic string) string { return topic[strings.LastIndexByte(topic, '/')+1:] }
+
+// on gives the reports on a topic.
+func (x *Index) on(topic string) []bound {
+	all := x.topics[topic]
+	if len(x.wild) == 0 {
+		return all
+	}
+	for _, filter := range x.wild[lastLevel(topic)] {
+		if filter != topic && devices.MatchTopic(filter, topic) {
+			all = append(slices.Clip(all), x.topics[filter]...)
+		}
+	}
+	return all
+}
+
 // Takes says whether some device reports on topic.
-func (x *Index) Takes(topic string) bool { return len(x.topics[topic]) > 0 }
+func (x *Index) Takes(topic string) bool { return len(x.on(topic)) > 0 }
 
 // A Value is what one message says of one property.
 type Value struct {
@@ -55,7 +81,7 @@ type Value struct {
 // Read gives what a message says. A message that was found at the start has no events but
 // counted ones, which are not news then either.
 func (x *Index) Read(m devices.Message) []Value {
-	all := x.topics[m.Topic]
+	all := x.on(m.Topic)
 	if len(all) == 0 {
 		return nil
 	}

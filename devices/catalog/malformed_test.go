@@ -50,7 +50,7 @@ func broken(payload []byte) (all [][]byte) {
 	if number > 0 && payload[number-1] == ':' {
 		all = append(all, slices.Concat(payload[:number], []byte("NaN,"), payload[number:]))
 	}
-	return all
+	return slices.DeleteFunc(all, func(b []byte) bool { return bytes.Equal(b, payload) }) // which has no quotes to break
 }
 
 // odd are payloads that are JSON, most of them, and not what a device would send: some of

@@ -607,6 +607,10 @@ func TestACommandTopicNeedsAnAnnouncerWhoMayPublishThere(t *testing.T) {
 	if got := tell("lamp", ""); !strings.Contains(got, "only reports") || !slices.Equal(h.find("lamp").Denied, []string{"garage/door/set"}) {
 		t.Error("the garage:", got, h.find("lamp").Denied)
 	}
+	says("homeassistant/light/dimmer/config", `{"unique_id":"dimmer","command_topic":"guest/lamp/set","on_command_type":"brightness","brightness_command_topic":"garage/door/set","device":{"identifiers":"dimmer","name":"dimmer"}}`, guest, false)
+	if got := tell("dimmer", ""); !strings.Contains(got, "only reports") {
+		t.Error("the garage, as what switches a lamp on:", got)
+	}
 
 	// He joins the relay with a switch of his own. The relay's next announcement, which is
 	// trusted, does not vouch for that; and his does not take its commands away.

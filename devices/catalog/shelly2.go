@@ -540,6 +540,15 @@ func number2(path string, p Property, factor float64) field2 {
 	return field2{path: path2(path), p: p, read: func(r Reader) Reader { return number(r, factor) }}
 }
 
+// whole2 reads a number in whole ones, so that it comes back as it was told.
+func whole2(f field2) field2 {
+	read := f.read
+	f.read = func(r Reader) Reader {
+		return then(read(r), func(v any) (any, error) { return math.Round(v.(float64)), nil })
+	}
+	return f
+}
+
 func flag2(path string, p Property) field2 {
 	p.Kind = cmp.Or(p.Kind, BinarySensor)
 	return field2{path: path2(path), p: p, read: onOff}
@@ -742,7 +751,7 @@ var shelly2Sorts = map[string]sort2{
 	)},
 	"light":  {fields: lamp2("Light")},
 	"rgb":    {fields: lamp2("RGB", rgb2("RGB", ""))},
-	"rgbw":   {fields: lamp2("RGBW", rgb2("RGBW", ""), number2("white", Property{Name: "white", Kind: Number, Unit: "%", Range: &Range{0, 100, 0}}, 100./255).certain().with(params2("RGBW.Set", whiteParam)))},
+	"rgbw":   {fields: lamp2("RGBW", rgb2("RGBW", ""), whole2(number2("white", Property{Name: "white", Kind: Number, Unit: "%", Range: &Range{0, 100, 0}}, 100./255)).certain().with(params2("RGBW.Set", whiteParam)))},
 	"cct":    {fields: lamp2("CCT", ct2("CCT", ""))},
 	"rgbcct": {fields: lamp2("RGBCCT", rgb2("RGBCCT", `"mode":"rgb",`), ct2("RGBCCT", `"mode":"cct",`), text2("mode", Property{Name: "color_mode", Kind: Select, Options: []string{"rgb", "cct"}}).with(params2("RGBCCT.Set", textParam("mode"))))},
 	"thermostat": {fields: []field2{

@@ -71,7 +71,7 @@ func (c *Catalog) trusted(d Device) Device {
 	d.Properties = slices.Clone(d.Properties)
 	for i := range d.Properties {
 		p := &d.Properties[i]
-		if p.Set != nil && refused(p.Set.Topic) {
+		if p.Set != nil && (refused(p.Set.Topic) || p.Set.On != nil && refused(p.Set.On.Topic)) {
 			p.Set = nil
 		}
 		if p.Get != nil && refused(p.Get.Topic) {
@@ -93,6 +93,9 @@ func (d *Device) commandTopics() (all []string) {
 	for _, p := range d.Properties {
 		if p.Set != nil {
 			all = append(all, p.Set.Topic)
+			if p.Set.On != nil {
+				all = append(all, p.Set.On.Topic)
+			}
 		}
 		if p.Get != nil {
 			all = append(all, p.Get.Topic)

@@ -559,8 +559,14 @@ func (t *z2mThing) make(tells bool) Device {
 	if t.ieee == "" {
 		exposes = b.ofMembers(t)
 	}
+	covers := 0
 	for _, v := range exposes {
-		if name := lookup(v, "name"); name == "motor_state" || name == "moving" {
+		if lookup(v, "type") == "cover" {
+			covers++
+		}
+	}
+	for _, v := range exposes {
+		if name := lookup(v, "name"); covers == 1 && (name == "motor_state" || name == "moving") {
 			e, _ := z2mParse(v)
 			x.motor = e.property
 		}
@@ -1354,6 +1360,9 @@ func z2mClass(e z2mExpose) string {
 		return "current"
 	case "mW", "W", "kW":
 		return "power"
+	}
+	if e.name == "voc" && (e.unit == "ppb" || e.unit == "ppm") {
+		return "volatile_organic_compounds_parts"
 	}
 	if class := z2mClasses[e.typ][e.name]; class != "" {
 		return class
