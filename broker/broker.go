@@ -81,7 +81,8 @@ type Message struct {
 	Retain bool
 	// Origin is what the hub gave to Publish, and nil for every client's message.
 	Origin any
-	// Rights are those of the client that published it, nil for the hub.
+	// Rights are those of the client that published it, nil for the hub. Of a retained
+	// value they are those that its publisher has by now.
 	Rights *access.Rights
 	// Found says that a connection of the process itself found it retained at another
 	// broker, and it was not published just now: see Options.Found.

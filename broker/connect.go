@@ -548,6 +548,9 @@ func (b *Broker) publishWill(will *message, user string) (hold <-chan struct{}) 
 		topic: will.topic, payload: will.payload, qos: will.qos, retain: will.retain, props: will.props, from: will.from, at: now,
 		rights: rights,
 	}
+	if m.retain && user != itself {
+		m.by = &publisher{user, m.from}
+	}
 	if will.lifetime > 0 {
 		m.expires = now.Add(will.lifetime)
 	}

@@ -289,15 +289,19 @@ func FuzzRetained(f *testing.F) {
 			pk.Properties.MessageExpiryInterval = 10
 			pk.Properties.User = []packets.UserProperty{{Key: "k", Val: "v"}}
 		})
-		f.Add(encodeMessage(messageOf(&pk, "", now), now))
+		m := messageOf(&pk, "", now)
+		f.Add(encodeValue(m, now))
+		m.by = &publisher{"anna", "tablet"}
+		f.Add(encodeValue(m, now))
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {
-		m, err := decodeMessage(record, now)
+		m, err := decodeValue(record, now)
 		if err != nil || m.expired(now) {
 			return
 		}
-		twice, err := decodeMessage(encodeMessage(m, now), now)
-		if err != nil || !sameValue(twice, m) && m.expires.IsZero() || !twice.expires.Equal(m.expires) || len(m.props) < 3 && string(m.props) != string(twice.props) {
+		twice, err := decodeValue(encodeValue(m, now), now)
+		if err != nil || !sameValue(twice, m) && m.expires.IsZero() || !twice.expires.Equal(m.expires) || len(m.props) < 3 && string(m.props) != string(twice.props) ||
+			(m.by == nil) != (twice.by == nil) || m.by != nil && *m.by != *twice.by {
 			t.Fatalf("%v: %+v became %+v", err, m, twice)
 		}
 	})

@@ -92,6 +92,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 	found := c.user == itself && b.mark != "" && takeMark(&pk.Properties, b.mark)
 	m := messageOf(pk, c.id, time.Now())
 	m.rights, m.found = rights, found
+	if m.retain && c.user != itself {
+		m.by = &publisher{c.user, c.id}
+	}
 	if pk.FixedHeader.Qos == 0 {
 		c.hold = b.send(m, nil)
 		return nil

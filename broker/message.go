@@ -29,6 +29,7 @@ type message struct {
 	origin  any
 	rights  *access.Rights // of its publisher, until the hub has it
 	found   bool           // see Message
+	by      *publisher     // nil: the hub, or a bridge, or what an older version kept
 	at      time.Time
 	// lifetime is what a will waits with: its time begins when it is sent.
 	lifetime time.Duration
@@ -37,6 +38,22 @@ type message struct {
 	ack   atomic.Pointer[ack] // nil: nobody waits for one, or not any more
 	needs bool                // it needs the disk, whatever the subscribers do
 	owed  atomic.Int32        // deliveries to kept sessions that have a record in the store
+}
+
+// A publisher is the client whose message a retained value is. What it may do is looked up
+// when somebody asks: a device that announces itself on a retained topic may have the hub
+// publish only what it may publish itself, also when the hub finds it at a start.
+type publisher struct{ user, client string }
+
+// rightsNow gives what the publisher of a retained value may do by now, nil for the hub.
+func (b *Broker) rightsNow(p *publisher) *access.Rights {
+	if p == nil {
+		return nil
+	}
+	if r := b.rightsOf(p.user, p.client); r != nil {
+		return r
+	}
+	return new(access.Rights) // the user exists no more
 }
 
 // size is what a message counts in the limits: bytes of topic, payload and properties.
@@ -223,6 +240,42 @@ func encodeMessage(m *message, now time.Time) []byte {
 		binary.BigEndian.PutUint64(b[1:], uint64(now.Add(m.expires.Sub(now)).Unix()))
 	}
 	return appendPublish(b, m, form{version: 5, qos: m.qos, retain: m.retain, id: 1}, now)
+}
+
+// A retained value in the store is a message, after its publisher if that is a client:
+//
+//	1 byte    format, 2
+//	2 bytes   length of the user's name, big endian, and the name
+//	2 bytes   length of the client id, and the id
+const valueFormat = 2
+
+func encodeValue(m *message, now time.Time) []byte {
+	if m.by == nil {
+		return encodeMessage(m, now)
+	}
+	b := []byte{valueFormat}
+	for _, text := range []string{m.by.user, m.by.client} {
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(text))), text...)
+	}
+	return append(b, encodeMessage(m, now)...)
+}
+
+func decodeValue(record []byte, now time.Time) (*message, error) {
+	var by *publisher
+	if len(record) > 0 && record[0] == valueFormat {
+		r := reader{b: record[1:]}
+		by = &publisher{user: string(r.bytes(int(r.u16())))}
+		by.client = string(r.bytes(int(r.u16())))
+		if r.bad {
+			return nil, errMessage
+		}
+		record = r.b
+	}
+	m, err := decodeMessage(record, now)
+	if err == nil {
+		m.by = by
+	}
+	return m, err
 }
 
 var errMessage = errors.New("not a message of this format")

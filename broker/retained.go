@@ -117,7 +117,7 @@ func (b *Broker) write(v *value, m *message, records []store.Record) []store.Rec
 	// part of this one's packet.
 	rec := store.Record{Kind: store.Retained, Key: strings.Clone(m.topic)}
 	if len(m.payload) > 0 {
-		rec.Value = encodeMessage(m, m.at)
+		rec.Value = encodeValue(m, m.at)
 	}
 	written := func() {
 		v.onDisk.Store(put)
@@ -187,7 +187,7 @@ func (b *Broker) restoreRetained(now time.Time) {
 		return
 	}
 	for topic, record := range b.store.Each(store.Retained) {
-		m, err := decodeMessage(record, now)
+		m, err := decodeValue(record, now)
 		if err == nil && m.topic != topic {
 			err = fmt.Errorf("it is of topic %q", m.topic)
 		}

@@ -59,7 +59,7 @@ func (b *Broker) RetainedValues(filter string) []RetainedStatus {
 	b.values.Match(filter, func(topic string, v *value) bool {
 		if m := v.message.Load(); m != nil && !m.expired(now) {
 			all = append(all, RetainedStatus{
-				Message: Message{Topic: topic, Payload: m.payload, QoS: m.qos, Retain: true},
+				Message: Message{Topic: topic, Payload: m.payload, QoS: m.qos, Retain: true, Rights: b.rightsNow(m.by)},
 				Client:  m.from, At: m.at, Expiry: m.expires,
 			})
 		}
