@@ -135,6 +135,7 @@ func (t *tasmota) commands(list []statement, b *block) []any {
 		actions, err := t.command(s.command)
 		if err != nil {
 			t.leave(line, s.command, "%s", err)
+			t.lack(s.command)
 			if decides(s.command) {
 				t.broken = true
 			}
@@ -211,7 +212,7 @@ func (t *tasmota) command(text string) ([]any, error) {
 	}
 	args = strings.Join(strings.Fields(args), " ")
 	name, n := command(head)
-	cmnd := "cmnd/" + t.Topic + "/"
+	cmnd := t.under("cmnd")
 	switch name {
 	case "delay":
 		if args == "" || args == "0" {
@@ -350,6 +351,7 @@ func (t *tasmota) operand(text string) (string, error) {
 
 func (t *tasmota) store(kind string, n int, key string, v any) []any {
 	name := t.register(kind, n, 0)
+	t.stored[fmt.Sprintf("%s%d", kind, n)] = true
 	t.wrote[name] = true
 	return []any{set(name, key, v)}
 }
@@ -434,6 +436,9 @@ func (t *tasmota) switchRules(n int, args string) ([]any, error) {
 	if n < 1 || n > 3 || key == "" {
 		return nil, errors.New("a rule is switched on and off, and not changed, by another")
 	}
+	if t.sets[n].gated {
+		return []any{set(t.gate(n), "to", key == "enable")}, nil
+	}
 	var all []any
 	for _, b := range t.sets[n].blocks {
 		if !t.gone[b.name] {
@@ -468,15 +473,30 @@ func (t *tasmota) request(name, args string) ([]any, error) {
 	if strings.HasPrefix(rest, "/") {
 		return t.http("http://"+host+rest, "GET")
 	}
-	text, parts, err := t.outcome(rest)
+	list, err := t.http("http://"+host+"/cm?cmnd=", "GET")
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) > 1 || strings.HasPrefix(text, "{") {
-		return nil, errors.New("a request with a variable in its address")
+	address := "http://" + host + "/cm?cmnd="
+	for at := 0; at < len(rest); {
+		next := variable.FindStringIndex(rest[at:])
+		if next == nil {
+			next = []int{len(rest) - at, len(rest) - at}
+		}
+		address += plainText(url.PathEscape(rest[at : at+next[0]]))
+		if next[0] < next[1] {
+			v, err := t.variable(rest[at+next[0] : at+next[1]])
+			if err != nil {
+				return nil, err
+			}
+			address += "{" + hole(v) + "}"
+		}
+		at += next[1]
 	}
-	return t.http("http://"+host+"/cm?cmnd="+url.PathEscape(rest), "GET")
+	return []any{append(table{{"http", address}}, list[0].(table)[1:]...)}, nil
 }
+
+var variable = regexp.MustCompile(`%[A-Za-z]+[0-9]*%`)
 
 func (t *tasmota) http(address, method string) ([]any, error) {
 	u, err := url.Parse(address)
