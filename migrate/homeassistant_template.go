@@ -38,6 +38,10 @@ func (x *home) test(e *expr) (*cond, error) {
 			return nil, err
 		}
 		return not(c), nil
+	case "is", "is not":
+		if e.args[0].path() == "wait.trigger" && strings.EqualFold(e.args[1].path(), "none") {
+			return &cond{op: "expr", text: map[string]string{"is": "timed_out", "is not": "not timed_out"}[e.op]}, nil
+		}
 	case "==", "!=", "<", ">", "<=", ">=", "in", "not in":
 		return x.compare(e)
 	case "filter":
@@ -183,6 +187,9 @@ func (x *home) compare(e *expr) (*cond, error) {
 			return c, err
 		}
 		path := left.path()
+		if path == "wait.remaining" && values[0] == "0" && (op == "==" || op == ">" || op == "<=") {
+			return &cond{op: "expr", text: map[bool]string{true: "not timed_out", false: "timed_out"}[op == ">"]}, nil
+		}
 		if path == "trigger.id" && (op == "==" || op == "in") {
 			var ids []any
 			for _, v := range values {
@@ -220,7 +227,7 @@ func (x *home) compare(e *expr) (*cond, error) {
 			}
 			return &cond{op: "test", source: source, want: table{{key, f}}}, nil
 		}
-		if p := bare(left).path(); p == "trigger.to_state.state" && len(x.about) > 0 {
+		if p := bare(left).path(); p == "trigger.to_state.state" && len(x.about) > 0 && !x.indirect {
 			if op == "==" || op == "in" {
 				list, err := x.about[0].values(values)
 				if err != nil {
@@ -473,7 +480,7 @@ func (x *home) value(e *expr) (string, error) {
 			return "", err
 		}
 		source, err := en.of(attribute)
-		return ref(source), err
+		return x.ref(source), err
 	}
 	if e.op == "name" {
 		if v := x.variable(e.text); v != nil {
@@ -507,6 +514,22 @@ func (x *home) value(e *expr) (string, error) {
 	}
 	path := e.path()
 	switch {
+	case x.within != nil && path != "":
+		return "", fmt.Errorf("the template uses %s, which a [calc] does not know", oneLine(path))
+	case x.indirect && path == "trigger.to_state.state" && x.oneIs():
+		return x.ref(x.about[0].source), nil
+	case x.indirect && (strings.HasPrefix(path, "trigger.to_state.") || strings.HasPrefix(path, "trigger.from_state.")) && !x.oneIs():
+		return "", fmt.Errorf("the template uses %s, and which entity it was is not known here", oneLine(path))
+	case x.indirect && path == "trigger.from_state.state":
+		return "", errors.New("what the state was before is not known here")
+	case path == "repeat.index" && x.index != "":
+		return x.index, nil
+	case path == "repeat.index0" && x.index != "":
+		return "(" + x.index + " - 1)", nil
+	case path == "repeat.first" && x.index != "":
+		return "(" + x.index + " == 1)", nil
+	case path == "wait.trigger":
+		return "not timed_out", nil
 	case path == "trigger.to_state.state" || path == "trigger.event.data.value":
 		return "value", nil
 	case path == "trigger.from_state.state":
@@ -593,7 +616,7 @@ func (x *home) onOff(e *expr, en *entity) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := ref(en.source)
+	r := x.ref(en.source)
 	on, boolean := values[0].(bool)
 	switch {
 	case boolean && (en.domain == "input_boolean" || en.whole):
@@ -620,6 +643,9 @@ func (x *home) onOff(e *expr, en *entity) (string, error) {
 }
 
 func (x *home) filter(e *expr) (string, error) {
+	if a := e.args[0]; (e.text == "default" || e.text == "d") && len(e.args) > 1 && a.op == "name" && x.variable(a.text) == nil {
+		return x.value(e.args[1]) // nobody gave it a value
+	}
 	in, err := x.value(e.args[0])
 	if err != nil {
 		return "", err

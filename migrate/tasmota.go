@@ -58,6 +58,7 @@ type block struct {
 	at      int // where the body begins in the text
 	stops   bool
 	name    string
+	whole   bool // it shares a message with another, and has to come before or after it
 }
 
 // maxRules is how much text with rules is read, in bytes: a device holds three sets of
@@ -181,6 +182,7 @@ func (t *tasmota) read() error {
 		taken[b.name] = true
 		t.foresee(b)
 	}
+	together(all)
 	for n := 1; n < len(t.sets); n++ {
 		switchedOn := regexp.MustCompile(fmt.Sprintf(`(?i)(?:^|[;\s)])Rule%d\s+(?:1|on|%%value%%)(?:[;\s]|$)`, n))
 		t.sets[n].gated = t.sets[n].off && slices.ContainsFunc(all, func(b *block) bool { return switchedOn.MatchString(b.body) })
@@ -398,6 +400,7 @@ type source struct {
 	local   bool          // it has a value of its own, not that of the message
 	counts  bool          // a button that tells how often it was pressed
 	expr    string        // what its value is, where it is not that of the message
+	there   string        // that this value is there at all
 	late    time.Duration // so long after it the rule acts
 }
 
@@ -522,6 +525,9 @@ func (t *tasmota) trigger(b *block, set *ruleSet) ([]table, *cond, error) {
 	}
 	if err := t.source(path); err != nil {
 		return nil, nil, err
+	}
+	if b.whole && !set.once {
+		t.parent()
 	}
 	trigger := t.on.trigger
 	tests, extra, err := t.tests(op, limit)
@@ -903,10 +909,45 @@ func (t *tasmota) source(path []string) error {
 	return nil
 }
 
+// parent makes the object that a value stands in the source. What one message has at
+// several places is looked at place by place, but at one place rule by rule, in their
+// order, and that is how the device does it.
+func (t *tasmota) parent() {
+	from, _ := t.on.trigger[0].value.(string)
+	i := strings.LastIndex(from, ".")
+	if i < 0 || i < strings.LastIndex(from, ":") || !plainKey(from[i+1:]) || t.on.expr != "" || t.on.kind != "sensor" && t.on.kind != "code" {
+		return
+	}
+	key := from[i+1:]
+	t.on.trigger = table{{"event", from[:i]}}
+	t.on.expr, t.on.there = "value."+key, exprText(key)+" in value"
+}
+
+// together marks rules that hear values of one object, of which a later one uses a
+// variable that an earlier one sets.
+func together(all []*block) {
+	path := func(b *block) (object, place string) {
+		path := strings.TrimPrefix(strings.ToLower(triggerParts.ReplaceAllString(b.trigger, "$1")), "tele-")
+		i := strings.LastIndex(path, "#")
+		return fmt.Sprint(b.set, path[:i]), path[i:]
+	}
+	for i, a := range all {
+		sets := written(a.body)
+		object, place := path(a)
+		for _, b := range all[i+1:] {
+			if other, elsewhere := path(b); object == other && place != elsewhere && slices.ContainsFunc(sets, func(v string) bool {
+				return strings.Contains(strings.ToLower(b.body), v) || strings.Contains(strings.ToLower(b.trigger), "%"+v+"%")
+			}) {
+				a.whole, b.whole = true, true
+			}
+		}
+	}
+}
+
 // anyOf is a source with a ? in place i of its path: the value is that of whichever
 // device the message names, and a message names one.
 func (t *tasmota) anyOf(path []string, i int) error {
-	if i == 0 || i == len(path)-1 || slices.Contains(path[i+1:], "?") {
+	if i == 0 || i != len(path)-2 || path[i+1] == "?" {
 		return errors.New("want one ? between two names, such as ZbReceived#?#Power")
 	}
 	for _, k := range path {
@@ -929,7 +970,8 @@ func (t *tasmota) anyOf(path []string, i int) error {
 		head[0] = strings.ToUpper(head[0])
 	}
 	t.on = source0("any", topic+jsonPath(head))
-	t.on.expr = "values(value)[0]." + strings.Join(mapped(path[i+1:]), ".")
+	key := jsonKey(path[i+1])
+	t.on.expr, t.on.there = "values(value)[0]."+key, exprText(key)+" in values(value)[0]"
 	return nil
 }
 
@@ -962,6 +1004,9 @@ func (s source) worded() bool { return s.kind == "power" || s.kind == "switch" |
 
 // tests is a comparison of the trigger's value, as tests or as a condition.
 func (t *tasmota) tests(op, limit string) (table, *cond, error) {
+	if op == "" && t.on.there != "" {
+		return nil, &cond{op: "expr", text: t.on.there}, nil
+	}
 	if op == "" {
 		return nil, nil, nil
 	}

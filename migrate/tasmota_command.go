@@ -82,6 +82,10 @@ func (p *statements) list(depth int) []statement {
 			continue
 		}
 		end := len(p.text)
+		if alone := at == 0 || strings.TrimSpace(p.text[:at]) == ""; alone && sends.MatchString(w) {
+			p.at = end // it is not in a Backlog, so a semicolon is a part of what it sends
+			return append(all, statement{at: at, command: strings.TrimSpace(p.text[at:])})
+		}
 		if i := strings.IndexByte(p.text[p.at:], ';'); i >= 0 {
 			end = p.at + i
 		}
@@ -98,6 +102,8 @@ func (p *statements) list(depth int) []statement {
 	}
 	return nil
 }
+
+var sends = regexp.MustCompile(`^(PUBLISH2?|WEBSEND|WEBQUERY)$`)
 
 var branchEnd = regexp.MustCompile(`(?i)\s(ENDIF|ELSEIF|ELSE)(\s|;|\(|$)`)
 
