@@ -18,6 +18,7 @@ type entity struct {
 	raw    bool   // a device by the topics of Zigbee2MQTT, with the values that it sends
 	whole  bool   // an output, whose level is told without a property
 	cover  bool   // one of Hearth's own, whose value is its position
+	event  bool   // what it says are events, such as a button's
 	invert bool   // its true is Home Assistant's off
 }
 
@@ -166,6 +167,7 @@ func (x *home) newEntity(e *entity, object string) error {
 	e.raw, e.called = true, id
 	e.name = x.name(object, e.domain+"_"+object)
 	e.source = e.name
+	e.event = main == "action"
 	e.invert = main == "contact" && e.domain == "binary_sensor"
 	comment := e.id
 	if e.invert {

@@ -266,7 +266,7 @@ func (x *home) automation(n *node, name string) {
 			pause = d
 			continue
 		}
-		if got := x.condition(c); got != nil {
+		if got := x.condition(c); got != nil && !got.always() {
 			conds = append(conds, got)
 		}
 	}
@@ -673,6 +673,18 @@ func (x *home) stateTrigger(n *node) ([]table, *cond, error) {
 		x.about = append(x.about, e)
 		if e.domain == "input_button" {
 			all = append(all, table{{"event", e.source}})
+			continue
+		}
+		if e.event && (attribute == "" || attribute == "event_type") && n.get("for") == nil {
+			t := table{{"event", e.source}}
+			if len(to) > 0 {
+				v, err := e.values(to)
+				if err != nil {
+					return nil, nil, err
+				}
+				t.put("is", oneOrMore(v))
+			}
+			all = append(all, t)
 			continue
 		}
 		source, err := e.of(attribute)
@@ -1110,11 +1122,13 @@ func (x *home) mqttTrigger(n *node) ([]table, *cond, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		p, ok := strings.CutPrefix(e.path(), "value_json.")
-		if !ok {
+		p, ok := strings.CutPrefix(bare(e).path(), "value_json.")
+		if !ok && n.get("payload") != nil {
 			return nil, nil, errors.New("want a value_template that names a value, such as {{ value_json.action }}")
 		}
-		path = jsonPath(strings.Split(p, "."))
+		if n.get("payload") != nil { // without one it is set off by any message
+			path = jsonPath(strings.Split(p, "."))
+		}
 	}
 	x.message = true
 	t := table{{"event", topicSource(topic, path)}}
@@ -1528,6 +1542,14 @@ func (x *home) stateCond(n *node) (*cond, error) {
 	for _, e := range entities {
 		if e.domain == "automation" || e.domain == "script" {
 			return nil, fmt.Errorf("that %s is on is asked in Hearth by its rule's name", e.id)
+		}
+		if attribute := n.get("attribute").str(); e.event && (attribute == "" || attribute == "event_type") && x.oneIs() && x.about[0] == e && !x.indirect {
+			v, err := e.values(states) // an event has no last value
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, &cond{op: "table", table: table{{"is", oneOrMore(v)}}})
+			continue
 		}
 		c, err := e.state(n.get("attribute").str(), states)
 		if err != nil {

@@ -440,8 +440,13 @@ func (x *home) deviceAction(n *node) []any {
 	id := n.get("entity_id").str()
 	kind := n.get("type").str()
 	if strings.Contains(id, ".") && (kind == "turn_on" || kind == "turn_off" || kind == "toggle") {
+		x.unknown(n, "type", "device_id", "entity_id", "domain", "subtype", "alias", "enabled", "metadata", "brightness_pct")
 		if e, err := x.entity(id); err == nil {
-			if list, err := x.turn(n, kind, []*entity{e}, nil); err == nil {
+			var c *call
+			if p := n.get("brightness_pct"); p != nil {
+				c = &call{home: x, n: n, domain: "light", name: kind, data: &node{line: n.line, kind: yaml.MappingNode, keys: []string{"brightness_pct"}, at: []int{p.line}, items: []*node{p}}}
+			}
+			if list, err := x.turn(n, kind, []*entity{e}, c); err == nil {
 				return list
 			}
 		}
@@ -760,6 +765,13 @@ func (x *home) turn(n *node, how string, all []*entity, c *call) ([]any, error) 
 	return append(list, more...), errors.Join(append(errs, err)...)
 }
 
+// colors are the names of colours that people give, as CSS has them.
+var colors = map[string][3]float64{
+	"red": {255, 0, 0}, "green": {0, 128, 0}, "blue": {0, 0, 255}, "white": {255, 255, 255}, "yellow": {255, 255, 0}, "orange": {255, 165, 0},
+	"purple": {128, 0, 128}, "pink": {255, 192, 203}, "cyan": {0, 255, 255}, "magenta": {255, 0, 255}, "lime": {0, 255, 0}, "gold": {255, 215, 0},
+	"turquoise": {64, 224, 208}, "violet": {238, 130, 238},
+}
+
 // light is light.turn_on with more than that, and turn_off with a transition.
 // Zigbee2MQTT takes all of it in one message; by Hearth's names there is the
 // brightness, in percent.
@@ -859,7 +871,12 @@ func (c *call) light(e *entity) ([]any, error) {
 		errs = append(errs, errors.New("effect: want plain text"))
 	}
 	if n := c.get("color_name"); n != nil {
-		errs = append(errs, fmt.Errorf("color_name %s: say it as rgb_color", n.show()))
+		rgb, ok := colors[n.str()]
+		if ok {
+			more.put("color", table{{"r", rgb[0]}, {"g", rgb[1]}, {"b", rgb[2]}})
+		} else {
+			errs = append(errs, fmt.Errorf("color_name %s: say it as rgb_color", n.show()))
+		}
 	}
 	switch {
 	case e.raw && level == "" && (len(more) > 0 || over > 0):
@@ -952,7 +969,7 @@ func (c *call) toldText(key string) ([]any, error) {
 	if !strings.Contains(n.text, "{{") {
 		return told(all, func(e *entity) (table, error) { return set(e.source, "to", n.word()), nil })
 	}
-	e, err := onlyExpr(n.text)
+	e, err := c.meaning("", n)
 	if err != nil {
 		return nil, err
 	}
@@ -1184,6 +1201,16 @@ func (c *call) notify() ([]any, error) {
 	via := slug(c.name)
 	if c.domain == "persistent_notification" {
 		via = "home"
+	}
+	if c.name == "send_message" {
+		to := c.n.get("target").get("entity_id")
+		if to == nil {
+			to = c.data.get("entity_id")
+		}
+		if len(to.list()) != 1 || !strings.HasPrefix(to.list()[0].str(), "notify.") {
+			return nil, errors.New("want one entity such as notify.phone as its target")
+		}
+		via = slug(strings.TrimPrefix(to.list()[0].str(), "notify."))
 	}
 	if text == "" {
 		return nil, errors.New("its message is empty")
