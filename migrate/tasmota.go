@@ -794,13 +794,18 @@ var received = map[string]string{
 	"ping": "Ping",
 }
 
+// statuses are the answers to Status, and where they are published.
+var statuses = map[string][]string{
+	"statussns": {"StatusSNS", "STATUS8", "STATUS10"}, "statussts": {"StatusSTS", "STATUS11"}, "statusnet": {"StatusNET", "STATUS5"}, "statustim": {"StatusTIM", "STATUS7"},
+}
+
 // keysOfJSON are names in JSON as devices write them; rules know no case.
 var keysOfJSON = map[string]string{
 	"temperature": "Temperature", "humidity": "Humidity", "pressure": "Pressure", "dewpoint": "DewPoint", "illuminance": "Illuminance", "distance": "Distance",
 	"power": "Power", "current": "Current", "voltage": "Voltage", "today": "Today", "yesterday": "Yesterday", "total": "Total", "factor": "Factor",
 	"apparentpower": "ApparentPower", "reactivepower": "ReactivePower", "frequency": "Frequency", "carbondioxide": "CarbonDioxide", "range": "Range",
 	"rfkey": "RfKey", "data": "Data", "protocol": "Protocol", "position": "Position", "direction": "Direction", "target": "Target", "linkquality": "LinkQuality",
-	"rssi": "RSSI", "uptimesec": "UptimeSec", "speed": "Speed", "noise": "Noise", "moisture": "Moisture", "weight": "Weight",
+	"rssi": "RSSI", "success": "Success", "reachable": "Reachable", "uptimesec": "UptimeSec", "speed": "Speed", "noise": "Noise", "moisture": "Moisture", "weight": "Weight",
 }
 
 func jsonKey(k string) string {
@@ -870,6 +875,13 @@ func (t *tasmota) source(path []string) error {
 			return errors.New("want ZbReceived#device#value")
 		}
 		return event("sensor", sensor+jsonPath(append([]string{"ZbReceived", path[1]}, mapped(path[2:])...)))
+	case statuses[first] != nil:
+		p := ":" + jsonPath(append([]string{statuses[first][0]}, mapped(path[1:])...))
+		t.on = source0("sensor", stat+statuses[first][1]+p)
+		if len(statuses[first]) > 2 {
+			t.on.or = stat + statuses[first][2] + p
+		}
+		return nil
 	case received[first] != "":
 		p := []string{received[first]}
 		// What comes over the serial line is a text, or JSON with keys of its own.
@@ -928,7 +940,7 @@ func (t *tasmota) parent() {
 func together(all []*block) {
 	path := func(b *block) (object, place string) {
 		path := strings.TrimPrefix(strings.ToLower(triggerParts.ReplaceAllString(b.trigger, "$1")), "tele-")
-		i := strings.LastIndex(path, "#")
+		i := max(0, strings.LastIndex(path, "#"))
 		return fmt.Sprint(b.set, path[:i]), path[i:]
 	}
 	for i, a := range all {
@@ -1120,6 +1132,9 @@ func (t *tasmota) value() string {
 			return "(value == 'ON' ? 1 : 0)"
 		case "switch":
 			return "(value == 'ON' ? 1 : value == 'TOGGLE' ? 2 : value == 'HOLD' ? 3 : 0)"
+		}
+		if t.on.counts {
+			return "(value == 'SINGLE' ? 10 : value == 'DOUBLE' ? 11 : value == 'TRIPLE' ? 12 : value == 'QUAD' ? 13 : value == 'PENTA' ? 14 : value == 'HOLD' ? 3 : value == 'TOGGLE' ? 2 : value == 'ON' ? 1 : 0)"
 		}
 		return "(value in ['SINGLE', 'TOGGLE'] ? 2 : value == 'HOLD' ? 3 : value == 'DOUBLE' ? 11 : value == 'ON' ? 1 : 0)"
 	}

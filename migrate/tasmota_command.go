@@ -466,10 +466,17 @@ func (t *tasmota) request(name, args string) ([]any, error) {
 		if f := strings.Fields(rest); len(f) > 0 {
 			method = strings.ToUpper(f[0])
 		}
-		if len(strings.Fields(rest)) > 1 || method != "GET" && method != "POST" && method != "PUT" && method != "PATCH" {
-			return nil, errors.New("of a WebQuery the address and the method are carried over")
+		_, body, _ := strings.Cut(rest, " ")
+		body = strings.TrimSpace(body)
+		if strings.HasPrefix(body, "[") || body != "" && method == "GET" || method != "GET" && method != "POST" && method != "PUT" && method != "PATCH" {
+			return nil, errors.New("of a WebQuery the address, the method and the data are carried over, without headers")
 		}
-		return t.http(address, method)
+		list, err := t.http(address, method)
+		if err != nil || body == "" {
+			return list, err
+		}
+		text, _, err := t.outcome(body)
+		return []any{append(list[0].(table), pair{"body", text})}, err
 	}
 	host, rest, ok := strings.Cut(strings.TrimPrefix(args, "["), "]")
 	rest = strings.TrimSpace(rest)
@@ -638,7 +645,7 @@ func (t *tasmota) arithmetic(e *expr) (string, error) {
 		return number(f), nil
 	case "name":
 		// VAR1 is what it is now, %VAR1% what it was when the rule began.
-		if kind, n := command(e.text); (kind == "var" || kind == "mem") && e.args[0].op[0] != '%' {
+		if kind, n := command(e.text); (kind == "var" || kind == "mem") && e.args[0].op[0] != '%' && !t.gone[fmt.Sprintf("%s%d", kind, n)] {
 			return t.register(kind, n, 0), nil
 		}
 		return t.variable(e.text)
@@ -712,6 +719,8 @@ func (t *tasmota) logical(e *expr) (*cond, error) {
 		}
 		var c *cond
 		switch kind, n := command(left.text); {
+		case (kind == "var" || kind == "mem") && t.gone[fmt.Sprintf("%s%d", kind, n)]:
+			return nil, fmt.Errorf("%s: what sets it was not carried over", left.text)
 		case kind == "var" || kind == "mem":
 			name := t.register(kind, n, 0)
 			if left.args[0].op[0] == '%' {
