@@ -357,6 +357,12 @@ func (e *entity) values(states []string) ([]any, error) {
 			put(s == "open")
 		case e.domain == "lock" && (s == "locked" || s == "unlocked"):
 			put(s, strings.ToUpper(strings.TrimSuffix(s, "ed")))
+		case e.domain == "zone":
+			f, err := strconv.ParseFloat(s, 64)
+			if err != nil {
+				return nil, fmt.Errorf("%s is a number here, not %s", e.id, oneLine(s))
+			}
+			put(f)
 		default:
 			if f, err := strconv.ParseFloat(s, 64); err == nil && e.domain != "input_text" && e.domain != "input_select" {
 				put(f)

@@ -807,6 +807,13 @@ func (x *home) limit(n *node) (f float64, source string, err error) {
 	return 0, e.source, nil
 }
 
+// meets says that a number can be above and below the limits of tests.
+func meets(tests table) bool {
+	above, low := tests.get("above").(float64)
+	below, high := tests.get("below").(float64)
+	return !low || !high || above < below
+}
+
 func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
 	var entities []*entity
 	rest, sun := n.get("entity_id").without("sun.sun")
@@ -855,6 +862,9 @@ func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
 		}
 		if len(t) == 1 {
 			return nil, nil, errors.New("it has neither above nor below")
+		}
+		if !meets(t) {
+			return nil, nil, errors.New("no number is above the one and below the other")
 		}
 		if err := x.hold(&t, n); err != nil {
 			return nil, nil, err
@@ -1628,6 +1638,9 @@ func (x *home) numericCond(n *node) (*cond, error) {
 			case l != nil:
 				want.put(key, f)
 			}
+		}
+		if !meets(want) {
+			return nil, errors.New("no number is above the one and below the other")
 		}
 		if len(want) > 0 {
 			all = append(all, &cond{op: "test", source: source, want: want})

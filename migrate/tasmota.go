@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // tasmota reads rules of Tasmota (tasmota.github.io/docs/Rules). They ran on the
@@ -79,7 +80,7 @@ func Tasmota(text []byte, o Options) (Result, error) {
 	// once all have been read.
 	gone := make(map[string]bool)
 	for pass := 1; ; pass++ {
-		t := &tasmota{importer: newImporter(o), text: strings.ToValidUTF8(string(text), "?"), timers: make(map[int]string), heard: make(map[string]string),
+		t := &tasmota{importer: newImporter(o), text: strings.ReplaceAll(strings.ToValidUTF8(string(text), "?"), "\x00", "?"), timers: make(map[int]string), heard: make(map[string]string),
 			fired: make(map[string]bool), clocks: make(map[string]bool), asked: make(map[string]bool), gone: gone,
 			lost: make(map[string]bool), stored: make(map[string]bool), first: make(map[string]any), writes: make(map[string]bool), counts: make(map[int]bool)}
 		if err := t.read(); err != nil {
@@ -989,7 +990,9 @@ func (t *tasmota) anyOf(path []string, i int) error {
 
 func source0(kind, s string) source { return source{trigger: table{{"event", s}}, kind: kind} }
 
-func plainTopic(s string) bool { return s != "" && !strings.ContainsAny(s, "+#{}/:\"%") }
+func plainTopic(s string) bool {
+	return s != "" && !strings.ContainsAny(s, "+#{}/:\"%") && !strings.ContainsFunc(s, unicode.IsControl)
+}
 
 func mapped(path []string) []string {
 	out := make([]string, len(path))
