@@ -1059,7 +1059,7 @@ func (c *call) timer() ([]any, error) {
 			n = c.settings[all[0].id].get("duration")
 		}
 		if n == nil {
-			return nil, errors.New("how long it is stands in Home Assistant: give it a duration here, or the file with timer:")
+			return nil, errors.New("how long it is stands in Home Assistant: give it a duration here, or the file that sets it up")
 		}
 		d, text, err := c.pause(n)
 		if err != nil {
