@@ -22,6 +22,15 @@ func both(op string, kids ...*cond) *cond {
 	return &cond{op: op, kids: kids}
 }
 
+// behind is a condition, which may be nil, that a variable has to allow.
+func behind(variable string, c *cond) *cond {
+	on := &cond{op: "test", source: variable, want: true}
+	if c == nil {
+		return on
+	}
+	return both("and", on, c)
+}
+
 func not(c *cond) *cond {
 	if c.op == "not" {
 		return c.kids[0]

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ type entity struct {
 	raw    bool   // a device by the topics of Zigbee2MQTT, with the values that it sends
 	whole  bool   // an output, whose level is told without a property
 	cover  bool   // one of Hearth's own, whose value is its position
+	event  bool   // what it says are events, such as a button's
 	invert bool   // its true is Home Assistant's off
 }
 
@@ -101,7 +103,20 @@ func (e *entity) is(kind string) {
 
 // newEntity is one that the house has no name for.
 func (x *home) newEntity(e *entity, object string) error {
+	if g := x.groups[e.id]; g != nil {
+		return x.group(e, object, g)
+	}
+	if e.id == "zone.home" { // its state is how many people are there
+		e.name = x.name("persons_home", "zone_home")
+		e.source = e.name
+		x.part("calc", e.name, "zone.home: how many are at home", table{{"of", "presence/{name}"}, {"value", "count(readings, # == 'home')"}})
+		x.need("%s counts the topics presence/NAME that say home: have each phone publish there", e.id)
+		return nil
+	}
 	if initial, ok := helpers[e.domain]; ok {
+		if set := x.settings[e.id]; set != nil {
+			initial = begins(e.domain, set, initial)
+		}
 		e.name = x.name(object, e.domain+"_"+object)
 		e.source = e.name
 		var t table
@@ -152,6 +167,7 @@ func (x *home) newEntity(e *entity, object string) error {
 	e.raw, e.called = true, id
 	e.name = x.name(object, e.domain+"_"+object)
 	e.source = e.name
+	e.event = main == "action"
 	e.invert = main == "contact" && e.domain == "binary_sensor"
 	comment := e.id
 	if e.invert {
@@ -159,6 +175,91 @@ func (x *home) newEntity(e *entity, object string) error {
 	}
 	x.part("device", e.name, comment, table{{"via", "zigbee2mqtt"}, {"id", id}, {"main", main}})
 	x.need("the id and main in each [device] are guesses after the entity; or say --map ENTITY=NAME, with a name of your configuration")
+	return nil
+}
+
+// begins is what a helper is at first, as it is set up.
+func begins(domain string, n *node, initial any) any {
+	first := n.get("initial")
+	switch domain {
+	case "input_boolean":
+		if on, ok := first.boolean(); ok {
+			return on
+		}
+	case "input_number", "counter":
+		if f, err := strconv.ParseFloat(first.str(), 64); err == nil {
+			return f
+		}
+	case "input_select":
+		if first == nil && len(n.get("options").list()) > 0 {
+			first = n.get("options").list()[0]
+		}
+		fallthrough
+	case "input_text":
+		if text := first.word(); first.scalar() && text != "" {
+			return text
+		}
+	case "input_datetime":
+		if t, ok := clockTime(first.str()); ok {
+			return t
+		}
+	}
+	return initial
+}
+
+// group is a group as a calc: on while any in it is, or all of them with all: true;
+// of people home while anybody is.
+func (x *home) group(e *entity, object string, g *node) error {
+	x.groups[e.id] = nil // one that holds itself
+	defer func() { x.groups[e.id] = g }()
+	people := false
+	var parts, texts []string
+	for _, one := range g.get("entities").list() {
+		en, err := x.entity(one.str())
+		if err != nil {
+			return err
+		}
+		on := "on"
+		if en.domain == "person" || en.domain == "device_tracker" || en.domain == "group" && !en.boolean() {
+			on, people = "home", true
+		} else if !en.boolean() {
+			return fmt.Errorf("a group of %s: on and off, and home, are carried over", oneLine(en.id))
+		}
+		var sources []string
+		if x.within != nil {
+			return errors.New("a group in a template of several states")
+		}
+		x.within = &sources
+		text, err := x.onOff(&expr{op: "==", args: []*expr{{op: "text"}, {op: "text", text: on}}}, en)
+		x.within = nil
+		if err != nil {
+			return err
+		}
+		texts = append(texts, strings.ReplaceAll(text, "readings[0]", fmt.Sprintf("readings[%d]", len(parts))))
+		parts = append(parts, en.source)
+	}
+	if len(parts) == 0 {
+		return fmt.Errorf("the group %s has no entities", e.id)
+	}
+	of := make([]any, len(parts))
+	for i, p := range parts {
+		of[i] = p
+		if strings.Contains(texts[i], " ") {
+			texts[i] = "(" + texts[i] + ")"
+		}
+	}
+	joint := " or "
+	if all, ok := g.get("all").boolean(); ok && all {
+		joint = " and "
+	}
+	value := strings.Join(texts, joint)
+	e.domain, e.whole = "group", true
+	if people {
+		e.domain, value = "person", "("+value+") ? 'home' : 'not_home'"
+	}
+	e.name = x.name(object, "group_"+object)
+	e.source = e.name
+	x.part("calc", e.name, e.id, table{{"of", of}, {"value", value}})
 	return nil
 }
 
@@ -201,6 +302,8 @@ func (e *entity) of(attribute string) (string, error) {
 		if e.raw {
 			p = "local_temperature"
 		}
+	case e.domain == "climate" && attribute == "hvac_action" && e.raw:
+		p = "running_state"
 	case e.domain == "climate" && attribute == "temperature":
 		p = "target_temperature"
 		if e.raw {
@@ -254,6 +357,12 @@ func (e *entity) values(states []string) ([]any, error) {
 			put(s == "open")
 		case e.domain == "lock" && (s == "locked" || s == "unlocked"):
 			put(s, strings.ToUpper(strings.TrimSuffix(s, "ed")))
+		case e.domain == "zone":
+			f, err := strconv.ParseFloat(s, 64)
+			if err != nil {
+				return nil, fmt.Errorf("%s is a number here, not %s", e.id, oneLine(s))
+			}
+			put(f)
 		default:
 			if f, err := strconv.ParseFloat(s, 64); err == nil && e.domain != "input_text" && e.domain != "input_select" {
 				put(f)
@@ -274,6 +383,9 @@ func (e *entity) state(attribute string, states []string) (*cond, error) {
 	if attribute != "" {
 		var list []any
 		for _, s := range states {
+			if word := map[string]string{"heating": "heat", "cooling": "cool"}[s]; word != "" && e.raw && attribute == "hvac_action" {
+				s = word // as Zigbee2MQTT has it
+			}
 			list = append(list, scalarOf(s))
 		}
 		return &cond{op: "test", source: source, want: oneOrMore(list)}, nil

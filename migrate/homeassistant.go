@@ -3,10 +3,13 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // home reads automations of Home Assistant, in the words of today (triggers,
@@ -18,6 +21,9 @@ type home struct {
 	automations map[string]string // "automation.hall_light" to the rule's name
 	scripts     map[string]*node
 	scenes      map[string]*node
+	groups      map[string]*node // "group.lamps" to the entities in it
+	settings    map[string]*node // "timer.hall" to how it is set up
+	gated       map[string]bool  // automations that are off until another switches them on
 
 	// Of the automation that is read:
 	ids       map[string]bool    // of its triggers
@@ -26,6 +32,10 @@ type home struct {
 	only      []*cond            // what some of its triggers ask beside
 	vars      []map[string]*node // its variables, and those of blocks
 	expanding map[string]bool    // variables and scripts that are being read
+	current   string             // what its rule is called
+	indirect  bool               // some trigger is of a variable or a calc in place of the entity
+	within    *[]string          // of the calc that is being made, the sources; nil outside of one
+	index     string             // the variable that counts the runs of a loop
 }
 
 // HomeAssistant imports automations: a list of them as in automations.yaml, one
@@ -52,7 +62,8 @@ func HomeAssistant(text []byte, o Options) (Result, error) {
 	gone := make(map[string]bool)
 	for pass := 1; ; pass++ {
 		x := &home{importer: newImporter(o), entities: make(map[string]*entity), automations: make(map[string]string),
-			scripts: make(map[string]*node), scenes: make(map[string]*node), expanding: make(map[string]bool)}
+			scripts: make(map[string]*node), scenes: make(map[string]*node), groups: make(map[string]*node), settings: make(map[string]*node),
+			gated: make(map[string]bool), expanding: make(map[string]bool)}
 		for _, doc := range beside {
 			if len(x.gather(doc)) > 0 {
 				return Result{}, errors.New("one file with automations at a time: the others are for scripts and scenes")
@@ -101,9 +112,26 @@ func (x *home) read(docs []*node, gone map[string]bool) error {
 		}
 	}
 	for i, a := range all {
+		id := "automation." + slug(a.get("alias", "id").str())
+		if on, ok := a.get("initial_state").boolean(); ok && !on && slices.ContainsFunc(all, func(b *node) bool { return b != a && b.mentions(id) }) {
+			x.gated[names[i]] = true
+		}
+	}
+	for i, a := range all {
 		x.automation(a, names[i])
 	}
 	return nil
+}
+
+// gate is a variable that says whether an automation runs that is off at first: a
+// rule that is not enabled in the configuration stays off.
+func (x *home) gate(rule string) string {
+	if x.entities["gate "+rule] == nil {
+		name := x.name(rule+"_on", rule+"_is_on")
+		x.entities["gate "+rule] = &entity{id: rule, source: name, name: name}
+		x.part("variable", name, "Whether the automation "+rule+" is on.", table{{"initial", false}})
+	}
+	return x.entities["gate "+rule].source
 }
 
 // gather finds automations in a document, and notes its scripts and scenes.
@@ -151,8 +179,25 @@ func (x *home) gather(doc *node) []*node {
 				x.scenes["scene."+slug(s.get("name").str())] = s
 			}
 		case "input_boolean", "input_number", "input_select", "input_text", "input_datetime", "counter", "timer":
+			for j, name := range doc.items[i].keys {
+				x.settings[word+"."+name] = doc.items[i].items[j]
+			}
+		case "group":
+			for j, name := range doc.items[i].keys {
+				x.groups["group."+name] = doc.items[i].items[j]
+			}
 		default:
-			x.leave(doc.at[i], key, "only automation, script and scene are read")
+			if doc.items[i].get("entities") != nil { // as in groups.yaml
+				x.groups["group."+key] = doc.items[i]
+				continue
+			}
+			if list := doc.items[i].list(); len(list) > 0 && !slices.ContainsFunc(list, func(n *node) bool { return n.get("platform").str() != "group" }) {
+				for _, g := range list {
+					x.groups[word+"."+slug(g.get("name").str())] = g
+				}
+				continue
+			}
+			x.leave(doc.at[i], key, "only automation, script, scene, group and helpers are read")
 		}
 	}
 	x.notes = nil
@@ -173,6 +218,7 @@ func (x *home) unknown(n *node, known ...string) {
 
 func (x *home) automation(n *node, name string) {
 	x.ids, x.about, x.only, x.vars, x.message = make(map[string]bool), nil, nil, nil, false
+	x.current, x.indirect, x.index = name, false, ""
 	head := fmt.Sprintf("line %d", n.line)
 	if x.Name != "" {
 		head = fmt.Sprintf("%s:%d", oneLine(x.Name), n.line)
@@ -211,8 +257,16 @@ func (x *home) automation(n *node, name string) {
 	}
 	rule.put("trigger", oneOrMore(all))
 	conds := slices.Clone(x.only)
+	if x.gated[name] {
+		conds = append(conds, &cond{op: "test", source: x.gate(name), want: true})
+	}
+	pause := ""
 	for _, c := range n.get("conditions", "condition").list() {
-		if got := x.condition(c); got != nil {
+		if d := lastRun(c, slug(n.get("alias", "id").str())); d != "" && pause == "" {
+			pause = d
+			continue
+		}
+		if got := x.condition(c); got != nil && !got.always() {
 			conds = append(conds, got)
 		}
 	}
@@ -226,6 +280,9 @@ func (x *home) automation(n *node, name string) {
 		return
 	}
 	rule.act(actions)
+	if pause != "" {
+		rule.put("cooldown", pause)
+	}
 	switch mode := n.get("mode").str(); mode {
 	case "", "single":
 	case "restart", "queued", "parallel":
@@ -240,7 +297,7 @@ func (x *home) automation(n *node, name string) {
 	default:
 		x.lose(n.get("mode").line, "mode: "+mode, "want single, restart, queued or parallel")
 	}
-	if on, ok := n.get("initial_state").boolean(); ok && !on {
+	if on, ok := n.get("initial_state").boolean(); ok && !on && !x.gated[name] {
 		rule.put("enabled", false)
 		if x.broken {
 			x.broken = false
@@ -249,6 +306,39 @@ func (x *home) automation(n *node, name string) {
 	}
 	delete(x.ruled, name)
 	x.rule(n.line, name, rule)
+}
+
+var (
+	ranLast    = regexp.MustCompile(`(?:state_attr\('automation\.([a-z0-9_]+)','last_triggered'\)|states\.automation\.([a-z0-9_]+)\.attributes\.last_triggered|(this)\.attributes\.last_triggered)`)
+	sinceThen  = regexp.MustCompile(`^\{\{\(*(?:as_timestamp\(now\(\)\)|now\(\)(?:\.timestamp\(\))?)\)*-\(*(?:as_timestamp\()?LAST(?:\|default\(0\)|,(?:default=)?0|\|as_timestamp|or0)*\)*(?:\|int(?:\(0\))?|\|float(?:\(0\))?|\.total_seconds\(\)|\.seconds)?\)*>=?(?:(\d+)|timedelta\((hours|minutes|seconds)=(\d+)\))\)*\}\}$`)
+	noneBefore = regexp.MustCompile(`(?:notLAST|LASTisnone|LAST==none)or`)
+)
+
+// lastRun is the pause that a condition wants since the automation ran last, which
+// is a cooldown; "" if it is another condition.
+func lastRun(n *node, alias string) string {
+	text := n.str()
+	if n.mapping() {
+		text = n.get("value_template").str()
+	}
+	text = strings.ReplaceAll(strings.Join(strings.Fields(text), ""), `"`, "'")
+	for _, m := range ranLast.FindAllStringSubmatch(text, -1) {
+		if m[3] == "" && m[1]+m[2] != alias {
+			return ""
+		}
+	}
+	text = noneBefore.ReplaceAllString(ranLast.ReplaceAllString(text, "LAST"), "")
+	m := sinceThen.FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	unit := map[string]float64{"": 1, "seconds": 1, "minutes": 60, "hours": 3600}[m[2]]
+	f, err := strconv.ParseFloat(m[1]+m[3], 64)
+	d, ok := seconds(f * unit)
+	if err != nil || !ok || d <= 0 {
+		return ""
+	}
+	return duration(d)
 }
 
 // scope adds variables for what follows.
@@ -312,7 +402,7 @@ func (x *home) triggers(n *node) []table {
 				id = fmt.Sprintf("trigger_%d", i+1)
 			}
 		}
-		if one.get("id") != nil || extra != nil {
+		if len(list) > 0 && (one.get("id") != nil || extra != nil) {
 			for j := range list {
 				list[j].put("id", id)
 			}
@@ -418,7 +508,8 @@ func (x *home) trigger(n *node) ([]table, *cond, error) {
 			known("device_id", "domain", "type", "entity_id", "for", "metadata")
 			x.about = append(x.about, e)
 			t := table{{"state", c.source}, {"is", c.want}}
-			return []table{t}, nil, x.hold(&t, n)
+			err = x.hold(&t, n)
+			return []table{t}, nil, err
 		}
 		return nil, nil, errors.New("it names a device by a number that only Home Assistant knows: write what the device sends, such as { event = \"zigbee2mqtt/button:action\", is = \"single\" }, in its place")
 	case "tag", "calendar", "geo_location", "conversation", "persistent_notification", "sentence":
@@ -496,32 +587,104 @@ func (x *home) hold(t *table, n *node) error {
 	case err != nil:
 		return err
 	case text != "":
-		return errors.New("for is a template: in Hearth it is a fixed time")
+		*t, err = x.held(*t, text)
+		return err
+	case d > 0 && t.get("changed") != nil:
+		*t, err = x.held(*t, duration(d))
+		return err
 	case d > 0:
 		t.put("for", duration(d))
 	}
 	return nil
 }
 
+// held is a trigger that fires when another has been true for a time that a template
+// gives, or when a value has been the same so long: a variable is a timer for it.
+func (x *home) held(t table, length string) (table, error) {
+	source, ok := t.get("state").(string)
+	if !ok || strings.Contains(source, "+") || strings.Contains(source, "#") {
+		return nil, errors.New("for of what is no state")
+	}
+	tests := slices.DeleteFunc(slices.Clone(t), func(p pair) bool { return p.key == "state" || p.key == "changed" || p.key == "from" || p.key == "id" })
+	if len(tests) == 0 && t.get("from") != nil {
+		return nil, errors.New("for without to: name the state that holds")
+	}
+	name := x.name(x.current+"_waits", x.current+"_timer")
+	x.part("variable", name, "", table{{"initial", "over"}})
+	waiting := table{{"set", name}, {"to", "waiting"}, {"for", length}}
+	rule := table{{"trigger", t}, {"action", waiting}}
+	if len(tests) > 0 {
+		rule = table{
+			{"trigger", []any{append(slices.Clone(t), pair{"id", "begins"}), table{{"state", source}, {"changed", true}, {"id", "changes"}}}},
+			{"choose", []any{
+				table{{"if", table{{"trigger", "begins"}}}, {"do", waiting}},
+				table{{"if", table{{"not", table{{"state", table{{source, tests}}}}}}}, {"do", set(name, "to", "stopped")}},
+			}},
+		}
+	}
+	x.indirect = true
+	x.aside("How long it holds, for "+x.current+".", name, rule)
+	return table{{"state", name}, {"is", "over"}}, nil
+}
+
+// aside makes a rule that another one needs, with a comment of its own.
+func (x *home) aside(comment, name string, rule table) {
+	notes, broken := x.notes, x.broken
+	x.notes, x.broken = []string{comment}, false
+	x.rule(0, name, rule)
+	x.notes, x.broken = notes, broken
+}
+
+// without takes the sun from the entities of a trigger.
+func (n *node) without(id string) (rest *node, had bool) {
+	list := n.list()
+	kept := slices.DeleteFunc(slices.Clone(list), func(e *node) bool { return e.str() == id })
+	if len(kept) == len(list) {
+		return n, false
+	}
+	if len(kept) == 0 {
+		return nil, true
+	}
+	return &node{line: n.line, kind: yaml.SequenceNode, items: kept}, true
+}
+
+// mentions says whether a text stands in it.
+func (n *node) mentions(text string) bool {
+	return strings.Contains(n.text, text) || slices.ContainsFunc(n.items, func(e *node) bool { return e.mentions(text) })
+}
+
 // nothingTo says that a key is there and names no state, which means any: to: null.
 func present(n *node, key string) bool { return n.mapping() && slices.Contains(n.keys, key) }
 
 func (x *home) stateTrigger(n *node) ([]table, *cond, error) {
-	entities, err := x.those(n.get("entity_id"))
-	if err != nil {
-		return nil, nil, err
+	rest, sun := n.get("entity_id").without("sun.sun")
+	var entities []*entity
+	var err error
+	if rest != nil || !sun {
+		if entities, err = x.those(rest); err != nil {
+			return nil, nil, err
+		}
 	}
 	attribute := n.get("attribute").str()
 	to, from, notTo, notFrom := words(n.get("to")), words(n.get("from")), words(n.get("not_to")), words(n.get("not_from"))
 	var all []table
 	var extras []*cond
 	for _, e := range entities {
-		if e.domain == "sun" || e.id == "sun.sun" {
-			continue
-		}
 		x.about = append(x.about, e)
 		if e.domain == "input_button" {
 			all = append(all, table{{"event", e.source}})
+			continue
+		}
+		if e.event && (attribute == "" || attribute == "event_type") && n.get("for") == nil {
+			t := table{{"event", e.source}}
+			if len(to) > 0 {
+				v, err := e.values(to)
+				if err != nil {
+					return nil, nil, err
+				}
+				t.put("is", oneOrMore(v))
+			}
+			all = append(all, t)
 			continue
 		}
 		source, err := e.of(attribute)
@@ -607,18 +770,12 @@ func (x *home) stateTrigger(n *node) ([]table, *cond, error) {
 				extras = append(extras, &cond{op: "expr", text: "old not in [" + strings.Join(was, ", ") + "]"})
 			}
 		}
-		if n.get("for") != nil && t.get("changed") != nil {
-			return nil, nil, errors.New("for without to: Hearth waits for a state that holds, so name it")
-		}
 		if err := x.hold(&t, n); err != nil {
 			return nil, nil, err
 		}
 		all = append(all, t)
 	}
-	for _, e := range entities {
-		if e.id != "sun.sun" {
-			continue
-		}
+	if sun {
 		event := map[string]string{"above_horizon": "sunrise", "below_horizon": "sunset"}[strings.Join(to, " ")]
 		if event == "" {
 			return nil, nil, errors.New("want to: above_horizon or below_horizon")
@@ -650,27 +807,39 @@ func (x *home) limit(n *node) (f float64, source string, err error) {
 	return 0, e.source, nil
 }
 
+// meets says that a number can be above and below the limits of tests.
+func meets(tests table) bool {
+	above, low := tests.get("above").(float64)
+	below, high := tests.get("below").(float64)
+	return !low || !high || above < below
+}
+
 func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
-	entities, err := x.those(n.get("entity_id"))
+	var entities []*entity
+	rest, sun := n.get("entity_id").without("sun.sun")
+	attribute, computed, err := x.attribute(n)
 	if err != nil {
 		return nil, nil, err
 	}
-	attribute, err := x.attribute(n)
-	if err != nil {
-		return nil, nil, err
+	if rest != nil || !sun {
+		if entities, err = x.those(rest); err != nil {
+			return nil, nil, err
+		}
 	}
 	var all []table
-	for _, e := range entities {
-		if e.id == "sun.sun" {
-			t, err := x.elevation(n, attribute)
-			if err != nil {
-				return nil, nil, err
-			}
-			all = append(all, t)
-			continue
+	if sun {
+		t, err := x.elevation(n, attribute)
+		if err != nil {
+			return nil, nil, err
 		}
+		all = append(all, t)
+	}
+	for _, e := range entities {
 		x.about = append(x.about, e)
 		source, err := e.of(attribute)
+		if err == nil && computed != nil {
+			source, err = x.computed(computed.about(e.id))
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -694,6 +863,9 @@ func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
 		if len(t) == 1 {
 			return nil, nil, errors.New("it has neither above nor below")
 		}
+		if !meets(t) {
+			return nil, nil, errors.New("no number is above the one and below the other")
+		}
 		if err := x.hold(&t, n); err != nil {
 			return nil, nil, err
 		}
@@ -703,24 +875,61 @@ func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
 }
 
 // attribute is the one that a test is of, also where a template names it.
-func (x *home) attribute(n *node) (string, error) {
+func (x *home) attribute(n *node) (name string, computed *expr, err error) {
 	v := n.get("value_template")
 	if v == nil {
-		return n.get("attribute").str(), nil
+		return n.get("attribute").str(), nil, nil
 	}
-	e, err := onlyExpr(v.text)
+	whole, err := onlyExpr(v.text)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
+	e := whole
 	for e.op == "filter" && (e.text == "float" || e.text == "int") {
 		e = e.args[0]
 	}
 	if path := e.path(); path == "state.state" {
-		return "", nil
+		return "", nil, nil
 	} else if a, ok := strings.CutPrefix(path, "state.attributes."); ok {
-		return a, nil
+		return a, nil, nil
 	}
-	return "", errors.New("the value_template computes something: make a [calc] of it")
+	return "", whole, nil
+}
+
+// computed is a calc of what a template says of several states.
+func (x *home) computed(e *expr) (string, error) {
+	var sources []string
+	x.within = &sources
+	text, err := x.value(e)
+	x.within = nil
+	if err == nil && len(sources) == 0 {
+		err = errors.New("nothing tells when this template changes")
+	}
+	if err != nil {
+		return "", err
+	}
+	of := make([]any, len(sources))
+	for i, s := range sources {
+		of[i] = s
+	}
+	name := x.name(x.current+"_value", x.current+"_computed")
+	x.part("calc", name, "", table{{"of", of}, {"value", text}})
+	x.indirect = true
+	return name, nil
+}
+
+// source is a source in an expression: by its name, or in a calc as one of its
+// readings.
+func (x *home) ref(source string) string {
+	if x.within == nil {
+		return ref(source)
+	}
+	i := slices.Index(*x.within, source)
+	if i < 0 {
+		i = len(*x.within)
+		*x.within = append(*x.within, source)
+	}
+	return fmt.Sprintf("readings[%d]", i)
 }
 
 // elevation is the sun's height, which sunrise and sunset can be asked at.
@@ -913,7 +1122,7 @@ func sunEvent(event string, offset *node) (string, error) {
 }
 
 func (x *home) mqttTrigger(n *node) ([]table, *cond, error) {
-	topic := n.get("topic").str()
+	topic := x.fixed(n.get("topic"))
 	if strings.Contains(topic, "{") || !listenable(topic) {
 		return nil, nil, errors.New("want the topic as plain text")
 	}
@@ -923,19 +1132,23 @@ func (x *home) mqttTrigger(n *node) ([]table, *cond, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		p, ok := strings.CutPrefix(e.path(), "value_json.")
-		if !ok {
+		p, ok := strings.CutPrefix(bare(e).path(), "value_json.")
+		if !ok && n.get("payload") != nil {
 			return nil, nil, errors.New("want a value_template that names a value, such as {{ value_json.action }}")
 		}
-		path = jsonPath(strings.Split(p, "."))
+		if n.get("payload") != nil { // without one it is set off by any message
+			path = jsonPath(strings.Split(p, "."))
+		}
 	}
 	x.message = true
 	t := table{{"event", topicSource(topic, path)}}
 	if p := n.get("payload"); p != nil {
-		if strings.Contains(p.text, "{{") {
-			return nil, nil, errors.New("the payload is a template: write it out")
-		}
 		text := p.text
+		if strings.Contains(text, "{{") {
+			if text = x.fixed(p); strings.Contains(text, "{{") {
+				return nil, nil, errors.New("the payload is a template: write it out")
+			}
+		}
 		if on, ok := p.boolean(); ok && path != "" {
 			t.put("is", on)
 		} else {
@@ -943,6 +1156,50 @@ func (x *home) mqttTrigger(n *node) ([]table, *cond, error) {
 		}
 	}
 	return []table{t}, nil, nil
+}
+
+// fixed is a text in which templates of nothing but constants are written out.
+func (x *home) fixed(n *node) string {
+	text := n.str()
+	if !strings.Contains(text, "{{") {
+		return text
+	}
+	spans, err := parseTemplate(text)
+	if err != nil {
+		return text
+	}
+	var b strings.Builder
+	for _, s := range spans {
+		if s.expr == nil {
+			b.WriteString(s.text)
+		} else if one, ok := x.constant(s.expr, 0); ok {
+			b.WriteString(one)
+		} else {
+			return text
+		}
+	}
+	return b.String()
+}
+
+func (x *home) constant(e *expr, depth int) (string, bool) {
+	if depth > 10 {
+		return "", false
+	}
+	switch e.op {
+	case "text", "number":
+		return e.text, true
+	case "~", "+":
+		a, ok := x.constant(e.args[0], depth+1)
+		b, too := x.constant(e.args[1], depth+1)
+		return a + b, ok && too && (e.op == "~" || e.args[0].op == "text" || e.args[1].op == "text")
+	case "name":
+		if v := x.variable(e.text); v.scalar() {
+			if in, err := x.meaning(e.text, v); err == nil {
+				return x.constant(in, depth+1)
+			}
+		}
+	}
+	return "", false
 }
 
 // jsonPath writes a path into JSON, with quotes round odd keys.
@@ -976,16 +1233,19 @@ func (x *home) templateTrigger(n *node) ([]table, *cond, error) {
 		return nil, nil, err
 	}
 	list, ok := c.edges(false)
-	if !ok {
-		return nil, nil, errors.New("nothing tells when this template becomes true")
-	}
-	if len(list) == 1 {
+	if ok && len(list) == 1 {
 		return list, nil, x.hold(&list[0], n)
 	}
-	if n.get("for") != nil {
-		return nil, nil, errors.New("for of several states at once: make a [calc] of them and a trigger on that")
+	if ok && n.get("for") == nil {
+		return list, c, nil
 	}
-	return list, c, nil
+	name, err := x.computed(e)
+	if err != nil {
+		return nil, nil, fmt.Errorf("nothing tells when this template becomes true: %w", err)
+	}
+	t := table{{"state", name}, {"is", true}}
+	err = x.hold(&t, n)
+	return []table{t}, nil, err
 }
 
 func (x *home) eventTrigger(n *node) ([]table, *cond, error) {
@@ -1035,6 +1295,11 @@ func (x *home) pause(n *node) (time.Duration, string, error) {
 	}
 	if n.scalar() {
 		if strings.Contains(n.text, "{{") {
+			if _, err := onlyExpr(n.text); err != nil {
+				if text, ok := x.fields(n.text); ok {
+					return 0, text, nil
+				}
+			}
 			return x.holed(n.text, "s")
 		}
 		d, ok := spanOf(n.str())
@@ -1047,6 +1312,7 @@ func (x *home) pause(n *node) (time.Duration, string, error) {
 		return 0, "", errors.New("want a time such as \"00:05:00\"")
 	}
 	var total time.Duration
+	holes := ""
 	for i, k := range n.keys {
 		unit, ok := map[string]float64{"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1, "milliseconds": 0.001}[k]
 		if !ok {
@@ -1054,10 +1320,15 @@ func (x *home) pause(n *node) (time.Duration, string, error) {
 		}
 		if text := n.items[i].text; strings.Contains(text, "{{") {
 			letter := map[string]string{"hours": "h", "minutes": "m", "seconds": "s"}[k]
-			if len(n.keys) > 1 || letter == "" {
-				return 0, "", errors.New("a time of several parts, of which one is a template")
+			if letter == "" {
+				return 0, "", errors.New("want hours, minutes or seconds where a template says how many")
 			}
-			return x.holed(text, letter)
+			_, hole, err := x.holed(text, letter)
+			if err != nil {
+				return 0, "", err
+			}
+			holes += hole
+			continue
 		}
 		f, err := strconv.ParseFloat(n.items[i].str(), 64)
 		d, ok := seconds(f * unit)
@@ -1069,7 +1340,50 @@ func (x *home) pause(n *node) (time.Duration, string, error) {
 	if total > longest {
 		return 0, "", errors.New("it is longer than 1000 days")
 	}
+	if holes != "" && total > 0 {
+		holes += duration(total)
+	}
+	if holes != "" {
+		return 0, holes, nil
+	}
 	return total, "", nil
+}
+
+// fields reads a time such as "00:{{ minutes }}:00".
+func (x *home) fields(text string) (string, bool) {
+	spans, err := parseTemplate(strings.TrimSpace(text))
+	if err != nil {
+		return "", false
+	}
+	whole, holes := "", []string{}
+	for _, s := range spans {
+		if s.expr == nil {
+			whole += s.text
+			continue
+		}
+		v, err := x.value(s.expr)
+		if err != nil {
+			return "", false
+		}
+		whole += "\x00"
+		holes = append(holes, "{"+hole(v)+"}")
+	}
+	parts := strings.Split(strings.TrimSpace(whole), ":")
+	if len(parts) != 2 && len(parts) != 3 {
+		return "", false
+	}
+	out := ""
+	for i, unit := range []string{"h", "m", "s"}[:len(parts)] {
+		p := strings.TrimSpace(parts[i])
+		if p == "\x00" {
+			out, holes = out+holes[0]+unit, holes[1:]
+		} else if n, err := strconv.Atoi(p); err != nil || n < 0 {
+			return "", false
+		} else if n > 0 {
+			out += strconv.Itoa(n) + unit
+		}
+	}
+	return out, len(holes) == 0
 }
 
 // holed is a template of a number as a duration with a hole.
@@ -1082,7 +1396,7 @@ func (x *home) holed(text, unit string) (time.Duration, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	return 0, "{" + value + "}" + unit, nil
+	return 0, "{" + hole(value) + "}" + unit, nil
 }
 
 // Conditions.
@@ -1239,6 +1553,14 @@ func (x *home) stateCond(n *node) (*cond, error) {
 		if e.domain == "automation" || e.domain == "script" {
 			return nil, fmt.Errorf("that %s is on is asked in Hearth by its rule's name", e.id)
 		}
+		if attribute := n.get("attribute").str(); e.event && (attribute == "" || attribute == "event_type") && x.oneIs() && x.about[0] == e && !x.indirect {
+			v, err := e.values(states) // an event has no last value
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, &cond{op: "table", table: table{{"is", oneOrMore(v)}}})
+			continue
+		}
 		c, err := e.state(n.get("attribute").str(), states)
 		if err != nil {
 			return nil, err
@@ -1269,7 +1591,7 @@ func (x *home) stateCond(n *node) (*cond, error) {
 }
 
 func (x *home) numericCond(n *node) (*cond, error) {
-	attribute, err := x.attribute(n)
+	attribute, computed, err := x.attribute(n)
 	if err != nil {
 		return nil, err
 	}
@@ -1294,19 +1616,31 @@ func (x *home) numericCond(n *node) (*cond, error) {
 		if err != nil {
 			return nil, err
 		}
+		text := ref(source)
+		if computed != nil {
+			if text, err = x.value(computed.about(e.id)); err != nil {
+				return nil, err
+			}
+			text = "(" + text + ")"
+		}
 		var want table
 		for _, key := range []string{"above", "below"} {
 			l := n.get(key)
 			f, other, err := x.limit(l)
+			op := map[string]string{"above": " > ", "below": " < "}[key]
 			switch {
 			case err != nil:
 				return nil, err
+			case computed != nil && l != nil && other == "":
+				all = append(all, &cond{op: "expr", text: text + op + number(f)})
 			case other != "":
-				op := map[string]string{"above": " > ", "below": " < "}[key]
-				all = append(all, &cond{op: "expr", text: ref(source) + op + ref(other)})
+				all = append(all, &cond{op: "expr", text: text + op + ref(other)})
 			case l != nil:
 				want.put(key, f)
 			}
+		}
+		if !meets(want) {
+			return nil, errors.New("no number is above the one and below the other")
 		}
 		if len(want) > 0 {
 			all = append(all, &cond{op: "test", source: source, want: want})
@@ -1321,6 +1655,17 @@ func (x *home) numericCond(n *node) (*cond, error) {
 func (x *home) timeCond(n *node) (*cond, error) {
 	var t table
 	after, before := n.get("after"), n.get("before")
+	for _, side := range []*node{after, before} {
+		if strings.HasPrefix(side.str(), "input_datetime.") {
+			c, err := x.timeVariable(after, before)
+			if w := n.get("weekday"); err == nil && w != nil {
+				var days string
+				days, err = weekdays(w)
+				c = both("and", c, &cond{op: "table", table: table{{"days", days}}})
+			}
+			return c, err
+		}
+	}
 	if after != nil || before != nil {
 		from, to := "00:00", "00:00"
 		var ok bool
@@ -1349,6 +1694,41 @@ func (x *home) timeCond(n *node) (*cond, error) {
 		return nil, errors.New("it has neither after nor before nor weekday")
 	}
 	return &cond{op: "table", table: t}, nil
+}
+
+// timeVariable is a variable that is true between two times of which somebody sets
+// one or both, and a rule that keeps it so.
+func (x *home) timeVariable(after, before *node) (*cond, error) {
+	var at, words [2]string
+	for i, n := range []*node{after, before} {
+		words[i] = n.str()
+		if n == nil {
+			at[i], words[i] = "00:00", "midnight"
+		} else if t, ok := clockTime(n.str()); ok {
+			at[i] = t
+		} else {
+			e, err := x.entity(n.str())
+			if err != nil {
+				return nil, err
+			}
+			at[i] = e.source
+			_, words[i], _ = strings.Cut(e.id, ".")
+			x.need("%s is the variable %s here: a text such as 07:30 that a link or a rule sets", e.id, e.source)
+		}
+	}
+	want := "from " + words[0] + " to " + words[1]
+	if x.entities[want] == nil {
+		name := x.name(want, want)
+		x.entities[want] = &entity{id: want, source: name, name: name}
+		x.part("variable", name, "", table{{"initial", false}})
+		x.need("%s is true from the first of its times that comes, not at once when somebody changes one", name)
+		x.aside("Whether it is "+want+", for conditions.", name, table{
+			{"trigger", []any{table{{"time", at[0]}, {"id", "begins"}}, table{{"time", at[1]}, {"id", "ends"}}}},
+			{"choose", []any{table{{"if", table{{"trigger", "begins"}}}, {"do", set(name, "to", true)}}, table{{"do", set(name, "to", false)}}}},
+			{"catch_up", "start"},
+		})
+	}
+	return &cond{op: "test", source: x.entities[want].source, want: true}, nil
 }
 
 // sunCond: after sunset means until midnight, before sunrise from midnight on. Only
@@ -1424,10 +1804,7 @@ func (x *home) sunVariable(key, event string, offset *node) (*cond, error) {
 			}},
 			{"catch_up", "start"},
 		}
-		notes, broken := x.notes, x.broken
-		x.notes, x.broken = []string{fmt.Sprintf("Whether it is %s %s, for conditions.", key, text)}, false
-		x.rule(offset.line, name, rule)
-		x.notes, x.broken = notes, broken
+		x.aside(fmt.Sprintf("Whether it is %s %s, for conditions.", key, text), name, rule)
 	}
 	return &cond{op: "test", source: x.entities[want].source, want: true}, nil
 }

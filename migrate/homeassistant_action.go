@@ -198,7 +198,7 @@ func (x *home) split(n *node) []any {
 			}
 		case "target", "data", "data_template":
 			for j, k := range v.keys {
-				if key != "target" && !slices.Contains([]string{"entity_id", "brightness", "brightness_pct", "temperature", "position", "hvac_mode", "option", "value", "percentage"}, k) {
+				if key != "target" && !slices.Contains([]string{"entity_id", "brightness", "brightness_pct", "brightness_step", "brightness_step_pct", "color_temp", "color_temp_kelvin", "duration", "temperature", "position", "hvac_mode", "option", "value", "percentage"}, k) {
 					continue
 				}
 				if ways := x.choice(v.items[j], func(one *node) *node { return n.with(i, v.with(j, one)) }); ways != nil {
@@ -236,8 +236,8 @@ func (x *home) choice(v *node, whole func(*node) *node) []any {
 	var do [2][]any
 	for i, e := range e.args[1:] {
 		text := "{{ " + e.String() + " }}"
-		if e.op == "text" || e.op == "number" {
-			text = e.text
+		if one, ok := texts(e); ok && len(one) == 1 && e.op != "list" {
+			text = one[0]
 		}
 		for _, s := range slices.Backward(spans[:at]) {
 			text = s.text + text
@@ -363,8 +363,22 @@ func (x *home) choose(n *node) []any {
 	return []any{table{{"choose", ways}}}
 }
 
+// repeat is a loop. One that asks how often it has run has a variable that counts.
 func (x *home) repeat(n *node) []any {
 	x.unknown(n, "sequence", "count", "while", "until", "for_each")
+	outer := x.index
+	defer func() { x.index = outer }()
+	number := n.get("count")
+	_, err := strconv.Atoi(number.str())
+	var begin, next []any
+	if n.mentions("repeat.index") || n.mentions("repeat.first") || number != nil && err != nil && strings.Contains(number.str(), "{{") {
+		x.index = x.name(x.current+"_run", x.current+"_index")
+		x.part("variable", x.index, "", table{{"initial", 0}})
+		begin, next = []any{set(x.index, "to", 1)}, []any{set(x.index, "value", x.index+" + 1")}
+	}
+	loop := func(do []any, key string, v any) []any {
+		return append(begin, table{{"do", oneOrMore(append(slices.Clone(do), next...))}, {key, v}})
+	}
 	switch {
 	case n.get("for_each") != nil:
 		var items []any
@@ -379,18 +393,32 @@ func (x *home) repeat(n *node) []any {
 		if len(do) == 0 || len(items) == 0 {
 			return nil
 		}
-		return []any{table{{"each", items}, {"do", oneOrMore(do)}}}
-	case n.get("count") != nil:
+		return append(begin, table{{"each", items}, {"do", oneOrMore(append(do, next...))}})
+	case number != nil:
 		do := x.actions(n.get("sequence"))
-		count, err := strconv.Atoi(n.get("count").str())
+		count, err := strconv.Atoi(number.str())
+		if err != nil && strings.Contains(number.str(), "{{") {
+			v, err := x.number(number)
+			if err != nil {
+				x.lose(n.line, "count: "+number.show(), "%s", err)
+				return nil
+			}
+			if len(do) == 0 {
+				return nil
+			}
+			times := x.name(x.current+"_times", x.current+"_count")
+			x.part("variable", times, "", table{{"initial", 0}})
+			begin = append(begin, set(times, "value", v))
+			return loop(do, "while", x.index+" <= "+times)
+		}
 		if err != nil || count < 0 || count > 1_000_000 {
-			x.lose(n.line, "count: "+n.get("count").show(), "want a number")
+			x.lose(n.line, "count: "+number.show(), "want a number")
 			return nil
 		}
 		if len(do) == 0 || count == 0 {
 			return nil
 		}
-		return []any{table{{"do", oneOrMore(do)}, {"times", count}}}
+		return loop(do, "times", count)
 	}
 	key, until := "while", false
 	if n.get("while") == nil {
@@ -402,17 +430,23 @@ func (x *home) repeat(n *node) []any {
 		return nil
 	}
 	if !until {
-		return []any{table{{"do", oneOrMore(do)}, {"while", c.list()}}}
+		return loop(do, "while", c.list())
 	}
-	return append(slices.Clone(do), table{{"do", oneOrMore(do)}, {"while", not(c).list()}})
+	all := append(begin, do...)
+	return append(all, table{{"do", oneOrMore(append(next, do...))}, {"while", not(c).list()}})
 }
 
 func (x *home) deviceAction(n *node) []any {
 	id := n.get("entity_id").str()
 	kind := n.get("type").str()
 	if strings.Contains(id, ".") && (kind == "turn_on" || kind == "turn_off" || kind == "toggle") {
+		x.unknown(n, "type", "device_id", "entity_id", "domain", "subtype", "alias", "enabled", "metadata", "brightness_pct")
 		if e, err := x.entity(id); err == nil {
-			if list, err := x.turn(n, kind, []*entity{e}, nil); err == nil {
+			var c *call
+			if p := n.get("brightness_pct"); p != nil {
+				c = &call{home: x, n: n, domain: "light", name: kind, data: &node{line: n.line, kind: yaml.MappingNode, keys: []string{"brightness_pct"}, at: []int{p.line}, items: []*node{p}}}
+			}
+			if list, err := x.turn(n, kind, []*entity{e}, c); err == nil {
 				return list
 			}
 		}
@@ -457,9 +491,45 @@ func (c *call) entities() ([]*entity, error) {
 		if n.str() == "all" {
 			return nil, errors.New("all of them: list the entities")
 		}
-		return c.those(n)
+		var all []*entity
+		for _, one := range n.list() {
+			list, err := c.members(one, 0)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, list...)
+		}
+		return all, nil
 	}
 	return nil, errors.New("it names no entity")
+}
+
+// members are the entities that are meant: of a group all that are in it.
+func (x *home) members(n *node, depth int) ([]*entity, error) {
+	if depth > 5 {
+		return nil, errors.New("a group that holds itself")
+	}
+	var all []*entity
+	for id := range strings.SplitSeq(n.str(), ",") {
+		list := []*entity(nil)
+		var err error
+		if g := x.groups[strings.TrimSpace(id)]; g != nil {
+			for _, one := range g.get("entities").list() {
+				var more []*entity
+				if more, err = x.members(one, depth+1); err != nil {
+					return nil, err
+				}
+				list = append(list, more...)
+			}
+		} else {
+			list, err = x.those(&node{line: n.line, kind: n.kind, tag: n.tag, text: id})
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
 }
 
 func (x *home) service(n, s *node) ([]any, error) {
@@ -472,6 +542,9 @@ func (x *home) service(n, s *node) ([]any, error) {
 	c := &call{home: x, n: n, data: n.get("data", "data_template")}
 	if err := x.tagged(c.data); err != nil {
 		return nil, err
+	}
+	if c.data.scalar() && !c.data.null() {
+		return nil, errors.New("its data is a template: write its keys out")
 	}
 	c.domain, c.name, _ = strings.Cut(s.str(), ".")
 	switch c.domain {
@@ -648,7 +721,7 @@ func (x *home) turn(n *node, how string, all []*entity, c *call) ([]any, error) 
 		case "scene":
 			one(x.scene(e.id))
 		case "script":
-			one(x.run(e.id))
+			one(x.run(e.id, nil))
 		case "automation":
 			one(x.able(e.id, how))
 		case "light":
@@ -690,6 +763,13 @@ func (x *home) turn(n *node, how string, all []*entity, c *call) ([]any, error) 
 		return set(e.source, "to", how == "turn_on"), nil
 	})
 	return append(list, more...), errors.Join(append(errs, err)...)
+}
+
+// colors are the names of colours that people give, as CSS has them.
+var colors = map[string][3]float64{
+	"red": {255, 0, 0}, "green": {0, 128, 0}, "blue": {0, 0, 255}, "white": {255, 255, 255}, "yellow": {255, 255, 0}, "orange": {255, 165, 0},
+	"purple": {128, 0, 128}, "pink": {255, 192, 203}, "cyan": {0, 255, 255}, "magenta": {255, 0, 255}, "lime": {0, 255, 0}, "gold": {255, 215, 0},
+	"turquoise": {64, 224, 208}, "violet": {238, 130, 238},
 }
 
 // light is light.turn_on with more than that, and turn_off with a transition.
@@ -791,7 +871,12 @@ func (c *call) light(e *entity) ([]any, error) {
 		errs = append(errs, errors.New("effect: want plain text"))
 	}
 	if n := c.get("color_name"); n != nil {
-		errs = append(errs, fmt.Errorf("color_name %s: say it as rgb_color", n.show()))
+		rgb, ok := colors[n.str()]
+		if ok {
+			more.put("color", table{{"r", rgb[0]}, {"g", rgb[1]}, {"b", rgb[2]}})
+		} else {
+			errs = append(errs, fmt.Errorf("color_name %s: say it as rgb_color", n.show()))
+		}
 	}
 	switch {
 	case e.raw && level == "" && (len(more) > 0 || over > 0):
@@ -884,7 +969,7 @@ func (c *call) toldText(key string) ([]any, error) {
 	if !strings.Contains(n.text, "{{") {
 		return told(all, func(e *entity) (table, error) { return set(e.source, "to", n.word()), nil })
 	}
-	e, err := onlyExpr(n.text)
+	e, err := c.meaning("", n)
 	if err != nil {
 		return nil, err
 	}
@@ -970,8 +1055,11 @@ func (c *call) timer() ([]any, error) {
 	switch c.name {
 	case "start":
 		n := c.get("duration")
+		if n == nil && len(all) == 1 {
+			n = c.settings[all[0].id].get("duration")
+		}
 		if n == nil {
-			return nil, errors.New("how long it is stands in Home Assistant: give it a duration here")
+			return nil, errors.New("how long it is stands in Home Assistant: give it a duration here, or the file that sets it up")
 		}
 		d, text, err := c.pause(n)
 		if err != nil {
@@ -1114,6 +1202,16 @@ func (c *call) notify() ([]any, error) {
 	if c.domain == "persistent_notification" {
 		via = "home"
 	}
+	if c.name == "send_message" {
+		to := c.n.get("target").get("entity_id")
+		if to == nil {
+			to = c.data.get("entity_id")
+		}
+		if len(to.list()) != 1 || !strings.HasPrefix(to.list()[0].str(), "notify.") {
+			return nil, errors.New("want one entity such as notify.phone as its target")
+		}
+		via = slug(strings.TrimPrefix(to.list()[0].str(), "notify."))
+	}
 	if text == "" {
 		return nil, errors.New("its message is empty")
 	}
@@ -1202,17 +1300,14 @@ func (c *call) script() ([]any, error) {
 		if c.name == "turn_off" || c.name == "toggle" {
 			return nil, errors.New("a script is a part of the rule here, so nothing can stop it alone")
 		}
-		vars := len(c.vars)
-		c.scope(c.data)
-		defer func() { c.vars = c.vars[:vars] }()
-		return c.run("script." + c.name)
+		return c.run("script."+c.name, c.data)
 	}
 	c.know("variables")
 	var all []any
 	var errs []error
 	for _, n := range []*node{c.n.get("target").get("entity_id"), c.data.get("entity_id"), c.n.get("entity_id")} {
 		for _, one := range n.list() {
-			list, err := c.run(one.str())
+			list, err := c.run(one.str(), c.get("variables"))
 			all = append(all, list...)
 			if err != nil {
 				errs = append(errs, err)
@@ -1223,7 +1318,7 @@ func (c *call) script() ([]any, error) {
 }
 
 // run is a script in the place where it is called.
-func (x *home) run(id string) ([]any, error) {
+func (x *home) run(id string, given *node) ([]any, error) {
 	s := x.scripts[id]
 	if s == nil {
 		return nil, fmt.Errorf("%s is not in this file: add its script", oneLine(id))
@@ -1233,6 +1328,19 @@ func (x *home) run(id string) ([]any, error) {
 	}
 	x.expanding[id] = true
 	defer delete(x.expanding, id)
+	vars := len(x.vars)
+	defer func() { x.vars = x.vars[:vars] }()
+	defaults := make(map[string]*node)
+	if fields := s.get("fields"); fields != nil {
+		for i, name := range fields.keys {
+			if d := fields.items[i].get("default"); d != nil {
+				defaults[name] = d
+			}
+		}
+	}
+	x.vars = append(x.vars, defaults)
+	x.scope(given)
+	x.scope(s.get("variables"))
 	return x.actions(s.get("sequence")), nil
 }
 
@@ -1258,6 +1366,10 @@ func (x *home) able(id, how string) ([]any, error) {
 	switch {
 	case name == "":
 		return nil, fmt.Errorf("%s is not in this file", oneLine(id))
+	case x.gated[name] && (how == "turn_on" || how == "turn_off"):
+		return []any{set(x.gate(name), "to", how == "turn_on")}, nil
+	case x.gated[name] && how == "toggle":
+		return []any{set(x.gate(name), "to", "toggle")}, nil
 	case how == "turn_on":
 		return []any{table{{"enable", name}}}, nil
 	case how == "turn_off":

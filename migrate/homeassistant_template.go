@@ -3,9 +3,12 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // What templates of Home Assistant mean: as a condition of tables where that goes,
@@ -24,7 +27,10 @@ func (x *home) test(e *expr) (*cond, error) {
 			return nil, err
 		}
 		c := &cond{op: e.op}
-		for _, k := range []*cond{a, b} {
+		for i, k := range []*cond{a, b} {
+			if e.op == "and" && k.always() { // that a value is known says nothing here
+				return []*cond{b, a}[i], nil
+			}
 			if k.op == e.op {
 				c.kids = append(c.kids, k.kids...)
 			} else {
@@ -38,6 +44,10 @@ func (x *home) test(e *expr) (*cond, error) {
 			return nil, err
 		}
 		return not(c), nil
+	case "is", "is not":
+		if e.args[0].path() == "wait.trigger" && strings.EqualFold(e.args[1].path(), "none") {
+			return &cond{op: "expr", text: map[string]string{"is": "timed_out", "is not": "not timed_out"}[e.op]}, nil
+		}
 	case "==", "!=", "<", ">", "<=", ">=", "in", "not in":
 		return x.compare(e)
 	case "filter":
@@ -50,6 +60,10 @@ func (x *home) test(e *expr) (*cond, error) {
 		}
 	case "call":
 		switch name, args := e.call(); name {
+		case "has_value":
+			if len(args) == 1 && args[0].op == "text" {
+				return alwaysHolds(), nil
+			}
 		case "is_state":
 			if len(args) == 2 && args[0].op == "text" {
 				states, ok := texts(args[1])
@@ -147,10 +161,26 @@ func (x *home) stateOf(e *expr) (id, attribute string, ok bool) {
 	return "", "", false
 }
 
+// alwaysHolds is a condition that Hearth need not ask.
+func alwaysHolds() *cond { return &cond{op: "expr", text: "true"} }
+
+func (c *cond) always() bool { return c.op == "expr" && c.text == "true" }
+
 func (x *home) compare(e *expr) (*cond, error) {
 	left, right := e.args[0], e.args[1]
 	op := e.op
 	turned := map[string]string{"<": ">", ">": "<", "<=": ">=", ">=": "<=", "==": "==", "!=": "!="}
+	if strings.ContainsAny(left.op, "<>") && strings.ContainsAny(op, "<>") { // a < b < c
+		return x.test(&expr{op: "and", args: []*expr{left, {op: op, args: []*expr{left.args[1], right}}}})
+	}
+	if name, _ := right.call(); name == "now" && turned[op] != "" {
+		left, right, op = right, left, turned[op]
+	}
+	if name, args := right.call(); name == "today_at" && len(args) == 1 {
+		if now, _ := left.call(); now == "now" {
+			return timeOfDay(op, args[0].text)
+		}
+	}
 	if _, literal := texts(left); literal && turned[op] != "" {
 		left, right, op = right, left, turned[op]
 	}
@@ -173,16 +203,32 @@ func (x *home) compare(e *expr) (*cond, error) {
 	values, literal := texts(right)
 	if literal {
 		if op == "!=" || op == "not in" {
+			_, _, state := x.stateOf(left)
+			if path := bare(left).path(); unknown(values) && (state || path == "trigger.to_state.state" || path == "trigger.from_state.state") {
+				return alwaysHolds(), nil // what is not known is no value in Hearth
+			}
 			c, err := x.compare(&expr{op: map[string]string{"!=": "==", "not in": "in"}[op], args: []*expr{left, right}})
 			if err != nil {
 				return nil, err
 			}
 			return not(c), nil
 		}
+		if unknown(values) {
+			id, _, state := x.stateOf(left)
+			if path := bare(left).path(); path == "trigger.to_state.state" || path == "trigger.from_state.state" || state && !strings.HasPrefix(id, "sun.") {
+				return nil, fmt.Errorf("a value that is %s is none in Hearth, it keeps the last; silent = \"1h\" or a topic of availability tells that it is gone", values[0])
+			}
+		}
 		if c, err := x.clock(left, op, values); c != nil || err != nil {
 			return c, err
 		}
+		if c, err := x.since(left, op, values); c != nil || err != nil {
+			return c, err
+		}
 		path := left.path()
+		if path == "wait.remaining" && values[0] == "0" && (op == "==" || op == ">" || op == "<=") {
+			return &cond{op: "expr", text: map[bool]string{true: "not timed_out", false: "timed_out"}[op == ">"]}, nil
+		}
 		if path == "trigger.id" && (op == "==" || op == "in") {
 			var ids []any
 			for _, v := range values {
@@ -220,7 +266,7 @@ func (x *home) compare(e *expr) (*cond, error) {
 			}
 			return &cond{op: "test", source: source, want: table{{key, f}}}, nil
 		}
-		if p := bare(left).path(); p == "trigger.to_state.state" && len(x.about) > 0 {
+		if p := bare(left).path(); p == "trigger.to_state.state" && len(x.about) > 0 && !x.indirect {
 			if op == "==" || op == "in" {
 				list, err := x.about[0].values(values)
 				if err != nil {
@@ -241,11 +287,96 @@ func (x *home) compare(e *expr) (*cond, error) {
 	return &cond{op: "expr", text: text}, nil
 }
 
+// unknown says that these are words for what Home Assistant does not know.
+func unknown(states []string) bool {
+	return !slices.ContainsFunc(states, func(s string) bool {
+		return !slices.Contains([]string{"unknown", "unavailable", "none", "None", ""}, s)
+	}) && slices.ContainsFunc(states, func(s string) bool { return s != "" })
+}
+
+// timeOfDay is a comparison of the time of day.
+func timeOfDay(op, text string) (*cond, error) {
+	at, ok := clockTime(text)
+	if !ok {
+		return nil, fmt.Errorf("want a time such as 22:00, not %s", oneLine(text))
+	}
+	span := ""
+	switch op {
+	case ">", ">=":
+		span = at + "-00:00"
+	case "<", "<=":
+		span = "00:00-" + at
+	}
+	if span == "" || at == "00:00" {
+		return nil, errors.New("want the time of day compared with < or >")
+	}
+	return &cond{op: "table", table: table{{"time", span}}}, nil
+}
+
+// since is a comparison of the time since a state of on or off changed, now() -
+// states.light.hall.last_changed; nil if it is something else.
+func (x *home) since(left *expr, op string, values []string) (*cond, error) {
+	e := bare(left)
+	if name, _ := e.call(); e.op == "call" && name == "" && e.args[0].op == "." && e.args[0].text == "total_seconds" {
+		e = e.args[0].args[0]
+	}
+	if e.op != "-" || len(values) != 1 {
+		return nil, nil
+	}
+	stamp := func(e *expr) *expr {
+		e = bare(e)
+		if name, args := e.call(); name == "as_timestamp" && len(args) > 0 {
+			return args[0]
+		}
+		return e
+	}
+	p := strings.Split(stamp(e.args[1]).path(), ".")
+	if now, _ := stamp(e.args[0]).call(); now != "now" || len(p) != 4 || p[0] != "states" || p[3] != "last_changed" {
+		return nil, nil
+	}
+	en, err := x.entity(p[1] + "." + p[2])
+	if err != nil {
+		return nil, err
+	}
+	f, err := strconv.ParseFloat(values[0], 64)
+	d, ok := seconds(f)
+	if err != nil || !ok || d <= 0 || !en.boolean() || !strings.ContainsAny(op, "<>") {
+		return nil, errors.New("how long a state has held is asked of on and off, and in seconds")
+	}
+	held := func(on bool) *cond {
+		return &cond{op: "test", source: en.source, want: table{{"is", on}, {"for", duration(d)}}}
+	}
+	c := both("or", held(true), held(false))
+	if strings.HasPrefix(op, "<") {
+		return not(c), nil
+	}
+	return c, nil
+}
+
 // clock is a comparison with the hour, the weekday or the month of now(); nil if
 // it is something else.
 func (x *home) clock(left *expr, op string, values []string) (*cond, error) {
 	var what string
 	e := bare(left)
+	if id, _, ok := x.stateOf(e); ok && id == "sensor.time" && len(values) == 1 {
+		return timeOfDay(op, values[0])
+	}
+	if e.op == "call" && len(e.args) == 2 && e.args[0].op == "." && e.args[0].text == "strftime" {
+		if name, _ := e.args[0].args[0].call(); name == "now" {
+			switch format := e.args[1].text; {
+			case (format == "%H:%M" || format == "%H:%M:%S" || format == "%X") && len(values) == 1:
+				return timeOfDay(op, values[0])
+			case (format == "%a" || format == "%A") && (op == "==" || op == "in"):
+				n := &node{kind: yaml.SequenceNode}
+				for _, v := range values {
+					n.items = append(n.items, &node{kind: yaml.ScalarNode, text: v})
+				}
+				days, err := weekdays(n)
+				return &cond{op: "table", table: table{{"days", days}}}, err
+			}
+			return nil, errors.New("of now().strftime %H:%M compared with < and >, and %a, are carried over")
+		}
+	}
 	if e.op == "call" { // now().weekday()
 		e = e.args[0]
 	}
@@ -255,7 +386,7 @@ func (x *home) clock(left *expr, op string, values []string) (*cond, error) {
 		}
 	}
 	var list []int
-	size := map[string]int{"hour": 24, "weekday": 7, "isoweekday": 7, "month": 12}[what]
+	size := map[string]int{"hour": 24, "weekday": 7, "isoweekday": 7, "month": 12, "day": 31}[what]
 	if size == 0 {
 		if what != "" {
 			return nil, fmt.Errorf("a condition on the %s of now", what)
@@ -263,7 +394,7 @@ func (x *home) clock(left *expr, op string, values []string) (*cond, error) {
 		return nil, nil
 	}
 	first := 0
-	if what == "isoweekday" || what == "month" {
+	if what == "isoweekday" || what == "month" || what == "day" {
 		first = 1
 	}
 	for i := first; i < first+size; i++ {
@@ -293,11 +424,26 @@ func (x *home) clock(left *expr, op string, values []string) (*cond, error) {
 	if len(list) == 0 || len(list) == size {
 		return nil, errors.New("it always says the same")
 	}
+	days := []int{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
 	switch what {
+	case "day": // of each month
+		var dates []any
+		for m := 1; m <= 12; m++ {
+			for i := 0; i < len(list); i++ {
+				from := list[i]
+				for i+1 < len(list) && list[i+1] == list[i]+1 {
+					i++
+				}
+				if to := min(list[i], days[m-1]); from <= to {
+					dates = append(dates, fmt.Sprintf("%02d-%02d..%02d-%02d", m, from, m, to))
+				}
+			}
+		}
+		return &cond{op: "table", table: table{{"dates", dates}}}, nil
 	case "month":
 		var dates []any
 		for _, m := range list {
-			last := []int{31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[m-1]
+			last := days[m-1]
 			dates = append(dates, fmt.Sprintf("%02d-01..%02d-%02d", m, m, last))
 		}
 		return &cond{op: "table", table: table{{"dates", oneOrMore(dates)}}}, nil
@@ -473,7 +619,7 @@ func (x *home) value(e *expr) (string, error) {
 			return "", err
 		}
 		source, err := en.of(attribute)
-		return ref(source), err
+		return x.ref(source), err
 	}
 	if e.op == "name" {
 		if v := x.variable(e.text); v != nil {
@@ -487,6 +633,16 @@ func (x *home) value(e *expr) (string, error) {
 		}
 	}
 	switch name, args := e.call(); name {
+	case "iif":
+		if len(args) == 3 {
+			return x.value(&expr{op: "if", args: args})
+		}
+		return "", errTemplate
+	case "state_attr":
+		if len(args) == 2 && args[0].path() == "trigger.entity_id" && args[1].text == "friendly_name" {
+			return x.called()
+		}
+		return "", errors.New("the template asks for an attribute of an entity that it does not name")
 	case "float", "int", "round", "abs", "min", "max":
 		if len(args) > 0 {
 			return x.filter(&expr{op: "filter", text: name, args: args})
@@ -507,6 +663,22 @@ func (x *home) value(e *expr) (string, error) {
 	}
 	path := e.path()
 	switch {
+	case x.within != nil && path != "":
+		return "", fmt.Errorf("the template uses %s, which a [calc] does not know", oneLine(path))
+	case x.indirect && path == "trigger.to_state.state" && x.oneIs():
+		return x.ref(x.about[0].source), nil
+	case x.indirect && (strings.HasPrefix(path, "trigger.to_state.") || strings.HasPrefix(path, "trigger.from_state.")) && !x.oneIs():
+		return "", fmt.Errorf("the template uses %s, and which entity it was is not known here", oneLine(path))
+	case x.indirect && path == "trigger.from_state.state":
+		return "", errors.New("what the state was before is not known here")
+	case path == "repeat.index" && x.index != "":
+		return x.index, nil
+	case path == "repeat.index0" && x.index != "":
+		return "(" + x.index + " - 1)", nil
+	case path == "repeat.first" && x.index != "":
+		return "(" + x.index + " == 1)", nil
+	case path == "wait.trigger":
+		return "not timed_out", nil
 	case path == "trigger.to_state.state" || path == "trigger.event.data.value":
 		return "value", nil
 	case path == "trigger.from_state.state":
@@ -593,7 +765,7 @@ func (x *home) onOff(e *expr, en *entity) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := ref(en.source)
+	r := x.ref(en.source)
 	on, boolean := values[0].(bool)
 	switch {
 	case boolean && (en.domain == "input_boolean" || en.whole):
@@ -620,6 +792,9 @@ func (x *home) onOff(e *expr, en *entity) (string, error) {
 }
 
 func (x *home) filter(e *expr) (string, error) {
+	if a := e.args[0]; (e.text == "default" || e.text == "d") && len(e.args) > 1 && a.op == "name" && x.variable(a.text) == nil {
+		return x.value(e.args[1]) // nobody gave it a value
+	}
 	in, err := x.value(e.args[0])
 	if err != nil {
 		return "", err
@@ -665,8 +840,23 @@ func (x *home) filter(e *expr) (string, error) {
 			}
 		}
 		return e.text + "(" + in + ")", nil
-	case "string", "title", "capitalize":
+	case "title", "capitalize":
+		x.need("the filters title and capitalize have no counterpart, and leave a text as it is")
 		return "string(" + in + ")", nil
+	case "string":
+		return "string(" + in + ")", nil
+	case "replace":
+		if len(e.args) == 3 {
+			from, err := arg(1, "")
+			if err != nil {
+				return "", err
+			}
+			to, err := arg(2, "")
+			return "replace(string(" + in + "), " + from + ", " + to + ")", err
+		}
+	case "join":
+		sep, err := arg(1, "''")
+		return "join(" + in + ", " + sep + ")", err
 	case "length", "count":
 		return "len(" + in + ")", nil
 	case "default", "d":
@@ -676,6 +866,16 @@ func (x *home) filter(e *expr) (string, error) {
 		return in, nil
 	}
 	return "", fmt.Errorf("the filter %s has no counterpart in Hearth's expressions", oneLine(e.text))
+}
+
+var decimals = regexp.MustCompile(`^%0?\.([1-9])f$`)
+
+// args0 is the text that a filter is applied to, if it is one.
+func (e *expr) args0() string {
+	if len(e.args) > 0 && e.args[0].op == "text" {
+		return e.args[0].text
+	}
+	return ""
 }
 
 // text is a text with templates as one with holes.
@@ -706,6 +906,9 @@ func (x *home) text(n *node) (string, error) {
 		if e.op == "filter" && e.text == "round" && len(e.args) == 2 && e.args[1].op == "number" && e.args[1].text != "0" && len(e.args[1].text) == 1 {
 			format = ":." + e.args[1].text // one decimal is also written where it is 0
 			e = e.args[0]
+		}
+		if m := decimals.FindStringSubmatch(e.args0()); e.op == "filter" && e.text == "format" && len(e.args) == 2 && m != nil {
+			format, e = ":."+m[1], e.args[1]
 		}
 		v, err := x.value(e)
 		if err != nil {

@@ -3,6 +3,8 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,10 +25,21 @@ type span struct {
 	expr *expr
 }
 
-// parseTemplate splits a text. A template with statements, {% %}, is not read,
-// beyond one that is but a choice between two texts.
+// parseTemplate splits a text. Of statements, {% %}, it reads set, whose name is
+// replaced by what it stands for, and a choice between texts.
 func parseTemplate(text string) ([]span, error) {
 	var spans []span
+	names := make(map[string]*expr) // by {% set %}
+	inserted := 0
+	insert := func(e *expr) (*expr, error) {
+		if len(names) > 0 {
+			e = e.insert(names, &inserted)
+		}
+		if inserted > 1000 {
+			return nil, errors.New("the template says too much in few words")
+		}
+		return e, nil
+	}
 	for text != "" {
 		i := strings.Index(text, "{")
 		for i >= 0 && i+1 < len(text) && !strings.ContainsRune("{%#", rune(text[i+1])) {
@@ -57,12 +70,33 @@ func parseTemplate(text string) ([]span, error) {
 		switch text[i+1] {
 		case '{':
 			e, err := parseExpr(trim(body))
+			if err == nil {
+				e, err = insert(e)
+			}
 			if err != nil {
 				return nil, err
 			}
 			spans = append(spans, span{expr: e})
 		case '%':
+			if m := setting.FindStringSubmatch(strings.TrimSpace(trim(body))); m != nil {
+				e, err := parseExpr(m[2])
+				if err == nil {
+					e, err = insert(e)
+				}
+				if err != nil {
+					return nil, err
+				}
+				names[m[1]] = e
+				rest = strings.TrimLeft(rest, " \t\r\n")
+				if n := len(spans); n > 0 && spans[n-1].expr == nil && strings.TrimSpace(spans[n-1].text) == "" {
+					spans = spans[:n-1]
+				}
+				break
+			}
 			e, after, err := parseIf(trim(body), rest)
+			if err == nil {
+				e, err = insert(e)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -72,6 +106,42 @@ func parseTemplate(text string) ([]span, error) {
 		text = rest
 	}
 	return spans, nil
+}
+
+var setting = regexp.MustCompile(`^set\s+([A-Za-z_][A-Za-z0-9_]*)\s*=([^=](?s:.*))$`)
+
+// insert puts in what names stand for.
+func (e *expr) insert(names map[string]*expr, n *int) *expr {
+	if *n++; *n > 1000 {
+		return e
+	}
+	if in := names[e.text]; e.op == "name" && in != nil {
+		return in.insert(nil, n)
+	}
+	other := *e
+	other.args = slices.Clone(e.args)
+	for i, a := range other.args {
+		other.args[i] = a.insert(names, n)
+	}
+	return &other
+}
+
+// about is the expression with an entity in place of state, as a value_template has
+// it.
+func (e *expr) about(id string) *expr {
+	path := e.path()
+	if a, ok := strings.CutPrefix(path, "state.attributes."); ok {
+		return &expr{op: "call", args: []*expr{{op: "name", text: "state_attr"}, {op: "text", text: id}, {op: "text", text: a}}}
+	}
+	if path == "state.state" {
+		return &expr{op: "call", args: []*expr{{op: "name", text: "states"}, {op: "text", text: id}}}
+	}
+	other := *e
+	other.args = slices.Clone(e.args)
+	for i, a := range other.args {
+		other.args[i] = a.about(id)
+	}
+	return &other
 }
 
 // parseIf reads {% if a %}x{% elif b %}y{% else %}z{% endif %} as one expression;

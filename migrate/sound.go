@@ -50,7 +50,7 @@ func unsound(v any, key string) error {
 			_, err = formula.Compile(v, scope(v), formula.Boolean)
 		case "value":
 			_, err = formula.Compile(v, scope(v), formula.Any)
-		case "payload", "notify", "publish", "for", "delay":
+		case "payload", "notify", "publish", "for", "delay", "http", "body":
 			_, err = formula.CompileText(v, scope(v))
 		}
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // tasmota reads rules of Tasmota (tasmota.github.io/docs/Rules). They ran on the
@@ -25,7 +26,13 @@ type tasmota struct {
 	clocks map[string]bool   // events that are given the time of day
 	asked  map[string]bool   // events that some rule waits for
 	single bool              // the device has one relay, as far as can be seen
-	gone   map[string]bool   // rules that an earlier reading did not make
+	full   string            // its FullTopic, with a slash at its end
+	first  map[string]any    // what variables were given in the console: "mem1" to 22
+	writes map[string]bool   // variables that some rule sets
+	counts map[int]bool      // buttons whose presses are counted: 10 and more
+	gone   map[string]bool   // rules that an earlier reading did not make, and "var1" that nothing set in it
+	lost   map[string]bool   // variables that some command should have set that was not carried over
+	stored map[string]bool   // those that are set
 
 	// Of the rule that is read:
 	set    int
@@ -40,6 +47,7 @@ type ruleSet struct {
 	blocks []*block
 	once   bool
 	off    bool
+	gated  bool // it is off, and another rule switches it on
 }
 
 // A block is ON trigger DO commands ENDON.
@@ -51,6 +59,7 @@ type block struct {
 	at      int // where the body begins in the text
 	stops   bool
 	name    string
+	whole   bool // it shares a message with another, and has to come before or after it
 }
 
 // maxRules is how much text with rules is read, in bytes: a device holds three sets of
@@ -71,8 +80,9 @@ func Tasmota(text []byte, o Options) (Result, error) {
 	// once all have been read.
 	gone := make(map[string]bool)
 	for pass := 1; ; pass++ {
-		t := &tasmota{importer: newImporter(o), text: strings.ToValidUTF8(string(text), "?"), timers: make(map[int]string), heard: make(map[string]string),
-			fired: make(map[string]bool), clocks: make(map[string]bool), asked: make(map[string]bool), gone: gone}
+		t := &tasmota{importer: newImporter(o), text: strings.ReplaceAll(strings.ToValidUTF8(string(text), "?"), "\x00", "?"), timers: make(map[int]string), heard: make(map[string]string),
+			fired: make(map[string]bool), clocks: make(map[string]bool), asked: make(map[string]bool), gone: gone,
+			lost: make(map[string]bool), stored: make(map[string]bool), first: make(map[string]any), writes: make(map[string]bool), counts: make(map[int]bool)}
 		if err := t.read(); err != nil {
 			return Result{}, err
 		}
@@ -82,6 +92,11 @@ func Tasmota(text []byte, o Options) (Result, error) {
 				if _, came := t.whole[b.name]; !came || pass == maxPasses {
 					gone[b.name] = true
 				}
+			}
+		}
+		for v := range t.lost {
+			if !t.stored[v] && t.first[v] == nil {
+				gone[v] = true
 			}
 		}
 		if len(gone) == before {
@@ -102,8 +117,19 @@ var (
 	ruleWord      = regexp.MustCompile(`(?i)^rule ?([123]?)$`)
 )
 
+var fullTopic = regexp.MustCompile(`(?im)(?:^|;)\s*FullTopic\s+([^\s;]+)`)
+
+// under is where the device publishes or listens: prefix is stat, tele or cmnd.
+func (t *tasmota) under(prefix string) string {
+	return strings.NewReplacer("%prefix%", prefix, "%topic%", t.Topic).Replace(t.full)
+}
+
 // read takes the text apart and makes its rules.
 func (t *tasmota) read() error {
+	t.full = "%prefix%/%topic%/"
+	if m := fullTopic.FindStringSubmatch(t.text); m != nil && strings.Contains(m[1], "%prefix%") && strings.Contains(m[1], "%topic%") && strings.Count(m[1], "%") == 4 && !strings.ContainsAny(m[1], "+#{}\":") {
+		t.full = strings.TrimSuffix(m[1], "/") + "/"
+	}
 	set := 1
 	rest, at := t.text, 0
 	for {
@@ -157,6 +183,11 @@ func (t *tasmota) read() error {
 		taken[b.name] = true
 		t.foresee(b)
 	}
+	together(all)
+	for n := 1; n < len(t.sets); n++ {
+		switchedOn := regexp.MustCompile(fmt.Sprintf(`(?i)(?:^|[;\s)])Rule%d\s+(?:1|on|%%value%%)(?:[;\s]|$)`, n))
+		t.sets[n].gated = t.sets[n].off && slices.ContainsFunc(all, func(b *block) bool { return switchedOn.MatchString(b.body) })
+	}
 	t.need("switch the rules off on %s once these run, with Rule1 0: else both act", t.Topic)
 	for _, b := range all {
 		t.block(b)
@@ -166,12 +197,20 @@ func (t *tasmota) read() error {
 }
 
 var (
+	writing   = regexp.MustCompile(`(?i)(?:^|[;\s)])(var|mem|add|sub|mult|scale)(\d*)(?:\s|=[^=])`)
+	counting  = regexp.MustCompile(`(?i)^button(\d*)#state==?1\d$`)
 	firing    = regexp.MustCompile(`(?i)(?:^|[;\s(])event\s+([^\s=;]+)\s*(=\s*%time%)?`)
 	subscribe = regexp.MustCompile(`(?i)^subscribe2?\s+([^,\s]+)\s*,\s*([^,\s]+)\s*(?:,\s*(\S+))?\s*$`)
 )
 
 // foresee notes what other rules have to know of one.
 func (t *tasmota) foresee(b *block) {
+	if m := counting.FindStringSubmatch(b.trigger); m != nil {
+		t.counts[max(1, int(number1(m[1])))] = true
+	}
+	for _, v := range written(b.body) {
+		t.writes[v] = true
+	}
 	for _, m := range firing.FindAllStringSubmatch(b.body, -1) {
 		t.fired[strings.ToLower(m[1])] = true
 		if m[2] != "" {
@@ -184,6 +223,25 @@ func (t *tasmota) foresee(b *block) {
 			one = strings.TrimSpace(rest)
 		}
 		t.subscription(one)
+	}
+}
+
+// written are the variables that commands set: "var1".
+func written(commands string) (all []string) {
+	for _, m := range writing.FindAllStringSubmatch(commands, -1) {
+		kind := strings.ToLower(m[1])
+		if kind != "mem" {
+			kind = "var"
+		}
+		all = append(all, fmt.Sprintf("%s%d", kind, max(1, int(number1(m[2])))))
+	}
+	return all
+}
+
+// lack notes which variables are not set, as commands are not carried over.
+func (t *tasmota) lack(commands string) {
+	for _, v := range written(commands) {
+		t.lost[v] = true
 	}
 }
 
@@ -253,11 +311,12 @@ func (t *tasmota) console(c string, line, set int) int {
 		}
 	case "var", "mem":
 		if v := strings.TrimSpace(args); v != "" && !strings.Contains(v, "%") {
+			t.first[fmt.Sprintf("%s%d", name, index)] = scalarText(v)
 			t.register(name, index, scalarText(v))
 			return set
 		}
 	}
-	if t.subscription(c) {
+	if t.subscription(c) || name == "fulltopic" && t.full != "%prefix%/%topic%/" {
 		return set
 	}
 	if wordOnly.MatchString(word) && len(c) < 200 {
@@ -312,7 +371,7 @@ func (t *tasmota) outside() {
 	if !slices.ContainsFunc(keysOf(t.asked), func(e string) bool { return !t.fired[e] }) {
 		return
 	}
-	prefix := "cmnd/" + t.Topic + "/"
+	prefix := t.under("cmnd")
 	t.notes = []string{"Events that come from outside of these rules, as NAME or NAME=VALUE."}
 	t.rule(0, slug(t.Topic+"_event"), table{
 		{"trigger", []any{table{{"event", prefix + "event"}}, table{{"event", prefix + "Event"}}, table{{"event", prefix + "EVENT"}}}},
@@ -339,7 +398,11 @@ type source struct {
 	kind    string // "power", "switch" and "button" have words for 0, 1, 2; "event", "sensor"...
 	edge    bool   // only a change sets it off
 	boot    bool
-	local   bool // it has a value of its own, not that of the message
+	local   bool          // it has a value of its own, not that of the message
+	counts  bool          // a button that tells how often it was pressed
+	expr    string        // what its value is, where it is not that of the message
+	there   string        // that this value is there at all
+	late    time.Duration // so long after it the rule acts
 }
 
 // block makes a rule of one.
@@ -353,6 +416,7 @@ func (t *tasmota) block(b *block) {
 	set := &t.sets[b.set]
 	triggers, cond, err := t.trigger(b, set)
 	if err != nil {
+		t.lack(b.body)
 		t.leave(b.line, "ON "+b.trigger, "%s", err)
 		t.nothing()
 		return
@@ -360,6 +424,7 @@ func (t *tasmota) block(b *block) {
 	p := &statements{text: b.body}
 	list := p.list(0)
 	if p.err != nil {
+		t.lack(b.body)
 		t.leave(b.line, "ON "+b.trigger, "%s", p.err)
 		t.nothing()
 		return
@@ -379,6 +444,12 @@ func (t *tasmota) block(b *block) {
 	for _, s := range t.before {
 		actions = append([]any{s.value}, actions...)
 	}
+	if t.on.late > 0 {
+		actions = append([]any{table{{"delay", duration(t.on.late)}}}, actions...)
+	}
+	if set.gated {
+		cond = behind(t.gate(b.set), cond)
+	}
 	all := make([]any, len(triggers))
 	for i, one := range triggers {
 		all[i] = one
@@ -391,11 +462,20 @@ func (t *tasmota) block(b *block) {
 	if hasDelay(actions) {
 		rule.put("mode", "parallel") // a Backlog that waits does not keep out the next one
 	}
-	if set.off && !t.broken {
+	if set.off && !set.gated && !t.broken {
 		rule.put("enabled", false)
 		t.notes = append(t.notes, fmt.Sprintf("Rule%d was off.", b.set))
 	}
 	t.rule(b.line, b.name, rule)
+}
+
+// gate is a variable that says whether a set runs that was off and is switched on by
+// another: a rule that is not enabled in the configuration stays off.
+func (t *tasmota) gate(n int) string {
+	name := slug(fmt.Sprintf("%s_rule%d", t.Topic, n))
+	t.names[name] = true
+	t.part("variable", name, fmt.Sprintf("Whether Rule%d is on; it was off.", n), table{{"initial", false}})
+	return name
 }
 
 func hasDelay(actions []any) bool {
@@ -446,6 +526,9 @@ func (t *tasmota) trigger(b *block, set *ruleSet) ([]table, *cond, error) {
 	}
 	if err := t.source(path); err != nil {
 		return nil, nil, err
+	}
+	if b.whole && !set.once {
+		t.parent()
 	}
 	trigger := t.on.trigger
 	tests, extra, err := t.tests(op, limit)
@@ -558,7 +641,7 @@ func void(tests table) bool {
 // one.
 func (t *tasmota) moment(what, op, limit string) (list []table, done bool, err error) {
 	n, errNumber := strconv.Atoi(limit)
-	boot := []table{{{"event", "tele/" + t.Topic + "/INFO3"}}}
+	boot := []table{{{"event", t.under("tele") + "INFO3"}}}
 	switch what {
 	case "time#minute":
 		switch {
@@ -567,6 +650,11 @@ func (t *tasmota) moment(what, op, limit string) (list []table, done bool, err e
 		case (op == "=" || op == "==") && strings.EqualFold(limit, "%sunrise%"), (op == "=" || op == "==") && strings.EqualFold(limit, "%sunset%"):
 			t.need("the sun needs latitude and longitude in [hub]")
 			return []table{{{"sun", strings.ToLower(strings.Trim(limit, "%"))}}}, true, nil
+		case errNumber != nil && op != "|" && t.fixed(&n, limit):
+			if n >= 0 && n < 1440 && (op == "=" || op == "==") {
+				return []table{{{"time", minutesOfDay(n)}}}, true, nil
+			}
+			return nil, true, errors.New("want a minute of the day, 0 to 1439")
 		case errNumber != nil:
 			return nil, true, errors.New("a time of day that stands in a variable is a text such as \"07:30\" in Hearth: { time = \"a_variable\" }")
 		case op == "|" && n >= 1 && n <= 1440:
@@ -576,6 +664,13 @@ func (t *tasmota) moment(what, op, limit string) (list []table, done bool, err e
 		}
 		return nil, true, errors.New("want a minute of the day, 0 to 1439")
 	case "time#initialized":
+		if op != "" {
+			d, ok := seconds(number1(limit))
+			if op != ">" && op != ">=" || errNumber != nil || !ok || d < 0 {
+				return nil, true, errors.New("want Time#Initialized, or so many seconds after it: Time#Initialized>120")
+			}
+			t.on.late = d
+		}
 		return []table{{{"start", true}}}, true, nil // that of the hub, whose clock is set
 	case "time#set":
 		return []table{{{"every", "1h"}}}, true, nil
@@ -588,7 +683,7 @@ func (t *tasmota) moment(what, op, limit string) (list []table, done bool, err e
 	case "system#save":
 		return nil, true, errors.New("that it is about to restart the device tells nobody")
 	case "mqtt#connected", "wifi#connected":
-		return []table{{{"event", "tele/" + t.Topic + "/LWT"}, {"is", "Online"}}}, true, nil
+		return []table{{{"event", t.under("tele") + "LWT"}, {"is", "Online"}}}, true, nil
 	case "mqtt#disconnected", "wifi#disconnected":
 		return nil, true, errors.New("a device without a connection can't be told anything: leave this rule on the device")
 	case "rules#timer":
@@ -606,6 +701,20 @@ func (t *tasmota) moment(what, op, limit string) (list []table, done bool, err e
 		return nil, true, errors.New("what it was at its start the device tells nobody")
 	}
 	return nil, false, nil
+}
+
+// fixed is the number of a variable that was given in the console and that no rule
+// sets.
+func (t *tasmota) fixed(n *int, limit string) bool {
+	name := strings.ToLower(strings.Trim(limit, "%"))
+	kind, index := command(name)
+	f, ok := t.first[fmt.Sprintf("%s%d", kind, index)].(float64)
+	if !ok || !strings.HasPrefix(limit, "%") || t.writes[fmt.Sprintf("%s%d", kind, index)] || f != math.Trunc(f) || math.Abs(f) > 1e6 {
+		return false
+	}
+	*n = int(f)
+	t.need("%s is taken for %d for good where it is a time of day, which is written out", name, *n)
+	return true
 }
 
 // clock is one of the sixteen timers of the device, if its JSON stands in the text
@@ -676,13 +785,19 @@ func (t *tasmota) clock(n int) ([]table, bool, error) {
 // stat/TOPIC/RESULT; all else is a sensor.
 var replies = map[string]string{
 	"dimmer": "Dimmer", "color": "Color", "ct": "CT", "fanspeed": "FanSpeed", "hsbcolor": "HSBColor", "white": "White", "channel": "Channel",
-	"shutter": "Shutter", "pulsetime": "PulseTime", "scheme": "Scheme", "speed": "Speed", "fade": "Fade", "rotary": "Rotary", "wakeup": "Wakeup",
+	"shutter": "Shutter", "pulsetime": "PulseTime", "scheme": "Scheme", "speed": "Speed", "fade": "Fade", "wakeup": "Wakeup",
 	"thermostatmodeset": "ThermostatModeSet",
 }
 
 // received are those that a device passes on in tele/TOPIC/RESULT.
 var received = map[string]string{
 	"irreceived": "IrReceived", "rfreceived": "RfReceived", "tuyareceived": "TuyaReceived", "serialreceived": "SerialReceived", "sserialreceived": "SSerialReceived",
+	"ping": "Ping",
+}
+
+// statuses are the answers to Status, and where they are published.
+var statuses = map[string][]string{
+	"statussns": {"StatusSNS", "STATUS8", "STATUS10"}, "statussts": {"StatusSTS", "STATUS11"}, "statusnet": {"StatusNET", "STATUS5"}, "statustim": {"StatusTIM", "STATUS7"},
 }
 
 // keysOfJSON are names in JSON as devices write them; rules know no case.
@@ -691,7 +806,7 @@ var keysOfJSON = map[string]string{
 	"power": "Power", "current": "Current", "voltage": "Voltage", "today": "Today", "yesterday": "Yesterday", "total": "Total", "factor": "Factor",
 	"apparentpower": "ApparentPower", "reactivepower": "ReactivePower", "frequency": "Frequency", "carbondioxide": "CarbonDioxide", "range": "Range",
 	"rfkey": "RfKey", "data": "Data", "protocol": "Protocol", "position": "Position", "direction": "Direction", "target": "Target", "linkquality": "LinkQuality",
-	"rssi": "RSSI", "uptimesec": "UptimeSec", "speed": "Speed", "noise": "Noise", "moisture": "Moisture", "weight": "Weight",
+	"rssi": "RSSI", "success": "Success", "reachable": "Reachable", "uptimesec": "UptimeSec", "speed": "Speed", "noise": "Noise", "moisture": "Moisture", "weight": "Weight",
 }
 
 func jsonKey(k string) string {
@@ -706,8 +821,8 @@ func jsonKey(k string) string {
 
 // source finds where a trigger's value is published.
 func (t *tasmota) source(path []string) error {
-	if slices.Contains(path, "?") {
-		return errors.New("? for any device: name one of them, or write the source with a capture")
+	if i := slices.Index(path, "?"); i >= 0 {
+		return t.anyOf(path, i)
 	}
 	if strings.ContainsAny(strings.Join(path, ""), `%"{}:/\`) {
 		return errors.New("want a trigger such as Power1#state=1")
@@ -719,7 +834,7 @@ func (t *tasmota) source(path []string) error {
 	}
 	name, n := command(first)
 	second := strings.ToLower(path[1])
-	stat, sensor := "stat/"+t.Topic+"/", "tele/"+t.Topic+"/SENSOR:"
+	stat, sensor, result := t.under("stat"), t.under("tele")+"SENSOR:", t.under("tele")+"RESULT:"
 	event := func(kind, source string) error {
 		t.on = source0(kind, source)
 		return nil
@@ -736,7 +851,11 @@ func (t *tasmota) source(path []string) error {
 		return event("switch", fmt.Sprintf("%sRESULT:Switch%d.Action", stat, n))
 	case name == "button" && second == "state":
 		t.need("Button%d: the device tells it only with SetOption73 1, which also takes its relay from it", n)
-		return event("button", fmt.Sprintf("%sRESULT:Button%d.Action", stat, n))
+		t.on = source0("button", fmt.Sprintf("%sRESULT:Button%d.Action", stat, n))
+		t.on.counts = t.counts[n]
+		return nil
+	case name == "rotary":
+		return errors.New("a knob is told to the device's own rules alone: leave one there that publishes it, ON Rotary1#Pos1 DO Publish knob/pos %value% ENDON")
 	case (name == "var" || name == "mem") && (second == "state" || second == "data"):
 		t.on = source{trigger: table{{"state", t.register(name, n, 0)}}, kind: "variable", local: true}
 		return nil
@@ -756,13 +875,21 @@ func (t *tasmota) source(path []string) error {
 		if len(path) < 3 {
 			return errors.New("want ZbReceived#device#value")
 		}
-		return event("sensor", "tele/"+t.Topic+"/SENSOR:"+jsonPath(append([]string{"ZbReceived", path[1]}, mapped(path[2:])...)))
+		return event("sensor", sensor+jsonPath(append([]string{"ZbReceived", path[1]}, mapped(path[2:])...)))
+	case statuses[first] != nil:
+		p := ":" + jsonPath(append([]string{statuses[first][0]}, mapped(path[1:])...))
+		t.on = source0("sensor", stat+statuses[first][1]+p)
+		if len(statuses[first]) > 2 {
+			t.on.or = stat + statuses[first][2] + p
+		}
+		return nil
 	case received[first] != "":
 		p := []string{received[first]}
-		if !strings.HasSuffix(first, "serialreceived") {
+		// What comes over the serial line is a text, or JSON with keys of its own.
+		if !strings.HasSuffix(first, "serialreceived") || second != "data" {
 			p = append(p, mapped(path[1:])...)
 		}
-		return event("code", "tele/"+t.Topic+"/RESULT:"+jsonPath(p))
+		return event("code", result+jsonPath(p))
 	case replies[name] != "":
 		p := []string{replies[name]}
 		if first != name {
@@ -774,7 +901,7 @@ func (t *tasmota) source(path []string) error {
 		t.on = source{trigger: table{{"event", stat + "RESULT:" + jsonPath(p)}}, kind: "reply"}
 		return nil
 	case strings.HasPrefix(first, "wifi"):
-		return event("sensor", "tele/"+t.Topic+"/STATE:"+jsonPath(append([]string{"Wifi"}, mapped(path[1:])...)))
+		return event("sensor", t.under("tele")+"STATE:"+jsonPath(append([]string{"Wifi"}, mapped(path[1:])...)))
 	case second == "data":
 		return event("reply", stat+"RESULT:"+jsonPath([]string{written}))
 	}
@@ -795,9 +922,77 @@ func (t *tasmota) source(path []string) error {
 	return nil
 }
 
+// parent makes the object that a value stands in the source. What one message has at
+// several places is looked at place by place, but at one place rule by rule, in their
+// order, and that is how the device does it.
+func (t *tasmota) parent() {
+	from, _ := t.on.trigger[0].value.(string)
+	i := strings.LastIndex(from, ".")
+	if i < 0 || i < strings.LastIndex(from, ":") || !plainKey(from[i+1:]) || t.on.expr != "" || t.on.kind != "sensor" && t.on.kind != "code" {
+		return
+	}
+	key := from[i+1:]
+	t.on.trigger = table{{"event", from[:i]}}
+	t.on.expr, t.on.there = "value."+key, exprText(key)+" in value"
+}
+
+// together marks rules that hear values of one object, of which a later one uses a
+// variable that an earlier one sets.
+func together(all []*block) {
+	path := func(b *block) (object, place string) {
+		path := strings.TrimPrefix(strings.ToLower(triggerParts.ReplaceAllString(b.trigger, "$1")), "tele-")
+		i := max(0, strings.LastIndex(path, "#"))
+		return fmt.Sprint(b.set, path[:i]), path[i:]
+	}
+	for i, a := range all {
+		sets := written(a.body)
+		object, place := path(a)
+		for _, b := range all[i+1:] {
+			if other, elsewhere := path(b); object == other && place != elsewhere && slices.ContainsFunc(sets, func(v string) bool {
+				return strings.Contains(strings.ToLower(b.body), v) || strings.Contains(strings.ToLower(b.trigger), "%"+v+"%")
+			}) {
+				a.whole, b.whole = true, true
+			}
+		}
+	}
+}
+
+// anyOf is a source with a ? in place i of its path: the value is that of whichever
+// device the message names, and a message names one.
+func (t *tasmota) anyOf(path []string, i int) error {
+	if i == 0 || i != len(path)-2 || path[i+1] == "?" {
+		return errors.New("want one ? between two names, such as ZbReceived#?#Power")
+	}
+	for _, k := range path {
+		if k != "?" && !plainKey(k) {
+			return errors.New("want a trigger such as ZbReceived#?#Power")
+		}
+	}
+	head := slices.Clone(path[:i])
+	topic := t.under("tele") + "SENSOR:"
+	first, tele := strings.CutPrefix(strings.ToLower(head[0]), "tele-")
+	if tele {
+		head[0] = head[0][len("tele-"):]
+	}
+	switch {
+	case first == "zbreceived":
+		head[0] = "ZbReceived"
+	case received[first] != "":
+		head[0], topic = received[first], t.under("tele")+"RESULT:"
+	case head[0] == strings.ToLower(head[0]):
+		head[0] = strings.ToUpper(head[0])
+	}
+	t.on = source0("any", topic+jsonPath(head))
+	key := jsonKey(path[i+1])
+	t.on.expr, t.on.there = "values(value)[0]."+key, exprText(key)+" in values(value)[0]"
+	return nil
+}
+
 func source0(kind, s string) source { return source{trigger: table{{"event", s}}, kind: kind} }
 
-func plainTopic(s string) bool { return s != "" && !strings.ContainsAny(s, "+#{}/:\"%") }
+func plainTopic(s string) bool {
+	return s != "" && !strings.ContainsAny(s, "+#{}/:\"%") && !strings.ContainsFunc(s, unicode.IsControl)
+}
 
 func mapped(path []string) []string {
 	out := make([]string, len(path))
@@ -814,6 +1009,9 @@ func (s source) states(n float64) (any, bool) {
 		"switch": {0: "OFF", 1: "ON", 2: "TOGGLE", 3: "HOLD", 4: "INC_DEC", 5: "INV", 6: "CLEAR"},
 		"button": {0: "OFF", 1: "ON", 2: []any{"SINGLE", "TOGGLE"}, 3: "HOLD", 10: "SINGLE", 11: "DOUBLE", 12: "TRIPLE", 13: "QUAD", 14: "PENTA", 15: "CLEAR"},
 	}[s.kind][n]
+	if s.counts && n == 2 {
+		word = "TOGGLE" // a single press is 10 there
+	}
 	return word, word != nil
 }
 
@@ -821,10 +1019,21 @@ func (s source) worded() bool { return s.kind == "power" || s.kind == "switch" |
 
 // tests is a comparison of the trigger's value, as tests or as a condition.
 func (t *tasmota) tests(op, limit string) (table, *cond, error) {
+	if op == "" && t.on.there != "" {
+		return nil, &cond{op: "expr", text: t.on.there}, nil
+	}
 	if op == "" {
 		return nil, nil, nil
 	}
 	name := strings.ToLower(strings.Trim(limit, "%"))
+	if t.onClock() && name != "sunrise" && name != "sunset" {
+		n, err := strconv.Atoi(limit)
+		if err != nil && !t.fixed(&n, limit) {
+			return nil, nil, errors.New("a time of day is compared with what stands in a variable: write the minute of the day")
+		}
+		c, err := t.clockCond(op, &expr{op: "number", text: strconv.Itoa(n)})
+		return nil, c, err
+	}
 	if strings.Contains(limit, "%") {
 		if name == "sunrise" || name == "sunset" {
 			return t.sunTest(op, name)
@@ -844,6 +1053,19 @@ func (t *tasmota) tests(op, limit string) (table, *cond, error) {
 	}
 	v := scalarText(limit)
 	f, isNumber := v.(float64)
+	if t.on.expr != "" && op != "|" {
+		right := exprText(limit)
+		if isNumber {
+			right = number(f)
+		}
+		if op == "=" {
+			op = "=="
+		}
+		if op != "==" && op != "!=" && !isNumber {
+			return nil, nil, fmt.Errorf("want a number, not %s", oneLine(limit))
+		}
+		return nil, &cond{op: "expr", text: t.on.expr + " " + op + " " + right}, nil
+	}
 	if t.on.worded() {
 		word, ok := t.on.states(f)
 		if !isNumber || !ok {
@@ -865,7 +1087,7 @@ func (t *tasmota) tests(op, limit string) (table, *cond, error) {
 		if !isNumber || f < 1 {
 			return nil, nil, errors.New("want a whole number after |")
 		}
-		return nil, &cond{op: "expr", text: fmt.Sprintf("int(value) %% %s == 0", number(float64(int(f))))}, nil
+		return nil, &cond{op: "expr", text: fmt.Sprintf("int(%s) %% %s == 0", t.value(), number(float64(int(f))))}, nil
 	}
 	key := map[string]string{"=": "is", "==": "is", "!=": "is", ">": "above", "<": "below", ">=": "at_least", "<=": "at_most"}[op]
 	if !isNumber && key != "is" {
@@ -877,11 +1099,20 @@ func (t *tasmota) tests(op, limit string) (table, *cond, error) {
 	return table{{key, v}}, nil, nil
 }
 
+// onClock says that the rule waits for an event that is given the time of day.
+func (t *tasmota) onClock() bool {
+	if len(t.on.trigger) == 0 || t.on.kind != "event" {
+		return false
+	}
+	at, _ := t.on.trigger[0].value.(string)
+	name, ok := strings.CutPrefix(at, "rules/"+t.Topic+"/")
+	return ok && t.clocks[name]
+}
+
 // sunTest: an event that was given %time% and is compared with the sun asks whether
 // it is before sunrise or after sunset.
 func (t *tasmota) sunTest(op, name string) (table, *cond, error) {
-	at, _ := t.on.trigger[0].value.(string)
-	if !t.clocks[at[strings.LastIndex(at, "/")+1:]] {
+	if !t.onClock() {
 		return nil, nil, errors.New("a comparison with the sun: a condition { sun = \"down\" } asks for it")
 	}
 	t.need("the sun needs latitude and longitude in [hub]")
@@ -895,12 +1126,18 @@ func (t *tasmota) sunTest(op, name string) (table, *cond, error) {
 
 // value is %value% in an expression: rules have a number where a device says a word.
 func (t *tasmota) value() string {
+	if t.on.expr != "" {
+		return t.on.expr
+	}
 	if t.on.worded() {
 		switch t.on.kind {
 		case "power":
 			return "(value == 'ON' ? 1 : 0)"
 		case "switch":
 			return "(value == 'ON' ? 1 : value == 'TOGGLE' ? 2 : value == 'HOLD' ? 3 : 0)"
+		}
+		if t.on.counts {
+			return "(value == 'SINGLE' ? 10 : value == 'DOUBLE' ? 11 : value == 'TRIPLE' ? 12 : value == 'QUAD' ? 13 : value == 'PENTA' ? 14 : value == 'HOLD' ? 3 : value == 'TOGGLE' ? 2 : value == 'ON' ? 1 : 0)"
 		}
 		return "(value in ['SINGLE', 'TOGGLE'] ? 2 : value == 'HOLD' ? 3 : value == 'DOUBLE' ? 11 : value == 'ON' ? 1 : 0)"
 	}
@@ -911,10 +1148,14 @@ func (t *tasmota) value() string {
 func (t *tasmota) variable(text string) (string, error) {
 	name := strings.ToLower(strings.Trim(text, "%"))
 	switch kind, n := command(name); {
+	case name == "value" && t.onClock():
+		return "", errors.New("%value% is the time of day here: an expression of Hearth does not read the clock")
 	case name == "value":
 		return t.value(), nil
 	case name == "topic":
 		return exprText(t.Topic), nil
+	case (kind == "var" || kind == "mem") && t.gone[fmt.Sprintf("%s%d", kind, n)]:
+		return "", fmt.Errorf("%%%s%%: what sets it was not carried over", name)
 	case (kind == "var" || kind == "mem") && n >= 1 && n <= 16:
 		return t.old(t.register(kind, n, 0)), nil
 	case name == "color" || name == "timestamp" || name == "time" || name == "uptime" || name == "utctime" || name == "localtime" || name == "sunrise" || name == "sunset":

@@ -82,6 +82,10 @@ func (p *statements) list(depth int) []statement {
 			continue
 		}
 		end := len(p.text)
+		if alone := at == 0 || strings.TrimSpace(p.text[:at]) == ""; alone && sends.MatchString(w) {
+			p.at = end // it is not in a Backlog, so a semicolon is a part of what it sends
+			return append(all, statement{at: at, command: strings.TrimSpace(p.text[at:])})
+		}
 		if i := strings.IndexByte(p.text[p.at:], ';'); i >= 0 {
 			end = p.at + i
 		}
@@ -98,6 +102,8 @@ func (p *statements) list(depth int) []statement {
 	}
 	return nil
 }
+
+var sends = regexp.MustCompile(`^(PUBLISH2?|WEBSEND|WEBQUERY)$`)
 
 var branchEnd = regexp.MustCompile(`(?i)\s(ENDIF|ELSEIF|ELSE)(\s|;|\(|$)`)
 
@@ -135,6 +141,7 @@ func (t *tasmota) commands(list []statement, b *block) []any {
 		actions, err := t.command(s.command)
 		if err != nil {
 			t.leave(line, s.command, "%s", err)
+			t.lack(s.command)
 			if decides(s.command) {
 				t.broken = true
 			}
@@ -211,7 +218,7 @@ func (t *tasmota) command(text string) ([]any, error) {
 	}
 	args = strings.Join(strings.Fields(args), " ")
 	name, n := command(head)
-	cmnd := "cmnd/" + t.Topic + "/"
+	cmnd := t.under("cmnd")
 	switch name {
 	case "delay":
 		if args == "" || args == "0" {
@@ -350,6 +357,7 @@ func (t *tasmota) operand(text string) (string, error) {
 
 func (t *tasmota) store(kind string, n int, key string, v any) []any {
 	name := t.register(kind, n, 0)
+	t.stored[fmt.Sprintf("%s%d", kind, n)] = true
 	t.wrote[name] = true
 	return []any{set(name, key, v)}
 }
@@ -434,6 +442,9 @@ func (t *tasmota) switchRules(n int, args string) ([]any, error) {
 	if n < 1 || n > 3 || key == "" {
 		return nil, errors.New("a rule is switched on and off, and not changed, by another")
 	}
+	if t.sets[n].gated {
+		return []any{set(t.gate(n), "to", key == "enable")}, nil
+	}
 	var all []any
 	for _, b := range t.sets[n].blocks {
 		if !t.gone[b.name] {
@@ -455,10 +466,17 @@ func (t *tasmota) request(name, args string) ([]any, error) {
 		if f := strings.Fields(rest); len(f) > 0 {
 			method = strings.ToUpper(f[0])
 		}
-		if len(strings.Fields(rest)) > 1 || method != "GET" && method != "POST" && method != "PUT" && method != "PATCH" {
-			return nil, errors.New("of a WebQuery the address and the method are carried over")
+		_, body, _ := strings.Cut(rest, " ")
+		body = strings.TrimSpace(body)
+		if strings.HasPrefix(body, "[") || body != "" && method == "GET" || method != "GET" && method != "POST" && method != "PUT" && method != "PATCH" {
+			return nil, errors.New("of a WebQuery the address, the method and the data are carried over, without headers")
 		}
-		return t.http(address, method)
+		list, err := t.http(address, method)
+		if err != nil || body == "" {
+			return list, err
+		}
+		text, _, err := t.outcome(body)
+		return []any{append(list[0].(table), pair{"body", text})}, err
 	}
 	host, rest, ok := strings.Cut(strings.TrimPrefix(args, "["), "]")
 	rest = strings.TrimSpace(rest)
@@ -468,15 +486,30 @@ func (t *tasmota) request(name, args string) ([]any, error) {
 	if strings.HasPrefix(rest, "/") {
 		return t.http("http://"+host+rest, "GET")
 	}
-	text, parts, err := t.outcome(rest)
+	list, err := t.http("http://"+host+"/cm?cmnd=", "GET")
 	if err != nil {
 		return nil, err
 	}
-	if len(parts) > 1 || strings.HasPrefix(text, "{") {
-		return nil, errors.New("a request with a variable in its address")
+	address := "http://" + host + "/cm?cmnd="
+	for at := 0; at < len(rest); {
+		next := variable.FindStringIndex(rest[at:])
+		if next == nil {
+			next = []int{len(rest) - at, len(rest) - at}
+		}
+		address += plainText(url.PathEscape(rest[at : at+next[0]]))
+		if next[0] < next[1] {
+			v, err := t.variable(rest[at+next[0] : at+next[1]])
+			if err != nil {
+				return nil, err
+			}
+			address += "{" + hole(v) + "}"
+		}
+		at += next[1]
 	}
-	return t.http("http://"+host+"/cm?cmnd="+url.PathEscape(rest), "GET")
+	return []any{append(table{{"http", address}}, list[0].(table)[1:]...)}, nil
 }
+
+var variable = regexp.MustCompile(`%[A-Za-z]+[0-9]*%`)
 
 func (t *tasmota) http(address, method string) ([]any, error) {
 	u, err := url.Parse(address)
@@ -612,7 +645,7 @@ func (t *tasmota) arithmetic(e *expr) (string, error) {
 		return number(f), nil
 	case "name":
 		// VAR1 is what it is now, %VAR1% what it was when the rule began.
-		if kind, n := command(e.text); (kind == "var" || kind == "mem") && e.args[0].op[0] != '%' {
+		if kind, n := command(e.text); (kind == "var" || kind == "mem") && e.args[0].op[0] != '%' && !t.gone[fmt.Sprintf("%s%d", kind, n)] {
 			return t.register(kind, n, 0), nil
 		}
 		return t.variable(e.text)
@@ -686,6 +719,8 @@ func (t *tasmota) logical(e *expr) (*cond, error) {
 		}
 		var c *cond
 		switch kind, n := command(left.text); {
+		case (kind == "var" || kind == "mem") && t.gone[fmt.Sprintf("%s%d", kind, n)]:
+			return nil, fmt.Errorf("%s: what sets it was not carried over", left.text)
 		case kind == "var" || kind == "mem":
 			name := t.register(kind, n, 0)
 			if left.args[0].op[0] == '%' {
