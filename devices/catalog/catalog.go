@@ -14,6 +14,7 @@ package catalog
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -26,6 +27,7 @@ import (
 const (
 	MaxDevices    = 2000    // of all conventions together
 	MaxProperties = 200     // of one device
+	MaxAll        = 20_000  // properties of all devices: each costs some 3 kB
 	MaxPayload    = 1 << 20 // bytes of an announcement: a bridge lists all its devices in one
 
 	maxID      = 1000     // bytes
@@ -70,6 +72,8 @@ type Catalog struct {
 	ways   []way
 	known  map[string]Device
 	faults faults
+
+	properties int // of all in known
 
 	verdicts map[string]map[string]verdict // by id and topic: where a device wants its commands
 	suspects map[string]bool               // ids of those with a topic that was refused
@@ -169,6 +173,7 @@ func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
 	}
 	for _, id := range found.Gone {
 		if _, ok := c.known[id]; ok {
+			c.properties -= len(c.known[id].Properties)
 			delete(c.known, id)
 			delete(c.verdicts, id)
 			delete(c.suspects, id)
@@ -195,6 +200,12 @@ func (c *Catalog) put(d Device, by *devices.Message) bool {
 		d.Properties = d.Properties[:MaxProperties]
 	}
 	d.bound()
+	all := c.properties + len(d.Properties) - len(c.known[d.ID].Properties)
+	if all > MaxAll {
+		c.faults.add(topic, fmt.Sprintf("all devices together would have more than %d properties", MaxAll))
+		return false
+	}
+	c.properties = all
 	c.judge(&d, by.Topic, by.May)
 	c.known[d.ID] = d
 	c.touch(d.ID)
@@ -209,6 +220,7 @@ func (c *Catalog) touch(id string) {
 // forget takes a device out, and has its convention take its next announcement for news, if
 // it can.
 func (c *Catalog) forget(id string) {
+	c.properties -= len(c.known[id].Properties)
 	delete(c.known, id)
 	delete(c.verdicts, id)
 	delete(c.suspects, id)

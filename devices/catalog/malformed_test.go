@@ -180,3 +180,48 @@ func TestMalformed(t *testing.T) {
 		t.Errorf("%d broken payloads and %d odd ones", brokenOnes, oddOnes)
 	}
 }
+
+// All devices together have no more properties than there is room for. When some go there is
+// room for others.
+func TestThereIsRoomForSoManyProperties(t *testing.T) {
+	c := New()
+	say := func(topic, payload string) {
+		c.Take(devices.Message{Topic: topic, Payload: []byte(payload)})
+		for c.Waits("") {
+			c.Rest()
+		}
+	}
+	list := func(base string, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,{"ieee_address":"0x%s%03d","type":"Router","friendly_name":"d%d","definition":{"vendor":"x","model":"y","exposes":[`, base, i, i)
+			for p := range 150 {
+				fmt.Fprintf(&b, `%.*s{"type":"numeric","property":"p%d","access":1}`, min(p, 1), ",", p)
+			}
+			b.WriteString("]}}")
+		}
+		return "[" + b.String()[1:] + "]"
+	}
+	count := func() (n int) {
+		for _, d := range c.Devices() {
+			n += len(d.Properties)
+		}
+		return n
+	}
+	for _, base := range []string{"a", "b", "c", "d"} {
+		say(base+"/bridge/devices", list(base, 40))
+	}
+	if n := count(); n > MaxAll || n < MaxAll-200 {
+		t.Errorf("they have %d properties, want at most %d", n, MaxAll)
+	}
+	if faults, _ := c.Faults(); len(faults) == 0 || !strings.Contains(faults[len(faults)-1].Why, "all devices together") {
+		t.Errorf("%+v", faults)
+	}
+	for _, base := range []string{"a", "b", "c"} {
+		say(base+"/bridge/devices", "[]")
+	}
+	say("e/bridge/devices", list("e", 10))
+	if n := count(); n < 1500 {
+		t.Errorf("of %d properties none has room", n)
+	}
+}
