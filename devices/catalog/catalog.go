@@ -71,8 +71,9 @@ type Catalog struct {
 	known  map[string]Device
 	faults faults
 
-	verdicts map[string]map[string]verdict // by id and topic: where a device wants its commands
-	suspects map[string]bool               // ids of those with a topic that was refused
+	verdicts map[string]map[want]verdict // by id: where a device wants its commands
+	suspects map[string]bool             // ids of those with a topic that was refused
+	judged   map[string]map[string]bool  // ids of those with verdicts on an announcement, by its topic
 
 	touched map[string]bool // ids that a message told of since the owner last cleared it
 	last    []string        // ids that the last message, or part of one, told of
@@ -82,7 +83,10 @@ type Catalog struct {
 
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), touched: make(map[string]bool)}
+	c := &Catalog{
+		known: make(map[string]Device), touched: make(map[string]bool),
+		verdicts: make(map[string]map[want]verdict), suspects: make(map[string]bool), judged: make(map[string]map[string]bool),
+	}
 	for _, w := range conventions() {
 		c.ways = append(c.ways, way{w, w.filters()})
 	}
@@ -133,7 +137,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	if !wrong && !c.Waits(m.Topic) {
 		c.faults.mend(m.Topic)
 	}
-	return c.again(m.Topic, m.May) || changed, ask
+	return c.again(announcer{m.Topic, m.May}) || changed, ask
 }
 
 // Waits says whether Rest has something to do with a topic, or with any if that is "".
@@ -170,8 +174,7 @@ func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
 	for _, id := range found.Gone {
 		if _, ok := c.known[id]; ok {
 			delete(c.known, id)
-			delete(c.verdicts, id)
-			delete(c.suspects, id)
+			c.setVerdicts(id, nil)
 			c.touch(id)
 			c.gone = append(c.gone, id)
 			changed = true
@@ -195,7 +198,7 @@ func (c *Catalog) put(d Device, by *devices.Message) bool {
 		d.Properties = d.Properties[:MaxProperties]
 	}
 	d.bound()
-	c.judge(&d, by.Topic, by.May)
+	c.judge(&d, announcer{by.Topic, by.May})
 	c.known[d.ID] = d
 	c.touch(d.ID)
 	return true
@@ -210,8 +213,7 @@ func (c *Catalog) touch(id string) {
 // it can.
 func (c *Catalog) forget(id string) {
 	delete(c.known, id)
-	delete(c.verdicts, id)
-	delete(c.suspects, id)
+	c.setVerdicts(id, nil)
 	c.touched[id] = true
 	for _, w := range c.ways {
 		if w, ok := w.convention.(interface{ forgetDevice(id string) }); ok {

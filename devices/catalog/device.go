@@ -102,6 +102,8 @@ type Property struct {
 	Reports []Report `json:"-"` // none: nobody hears of it
 	Set     *Set     `json:"-"` // nil: it can't be told
 	Get     *Message `json:"-"` // makes the device report it; nil: nothing does
+
+	by *announcer // who told of it, of a device of which several may tell; nil: nobody knows which did
 }
 
 // A Range is that of a number.

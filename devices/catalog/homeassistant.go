@@ -60,6 +60,7 @@ type homeassistant struct {
 
 // haTopic is what a topic has announced.
 type haTopic struct {
+	by       announcer
 	sum      uint64 // of the payload
 	size     int
 	err      error
@@ -75,6 +76,7 @@ type haGroup struct {
 // haEntity is one component that was announced.
 type haEntity struct {
 	topic, key string // where; key is that within a device's message
+	by         *announcer
 	component  string
 	unique     string // names it wherever it is announced
 	device     haDevice
@@ -115,6 +117,7 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 	}
 	sum := maphash.Bytes(h.seed, m.Payload)
 	if old != nil && old.sum == sum && old.size == len(m.Payload) {
+		old.by.may = m.May
 		return Found{}, old.err
 	}
 	place, err := haTopicOf(m.Topic)
@@ -146,7 +149,7 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 	if len(entities) == 0 {
 		return Found{}, err // what was understood before still counts
 	}
-	now := &haTopic{sum: sum, size: len(m.Payload), entities: entities, err: err}
+	now := &haTopic{by: announcer{m.Topic, m.May}, sum: sum, size: len(m.Payload), entities: entities, err: err}
 	entitiesThen, bytesThen := h.entities+len(entities), h.bytes+now.size
 	if old != nil {
 		entitiesThen, bytesThen = entitiesThen-len(old.entities), bytesThen-old.size
@@ -155,7 +158,7 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 		return Found{}, errors.New("too much is announced already")
 	}
 	for _, e := range entities {
-		e.topic = m.Topic
+		e.topic, e.by = m.Topic, &now.by
 	}
 	found := h.replace(m.Topic, old, now)
 	return found, now.err
@@ -755,7 +758,7 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 			if p.Of == "." {
 				p.Of = base
 			}
-			p.Name = haPart(base, p.Name)
+			p.Name, p.by = haPart(base, p.Name), e.by
 			names[p.Name] = len(d.Properties)
 			d.Properties = append(d.Properties, p)
 		}
@@ -805,7 +808,7 @@ func haTrigger(d *Device, names map[string]int, e *haEntity) {
 			return
 		}
 	}
-	p.Name = name
+	p.Name, p.by = name, e.by
 	names[name] = len(d.Properties)
 	d.Properties = append(d.Properties, p)
 }
