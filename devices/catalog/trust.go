@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"slices"
+
+	"hearth/devices"
 )
 
 // A device says itself on which topics it wants to be told something, and the hub may
@@ -206,4 +208,65 @@ func (c *Catalog) refuse(id string, topics []string) {
 		now[want{topic: topic}] = verdict{}
 	}
 	c.setVerdicts(id, now)
+}
+
+// rejudge judges what a topic announced by the rights that its announcer has now.
+func (c *Catalog) rejudge(by announcer) (changed bool) {
+	for _, w := range c.ways {
+		if w, ok := w.convention.(interface{ rejudge(by announcer) Found }); ok {
+			changed = c.found(w.rejudge(by), &devices.Message{Topic: by.topic, May: by.may}) || changed
+		}
+	}
+	for _, d := range c.known {
+		for _, a := range d.told {
+			if a.topic == by.topic {
+				a.may = by.may
+				changed = true // it may be merged with another, or not any more
+			}
+		}
+	}
+	return c.anew(by, true) || changed
+}
+
+// tellers is who told of a device, as it is kept.
+type tellers struct {
+	Topics []string `json:"topics"`
+	Keys   []string `json:"keys,omitempty"` // by which its convention knows the device
+}
+
+func (t tellers) announcers() (all []*announcer) {
+	for _, topic := range t.Topics {
+		all = append(all, &announcer{topic: topic})
+	}
+	return all
+}
+
+func (c *Catalog) tellers(id string) tellers {
+	d := c.known[id]
+	t := tellers{Keys: d.keys}
+	for _, a := range d.told {
+		t.Topics = append(t.Topics, a.topic)
+	}
+	slices.Sort(t.Topics)
+	return t
+}
+
+// restore takes up who told of a device before the hub started.
+func (c *Catalog) restore(id string, t tellers) {
+	c.past[id] = t
+	for _, w := range c.ways {
+		if w, ok := w.convention.(interface{ restoreDevice(t tellers) }); ok {
+			w.restoreDevice(t)
+		}
+	}
+}
+
+// forgetTellers is for a device of which the house knows nothing any more.
+func (c *Catalog) forgetTellers(id string, t tellers) {
+	delete(c.past, id)
+	for _, w := range c.ways {
+		if w, ok := w.convention.(interface{ forgetTellers(t tellers) }); ok {
+			w.forgetTellers(t)
+		}
+	}
 }
