@@ -56,6 +56,7 @@ type Found struct {
 	Devices []Device  // as they are now, whole
 	Gone    []string  // ids of those that exist no more
 	Ask     []Message // to be published, so that a device says more
+	Faults  []Fault   // of other topics, whose announcements do not count any more
 
 	// Rest takes the next part of an announcement that is long; nil: all of it was taken.
 	Rest func() (Found, error)
@@ -75,8 +76,11 @@ type Catalog struct {
 
 	properties int // of all in known
 
-	verdicts map[string]map[string]verdict // by id and topic: where a device wants its commands
-	suspects map[string]bool               // ids of those with a topic that was refused
+	verdicts map[string]map[want]verdict // by id: where a device wants its commands
+	suspects map[string]bool             // ids of those with a topic that was refused
+	judged   map[string]map[string]bool  // ids of those with verdicts on an announcement, by its topic
+	past     map[string]tellers          // by id: who told of a device before the hub started, until it is announced
+	wrong    bool                        // the last message, or part of one, was not taken whole
 
 	touched map[string]bool // ids that a message told of since the owner last cleared it
 	last    []string        // ids that the last message, or part of one, told of
@@ -86,7 +90,11 @@ type Catalog struct {
 
 // New gives an empty catalog that knows all conventions.
 func New() *Catalog {
-	c := &Catalog{known: make(map[string]Device), verdicts: make(map[string]map[string]verdict), suspects: make(map[string]bool), touched: make(map[string]bool)}
+	c := &Catalog{
+		known: make(map[string]Device), touched: make(map[string]bool),
+		verdicts: make(map[string]map[want]verdict), suspects: make(map[string]bool), judged: make(map[string]map[string]bool),
+		past: make(map[string]tellers),
+	}
 	for _, w := range conventions() {
 		c.ways = append(c.ways, way{w, w.filters()})
 	}
@@ -110,7 +118,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 	p := &Payload{Message: m}
 	c.last = nil
 	c.rest = slices.DeleteFunc(c.rest, func(r remainder) bool { return r.Topic == m.Topic }) // what is newer tells all
-	wrong := false
+	c.wrong = false
 	if len(m.Payload) > MaxPayload {
 		c.faults.add(m.Topic, "it has more than a MiB")
 		return false, nil
@@ -122,7 +130,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		found, err := w.take(p)
 		if err != nil {
 			c.faults.add(m.Topic, err.Error())
-			wrong = true
+			c.wrong = true
 		}
 		if found.Rest != nil {
 			c.rest = append(c.rest, remainder{m, found.Rest})
@@ -134,10 +142,10 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		}
 		changed = c.found(found, &m) || changed
 	}
-	if !wrong && !c.Waits(m.Topic) {
+	if !c.wrong && !c.Waits(m.Topic) {
 		c.faults.mend(m.Topic)
 	}
-	return c.again(m.Topic, m.May) || changed, ask
+	return c.again(announcer{m.Topic, m.May}) || changed, ask
 }
 
 // Waits says whether Rest has something to do with a topic, or with any if that is "".
@@ -154,16 +162,17 @@ func (c *Catalog) Rest() (topic string, changed bool) {
 	c.rest = c.rest[1:]
 	c.last = nil
 	found, err := r.take()
-	switch {
-	case err != nil:
+	if c.wrong = err != nil; c.wrong {
 		c.faults.add(r.Topic, err.Error())
-	case found.Rest == nil:
-		c.faults.mend(r.Topic)
 	}
 	if found.Rest != nil {
 		c.rest = append(c.rest, remainder{r.Message, found.Rest})
 	}
-	return r.Topic, c.found(found, &r.Message)
+	changed = c.found(found, &r.Message)
+	if !c.wrong && found.Rest == nil {
+		c.faults.mend(r.Topic)
+	}
+	return r.Topic, changed
 }
 
 // found takes up what an announcement, or a part of it, tells.
@@ -171,12 +180,14 @@ func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
 	for _, d := range found.Devices {
 		changed = c.put(d, by) || changed
 	}
+	for _, f := range found.Faults {
+		c.faults.add(f.Topic, f.Why)
+	}
 	for _, id := range found.Gone {
-		if _, ok := c.known[id]; ok {
-			c.properties -= len(c.known[id].Properties)
+		if d, ok := c.known[id]; ok && (len(d.keys) > 0 || c.mayTell(d.told, by)) {
+			c.properties -= len(d.Properties)
 			delete(c.known, id)
-			delete(c.verdicts, id)
-			delete(c.suspects, id)
+			c.setVerdicts(id, nil)
 			c.touch(id)
 			c.gone = append(c.gone, id)
 			changed = true
@@ -187,7 +198,18 @@ func (c *Catalog) found(found Found, by *devices.Message) (changed bool) {
 
 func (c *Catalog) put(d Device, by *devices.Message) bool {
 	topic := by.Topic
-	if _, ok := c.known[d.ID]; !ok && len(c.known) >= MaxDevices {
+	before, ok := c.known[d.ID]
+	if !ok {
+		before.told = c.past[d.ID].announcers()
+	}
+	switch { // a convention with keys has looked at that itself
+	case len(d.keys) > 0:
+	case !c.mayTell(before.told, by):
+		return false
+	default:
+		d.told = tell(before.told, announcer{topic, by.May})
+	}
+	if !ok && len(c.known) >= MaxDevices {
 		c.faults.add(topic, "there are too many devices already")
 		return false
 	}
@@ -206,10 +228,36 @@ func (c *Catalog) put(d Device, by *devices.Message) bool {
 		return false
 	}
 	c.properties = all
-	c.judge(&d, by.Topic, by.May)
+	c.judge(&d, announcer{by.Topic, by.May})
 	c.known[d.ID] = d
+	delete(c.past, d.ID)
 	c.touch(d.ID)
 	return true
+}
+
+// maxTold is how many topics are remembered of those that told of a device.
+const maxTold = 8
+
+// mayTell says whether a message may tell of a device of which others told, and counts it
+// as wrong if not: its publisher has to have the right to publish what they did.
+func (c *Catalog) mayTell(told []*announcer, by *devices.Message) bool {
+	for _, a := range told {
+		if a.topic != by.Topic && by.May != nil && !by.May(a.topic) {
+			c.faults.add(by.Topic, haRefused(a.topic).Error())
+			c.wrong = true
+			return false
+		}
+	}
+	return true
+}
+
+// tell adds one to those that told of a device.
+func tell(told []*announcer, by announcer) []*announcer {
+	told = slices.DeleteFunc(slices.Clone(told), func(a *announcer) bool { return a.topic == by.topic || !a.mayTo(by.topic) })
+	if len(told) < maxTold {
+		told = append(told, &by)
+	}
+	return told
 }
 
 func (c *Catalog) touch(id string) {
@@ -222,8 +270,8 @@ func (c *Catalog) touch(id string) {
 func (c *Catalog) forget(id string) {
 	c.properties -= len(c.known[id].Properties)
 	delete(c.known, id)
-	delete(c.verdicts, id)
-	delete(c.suspects, id)
+	delete(c.past, id)
+	c.setVerdicts(id, nil)
 	c.touched[id] = true
 	for _, w := range c.ways {
 		if w, ok := w.convention.(interface{ forgetDevice(id string) }); ok {

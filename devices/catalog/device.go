@@ -24,6 +24,9 @@ type Device struct {
 
 	Denied []string `json:"denied,omitempty"` // topics for commands on which its announcer may not publish
 	Also   []string `json:"also,omitempty"`   // ids of what is the same device to other conventions
+
+	told []*announcer // who told of it; of one whose convention does not say, the first few
+	keys []string     // by which its convention knows it, if that is not its id
 }
 
 // MAC is a part of an identity: that address in lower case without separators.
@@ -102,6 +105,8 @@ type Property struct {
 	Reports []Report `json:"-"` // none: nobody hears of it
 	Set     *Set     `json:"-"` // nil: it can't be told
 	Get     *Message `json:"-"` // makes the device report it; nil: nothing does
+
+	by *announcer // who told of it, of a device of which several may tell; nil: nobody knows which did
 }
 
 // A Range is that of a number.

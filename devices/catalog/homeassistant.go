@@ -35,6 +35,8 @@ func newHomeassistant() *homeassistant {
 		topics: make(map[string]*haTopic),
 		groups: make(map[string]*haGroup),
 		unique: make(map[string][]*haEntity),
+		past:   make(map[string][]string),
+		claims: make(map[string][]string),
 	}
 }
 
@@ -53,6 +55,8 @@ type homeassistant struct {
 	topics   map[string]*haTopic    // that brought something
 	groups   map[string]*haGroup    // by what identifies a device
 	unique   map[string][]*haEntity // by component and unique_id
+	past     map[string][]string    // by what identifies a device: topics that told of it before the hub started, and have not since
+	claims   map[string][]string    // the keys of past, by those topics
 	seq      int                    // of the newest entity
 	entities int
 	bytes    int
@@ -60,6 +64,7 @@ type homeassistant struct {
 
 // haTopic is what a topic has announced.
 type haTopic struct {
+	by       announcer
 	sum      uint64 // of the payload
 	size     int
 	err      error
@@ -75,6 +80,7 @@ type haGroup struct {
 // haEntity is one component that was announced.
 type haEntity struct {
 	topic, key string // where; key is that within a device's message
+	by         *announcer
 	component  string
 	unique     string // names it wherever it is announced
 	device     haDevice
@@ -115,6 +121,7 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 	}
 	sum := maphash.Bytes(h.seed, m.Payload)
 	if old != nil && old.sum == sum && old.size == len(m.Payload) {
+		old.by.may = m.May
 		return Found{}, old.err
 	}
 	place, err := haTopicOf(m.Topic)
@@ -146,7 +153,7 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 	if len(entities) == 0 {
 		return Found{}, err // what was understood before still counts
 	}
-	now := &haTopic{sum: sum, size: len(m.Payload), entities: entities, err: err}
+	now := &haTopic{by: announcer{m.Topic, m.May}, sum: sum, size: len(m.Payload), entities: entities, err: err}
 	entitiesThen, bytesThen := h.entities+len(entities), h.bytes+now.size
 	if old != nil {
 		entitiesThen, bytesThen = entitiesThen-len(old.entities), bytesThen-old.size
@@ -155,10 +162,18 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 		return Found{}, errors.New("too much is announced already")
 	}
 	for _, e := range entities {
-		e.topic = m.Topic
+		e.topic, e.by = m.Topic, &now.by
 	}
-	found := h.replace(m.Topic, old, now)
-	return found, now.err
+	out, err := h.rivals(now)
+	if err != nil {
+		return Found{}, err
+	}
+	change := newHAChange()
+	for _, other := range out {
+		h.putOut(other, now.by.topic, change)
+	}
+	h.exchange(m.Topic, old, now, change)
+	return h.found(change), now.err
 }
 
 // A haPlace is what a topic says.
@@ -477,6 +492,11 @@ func haIsESPHome(message map[string]any) bool {
 type haChange struct {
 	groups map[*haGroup]bool
 	ids    map[string]bool // of the devices before it
+	faults []Fault         // of other topics
+}
+
+func newHAChange() *haChange {
+	return &haChange{groups: make(map[*haGroup]bool), ids: make(map[string]bool)}
 }
 
 func (c *haChange) touch(g *haGroup) {
@@ -491,16 +511,23 @@ func (c *haChange) touch(g *haGroup) {
 
 // replace puts what a topic announces now in place of what it did.
 func (h *homeassistant) replace(topic string, old, now *haTopic) Found {
+	h.forgetPast(topic)
 	if old == nil && now == nil {
 		return Found{}
 	}
-	change := &haChange{make(map[*haGroup]bool), make(map[string]bool)}
+	change := newHAChange()
+	h.exchange(topic, old, now, change)
+	return h.found(change)
+}
+
+func (h *homeassistant) exchange(topic string, old, now *haTopic, change *haChange) {
 	if old != nil {
 		h.bytes -= old.size
 		h.remove(old.entities, change)
 		delete(h.topics, topic)
 	}
 	if now != nil {
+		h.forgetPast(topic)
 		kept := now.entities[:0]
 		for _, e := range now.entities {
 			if h.add(e, change) {
@@ -514,7 +541,6 @@ func (h *homeassistant) replace(topic string, old, now *haTopic) Found {
 			h.bytes += now.size
 		}
 	}
-	return h.found(change)
 }
 
 // move takes note that another topic will have what a topic announced.
@@ -524,7 +550,7 @@ func (h *homeassistant) move(old *haTopic, sum uint64, size int) Found {
 	}
 	h.bytes += size - old.size
 	old.sum, old.size, old.err = sum, size, nil
-	change := &haChange{make(map[*haGroup]bool), make(map[string]bool)}
+	change := newHAChange()
 	for _, e := range old.entities {
 		e.moving = true
 		if len(h.unique[e.unique]) > 1 {
@@ -646,7 +672,7 @@ func (h *homeassistant) best(unique string) *haEntity {
 }
 
 func (h *homeassistant) found(change *haChange) Found {
-	var f Found
+	f := Found{Faults: change.faults}
 	now := make(map[string]bool)
 	for g := range change.groups {
 		d, ok := h.deviceOf(g)
@@ -679,6 +705,17 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
 	})
 	d := Device{Via: "homeassistant"}
+	for _, e := range parts {
+		if n := len(d.told); n > 0 && d.told[n-1].topic == e.topic {
+			continue // and all of one topic have the same keys
+		}
+		d.told = append(d.told, e.by)
+		for _, key := range e.device.keys[:min(len(e.device.keys), haMaxKeys)] {
+			if len(d.keys) < haMaxKeys && !slices.Contains(d.keys, key) {
+				d.keys = append(d.keys, key)
+			}
+		}
+	}
 	var newest struct{ name, room, maker, model, version int }
 	take := func(into *string, at *int, value string, seq int) {
 		if value != "" && seq > *at {
@@ -755,7 +792,7 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 			if p.Of == "." {
 				p.Of = base
 			}
-			p.Name = haPart(base, p.Name)
+			p.Name, p.by = haPart(base, p.Name), e.by
 			names[p.Name] = len(d.Properties)
 			d.Properties = append(d.Properties, p)
 		}
@@ -805,7 +842,7 @@ func haTrigger(d *Device, names map[string]int, e *haEntity) {
 			return
 		}
 	}
-	p.Name = name
+	p.Name, p.by = name, e.by
 	names[name] = len(d.Properties)
 	d.Properties = append(d.Properties, p)
 }

@@ -13,13 +13,18 @@ func merged(all []Device) []Device {
 	slices.SortStableFunc(all, func(a, b Device) int {
 		return slices.Index(closeness, a.Via) - slices.Index(closeness, b.Via)
 	})
-	owner := make(map[string]int) // by identity, the place in out
+	owners := make(map[string][]int) // by identity, the places in out
 	var out []Device
 	for _, d := range all {
 		at := -1
 		for _, id := range d.Identity {
-			if i, ok := owner[id]; ok && out[i].Via != d.Via {
-				at = i
+			for _, i := range slices.Backward(owners[id]) {
+				if out[i].Via != d.Via && together(&out[i], &d) {
+					at = i
+					break
+				}
+			}
+			if at >= 0 {
 				break
 			}
 		}
@@ -30,6 +35,7 @@ func merged(all []Device) []Device {
 		} else {
 			one := &out[at]
 			one.Also = append(one.Also, d.ID)
+			one.told = append(slices.Clip(one.told), d.told...) // so that a third is asked about both
 			one.Denied = append(slices.Clip(one.Denied), d.Denied...)
 			one.Properties = slices.Clip(one.Properties)
 			for _, p := range d.Properties {
@@ -39,7 +45,9 @@ func merged(all []Device) []Device {
 			}
 		}
 		for _, id := range d.Identity {
-			owner[id] = at
+			if !slices.Contains(owners[id], at) {
+				owners[id] = append(owners[id], at)
+			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Device) int {
@@ -49,6 +57,19 @@ func merged(all []Device) []Device {
 		return 1
 	})
 	return out
+}
+
+// together says whether two may be made one: those who told of the one may publish what tells of the other.
+// Else a stranger could name the address of a lamp, and have a say in it or take its place.
+func together(a, b *Device) bool {
+	for _, x := range a.told {
+		for _, y := range b.told {
+			if !x.mayTo(y.topic) || !y.mayTo(x.topic) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // same says that two properties are one: they have one name, or are reported and told at

@@ -53,17 +53,18 @@ type State struct {
 	Asked  map[string]Asked // what it was told and has not reported
 	Silent bool             // it has not announced itself since the hub started: this is what was kept
 
-	rest      []Property       // what was kept of it and has not been announced again
-	spoke     time.Duration    // monotonic: when that was; 0: not since the hub started
-	missed    time.Time        // since when it is silent; zero: not yet asked
-	missedAt  time.Duration    // monotonic: when that was asked; 0: in an earlier life of the hub
-	available []*bool          // by the reports of its availability
-	parts     map[string]*part // properties with an availability of their own
-	counts    map[string]int64 // by property: the number of the last event that was heard of
-	expected  time.Duration    // monotonic: until when it may say by itself how it is; 0: that is not yet known
-	got       map[Message]bool // what it was asked
-	before    map[string]int64 // what counts was in the last life of the hub, where that is not over for long
-	heard     time.Time        // when it said something last then
+	told      map[string]tellers // who told of it, as that is kept
+	rest      []Property         // what was kept of it and has not been announced again
+	spoke     time.Duration      // monotonic: when that was; 0: not since the hub started
+	missed    time.Time          // since when it is silent; zero: not yet asked
+	missedAt  time.Duration      // monotonic: when that was asked; 0: in an earlier life of the hub
+	available []*bool            // by the reports of its availability
+	parts     map[string]*part   // properties with an availability of their own
+	counts    map[string]int64   // by property: the number of the last event that was heard of
+	expected  time.Duration      // monotonic: until when it may say by itself how it is; 0: that is not yet known
+	got       map[Message]bool   // what it was asked
+	before    map[string]int64   // what counts was in the last life of the hub, where that is not over for long
+	heard     time.Time          // when it said something last then
 }
 
 // A part is a property whose availability is told by itself.
@@ -192,6 +193,14 @@ func (r *Registry) Rest() (more bool) {
 	}
 	r.stale = r.stale || changed
 	return r.Waits()
+}
+
+// Rejudge judges what a topic has announced by other rights than those with which it came: what
+// it wanted to be told on topics counts now, or does not, and it may be put out of a device that
+// others announce, or put them out. What was refused whole counts from its next announcement on. Settle
+// has to follow.
+func (r *Registry) Rejudge(topic string, may func(topic string) bool) {
+	r.stale = r.catalog.rejudge(announcer{topic, may}) || r.stale
 }
 
 // Waits says whether Rest has something to do.
@@ -378,6 +387,9 @@ func (r *Registry) forget(id string) {
 		delete(r.names, s.Called)
 	}
 	delete(r.states, id)
+	for id, t := range s.told {
+		r.catalog.forgetTellers(id, t)
+	}
 	r.dirty[id], r.moved[id] = true, true
 }
 
@@ -704,10 +716,11 @@ func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(r.names)) }
 
 // kept is what a device is, as it is kept. It is written when that changes.
 type kept struct {
-	Device Device    `json:"device"`
-	Called string    `json:"called"`
-	Since  time.Time `json:"since"`
-	Missed time.Time `json:"missed,omitzero"`
+	Device Device             `json:"device"`
+	Called string             `json:"called"`
+	Since  time.Time          `json:"since"`
+	Missed time.Time          `json:"missed,omitzero"`
+	Told   map[string]tellers `json:"told,omitempty"` // by id: of it, and of what is merged into it
 }
 
 // keptValues is what it reported, which is written so often that it has to be short.
@@ -737,7 +750,7 @@ func (r *Registry) Changes(values bool) map[string][]byte {
 	for id := range r.dirty {
 		changes["device "+id] = nil
 		if s := r.states[id]; s != nil {
-			put("device "+id, kept{s.Device, s.Called, s.Since, s.missed})
+			put("device "+id, r.kept(s))
 		}
 	}
 	clear(r.dirty)
@@ -766,6 +779,20 @@ func (r *Registry) Changes(values bool) map[string][]byte {
 	}
 	clear(r.reseated)
 	return changes
+}
+
+func (r *Registry) kept(s *State) kept {
+	k := kept{Device: s.Device, Called: s.Called, Since: s.Since, Missed: s.missed}
+	told := make(map[string]tellers)
+	for _, id := range append([]string{s.ID}, s.Also...) {
+		if t := r.catalog.tellers(id); len(t.Topics) > 0 {
+			told[id] = t
+		} else if t, ok := s.told[id]; ok {
+			told[id] = t
+		}
+	}
+	k.Told, s.told = told, told
+	return k
 }
 
 func (s *State) keptValues() keptValues {
@@ -827,7 +854,11 @@ func (r *Registry) Restore(key string, record []byte) error {
 		}
 		s := &State{Device: k.Device, Called: k.Called, Since: k.Since, missed: k.Missed,
 			Values: make(map[string]Reported), Asked: make(map[string]Asked), counts: make(map[string]int64), Silent: true}
+		s.told = k.Told
 		r.states[of] = s
+		for id, t := range k.Told {
+			r.catalog.restore(id, t)
+		}
 		r.catalog.refuse(of, s.Denied)
 		for _, also := range s.Also {
 			r.catalog.refuse(also, s.Denied)
