@@ -88,9 +88,10 @@ type Reported struct {
 	At    time.Time
 	Bad   string // why the newest report was no value; the value is older
 
-	live bool          // it was reported since the hub started, not found
-	here bool          // At is a moment since the hub started,
-	mono time.Duration // and this is it by the clock that does not step
+	live  bool          // it was reported since the hub started, not found
+	here  bool          // At is a moment since the hub started,
+	mono  time.Duration // and this is it by the clock that does not step
+	rests bool          // of a cover that said only that it stopped: its position says how it stands
 }
 
 // When is the moment of a report, as the clock that does not step counts it.
@@ -484,23 +485,36 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 				}
 				v.Value = e.event
 			}
-			s.Values[v.Property] = Reported{v.Value, now, "", true, true, at.Mono}
+			s.Values[v.Property] = Reported{Value: v.Value, At: now, live: true, here: true, mono: at.Mono}
 			changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Event: true})
 			continue
 		}
-		is := Reported{v.Value, now, "", !initial, true, at.Mono}
-		same := sameValue(old.Value, v.Value)
-		if initial && same && !old.At.IsZero() { // found again as it was kept: it is as old as it was
-			is.At, is.here, is.mono = old.At, old.here, old.mono
+		changes = append(changes, r.note(s, p, v.Value, initial, at))
+		if cover := s.restsAt(p); cover != nil {
+			changes = append(changes, r.note(s, cover, "stopped", initial, at))
 		}
-		s.Values[v.Property] = is
-		asked, answer := s.Asked[v.Property]
-		if answer = answer && (!same || p.answers(asked.Value, v.Value)); answer {
-			delete(s.Asked, v.Property)
-		}
-		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer, Away: s.Away(v.Property)})
 	}
 	return changes
+}
+
+// note takes up what a property that is no event was reported, now or found at the start.
+func (r *Registry) note(s *State, p *Property, value any, initial bool, at devices.Now) Change {
+	old := s.Values[p.Name]
+	rests := false
+	if p.Kind == Cover {
+		value, rests = s.stands(p, value)
+	}
+	is := Reported{Value: value, At: at.Wall, live: !initial || old.live, here: true, mono: at.Mono, rests: rests}
+	same := sameValue(old.Value, value)
+	if initial && same && !old.At.IsZero() { // found again as it was kept: it is as old as it was
+		is.At, is.here, is.mono = old.At, old.here, old.mono
+	}
+	s.Values[p.Name] = is
+	asked, answer := s.Asked[p.Name]
+	if answer = answer && (!same || p.answers(asked.Value, value)); answer {
+		delete(s.Asked, p.Name)
+	}
+	return Change{ID: s.ID, Called: s.Called, Property: p.Name, Main: p == &s.Properties[0], Value: value, Answer: answer, Away: s.Away(p.Name)}
 }
 
 func sameValue(a, b any) bool {
@@ -616,7 +630,7 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 			}
 			switch {
 			case p.OffAfter > 0 && v.Value == true && age >= p.OffAfter:
-				s.Values[p.Name] = Reported{false, now.Wall, "", true, true, now.Mono}
+				s.Values[p.Name] = Reported{Value: false, At: now.Wall, live: true, here: true, mono: now.Mono}
 				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Value: false, Away: s.Away(p.Name)})
 				r.moved[id] = true
 			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:
