@@ -296,10 +296,27 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 	}
 	r.settleStandIns()
 	for _, id := range slices.Sorted(maps.Keys(r.states)) {
-		r.call(r.states[id])
+		s := r.states[id]
+		if age := now.Sub(s.Since); age >= 0 && age < introduction && r.calledByID(s) {
+			delete(r.names, s.Called)
+			s.Called = ""
+		}
+		r.call(s)
 	}
 	return topics
 }
+
+// introduction is how long after it was found a device that is called by its id, for want of a
+// name, may still get the one that it tells. Later people have got used to the id.
+const introduction = 10 * time.Minute
+
+// calledByID says whether a device has only its id for a name here, and tells a better one.
+func (r *Registry) calledByID(s *State) bool {
+	return s.Called == slug(s.lastOfID()) && s.Name != "" && slug(s.Name) != s.Called && r.given(s.Device) == ""
+}
+
+// lastOfID is the id within the device's convention.
+func (d *Device) lastOfID() string { return d.ID[strings.LastIndexByte(d.ID, '/')+1:] }
 
 // A Renamed is a device whose topics call it otherwise than before.
 type Renamed struct {
@@ -385,7 +402,7 @@ func (r *Registry) forget(id string) {
 // freeName makes a name of what the device calls itself: "Living Room" is living_room,
 // and the second of them living_room_2.
 func (r *Registry) freeName(d Device) string {
-	name := slug(cmp.Or(d.Name, d.ID[strings.LastIndexByte(d.ID, '/')+1:]))
+	name := slug(cmp.Or(d.Name, d.lastOfID()))
 	for n := 1; ; n++ {
 		try := name
 		if n > 1 {
