@@ -90,6 +90,7 @@ type Value struct {
 // understood of that.
 type Devices struct {
 	Devices     []Device `json:"devices"`
+	Unlinked    string   `json:"unlinked,omitempty"` // why nothing is heard of any: there is no link to the house's broker
 	Faults      []Fault  `json:"faults,omitempty"`
 	OtherFaults int      `json:"other_faults,omitempty"` // messages of topics beyond those in Faults
 }
@@ -113,7 +114,7 @@ type Device struct {
 	Denied     []string   `json:"denied,omitempty"`      // topics for commands on which who announced it may not publish
 	Since      time.Time  `json:"since,omitzero"`
 	Seen       time.Time  `json:"seen,omitzero"`
-	Online     *bool      `json:"online,omitempty"` // absent: nobody says
+	Online     *bool      `json:"online,omitempty"` // absent: nobody says, or nobody can
 	Silent     bool       `json:"silent,omitempty"` // it has not announced itself since the hub started
 	Properties []Property `json:"properties"`
 }

@@ -129,7 +129,7 @@ func (d desk) Broker() control.Broker {
 	return b
 }
 
-// linkTrouble is what the page says of a link that is down; "" if none is.
+// linkTrouble is what people are told of a link that is down; "" if none is.
 func (h *Hub) linkTrouble() string {
 	s, ok := h.Elsewhere()
 	if !ok || s.Connected {

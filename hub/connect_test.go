@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"hearth/broker"
+	"hearth/control"
 	"hearth/gpio"
 )
 
@@ -325,5 +327,61 @@ func TestAHouseWithoutItsBroker(t *testing.T) {
 			t.Errorf("after the restart door/state is %q here, want open", got)
 		}
 		stop()
+	})
+}
+
+// While the link is down nobody hears of a device, so it is not said to be online, and nobody can
+// tell it anything. What is retained there can't be cleared here: it would be back.
+func TestWithoutTheLinkNothingIsSaidToBeSo(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		other := openBroker(t)
+		defer other.Close()
+		way := new(cable)
+		way.plug(other)
+		bridge := neighbourOf(t, other, "zigbee2mqtt", "zigbee2mqtt/+/set")
+		bridge.say("zigbee2mqtt/bridge/state", `{"state":"online"}`, true)
+		bridge.say("zigbee2mqtt/bridge/devices", plugExposes, true)
+		bridge.say("zigbee2mqtt/Desk plug/availability", `{"state":"online"}`, true)
+		bridge.say("zigbee2mqtt/Desk plug", `{"state":"ON","power":5}`, true)
+		bridge.say("tele/old", "1", true)
+		h, stop := start(t, load(t, dir, "[broker]\nconnect = \"mqtt://mosquitto.lan:1883\"\n"), Options{dial: way.dial})
+		defer stop()
+		time.Sleep(10 * time.Second)
+		desk := desk{h}
+		online := func() *bool { return deviceNamed(t, h, "desk_plug").Online }
+		if on := online(); on == nil || !*on {
+			t.Fatal("the plug is not online")
+		}
+
+		way.plug(nil)
+		time.Sleep(time.Minute)
+		all, err := desk.Devices(t.Context())
+		if err != nil || !strings.HasPrefix(all.Unlinked, "no link to the broker mqtt://mosquitto.lan:1883 since ") || online() != nil {
+			t.Errorf("devices: %q, %v, online %v", all.Unlinked, err, online())
+		}
+		if n, err := desk.ClearRetained(t.Context(), "tele/#"); n != 0 || !errors.As(err, new(control.Mistake)) || !strings.HasPrefix(err.Error(), "there is no link to mqtt://mosquitto.lan:1883") {
+			t.Errorf("clear: %d, %v", n, err)
+		}
+		if retainedAt(h.broker, "tele/old") != "1" {
+			t.Error("it was deleted here")
+		}
+		if _, err := desk.Set(t.Context(), "desk_plug", "off"); !errors.As(err, new(control.Mistake)) || !strings.HasPrefix(err.Error(), "desk_plug was told nothing: no link to the broker mqtt://mosquitto.lan:1883 since ") {
+			t.Errorf("set: %v", err)
+		}
+
+		way.plug(other)
+		time.Sleep(time.Minute)
+		bridge.hears()
+		if n, err := desk.ClearRetained(t.Context(), "tele/#"); n != 1 || err != nil {
+			t.Errorf("clear: %d, %v", n, err)
+		}
+		time.Sleep(time.Second)
+		if got := retainedAt(other, "tele/old"); got != "" {
+			t.Errorf("tele/old is %q there", got)
+		}
+		if on := online(); on == nil || !*on {
+			t.Error("the plug is not online again")
+		}
 	})
 }

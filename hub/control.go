@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -64,6 +65,9 @@ func (d desk) Retained(filter string) ([]control.Value, error) {
 func (d desk) ClearRetained(ctx context.Context, filter string) (int, error) {
 	if err := devices.CheckFilter(filter); err != nil {
 		return 0, control.Mistaken(err)
+	}
+	if s, ok := d.Elsewhere(); ok && !s.Connected {
+		return 0, control.Mistaken(fmt.Errorf("there is no link to %s, which would bring them all back: nothing was deleted (%s)", s.Address, s.Why))
 	}
 	n, err := d.broker.ClearRetained(ctx, filter)
 	// What the hub says of itself is not somebody's to take back: it says it again.

@@ -12,10 +12,13 @@ import (
 // Devices lists the devices that have announced themselves.
 func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 	return ask(ctx, d.Hub, func() control.Devices {
-		var all control.Devices
+		all := control.Devices{Unlinked: d.linkTrouble()}
 		for _, s := range d.devices.registry.All() {
 			one := toldDevice(s)
 			one.Label, one.Room, one.Aliases = d.shownAs(s)
+			if all.Unlinked != "" {
+				one.Online = nil // it may have gone, or come back
+			}
 			_, one.Named = d.cfg.Device.Get(s.Called)
 			one.StandsFor, one.ReplacedBy = d.devices.registry.StandsFor(s), d.devices.registry.ReplacedBy(s)
 			all.Devices = append(all.Devices, one)

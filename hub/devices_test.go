@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,48 @@ func propertyNamed(t *testing.T, d control.Device, name string) control.Property
 	}
 	t.Fatalf("%s has no %s", d.Name, name)
 	return control.Property{}
+}
+
+// The page hears of a device that has a name what it shows of it when it is loaded: its properties,
+// with units, in the words of the terminal.
+func TestThePageHearsOfANamedDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), `
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df" }
+[rule.watt]
+trigger = { state = "plug.power", above = 1000 }
+action = { publish = "alarm", payload = "{{ msg }}" }
+`)
+		h, stop := start(t, cfg, Options{})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", plugExposes)
+		time.Sleep(time.Second)
+		events, leave := page{h}.Watch()
+		defer leave()
+		synctest.Wait()
+		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"ON","power":12.5}`)
+		time.Sleep(time.Second)
+		view, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard := make(map[string]string)
+		for len(events) > 0 {
+			if e := <-events; e.Reading != nil {
+				heard[e.Reading.Source] = e.Reading.Text
+			}
+		}
+		shown := make(map[string]string)
+		for _, r := range view.Readings {
+			shown[r.Source] = r.Text
+		}
+		if want := map[string]string{"plug.state": "on", "plug.power": "12.5 W"}; !maps.Equal(heard, want) || !maps.Equal(shown, want) {
+			t.Errorf("heard %v, and shown %v, want %v", heard, shown, want)
+		}
+	})
 }
 
 // Plugged in, a device appears with its values; told something, it answers; and after

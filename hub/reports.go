@@ -105,7 +105,7 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 	of := slices.DeleteFunc(append([]string{label, room}, aliases...), func(text string) bool { return text == "" })
 	view := &web.Reading{Source: s.Called + "." + p.Name, Of: printable(strings.Join(of, ", ")), At: v.At}
 	if v.Value != nil {
-		view.Text = printable(strings.TrimSpace(devices.Text(v.Value) + " " + p.Unit))
+		view.Text = printable(strings.TrimSpace(inWords(v.Value) + " " + p.Unit))
 	}
 	if h.engine.Hidden(devices.Reading{Source: view.Source}) || p == &s.Properties[0] && h.engine.Hidden(devices.Reading{Source: s.Called}) {
 		view.Text = "***"
@@ -117,6 +117,14 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 		view.Bad = printable("not valid: " + v.Bad)
 	}
 	return view, true
+}
+
+// inWords is a value as people are shown it, at a terminal as on the page.
+func inWords(v any) string {
+	if _, ok := v.(bool); ok {
+		return strings.ToLower(devices.Text(v))
+	}
+	return devices.Text(v)
 }
 
 // missProperties warns, once each, of what rules look at and a device does not have. No

@@ -96,6 +96,10 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 			a.err = d.unknownThing(thing)
 			return a
 		}
+		if trouble := d.linkTrouble(); trouble != "" { // to most it would be lost, and late for the others
+			a.err = fmt.Errorf("%s was told nothing: %s", s.Called, trouble)
+			return a
+		}
 		by := devices.Origin{By: "hearth set"}
 		m, err := d.devices.registry.Tell(s, property, value, by, d.now())
 		if err != nil {

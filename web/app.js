@@ -39,11 +39,13 @@ function age(text) {
 function makeList(ul, template, key, fill) {
   const rows = new Map();
   const items = new Map();
-  ul.textContent = '';
+  let drawn = true; // by the server, which stays until there is something newer
   function row(item) {
     const k = key(item);
     let li = rows.get(k);
     if (!li) {
+      if (drawn) ul.textContent = '';
+      drawn = false;
       li = template.content.firstElementChild.cloneNode(true);
       rows.set(k, li);
     }
@@ -60,6 +62,8 @@ function makeList(ul, template, key, fill) {
     rows, items,
     // all makes the list exactly these, in this order.
     all(list) {
+      if (drawn) ul.textContent = '';
+      drawn = false;
       const keep = new Set(list.map(key));
       Array.from(rows.keys()).forEach((k) => keep.has(k) || drop(k));
       list.forEach((item, i) => {

@@ -3,6 +3,8 @@ package web
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -130,6 +132,36 @@ func TestInABrowser(t *testing.T) {
 	listenOn(t, again, addr)
 	defer again.Close()
 	do(t, ctx, "and comes back by itself", until(`document.body.className === 'live' && document.querySelector('#lost').hidden`), until(shows(".values", "back")))
+}
+
+// Until the stream has said something the page shows what it came with.
+func TestThePageInABrowserBeforeTheStream(t *testing.T) {
+	ctx := browser(t)
+	s := New(newHouse(), quietLog)
+	asked, silent := make(chan bool, 10), make(chan struct{}) // the script asks when it has done all else
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/events" {
+			asked <- true
+			select {
+			case <-silent:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		s.Handler().ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	defer s.Close()
+	rows := `document.querySelectorAll('.pins li, .log li, .values li').length`
+	var drawn, live int
+	do(t, ctx, "the page without a stream", chromedp.Navigate(front.URL))
+	<-asked
+	do(t, ctx, "has its rows", chromedp.Evaluate(rows, &drawn))
+	close(silent)
+	do(t, ctx, "and with it", until(`document.body.className === 'live'`), chromedp.Evaluate(rows, &live))
+	if drawn == 0 || drawn != live {
+		t.Errorf("%d rows before the stream, %d with it", drawn, live)
+	}
 }
 
 func TestThePageInABrowserWithoutJavaScript(t *testing.T) {

@@ -85,6 +85,11 @@ func TestAnEmptyHouseSaysWhatToWriteNext(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
+	house.view.Readings = []Reading{{Source: "plug.power", Text: "5 W", At: noon}}
+	page = ask(New(house, quietLog), "GET", "/", "").Body.String()
+	if !strings.Contains(page, `id="empty" class="card hint" hidden>`) {
+		t.Error("a house with devices and nothing of its own is called empty")
+	}
 	house.view.Outputs = []Pin{{Name: "lamp"}}
 	page = ask(New(house, quietLog), "GET", "/", "").Body.String()
 	if !strings.Contains(page, `to = "<span id="first-output">lamp</span>"`) || strings.Contains(page, `id="no-rules" hidden`) {

@@ -115,6 +115,11 @@ func (a *Accounts) Check(at config.Place) {
 }
 
 // A filterList is one of a role's lists, by its key.
+// meetsSome says whether an exception takes something from what is allowed.
+func meetsSome(allowed []string, except string) bool {
+	return slices.ContainsFunc(allowed, func(rule string) bool { return topic.Meet(anyName(rule), anyName(except)) })
+}
+
 type filterList struct {
 	key     string
 	filters []string
@@ -140,7 +145,7 @@ func (r Role) checkExcept(where config.Place) {
 		return
 	}
 	for i, except := range r.Except {
-		if !strings.HasPrefix(except, "$") && !slices.ContainsFunc(all, func(rule string) bool { return topic.Meet(anyName(rule), anyName(except)) }) {
+		if !strings.HasPrefix(except, "$") && !meetsSome(all, except) {
 			where.Key("except").Index(i).Warn("the role allows nothing of this, so it excepts nothing")
 		}
 	}

@@ -320,7 +320,8 @@ func (r *moving) roles(file, anonymous string) {
 			r.note(file, line, true, "user %q has no password, so nobody can log in by it: it is not moved", name)
 		}
 	}
-	shared := Role{Publish: r.patterns.publish, Subscribe: r.patterns.subscribe, Except: r.patterns.deny}
+	patterns := func(deny []string) Role { return movedTo(r.patterns.publish, r.patterns.subscribe, deny) }
+	shared := patterns(r.patterns.deny)
 	sharedUsed := false
 	for _, name := range slices.Sorted(maps.Keys(r.User)) {
 		u, own := r.User[name], r.own[name]
@@ -328,14 +329,14 @@ func (r *moving) roles(file, anonymous string) {
 			own = new(acl)
 		}
 		if len(own.publish)+len(own.subscribe) > 0 {
-			r.Role[ownMoved+name] = Role{Publish: own.publish, Subscribe: own.subscribe, Except: own.deny}
+			r.Role[ownMoved+name] = movedTo(own.publish, own.subscribe, own.deny)
 			u.Roles = append(u.Roles, ownMoved+name)
 		}
 		if len(shared.Publish)+len(shared.Subscribe) > 0 {
 			role := movedRole
-			if len(own.deny) > 0 {
+			if without := patterns(union(r.patterns.deny, own.deny)); !slices.Equal(without.Except, shared.Except) {
 				role = ownMoved + name + patternMoved
-				r.Role[role] = Role{Publish: shared.Publish, Subscribe: shared.Subscribe, Except: union(shared.Except, own.deny)}
+				r.Role[role] = without
 			} else {
 				sharedUsed = true
 			}
@@ -366,6 +367,14 @@ func (r Role) nothing() bool {
 	return !slices.ContainsFunc(slices.Concat(r.Publish, r.Subscribe), func(rule string) bool { return !some(r.Except, rule, topic.Covers) })
 }
 
+// movedTo is a role that allows what lines allow, but what others deny. What these deny of
+// nothing that is allowed stays out: it would be a doubt at every start.
+func movedTo(publish, subscribe, deny []string) Role {
+	allowed := slices.Concat(publish, subscribe)
+	except := slices.DeleteFunc(slices.Clone(deny), func(rule string) bool { return !meetsSome(allowed, rule) })
+	return Role{Publish: publish, Subscribe: subscribe, Except: except}
+}
+
 func union(a, b []string) []string {
 	all := slices.Clone(a)
 	for _, s := range b {
@@ -391,11 +400,7 @@ func (r *moving) anonymous(file, allowed string) {
 	}
 	named := func(rule string) bool { return names(rule, "%u") } // counts for those who have a name
 	without := func(rules []string) []string { return slices.DeleteFunc(slices.Clone(rules), named) }
-	role := Role{
-		Publish:   union(own.publish, without(r.patterns.publish)),
-		Subscribe: union(own.subscribe, without(r.patterns.subscribe)),
-		Except:    union(own.deny, without(r.patterns.deny)),
-	}
+	role := movedTo(union(own.publish, without(r.patterns.publish)), union(own.subscribe, without(r.patterns.subscribe)), union(own.deny, without(r.patterns.deny)))
 	if role.nothing() {
 		role = Role{} // which has to be there: without it they might do everything
 	}
@@ -423,6 +428,16 @@ var otherKeys = map[string]string{
 	"use_username_as_clientid":       "a client's id stays its own here: write %u where rules say %c",
 	"clientid_prefixes":              "clients are not chosen by their id here",
 	"auth_plugin_deny_special_chars": "",
+}
+
+// What a Mosquitto's other settings are here. They are no users, so they are for the reader to write.
+var toWrite = map[string]string{
+	"listener":            `where clients come in is listen under [broker] here, as listen = ["0.0.0.0:1883"]; "tls://0.0.0.0:8883" with TLS, "ws://0.0.0.0:8083" for WebSocket`,
+	"cafile":              "the CAs of clients' certificates are client_ca under [broker.tls] here",
+	"certfile":            "the broker's certificate is certificate under [broker.tls] here",
+	"keyfile":             "the key of the broker's certificate is key under [broker.tls] here",
+	"require_certificate": `clients that have to show a certificate are client = "required" under [broker.tls] here, for all its listeners`,
+	"persistence":         "what is retained or queued is always kept here, in data under [hub]",
 }
 
 func (c *conf) read(file string, depth int) error {
@@ -459,6 +474,9 @@ func (c *conf) read(file string, depth int) error {
 			}
 			c.values[key] = value
 		default:
+			if text := toWrite[key]; text != "" && value != "false" {
+				c.r.note(file, n, false, "%s: %s", strings.TrimSpace(key+" "+value), text)
+			}
 			if text := otherKeys[key]; text != "" && value != "false" {
 				c.r.note(file, n, true, "%s: %s", key, text)
 			}

@@ -67,6 +67,10 @@ func (c *devicesCommand) Run(ctx context.Context, std streams) error {
 	if c.Wide {
 		width = 0
 	}
+	if all.Unlinked != "" {
+		fmt.Fprintln(std.out, harmless([]byte(all.Unlinked)))
+		fmt.Fprintln(std.out, "What stands here is from before, and whether a device is there nobody knows.")
+	}
 	if c.Name != "" {
 		return printDevice(std.out, all.Devices[0], time.Now(), width)
 	}

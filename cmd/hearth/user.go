@@ -40,6 +40,18 @@ const stateFolder = "/var/lib/hearth"
 // load reads the configuration for what it says of users. Its other mistakes are
 // nobody's business here.
 func (f userFlags) load(std streams) (*hub.Config, error) {
+	cfg, err := f.read(std)
+	if err != nil {
+		return nil, err
+	}
+	if other := cfg.Broker.Connect; other != nil {
+		return nil, fmt.Errorf("by broker.connect clients come to %s, which has users of its own", other.Address)
+	}
+	return cfg, nil
+}
+
+// read is load also for a house whose clients come to another broker.
+func (f userFlags) read(std streams) (*hub.Config, error) {
 	path, err := findConfig(f.Config)
 	if err != nil {
 		return nil, err
@@ -50,9 +62,6 @@ func (f userFlags) load(std streams) (*hub.Config, error) {
 	cfg, doc := hub.Load(path)
 	if !doc.Whole() {
 		return nil, complain(std.err, path, doc)
-	}
-	if other := cfg.Broker.Connect; other != nil {
-		return nil, fmt.Errorf("by broker.connect clients come to %s, which has users of its own", other.Address)
 	}
 	if err := cfg.Broker.Unread(); err != nil {
 		return nil, err
@@ -306,7 +315,7 @@ type userImport struct {
 
 // Run says of each line that means something else here, or nothing, what becomes of it.
 func (c *userImport) Run(std streams) error {
-	cfg, err := c.load(std)
+	cfg, err := c.read(std)
 	if err != nil {
 		return err
 	}
@@ -351,6 +360,10 @@ func (c *userImport) Run(std streams) error {
 		fmt.Fprintf(std.err, "Look at what is not moved: %s, above.\n", count(lost, "line"))
 	}
 	fmt.Fprintln(std.err, "A client that subscribes to more than it may read is refused here; Mosquitto lets it, and sends it less.")
+	if other := cfg.Broker.Connect; other != nil {
+		fmt.Fprintf(std.err, "They count once clients come here: stop %s, put listen in place of broker.connect, then hearth reload.\n", other.Address)
+		return nil
+	}
 	io.WriteString(std.err, reloadHint)
 	return nil
 }

@@ -89,9 +89,10 @@ type Reported struct {
 	At    time.Time
 	Bad   string // why the newest report was no value; the value is older
 
-	live bool          // it was reported since the hub started, not found
-	here bool          // At is a moment since the hub started,
-	mono time.Duration // and this is it by the clock that does not step
+	live  bool          // it was reported since the hub started, not found
+	here  bool          // At is a moment since the hub started,
+	mono  time.Duration // and this is it by the clock that does not step
+	rests bool          // of a cover that said only that it stopped: its position says how it stands
 }
 
 // When is the moment of a report, as the clock that does not step counts it.
@@ -304,10 +305,27 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 	}
 	r.settleStandIns()
 	for _, id := range slices.Sorted(maps.Keys(r.states)) {
-		r.call(r.states[id])
+		s := r.states[id]
+		if age := now.Sub(s.Since); age >= 0 && age < introduction && r.calledByID(s) {
+			delete(r.names, s.Called)
+			s.Called = ""
+		}
+		r.call(s)
 	}
 	return topics
 }
+
+// introduction is how long after it was found a device that is called by its id, for want of a
+// name, may still get the one that it tells. Later people have got used to the id.
+const introduction = 10 * time.Minute
+
+// calledByID says whether a device has only its id for a name here, and tells a better one.
+func (r *Registry) calledByID(s *State) bool {
+	return s.Called == slug(s.lastOfID()) && s.Name != "" && slug(s.Name) != s.Called && r.given(s.Device) == ""
+}
+
+// lastOfID is the id within the device's convention.
+func (d *Device) lastOfID() string { return d.ID[strings.LastIndexByte(d.ID, '/')+1:] }
 
 // A Renamed is a device whose topics call it otherwise than before.
 type Renamed struct {
@@ -396,7 +414,7 @@ func (r *Registry) forget(id string) {
 // freeName makes a name of what the device calls itself: "Living Room" is living_room,
 // and the second of them living_room_2.
 func (r *Registry) freeName(d Device) string {
-	name := slug(cmp.Or(d.Name, d.ID[strings.LastIndexByte(d.ID, '/')+1:]))
+	name := slug(cmp.Or(d.Name, d.lastOfID()))
 	for n := 1; ; n++ {
 		try := name
 		if n > 1 {
@@ -496,23 +514,36 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 				}
 				v.Value = e.event
 			}
-			s.Values[v.Property] = Reported{v.Value, now, "", true, true, at.Mono}
+			s.Values[v.Property] = Reported{Value: v.Value, At: now, live: true, here: true, mono: at.Mono}
 			changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Event: true})
 			continue
 		}
-		is := Reported{v.Value, now, "", !initial, true, at.Mono}
-		same := sameValue(old.Value, v.Value)
-		if initial && same && !old.At.IsZero() { // found again as it was kept: it is as old as it was
-			is.At, is.here, is.mono = old.At, old.here, old.mono
+		changes = append(changes, r.note(s, p, v.Value, initial, at))
+		if cover := s.restsAt(p); cover != nil {
+			changes = append(changes, r.note(s, cover, "stopped", initial, at))
 		}
-		s.Values[v.Property] = is
-		asked, answer := s.Asked[v.Property]
-		if answer = answer && (!same || p.answers(asked.Value, v.Value)); answer {
-			delete(s.Asked, v.Property)
-		}
-		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer, Away: s.Away(v.Property)})
 	}
 	return changes
+}
+
+// note takes up what a property that is no event was reported, now or found at the start.
+func (r *Registry) note(s *State, p *Property, value any, initial bool, at devices.Now) Change {
+	old := s.Values[p.Name]
+	rests := false
+	if p.Kind == Cover {
+		value, rests = s.stands(p, value)
+	}
+	is := Reported{Value: value, At: at.Wall, live: !initial || old.live, here: true, mono: at.Mono, rests: rests}
+	same := sameValue(old.Value, value)
+	if initial && same && !old.At.IsZero() { // found again as it was kept: it is as old as it was
+		is.At, is.here, is.mono = old.At, old.here, old.mono
+	}
+	s.Values[p.Name] = is
+	asked, answer := s.Asked[p.Name]
+	if answer = answer && (!same || p.answers(asked.Value, value)); answer {
+		delete(s.Asked, p.Name)
+	}
+	return Change{ID: s.ID, Called: s.Called, Property: p.Name, Main: p == &s.Properties[0], Value: value, Answer: answer, Away: s.Away(p.Name)}
 }
 
 func sameValue(a, b any) bool {
@@ -628,7 +659,7 @@ func (r *Registry) Expire(now devices.Now) (changes []Change) {
 			}
 			switch {
 			case p.OffAfter > 0 && v.Value == true && age >= p.OffAfter:
-				s.Values[p.Name] = Reported{false, now.Wall, "", true, true, now.Mono}
+				s.Values[p.Name] = Reported{Value: false, At: now.Wall, live: true, here: true, mono: now.Mono}
 				changes = append(changes, Change{ID: id, Called: s.Called, Property: p.Name, Main: i == 0, Value: false, Away: s.Away(p.Name)})
 				r.moved[id] = true
 			case p.StaleAfter > 0 && v.Value != nil && v.Bad == "" && age >= p.StaleAfter:

@@ -91,6 +91,44 @@ func TestNamesAreThoseOfThePeople(t *testing.T) {
 	}
 }
 
+// A Shelly tells what it is called only when it is asked, and how its relay is before that. Which
+// of the two comes first makes no difference to its name, nor does a restart between.
+func TestADeviceThatTellsItsNameLater(t *testing.T) {
+	const (
+		status = `{"src":"shellyplus1-a8032abe54dc","dst":"x","method":"NotifyStatus","params":{"ts":1,"switch:0":{"id":0,"output":true}}}`
+		config = `{"id":1,"src":"shellyplus1-a8032abe54dc","result":{"sys":{"device":{"name":"Hall relay","mac":"A8032ABE54DC"}},"switch:0":{"id":0,"name":null}}}`
+		id     = "shelly/shellyplus1-a8032abe54dc"
+	)
+	for _, c := range []struct {
+		later   time.Duration
+		restart bool
+		given   map[string]string
+		want    string
+	}{
+		{time.Second, false, nil, "hall_relay"},
+		{time.Minute, true, nil, "hall_relay"},
+		{time.Hour, false, nil, "shellyplus1_a8032abe54dc"},
+		{time.Second, false, map[string]string{id: "shellyplus1_a8032abe54dc"}, "shellyplus1_a8032abe54dc"},
+	} {
+		h := newHome(t, c.given)
+		h.hears("shellyplus1-a8032abe54dc/events/rpc", status, false)
+		h.find("shellyplus1_a8032abe54dc")
+		h.pass(c.later)
+		if c.restart {
+			h = h.again(h.Changes(true), c.given)
+			h.hears("shellyplus1-a8032abe54dc/events/rpc", status, false)
+		}
+		h.hears("shellyplus1-a8032abe54dc/hearth/config/rpc", config, false)
+		if got := h.Names(); !slices.Equal(got, []string{c.want}) || h.find(c.want).ID != id || h.find(c.want).Name != "Hall relay" {
+			t.Errorf("after %v: %v, want %s", c.later, got, c.want)
+		}
+	}
+	h := newHome(t, nil)
+	h.hears("shellyplus1-a8032abe54dc/hearth/config/rpc", config, false)
+	h.hears("shellyplus1-a8032abe54dc/events/rpc", status, false)
+	h.find("hall_relay")
+}
+
 func TestSlug(t *testing.T) {
 	for text, want := range map[string]string{
 		"Living Room": "living_room", "Küche/Licht #2": "kueche_licht_2", "0x00158d": "device_0x00158d", "": "device", "灯": "device", "__a__": "a",
