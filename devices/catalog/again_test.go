@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -314,5 +315,54 @@ func TestWhatWasToldLastWeekIsNotToldByAWrongClock(t *testing.T) {
 		h.now.Wall, h.now.Known = right, true
 		h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
 		h.want(h.watch(10*time.Second), c.want...)
+	}
+}
+
+// A roller shutter of Shelly says "stop" wherever it stands: at its ends it is closed or open,
+// whichever of word and position comes first.
+func TestARollerThatIsAtItsEnd(t *testing.T) {
+	const roller = "shellies/shellyswitch25-73CDE9/roller/0"
+	h := newHome(t, nil)
+	h.hears("shellies/announce", `{"id":"shellyswitch25-73CDE9","model":"SHSW-25","mac":"E868E773CDE9","mode":"roller","fw_ver":"1"}`, false)
+	is := func(when string, want any) {
+		t.Helper()
+		for _, s := range h.All() {
+			if got := s.Values["cover"].Value; got != want {
+				t.Errorf("%s: it is %v, want %v", when, got, want)
+			}
+		}
+	}
+	h.hears(roller, "close", false)
+	h.hears(roller+"/pos", "0", false)
+	is("on its way", "closing")
+	h.hears(roller, "stop", false)
+	is("down", "closed")
+	h.hears(roller, "open", false)
+	h.hears(roller+"/pos", "40", false)
+	h.hears(roller, "stop", false)
+	is("half way", "stopped")
+	h.hears(roller, "close", false)
+	h.hears(roller, "stop", false)
+	changes := h.hears(roller+"/pos", "0", false)
+	is("down, and then it says where", "closed")
+	if len(changes) != 2 || changes[1].Property != "cover" || changes[1].Value != "closed" {
+		t.Errorf("rules hear %+v", changes)
+	}
+}
+
+// A device of Homie whose topics are taken away is gone, and none of them is something that
+// was not understood.
+func TestAHomieDeviceIsTakenAway(t *testing.T) {
+	h := newHome(t, nil)
+	for _, m := range [][2]string{{"$homie", "4.0.0"}, {"$name", "Super car"}, {"$nodes", "engine"}, {"engine/$properties", "speed"}, {"engine/speed/$datatype", "integer"}, {"engine/speed/$settable", "true"}, {"$state", "ready"}} {
+		h.hears("homie/super-car/"+m[0], m[1], true)
+	}
+	err := h.Remove(h.find("super_car"))
+	if err == nil || !strings.Contains(err.Error(), "hearth retained clear 'homie/super-car/#' takes that away") {
+		t.Error(err)
+	}
+	h.hears("homie/super-car/$state", "", false)
+	if faults, _ := h.Faults(); len(faults) > 0 || len(h.All()) > 0 {
+		t.Errorf("there are still %v, %v", h.Names(), faults)
 	}
 }

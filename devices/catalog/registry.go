@@ -427,10 +427,17 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 	case len(r.faults.topics) > 0:
 		r.faults.mend(m.Topic)
 	}
-	for _, v := range values {
+	for i := 0; i < len(values); i++ {
+		v := values[i]
 		s := r.states[v.Device]
 		if s == nil {
 			continue // it is gone meanwhile
+		}
+		if rests, ok := s.comesToRest(v); ok {
+			values = append(slices.Clip(values), rests)
+		}
+		if v.Value == "stopped" {
+			v.Value = s.atRest(v.Property)
 		}
 		if !initial && (v.Available < 0 || v.Value == true) {
 			r.lives(s)
@@ -499,6 +506,36 @@ func (r *Registry) Apply(values []Value, m devices.Message, at devices.Now) (cha
 		changes = append(changes, Change{ID: v.Device, Called: s.Called, Property: v.Property, Main: main, Value: v.Value, Answer: answer, Away: s.Away(v.Property)})
 	}
 	return changes
+}
+
+// atRest is how a cover stands that has stopped: at its end it is open or closed, whether or
+// not it has a word for that, as roller shutters of Shelly have none.
+func (s *State) atRest(property string) string {
+	p, err := s.Property(property)
+	if err != nil || p.Kind != Cover {
+		return "stopped"
+	}
+	for i := range s.Properties {
+		if q := &s.Properties[i]; q.Of == p.Name && q.Name == "position" && s.Values[q.Name].Bad == "" {
+			switch s.Values[q.Name].Value {
+			case 0.0:
+				return "closed"
+			case 100.0:
+				return "open"
+			}
+		}
+	}
+	return "stopped"
+}
+
+// comesToRest says whether v is the position of a cover that has stopped, and gives that anew:
+// some say only then where that was.
+func (s *State) comesToRest(v Value) (Value, bool) {
+	p, err := s.Property(v.Property)
+	if err != nil || p.Name != "position" || p.Of == "" || v.Available >= 0 || v.Value != 0.0 && v.Value != 100.0 || s.Values[p.Of].Value != "stopped" {
+		return Value{}, false
+	}
+	return Value{Device: v.Device, Property: p.Of, Value: "stopped", Available: -1}, true
 }
 
 func sameValue(a, b any) bool {
@@ -882,6 +919,25 @@ func (r *Registry) Prune(now devices.Now) {
 // Rename looks anew what the owner calls the devices.
 func (r *Registry) Rename() { r.stale = true }
 
+// takeAway says how what a device announces is taken away.
+func (r *Registry) takeAway(s *State) string {
+	var topics []string
+	for _, v := range r.catalog.verdicts[s.ID] {
+		topic := v.by
+		if base, _, ok := strings.Cut(topic, "/$"); ok && s.Via == "homie" { // which tells of a device on many topics
+			topic = base + "/#"
+		}
+		if topic != "" && !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	}
+	if s.Via == "zigbee2mqtt" || len(topics) == 0 { // whose list has all of the others, too
+		return "remove it where it is paired"
+	}
+	slices.Sort(topics)
+	return "hearth retained clear '" + strings.Join(topics, "' and '") + "' takes that away"
+}
+
 // Remove forgets a device, until it announces itself again. One whose announcement is
 // retained can't be forgotten: it would be here again.
 func (r *Registry) Remove(s *State) error {
@@ -893,7 +949,7 @@ func (r *Registry) Remove(s *State) error {
 		}
 	}
 	if !s.Silent && len(said) == 0 {
-		return fmt.Errorf("what %s announces is retained, and it would be here again: take that away, or remove it where it is known", s.Called)
+		return fmt.Errorf("what %s announces is retained, and it would be here again: %s", s.Called, r.takeAway(s))
 	}
 	for _, topic := range said {
 		r.unsay(topic)
