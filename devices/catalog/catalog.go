@@ -210,21 +210,21 @@ func (c *Catalog) put(d Device, by *devices.Message) bool {
 		d.told = tell(before.told, announcer{topic, by.May})
 	}
 	if !ok && len(c.known) >= MaxDevices {
-		c.faults.add(topic, "there are too many devices already")
+		c.refusePart(topic, "there are too many devices already")
 		return false
 	}
 	if len(d.ID) > maxID {
-		c.faults.add(topic, "the device's id is too long")
+		c.refusePart(topic, "the device's id is too long")
 		return false
 	}
 	if len(d.Properties) > MaxProperties {
-		c.faults.add(topic, "the device "+d.ID+" has too many properties, and the last are left out")
+		c.refusePart(topic, "the device "+d.ID+" has too many properties, and the last are left out")
 		d.Properties = d.Properties[:MaxProperties]
 	}
 	d.bound()
 	all := c.properties + len(d.Properties) - len(c.known[d.ID].Properties)
 	if all > MaxAll {
-		c.faults.add(topic, fmt.Sprintf("all devices together would have more than %d properties", MaxAll))
+		c.refusePart(topic, fmt.Sprintf("all devices together would have more than %d properties", MaxAll))
 		return false
 	}
 	c.properties = all
@@ -235,6 +235,12 @@ func (c *Catalog) put(d Device, by *devices.Message) bool {
 	return true
 }
 
+// refusePart notes that the message, or part of one, that is being taken was not taken whole.
+func (c *Catalog) refusePart(topic, why string) {
+	c.faults.add(topic, why)
+	c.wrong = true
+}
+
 // maxTold is how many topics are remembered of those that told of a device.
 const maxTold = 8
 
@@ -243,8 +249,7 @@ const maxTold = 8
 func (c *Catalog) mayTell(told []*announcer, by *devices.Message) bool {
 	for _, a := range told {
 		if a.topic != by.Topic && by.May != nil && !by.May(a.topic) {
-			c.faults.add(by.Topic, haRefused(a.topic).Error())
-			c.wrong = true
+			c.refusePart(by.Topic, haRefused(a.topic).Error())
 			return false
 		}
 	}
