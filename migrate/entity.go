@@ -314,6 +314,8 @@ func (e *entity) of(attribute string) (string, error) {
 		if e.cover {
 			return e.name, nil
 		}
+	case attribute == "current_tilt_position":
+		p = "tilt"
 	case attribute == "battery_level":
 		p = "battery"
 	case attribute == "percentage":
