@@ -54,7 +54,7 @@ var absent = map[string]string{
 	"media_player": "Hearth plays no media", "tts": "there is no speech in Hearth", "vacuum": "Hearth knows no vacuum cleaners", "camera": "Hearth knows no cameras",
 	"weather": "Hearth fetches no weather", "calendar": "Hearth reads no calendars", "alarm_control_panel": "a [machine] is Hearth's alarm panel (docs/rules.md, Machines)",
 	"zone": "Hearth does not know where people are", "conversation": "Hearth hears no speech", "water_heater": "Hearth knows no water heaters",
-	"lawn_mower": "Hearth knows no mowers", "image": "Hearth has no pictures", "update": "Hearth updates no devices", "todo": "Hearth keeps no lists",
+	"sun": `the sun is a trigger such as { sun = "sunset" } and a condition such as { sun = "down" } here, with an elevation if need be, and no value`, "lawn_mower": "Hearth knows no mowers", "image": "Hearth has no pictures", "update": "Hearth updates no devices", "todo": "Hearth keeps no lists",
 }
 
 // entity finds what stands for an entity. What has no name in the house yet gets a

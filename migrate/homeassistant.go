@@ -777,8 +777,14 @@ func (x *home) stateTrigger(n *node) ([]table, *cond, error) {
 	}
 	if sun {
 		event := map[string]string{"above_horizon": "sunrise", "below_horizon": "sunset"}[strings.Join(to, " ")]
+		if len(to) == 0 && attribute == "" {
+			event = map[string]string{"below_horizon": "sunrise", "above_horizon": "sunset"}[strings.Join(from, " ")]
+		}
 		if event == "" {
-			return nil, nil, errors.New("want to: above_horizon or below_horizon")
+			return nil, nil, errors.New("of the sun want to: above_horizon or below_horizon, or its elevation with above or below")
+		}
+		if event, err = x.heldSun(event, n); err != nil {
+			return nil, nil, err
 		}
 		x.needPlace()
 		all = append(all, table{{"sun", event}})
@@ -828,11 +834,20 @@ func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
 	}
 	var all []table
 	if sun {
-		t, err := x.elevation(n, attribute)
+		heights, err := x.elevation(n, attribute)
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, t)
+		for _, h := range heights {
+			if len(heights) > 1 && n.get("for") != nil {
+				return nil, nil, errors.New("for between two elevations: want either above or below")
+			}
+			event, err := x.heldSun(h.event, n)
+			if err != nil {
+				return nil, nil, err
+			}
+			all = append(all, table{{"sun", event}, {"elevation", h.degrees}})
+		}
 	}
 	for _, e := range entities {
 		x.about = append(x.about, e)
@@ -932,25 +947,59 @@ func (x *home) ref(source string) string {
 	return fmt.Sprintf("readings[%d]", i)
 }
 
-// elevation is the sun's height, which sunrise and sunset can be asked at.
-func (x *home) elevation(n *node, attribute string) (table, error) {
+// height is one side of the sun's height: the event that passes it, the side on which
+// it is then, and the degrees.
+type height struct {
+	event, side string
+	degrees     float64
+}
+
+// elevation is what a test of the sun's height says, below first; it has one or both
+// limits.
+func (x *home) elevation(n *node, attribute string) ([]height, error) {
 	if attribute != "elevation" {
-		return nil, fmt.Errorf("the %s of the sun is not known", attribute)
+		return nil, fmt.Errorf("of the sun the elevation is known, not %s", oneLine(attribute))
 	}
-	above, below := n.get("above"), n.get("below")
-	if (above == nil) == (below == nil) || n.get("for") != nil {
-		return nil, errors.New("want either above or below, and no for")
+	var all []height
+	for _, h := range []struct{ key, event, side string }{{"below", "sunset", "down"}, {"above", "sunrise", "up"}} {
+		l := n.get(h.key)
+		if l == nil {
+			continue
+		}
+		f, err := strconv.ParseFloat(l.str(), 64)
+		if err != nil || !(f >= -90 && f <= 90) {
+			return nil, errors.New("want degrees from -90 to 90")
+		}
+		all = append(all, height{h.event, h.side, f})
 	}
-	event, l := "sunrise", above
-	if l == nil {
-		event, l = "sunset", below
+	if len(all) == 0 {
+		return nil, errors.New("it has neither above nor below")
 	}
-	f, err := strconv.ParseFloat(l.str(), 64)
-	if err != nil || f < -90 || f > 90 {
-		return nil, errors.New("want degrees from -90 to 90")
+	if len(all) == 2 && all[1].degrees >= all[0].degrees {
+		return nil, errors.New("no number is above the one and below the other")
 	}
 	x.needPlace()
-	return table{{"sun", event}, {"elevation", f}}, nil
+	return all, nil
+}
+
+// heldSun is a trigger by the sun that fires when it has been so for a time: that is
+// so much later, for the sun does not turn back.
+func (x *home) heldSun(event string, n *node) (string, error) {
+	f := n.get("for")
+	if f == nil {
+		return event, nil
+	}
+	d, text, err := x.pause(f)
+	if err != nil {
+		return "", err
+	}
+	if text != "" || d > 12*time.Hour {
+		return "", errors.New("for of the sun: want a fixed time, at most 12 hours")
+	}
+	if d > 0 {
+		event += "+" + duration(d)
+	}
+	return event, nil
 }
 
 func (x *home) timeTrigger(n *node) ([]table, *cond, error) {
@@ -1234,6 +1283,12 @@ func (x *home) templateTrigger(n *node) ([]table, *cond, error) {
 	}
 	list, ok := c.edges(false)
 	if ok && len(list) == 1 {
+		if event, sun := list[0].get("sun").(string); sun {
+			if event, err = x.heldSun(event, n); err == nil {
+				list[0] = append(table{{"sun", event}}, list[0][1:]...)
+			}
+			return list, nil, err
+		}
 		return list, nil, x.hold(&list[0], n)
 	}
 	if ok && n.get("for") == nil {
@@ -1596,15 +1651,15 @@ func (x *home) numericCond(n *node) (*cond, error) {
 		return nil, err
 	}
 	if l := n.get("entity_id").list(); len(l) == 1 && l[0].str() == "sun.sun" {
-		t, err := x.elevation(n, attribute)
+		heights, err := x.elevation(n, attribute)
 		if err != nil {
 			return nil, err
 		}
-		side := "up"
-		if n.get("below") != nil {
-			side = "down"
+		var all []*cond
+		for _, h := range heights {
+			all = append(all, &cond{op: "table", table: table{{"sun", h.side}, {"elevation", h.degrees}}})
 		}
-		return &cond{op: "table", table: table{{"sun", side}, {"elevation", t.get("elevation")}}}, nil
+		return both("and", all...), nil
 	}
 	entities, err := x.those(n.get("entity_id"))
 	if err != nil {

@@ -107,10 +107,16 @@ func (x *home) action(n *node) []any {
 			return lost(errors.New("it waits for several things at once: wait for one after the other, or for a [calc] of them"))
 		}
 		var all []any
+		sun := false
 		for _, t := range triggers {
 			all = append(all, t)
+			sun = sun || t.get("sun") != nil
 		}
-		return x.wait(n, oneOrMore(all))
+		wait := x.wait(n, oneOrMore(all))
+		if sun { // a wait for the sun waits for the next time
+			return []any{with(not(c), wait)}
+		}
+		return wait
 	case n.get("choose") != nil:
 		known("choose", "default")
 		return x.choose(n)
