@@ -28,6 +28,7 @@ type home struct {
 	// Of the automation that is read:
 	ids       map[string]bool    // of its triggers
 	about     []*entity          // of its state triggers, whose value is {value}
+	whose     []whose            // what each of its triggers is about, in their order
 	message   bool               // it has a trigger by MQTT
 	only      []*cond            // what some of its triggers ask beside
 	vars      []map[string]*node // its variables, and those of blocks
@@ -37,6 +38,10 @@ type home struct {
 	within    *[]string          // of the calc that is being made, the sources; nil outside of one
 	index     string             // the variable that counts the runs of a loop
 }
+
+// whose says of a trigger by which id an expression knows it, and what the entity is
+// called that it is about; "" is none or several.
+type whose struct{ id, name string }
 
 // HomeAssistant imports automations: a list of them as in automations.yaml, one
 // alone, or a configuration with automation, script and scene. An error is of text
@@ -217,7 +222,7 @@ func (x *home) unknown(n *node, known ...string) {
 }
 
 func (x *home) automation(n *node, name string) {
-	x.ids, x.about, x.only, x.vars, x.message = make(map[string]bool), nil, nil, nil, false
+	x.ids, x.about, x.only, x.vars, x.message, x.whose = make(map[string]bool), nil, nil, nil, false, nil
 	x.current, x.indirect, x.index = name, false, ""
 	head := fmt.Sprintf("line %d", n.line)
 	if x.Name != "" {
@@ -254,6 +259,7 @@ func (x *home) automation(n *node, name string) {
 	all := make([]any, len(triggers))
 	for i, t := range triggers {
 		all[i] = t
+		x.whose = append(x.whose, x.triggered(i, t))
 	}
 	rule.put("trigger", oneOrMore(all))
 	conds := slices.Clone(x.only)
@@ -306,6 +312,25 @@ func (x *home) automation(n *node, name string) {
 	}
 	delete(x.ruled, name)
 	x.rule(n.line, name, rule)
+}
+
+// triggered is what the trigger with this number, from 0, is about.
+func (x *home) triggered(i int, t table) whose {
+	w := whose{id: strconv.Itoa(i + 1)}
+	if id, ok := t.get("id").(string); ok {
+		w.id = id
+	}
+	source := t.get("state")
+	if source == nil {
+		source = t.get("event")
+	}
+	for _, e := range x.about {
+		if text, ok := source.(string); ok && (text == e.source || e.name != "" && strings.HasPrefix(text, e.name+".")) {
+			_, object, _ := strings.Cut(e.id, ".")
+			w.name = strings.ReplaceAll(object, "_", " ")
+		}
+	}
+	return w
 }
 
 var (

@@ -1195,20 +1195,16 @@ func (x *home) plain(n *node) (any, error) {
 
 func (c *call) notify() ([]any, error) {
 	c.know("message", "title", "target", "data", "notification_id")
-	n := c.get("message")
-	if n == nil {
-		return nil, errors.New("it has no message")
-	}
-	text, err := c.text(n)
-	if err != nil {
-		return nil, err
-	}
-	if t := c.get("title"); t != nil {
-		title, err := c.text(t)
-		if err != nil {
-			return nil, err
-		}
+	// Whatever becomes of its words, somebody has to hear of it.
+	text := c.message("message")
+	if title := c.message("title"); title != "" && text != "" {
 		text = title + ": " + text
+	} else if title != "" {
+		text = title
+	}
+	if text == "" {
+		text = strings.ReplaceAll(c.current, "_", " ")
+		c.leave(c.n.line, "message", "nothing of it could be said, so it says which automation it was")
 	}
 	if d := c.get("data"); d != nil {
 		c.leave(d.line, "data: "+d.show(), "a notification of Hearth is text alone")
@@ -1230,13 +1226,70 @@ func (c *call) notify() ([]any, error) {
 		}
 		via = slug(strings.TrimPrefix(to.list()[0].str(), "notify."))
 	}
-	if text == "" {
-		return nil, errors.New("its message is empty")
-	}
 	c.part("notify", via, "", table{{"topic", "notify/" + via}})
 	c.need("[notify.%s] publishes to notify/%s: say where it really goes, a topic or a url", via, via)
 	return []any{table{{"notify", text}, {"via", via}}}, nil
 }
+
+// message is an argument as a text of a notification: what can't be said in it is left
+// out.
+func (c *call) message(key string) string {
+	n := c.get(key)
+	if n == nil {
+		return ""
+	}
+	left := func(what string, err error) { c.leave(n.line, key+": "+what, "left out of its text: %s", err) }
+	if text, err := c.text(n); err == nil {
+		if err = unsound(text, "notify"); err == nil {
+			return text
+		}
+		left(n.show(), err)
+		return ""
+	} else if !n.scalar() || n.tag != "" {
+		left(n.show(), err)
+		return ""
+	}
+	source := n.text
+	spans, err := parseTemplate(source)
+	for _, block := range []*regexp.Regexp{blocks, holes} { // those that can't even be read
+		if err == nil {
+			break
+		}
+		left(n.show(), err)
+		source = block.ReplaceAllString(source, "")
+		spans, err = parseTemplate(source)
+	}
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, s := range spans {
+		if s.expr == nil {
+			b.WriteString(plainText(s.text))
+			continue
+		}
+		text, err := c.hole(s.expr)
+		if err != nil && bare(s.expr).path() == "trigger.entity_id" && !c.indirect && c.within == nil {
+			// What it is called says as much to whom reads it.
+			text, err = c.called()
+			text = "{" + text + "}"
+		}
+		if err == nil {
+			err = unsound(text, "notify")
+		}
+		if err != nil {
+			left("{{ "+s.expr.String()+" }}", err)
+			continue
+		}
+		b.WriteString(text)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+var (
+	blocks = regexp.MustCompile(`(?s)\{%.*?%\}`)
+	holes  = regexp.MustCompile(`(?s)\{\{.*?\}\}|\{#.*?#\}`)
+)
 
 func (c *call) scenes() ([]any, error) {
 	c.know("transition")
