@@ -135,6 +135,9 @@ func (x *home) newEntity(e *entity, object string) error {
 		}
 		return nil
 	}
+	if e.domain == "group" {
+		return fmt.Errorf("what is in %s is not known: import groups.yaml beside it, or --map %s=SOURCE says what stands for it", e.id, e.id)
+	}
 	if why, ok := absent[e.domain]; ok {
 		return fmt.Errorf("%s; if some topic tells of it, --map %s=TOPIC", why, e.id)
 	}
@@ -344,6 +347,8 @@ func (e *entity) values(states []string) ([]any, error) {
 			return nil, fmt.Errorf("a value that is %s is none in Hearth, it keeps the last; silent = \"1h\" or a topic of availability tells that it is gone", s)
 		}
 		switch {
+		case e.domain == "group" && (s == "home" || s == "not_home"): // of persons
+			put(s)
 		case e.boolean():
 			if s != "on" && s != "off" {
 				return nil, fmt.Errorf("%s is on or off, not %s", e.id, oneLine(s))
