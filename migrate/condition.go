@@ -140,6 +140,21 @@ func (c *cond) edges(negated bool) (list []table, ok bool) {
 			t = append(t, p)
 		}
 		return []table{t}, true
+	case "table":
+		// That the sun is up or down begins with its rise or set.
+		side, sun := c.table.get("sun").(string)
+		height := c.table.get("elevation")
+		if !sun || len(c.table) > 1 && (height == nil || len(c.table) > 2) {
+			return nil, false
+		}
+		t := table{{"sun", "sunset"}}
+		if (side == "up") != negated {
+			t = table{{"sun", "sunrise"}}
+		}
+		if height != nil {
+			t.put("elevation", height)
+		}
+		return []table{t}, true
 	case "not":
 		return c.kids[0].edges(!negated)
 	case "and", "or":

@@ -54,7 +54,7 @@ var absent = map[string]string{
 	"media_player": "Hearth plays no media", "tts": "there is no speech in Hearth", "vacuum": "Hearth knows no vacuum cleaners", "camera": "Hearth knows no cameras",
 	"weather": "Hearth fetches no weather", "calendar": "Hearth reads no calendars", "alarm_control_panel": "a [machine] is Hearth's alarm panel (docs/rules.md, Machines)",
 	"zone": "Hearth does not know where people are", "conversation": "Hearth hears no speech", "water_heater": "Hearth knows no water heaters",
-	"lawn_mower": "Hearth knows no mowers", "image": "Hearth has no pictures", "update": "Hearth updates no devices", "todo": "Hearth keeps no lists",
+	"sun": `the sun is a trigger such as { sun = "sunset" } and a condition such as { sun = "down" } here, with an elevation if need be, and no value`, "lawn_mower": "Hearth knows no mowers", "image": "Hearth has no pictures", "update": "Hearth updates no devices", "todo": "Hearth keeps no lists",
 }
 
 // entity finds what stands for an entity. What has no name in the house yet gets a
@@ -134,6 +134,9 @@ func (x *home) newEntity(e *entity, object string) error {
 			x.need("what was set by hand in Home Assistant, such as %s, is set by a message here: %s", e.id, from)
 		}
 		return nil
+	}
+	if e.domain == "group" {
+		return fmt.Errorf("what is in %s is not known: import groups.yaml beside it, or --map %s=SOURCE says what stands for it", e.id, e.id)
 	}
 	if why, ok := absent[e.domain]; ok {
 		return fmt.Errorf("%s; if some topic tells of it, --map %s=TOPIC", why, e.id)
@@ -314,6 +317,8 @@ func (e *entity) of(attribute string) (string, error) {
 		if e.cover {
 			return e.name, nil
 		}
+	case attribute == "current_tilt_position":
+		p = "tilt"
 	case attribute == "battery_level":
 		p = "battery"
 	case attribute == "percentage":
@@ -342,6 +347,8 @@ func (e *entity) values(states []string) ([]any, error) {
 			return nil, fmt.Errorf("a value that is %s is none in Hearth, it keeps the last; silent = \"1h\" or a topic of availability tells that it is gone", s)
 		}
 		switch {
+		case e.domain == "group" && (s == "home" || s == "not_home"): // of persons
+			put(s)
 		case e.boolean():
 			if s != "on" && s != "off" {
 				return nil, fmt.Errorf("%s is on or off, not %s", e.id, oneLine(s))

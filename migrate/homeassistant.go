@@ -28,6 +28,7 @@ type home struct {
 	// Of the automation that is read:
 	ids       map[string]bool    // of its triggers
 	about     []*entity          // of its state triggers, whose value is {value}
+	whose     []whose            // what each of its triggers is about, in their order
 	message   bool               // it has a trigger by MQTT
 	only      []*cond            // what some of its triggers ask beside
 	vars      []map[string]*node // its variables, and those of blocks
@@ -37,6 +38,10 @@ type home struct {
 	within    *[]string          // of the calc that is being made, the sources; nil outside of one
 	index     string             // the variable that counts the runs of a loop
 }
+
+// whose says of a trigger by which id an expression knows it, and what the entity is
+// called that it is about; "" is none or several.
+type whose struct{ id, name string }
 
 // HomeAssistant imports automations: a list of them as in automations.yaml, one
 // alone, or a configuration with automation, script and scene. An error is of text
@@ -217,7 +222,7 @@ func (x *home) unknown(n *node, known ...string) {
 }
 
 func (x *home) automation(n *node, name string) {
-	x.ids, x.about, x.only, x.vars, x.message = make(map[string]bool), nil, nil, nil, false
+	x.ids, x.about, x.only, x.vars, x.message, x.whose = make(map[string]bool), nil, nil, nil, false, nil
 	x.current, x.indirect, x.index = name, false, ""
 	head := fmt.Sprintf("line %d", n.line)
 	if x.Name != "" {
@@ -254,6 +259,7 @@ func (x *home) automation(n *node, name string) {
 	all := make([]any, len(triggers))
 	for i, t := range triggers {
 		all[i] = t
+		x.whose = append(x.whose, x.triggered(i, t))
 	}
 	rule.put("trigger", oneOrMore(all))
 	conds := slices.Clone(x.only)
@@ -306,6 +312,25 @@ func (x *home) automation(n *node, name string) {
 	}
 	delete(x.ruled, name)
 	x.rule(n.line, name, rule)
+}
+
+// triggered is what the trigger with this number, from 0, is about.
+func (x *home) triggered(i int, t table) whose {
+	w := whose{id: strconv.Itoa(i + 1)}
+	if id, ok := t.get("id").(string); ok {
+		w.id = id
+	}
+	source := t.get("state")
+	if source == nil {
+		source = t.get("event")
+	}
+	for _, e := range x.about {
+		if text, ok := source.(string); ok && (text == e.source || e.name != "" && strings.HasPrefix(text, e.name+".")) {
+			_, object, _ := strings.Cut(e.id, ".")
+			w.name = strings.ReplaceAll(object, "_", " ")
+		}
+	}
+	return w
 }
 
 var (
@@ -777,8 +802,14 @@ func (x *home) stateTrigger(n *node) ([]table, *cond, error) {
 	}
 	if sun {
 		event := map[string]string{"above_horizon": "sunrise", "below_horizon": "sunset"}[strings.Join(to, " ")]
+		if len(to) == 0 && attribute == "" {
+			event = map[string]string{"below_horizon": "sunrise", "above_horizon": "sunset"}[strings.Join(from, " ")]
+		}
 		if event == "" {
-			return nil, nil, errors.New("want to: above_horizon or below_horizon")
+			return nil, nil, errors.New("of the sun want to: above_horizon or below_horizon, or its elevation with above or below")
+		}
+		if event, err = x.heldSun(event, n); err != nil {
+			return nil, nil, err
 		}
 		x.needPlace()
 		all = append(all, table{{"sun", event}})
@@ -828,11 +859,20 @@ func (x *home) numericTrigger(n *node) ([]table, *cond, error) {
 	}
 	var all []table
 	if sun {
-		t, err := x.elevation(n, attribute)
+		heights, err := x.elevation(n, attribute)
 		if err != nil {
 			return nil, nil, err
 		}
-		all = append(all, t)
+		for _, h := range heights {
+			if len(heights) > 1 && n.get("for") != nil {
+				return nil, nil, errors.New("for between two elevations: want either above or below")
+			}
+			event, err := x.heldSun(h.event, n)
+			if err != nil {
+				return nil, nil, err
+			}
+			all = append(all, table{{"sun", event}, {"elevation", h.degrees}})
+		}
 	}
 	for _, e := range entities {
 		x.about = append(x.about, e)
@@ -932,25 +972,59 @@ func (x *home) ref(source string) string {
 	return fmt.Sprintf("readings[%d]", i)
 }
 
-// elevation is the sun's height, which sunrise and sunset can be asked at.
-func (x *home) elevation(n *node, attribute string) (table, error) {
+// height is one side of the sun's height: the event that passes it, the side on which
+// it is then, and the degrees.
+type height struct {
+	event, side string
+	degrees     float64
+}
+
+// elevation is what a test of the sun's height says, below first; it has one or both
+// limits.
+func (x *home) elevation(n *node, attribute string) ([]height, error) {
 	if attribute != "elevation" {
-		return nil, fmt.Errorf("the %s of the sun is not known", attribute)
+		return nil, fmt.Errorf("of the sun the elevation is known, not %s", oneLine(attribute))
 	}
-	above, below := n.get("above"), n.get("below")
-	if (above == nil) == (below == nil) || n.get("for") != nil {
-		return nil, errors.New("want either above or below, and no for")
+	var all []height
+	for _, h := range []struct{ key, event, side string }{{"below", "sunset", "down"}, {"above", "sunrise", "up"}} {
+		l := n.get(h.key)
+		if l == nil {
+			continue
+		}
+		f, err := strconv.ParseFloat(l.str(), 64)
+		if err != nil || !(f >= -90 && f <= 90) {
+			return nil, errors.New("want degrees from -90 to 90")
+		}
+		all = append(all, height{h.event, h.side, f})
 	}
-	event, l := "sunrise", above
-	if l == nil {
-		event, l = "sunset", below
+	if len(all) == 0 {
+		return nil, errors.New("it has neither above nor below")
 	}
-	f, err := strconv.ParseFloat(l.str(), 64)
-	if err != nil || f < -90 || f > 90 {
-		return nil, errors.New("want degrees from -90 to 90")
+	if len(all) == 2 && all[1].degrees >= all[0].degrees {
+		return nil, errors.New("no number is above the one and below the other")
 	}
 	x.needPlace()
-	return table{{"sun", event}, {"elevation", f}}, nil
+	return all, nil
+}
+
+// heldSun is a trigger by the sun that fires when it has been so for a time: that is
+// so much later, for the sun does not turn back.
+func (x *home) heldSun(event string, n *node) (string, error) {
+	f := n.get("for")
+	if f == nil {
+		return event, nil
+	}
+	d, text, err := x.pause(f)
+	if err != nil {
+		return "", err
+	}
+	if text != "" || d > 12*time.Hour {
+		return "", errors.New("for of the sun: want a fixed time, at most 12 hours")
+	}
+	if d > 0 {
+		event += "+" + duration(d)
+	}
+	return event, nil
 }
 
 func (x *home) timeTrigger(n *node) ([]table, *cond, error) {
@@ -1234,6 +1308,12 @@ func (x *home) templateTrigger(n *node) ([]table, *cond, error) {
 	}
 	list, ok := c.edges(false)
 	if ok && len(list) == 1 {
+		if event, sun := list[0].get("sun").(string); sun {
+			if event, err = x.heldSun(event, n); err == nil {
+				list[0] = append(table{{"sun", event}}, list[0][1:]...)
+			}
+			return list, nil, err
+		}
 		return list, nil, x.hold(&list[0], n)
 	}
 	if ok && n.get("for") == nil {
@@ -1596,15 +1676,15 @@ func (x *home) numericCond(n *node) (*cond, error) {
 		return nil, err
 	}
 	if l := n.get("entity_id").list(); len(l) == 1 && l[0].str() == "sun.sun" {
-		t, err := x.elevation(n, attribute)
+		heights, err := x.elevation(n, attribute)
 		if err != nil {
 			return nil, err
 		}
-		side := "up"
-		if n.get("below") != nil {
-			side = "down"
+		var all []*cond
+		for _, h := range heights {
+			all = append(all, &cond{op: "table", table: table{{"sun", h.side}, {"elevation", h.degrees}}})
 		}
-		return &cond{op: "table", table: table{{"sun", side}, {"elevation", t.get("elevation")}}}, nil
+		return both("and", all...), nil
 	}
 	entities, err := x.those(n.get("entity_id"))
 	if err != nil {

@@ -107,10 +107,16 @@ func (x *home) action(n *node) []any {
 			return lost(errors.New("it waits for several things at once: wait for one after the other, or for a [calc] of them"))
 		}
 		var all []any
+		sun := false
 		for _, t := range triggers {
 			all = append(all, t)
+			sun = sun || t.get("sun") != nil
 		}
-		return x.wait(n, oneOrMore(all))
+		wait := x.wait(n, oneOrMore(all))
+		if sun { // a wait for the sun waits for the next time
+			return []any{with(not(c), wait)}
+		}
+		return wait
 	case n.get("choose") != nil:
 		known("choose", "default")
 		return x.choose(n)
@@ -165,7 +171,7 @@ func (x *home) action(n *node) []any {
 		return nil
 	case n.get("scene") != nil:
 		known("scene", "metadata")
-		list, err := x.scene(n.get("scene").str())
+		list, err := x.scene(n.get("scene").str(), nil)
 		if err != nil {
 			x.leave(n.line, "scene: "+n.get("scene").show(), "%s", err)
 		}
@@ -641,7 +647,7 @@ func (x *home) service(n, s *node) ([]any, error) {
 			return c.scenes()
 		}
 		if c.name == "apply" && c.get("entities") != nil {
-			return x.apply(c.get("entities"))
+			return x.apply(c.get("entities"), c.get("transition"))
 		}
 	case "script":
 		return c.script()
@@ -719,7 +725,7 @@ func (x *home) turn(n *node, how string, all []*entity, c *call) ([]any, error) 
 		}
 		switch e.domain {
 		case "scene":
-			one(x.scene(e.id))
+			one(x.scene(e.id, nil))
 		case "script":
 			one(x.run(e.id, nil))
 		case "automation":
@@ -832,6 +838,13 @@ func (c *call) light(e *entity) ([]any, error) {
 		}
 	}
 	var more table // what only Zigbee2MQTT takes
+	put := func(key string, v any) {
+		if more.get(key) != nil {
+			errs = append(errs, fmt.Errorf("%s is given twice: say one", key))
+			return
+		}
+		more.put(key, v)
+	}
 	for _, key := range []string{"color_temp", "color_temp_kelvin", "kelvin"} {
 		n := c.get(key)
 		if n == nil {
@@ -842,9 +855,9 @@ func (c *call) light(e *entity) ([]any, error) {
 		case err != nil || f <= 0:
 			errs = append(errs, fmt.Errorf("%s %s: want a number", key, n.show()))
 		case key == "color_temp":
-			more.put("color_temp", math.Round(f))
+			put("color_temp", math.Round(f))
 		default:
-			more.put("color_temp", math.Round(1e6/f))
+			put("color_temp", math.Round(1e6/f))
 		}
 	}
 	for _, named := range [][]string{{"rgb_color", "r", "g", "b"}, {"xy_color", "x", "y"}, {"hs_color", "hue", "saturation"}} {
@@ -863,17 +876,17 @@ func (c *call) light(e *entity) ([]any, error) {
 			errs = append(errs, fmt.Errorf("%s %s: want %d numbers", key, n.show(), len(parts)))
 			continue
 		}
-		more.put("color", color)
+		put("color", color)
 	}
 	if n := c.get("effect"); n != nil && !strings.Contains(n.text, "{") {
-		more.put("effect", n.str())
+		put("effect", n.str())
 	} else if n != nil {
 		errs = append(errs, errors.New("effect: want plain text"))
 	}
 	if n := c.get("color_name"); n != nil {
 		rgb, ok := colors[n.str()]
 		if ok {
-			more.put("color", table{{"r", rgb[0]}, {"g", rgb[1]}, {"b", rgb[2]}})
+			put("color", table{{"r", rgb[0]}, {"g", rgb[1]}, {"b", rgb[2]}})
 		} else {
 			errs = append(errs, fmt.Errorf("color_name %s: say it as rgb_color", n.show()))
 		}
@@ -937,7 +950,12 @@ func (c *call) toldNumber(key, attribute string, scale float64) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.number(n)
+	return c.setting(all, key, attribute, scale)
+}
+
+// setting sets an attribute of entities to the number that an argument says.
+func (c *call) setting(all []*entity, key, attribute string, scale float64) ([]any, error) {
+	v, err := c.number(c.get(key))
 	if err != nil {
 		return nil, err
 	}
@@ -1177,20 +1195,16 @@ func (x *home) plain(n *node) (any, error) {
 
 func (c *call) notify() ([]any, error) {
 	c.know("message", "title", "target", "data", "notification_id")
-	n := c.get("message")
-	if n == nil {
-		return nil, errors.New("it has no message")
-	}
-	text, err := c.text(n)
-	if err != nil {
-		return nil, err
-	}
-	if t := c.get("title"); t != nil {
-		title, err := c.text(t)
-		if err != nil {
-			return nil, err
-		}
+	// Whatever becomes of its words, somebody has to hear of it.
+	text := c.message("message")
+	if title := c.message("title"); title != "" && text != "" {
 		text = title + ": " + text
+	} else if title != "" {
+		text = title
+	}
+	if text == "" {
+		text = strings.ReplaceAll(c.current, "_", " ")
+		c.leave(c.n.line, "message", "nothing of it could be said, so it says which automation it was")
 	}
 	if d := c.get("data"); d != nil {
 		c.leave(d.line, "data: "+d.show(), "a notification of Hearth is text alone")
@@ -1212,13 +1226,70 @@ func (c *call) notify() ([]any, error) {
 		}
 		via = slug(strings.TrimPrefix(to.list()[0].str(), "notify."))
 	}
-	if text == "" {
-		return nil, errors.New("its message is empty")
-	}
 	c.part("notify", via, "", table{{"topic", "notify/" + via}})
 	c.need("[notify.%s] publishes to notify/%s: say where it really goes, a topic or a url", via, via)
 	return []any{table{{"notify", text}, {"via", via}}}, nil
 }
+
+// message is an argument as a text of a notification: what can't be said in it is left
+// out.
+func (c *call) message(key string) string {
+	n := c.get(key)
+	if n == nil {
+		return ""
+	}
+	left := func(what string, err error) { c.leave(n.line, key+": "+what, "left out of its text: %s", err) }
+	if text, err := c.text(n); err == nil {
+		if err = unsound(text, "notify"); err == nil {
+			return text
+		}
+		left(n.show(), err)
+		return ""
+	} else if !n.scalar() || n.tag != "" {
+		left(n.show(), err)
+		return ""
+	}
+	source := n.text
+	spans, err := parseTemplate(source)
+	for _, block := range []*regexp.Regexp{blocks, holes} { // those that can't even be read
+		if err == nil {
+			break
+		}
+		left(n.show(), err)
+		source = block.ReplaceAllString(source, "")
+		spans, err = parseTemplate(source)
+	}
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, s := range spans {
+		if s.expr == nil {
+			b.WriteString(plainText(s.text))
+			continue
+		}
+		text, err := c.hole(s.expr)
+		if err != nil && bare(s.expr).path() == "trigger.entity_id" && !c.indirect && c.within == nil {
+			// What it is called says as much to whom reads it.
+			text, err = c.called()
+			text = "{" + text + "}"
+		}
+		if err == nil {
+			err = unsound(text, "notify")
+		}
+		if err != nil {
+			left("{{ "+s.expr.String()+" }}", err)
+			continue
+		}
+		b.WriteString(text)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+var (
+	blocks = regexp.MustCompile(`(?s)\{%.*?%\}`)
+	holes  = regexp.MustCompile(`(?s)\{\{.*?\}\}|\{#.*?#\}`)
+)
 
 func (c *call) scenes() ([]any, error) {
 	c.know("transition")
@@ -1226,7 +1297,7 @@ func (c *call) scenes() ([]any, error) {
 	var errs []error
 	for _, n := range []*node{c.n.get("target").get("entity_id"), c.data.get("entity_id"), c.n.get("entity_id")} {
 		for _, one := range n.list() {
-			list, err := c.scene(one.str())
+			list, err := c.scene(one.str(), c.get("transition"))
 			all = append(all, list...)
 			if err != nil {
 				errs = append(errs, err)
@@ -1237,16 +1308,16 @@ func (c *call) scenes() ([]any, error) {
 }
 
 // scene is what a scene sets, where it stands in the same text.
-func (x *home) scene(id string) ([]any, error) {
+func (x *home) scene(id string, transition *node) ([]any, error) {
 	s := x.scenes[id]
 	if s == nil {
 		return nil, fmt.Errorf("%s is not in this file: add its scene, or list what it sets", oneLine(id))
 	}
-	return x.apply(s.get("entities"))
+	return x.apply(s.get("entities"), transition)
 }
 
-// apply brings entities into the states of a scene.
-func (x *home) apply(n *node) ([]any, error) {
+// apply brings entities into the states of a scene, over a time that may be nil.
+func (x *home) apply(n, transition *node) ([]any, error) {
 	var all []any
 	var errs []error
 	if n.mapping() {
@@ -1256,41 +1327,131 @@ func (x *home) apply(n *node) ([]any, error) {
 				errs = append(errs, err)
 				continue
 			}
-			v := n.items[i]
-			state, data := v.word(), (*node)(nil)
-			if v.mapping() {
-				state, data = v.get("state").word(), v
-			}
-			switch {
-			case e.domain == "light" && data != nil && state != "off":
-				args := &node{kind: yaml.MappingNode, line: v.line}
-				for j, k := range data.keys {
-					if k != "state" {
-						args.keys, args.at, args.items = append(args.keys, k), append(args.at, data.at[j]), append(args.items, data.items[j])
-					}
-				}
-				list, err := x.turn(v, "turn_on", []*entity{e}, &call{home: x, n: v, domain: "light", name: "turn_on", data: args})
-				all = append(all, list...)
-				if err != nil {
-					errs = append(errs, err)
-				}
-			case e.boolean() && (state == "on" || state == "off"):
-				all = append(all, set(e.source, "to", state == "on"))
-			case e.domain == "cover" && (state == "open" || state == "closed"):
-				word := strings.TrimSuffix(state, "d")
-				if e.raw {
-					word = strings.ToUpper(word)
-				}
-				all = append(all, set(e.source, "to", word))
-			case e.name != "" && state != "" && !e.boolean() && e.domain != "cover":
-				all = append(all, set(e.source, "to", scalarOf(state)))
-			default:
-				errs = append(errs, fmt.Errorf("%s: %s", id, v.show()))
+			list, err := x.restore(e, n.items[i], transition)
+			all = append(all, list...)
+			if err != nil {
+				errs = append(errs, err)
 			}
 		}
 	}
 	if len(all) == 0 && len(errs) == 0 {
 		errs = append(errs, errors.New("it sets nothing"))
+	}
+	return all, errors.Join(errs...)
+}
+
+// reproduced are the attributes that Home Assistant brings back with a scene, by the
+// domain (homeassistant/components/*/reproduce_state.py). What else it keeps in one,
+// such as a name, describes the entity.
+var reproduced = map[string][]string{
+	"light":      {"brightness", "color_temp", "color_temp_kelvin", "hs_color", "xy_color", "rgb_color", "rgbw_color", "rgbww_color", "white", "effect"},
+	"cover":      {"current_position", "current_tilt_position"},
+	"valve":      {"current_position"},
+	"climate":    {"temperature", "target_temp_high", "target_temp_low", "humidity", "preset_mode", "fan_mode", "swing_mode"},
+	"fan":        {"percentage", "preset_mode", "oscillating", "direction"},
+	"humidifier": {"humidity", "mode"},
+}
+
+// colored are the attributes of a colour, which say the same several times over in a
+// scene; color_mode says which of them counts, else it is the first.
+var colored = []string{"hs_color", "color_temp", "color_temp_kelvin", "rgb_color", "rgbw_color", "rgbww_color", "xy_color", "white"}
+
+// restore brings one entity into the state that a scene has of it.
+func (x *home) restore(e *entity, v, transition *node) ([]any, error) {
+	state := v.word()
+	args := &node{kind: yaml.MappingNode, line: v.line}
+	if v.mapping() {
+		state = v.get("state").word()
+		mode := v.get("color_mode").str()
+		for j, k := range v.keys {
+			if !slices.Contains(reproduced[e.domain], k) || v.items[j].null() || k == "effect" && strings.EqualFold(v.items[j].str(), "none") {
+				continue
+			}
+			if slices.Contains(colored, k) {
+				other := mode != "" && k != mode && k != mode+"_color" && (mode != "color_temp" || k != "color_temp_kelvin")
+				if other || slices.ContainsFunc(args.keys, func(k string) bool { return slices.Contains(colored, k) }) {
+					continue
+				}
+			}
+			args.keys, args.at, args.items = append(args.keys, k), append(args.at, v.at[j]), append(args.items, v.items[j])
+		}
+	}
+	c := &call{home: x, n: v, domain: e.domain, name: "turn_on", data: args}
+	var all []any
+	var errs []error
+	done := func(list []any, err error) {
+		all = append(all, list...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	put := func(v any) {
+		done(told([]*entity{e}, func(e *entity) (table, error) { return set(e.source, "to", v), nil }))
+	}
+	// also sets what one of the attributes says.
+	also := func(key string) bool {
+		if args.get(key) == nil {
+			return false
+		}
+		done(c.setting([]*entity{e}, key, key, 1))
+		return true
+	}
+	carried := []string{}
+	switch {
+	case e.domain == "light" && (state == "on" || state == "off"):
+		if state == "off" {
+			c.name, args.keys, args.at, args.items = "turn_off", nil, nil, nil
+		}
+		if transition != nil {
+			args.keys, args.at, args.items = append(args.keys, "transition"), append(args.at, transition.line), append(args.items, transition)
+		}
+		return x.turn(v, c.name, []*entity{e}, c)
+	case (e.domain == "cover" || e.domain == "valve") && args.get("current_position") != nil:
+		also("current_position")
+		carried = append(carried, "current_position")
+		if e.domain == "cover" && !e.cover && also("current_tilt_position") {
+			carried = append(carried, "current_tilt_position")
+		}
+	case e.domain == "cover" && (state == "open" || state == "closed"):
+		word := strings.TrimSuffix(state, "d")
+		if e.raw {
+			word = strings.ToUpper(word)
+		}
+		put(word)
+	case e.domain == "valve" && (state == "open" || state == "closed") && e.raw:
+		put(state == "open")
+	case e.domain == "valve" && (state == "open" || state == "closed"):
+		put(strings.TrimSuffix(state, "d"))
+	case e.domain == "lock" && (state == "locked" || state == "unlocked"):
+		word := strings.TrimSuffix(state, "ed")
+		if e.raw {
+			word = strings.ToUpper(word)
+		}
+		put(word)
+	case e.domain == "climate" && state != "":
+		put(state)
+		also("temperature")
+		carried = append(carried, "temperature")
+	case e.boolean() && (state == "on" || state == "off"):
+		put(state == "on")
+		if e.domain == "fan" && state == "on" {
+			also("percentage")
+			carried = append(carried, "percentage")
+		}
+	case e.domain == "input_select" || e.domain == "select" || e.domain == "input_text" || e.domain == "text":
+		if state == "" {
+			return nil, fmt.Errorf("%s: it has no state", e.id)
+		}
+		put(state)
+	case e.name != "" && state != "" && !e.boolean() && e.domain != "cover":
+		put(scalarOf(state))
+	default:
+		return nil, fmt.Errorf("%s: %s", e.id, v.show())
+	}
+	for j, k := range args.keys {
+		if !slices.Contains(carried, k) && state != "off" {
+			errs = append(errs, fmt.Errorf("%s %s of %s: it has no counterpart here", k, args.items[j].show(), e.id))
+		}
 	}
 	return all, errors.Join(errs...)
 }

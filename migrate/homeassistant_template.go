@@ -731,9 +731,33 @@ func (x *home) called() (string, error) {
 		prefix = p
 	}
 	if prefix == "" {
-		return "", errors.New("the template asks for the name of one of several entities: name it in the text")
+		return x.byTrigger()
 	}
 	return "trimPrefix(topic, " + exprText(prefix) + ")", nil
+}
+
+// byTrigger is the name of the entity that set the rule off, by the number or the id of
+// its trigger.
+func (x *home) byTrigger() (string, error) {
+	if len(x.about) == 0 || len(x.whose) == 0 || len(x.whose) > 16 {
+		return "", errors.New("the template asks for the name of one of several entities: name it in the text")
+	}
+	text := ""
+	seen := make(map[string]string)
+	for i, w := range x.whose {
+		if was, ok := seen[w.id]; ok && was != w.name || w.name == "" {
+			return "", errors.New("the template asks for the name of one of several entities, which their triggers do not tell apart: name it in the text")
+		} else if ok {
+			continue
+		}
+		seen[w.id] = w.name
+		if i == len(x.whose)-1 {
+			text += exprText(w.name)
+		} else {
+			text += "trigger == " + exprText(w.id) + " ? " + exprText(w.name) + " : "
+		}
+	}
+	return "(" + text + ")", nil
 }
 
 // oneIs says that all triggers are about one entity, so that its name is known.
@@ -901,23 +925,31 @@ func (x *home) text(n *node) (string, error) {
 			b.WriteString(plainText(s.text))
 			continue
 		}
-		e := s.expr
-		format := ""
-		if e.op == "filter" && e.text == "round" && len(e.args) == 2 && e.args[1].op == "number" && e.args[1].text != "0" && len(e.args[1].text) == 1 {
-			format = ":." + e.args[1].text // one decimal is also written where it is 0
-			e = e.args[0]
-		}
-		if m := decimals.FindStringSubmatch(e.args0()); e.op == "filter" && e.text == "format" && len(e.args) == 2 && m != nil {
-			format, e = ":."+m[1], e.args[1]
-		}
-		v, err := x.value(e)
+		text, err := x.hole(s.expr)
 		if err != nil {
 			return "", err
 		}
-		if v[0] != '(' && !letter(v[0]) {
-			v = "(" + v + ")"
-		}
-		b.WriteString("{" + v + format + "}")
+		b.WriteString(text)
 	}
 	return strings.TrimRight(b.String(), "\n"), nil
+}
+
+// hole is an expression in a text.
+func (x *home) hole(e *expr) (string, error) {
+	format := ""
+	if e.op == "filter" && e.text == "round" && len(e.args) == 2 && e.args[1].op == "number" && e.args[1].text != "0" && len(e.args[1].text) == 1 {
+		format = ":." + e.args[1].text // one decimal is also written where it is 0
+		e = e.args[0]
+	}
+	if m := decimals.FindStringSubmatch(e.args0()); e.op == "filter" && e.text == "format" && len(e.args) == 2 && m != nil {
+		format, e = ":."+m[1], e.args[1]
+	}
+	v, err := x.value(e)
+	if err != nil {
+		return "", err
+	}
+	if v[0] != '(' && !letter(v[0]) {
+		v = "(" + v + ")"
+	}
+	return "{" + v + format + "}", nil
 }
