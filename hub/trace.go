@@ -109,8 +109,12 @@ func (h *Hub) askRule(m devices.Message) {
 			h.obey(ds)
 			return
 		}
+		if _, there := h.cfg.Rule.Get(name); there {
+			d.Why = "rule." + name + " has enabled = false in the configuration, and only there it can be let run"
+			break
+		}
 		d.Why = unknownName("rule", name, h.cfg.Rule.Names()).Error()
-		d.Rule = "hearth/rule/+/set"
+		d.Rule = "hearth/rule/+/set" // anybody may invent names, and each would be remembered
 	}
 	h.obey([]rules.Decision{d})
 }

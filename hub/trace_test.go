@@ -19,6 +19,10 @@ pin = "GPIO5"
 trigger = { state = "a/motion:on", is = true }
 condition = { state = { "a/dark" = true } }
 action = { set = "lamp", to = true }
+[rule.unfinished]
+enabled = false
+trigger = { state = "a/motion:on", is = true }
+action = { publish = "b/unfinished", payload = "on" }
 [rule.alarm]
 trigger = { event = "a/code" }
 condition = "value == secret('alarm')"
@@ -67,6 +71,18 @@ func TestARuleIsAskedAndSwitched(t *testing.T) {
 		publish(t, client, 1, "a/code", "4711")
 		if a = ask("alarm"); len(a.Last) != 2 || strings.Contains(said["hearth/rule/alarm/trace"], "4711") || said["b/alarm"] != "off" {
 			t.Errorf("a secret is told, or was not known: %s, %q", said["hearth/rule/alarm/trace"], said["b/alarm"])
+		}
+
+		// What the configuration switches off nobody switches on, and nobody is told that it runs.
+		publish(t, client, 1, "hearth/rule/unfinished/set", "ON")
+		publish(t, client, 1, "a/motion", `{"on":false}`)
+		publish(t, client, 1, "a/motion", `{"on":true}`)
+		synctest.Wait()
+		if enabled, is := said["hearth/rule/unfinished/enabled"]; is || said["b/unfinished"] != "" {
+			t.Errorf("a rule with enabled = false says %q and did %q", enabled, said["b/unfinished"])
+		}
+		if list := h.traces["hearth/rule/unfinished/set"]; len(list) != 1 || !strings.Contains(list[0].Why, "enabled = false in the configuration") {
+			t.Errorf("who switched it on was told %+v", list)
 		}
 
 		publish(t, client, 1, "hearth/rule/porch/set", "off")

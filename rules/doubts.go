@@ -237,6 +237,9 @@ func (d *doubter) actions(a *actor, list Actions, at config.Place, surely, fresh
 			surely = false // what follows is done where this was not
 		case do.Enable != "":
 			d.idle[do.Enable] = true
+			if r, ok := d.cfg.Rule.Get(do.Enable); ok && len(r.Entries) > 0 && r.Entries[0].Body.Enabled != nil && !*r.Entries[0].Body.Enabled {
+				place.Key("enable").Warn("rule.%s has enabled = false, and only there it can be let run: this does nothing", do.Enable)
+			}
 		case do.Disable != "":
 			d.idle[do.Disable] = true
 		}

@@ -574,6 +574,17 @@ func TestStories(t *testing.T) {
 			trigger = { event = "wall/button" }
 			action = { set = "lamp", to = true }`, `
 			0s wall/button x`, ``},
+		{"a rule that is not enabled can't be enabled by another", `
+			[rule.t]
+			enabled = false
+			trigger = { event = "wall/button" }
+			action = { set = "lamp", to = true }
+			[rule.u]
+			trigger = { event = "wall/on" }
+			action = { enable = "t" }`, `
+			0s wall/on x
+			1s wall/button x`, `
+			12:00:00 rule.u fired: wall/on (now x) -> rule.t stays off: its configuration says enabled = false`},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			h := build(t, story.config)

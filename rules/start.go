@@ -231,11 +231,12 @@ func (inst *instance) knowClock(e *Engine, now devices.Now) {
 }
 
 // Enable lets a rule run, or no longer: then its runs are cancelled and what
-// they owe is sent. It reports false if there is no such rule.
+// they owe is sent. It reports false if there is no such rule, or if the configuration
+// switches it off for good.
 func (e *Engine) Enable(name string, on bool, now devices.Now) ([]Decision, bool) {
 	e.now, e.derived = now, 0
 	e.pass(now)
-	found := slices.ContainsFunc(e.rules, func(r *rule) bool { return r.named(name) })
+	found := slices.ContainsFunc(e.rules, func(r *rule) bool { return r.enabled && r.named(name) })
 	if found {
 		d := Decision{At: now, Rule: "rule." + name, Outcome: Switched}
 		e.enable(name, on, now, &d)
@@ -262,9 +263,13 @@ func (r *rule) named(name string) bool {
 
 // enable is Enable within a step; what follows goes into d.
 func (e *Engine) enable(name string, on bool, now devices.Now, d *Decision) {
+	if _, ok := e.Enabled()[name]; !ok {
+		d.Sets = append(d.Sets, "rule."+name+" stays off: its configuration says enabled = false")
+		return
+	}
 	d.Switched = append(d.Switched, Switch{name, on})
 	for _, r := range e.rules {
-		if !r.named(name) || r.off == !on {
+		if !r.named(name) || !r.enabled || r.off == !on {
 			continue
 		}
 		r.off = !on
