@@ -54,7 +54,8 @@ func (p *Property) repeatable(v any) bool {
 	}
 	switch p.Kind {
 	case Cover: // nobody is there when a garage opens late, and many openers take any word for "go on"
-		return !slices.Contains([]string{"garage", "gate", "door"}, p.Class)
+		// What stops late stops what somebody else has moved meanwhile.
+		return v != "stop" && !slices.Contains([]string{"garage", "gate", "door"}, p.Class)
 	case Switch, Light, Fan, Valve, Climate, Number, Select:
 		return true
 	}

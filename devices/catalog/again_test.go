@@ -231,6 +231,30 @@ func TestACoverThatIsClosedAlready(t *testing.T) {
 	h.tell("shutter", "", "stop")
 	h.hears("shutter/state", "open", false)
 	h.want(h.watch(time.Minute))
+	// A stop that nobody answers is told once: by then somebody may have moved it by hand.
+	h.hears("shutter/state", "opening", false)
+	h.tell("shutter", "", "stop")
+	h.want(h.watch(time.Minute), "5 gave up shutter.state stop after 1")
+}
+
+// A blind of Zigbee2MQTT has no word for "stopped": how it stands then is the answer to a stop.
+func TestABlindThatIsStopped(t *testing.T) {
+	const blind = `[{"ieee_address":"0x01","type":"Router","supported":true,"friendly_name":"blind","definition":{"model":"B","vendor":"V","exposes":[
+{"type":"cover","features":[{"type":"enum","name":"state","property":"state","access":7,"values":["OPEN","CLOSE","STOP"]},
+{"type":"numeric","name":"position","property":"position","access":7,"value_min":0,"value_max":100,"unit":"%"}]}]},"power_source":"Mains"}]`
+	for _, before := range []string{`{"position":100,"state":"OPEN"}`, `{"position":0,"state":"CLOSE"}`, ""} {
+		h := newHome(t, nil)
+		h.hears("zigbee2mqtt/bridge/devices", blind, true)
+		if before != "" {
+			h.hears("zigbee2mqtt/blind", before, false)
+		}
+		h.tell("blind", "", "stop")
+		h.hears("zigbee2mqtt/blind", `{"position":55,"state":"OPEN"}`, false)
+		if asked := h.find("blind").Asked; len(asked) != 0 {
+			t.Errorf("after %s it is asked still: %+v", before, asked)
+		}
+		h.want(h.watch(time.Minute))
+	}
 }
 
 // A garage that was away when it was told to open does not open when it is back and nobody
