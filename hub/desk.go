@@ -53,7 +53,7 @@ func toldDevice(s *catalog.State) control.Device {
 		p := &s.Properties[i]
 		told := control.Property{
 			Name: p.Name, Label: p.Label, Kind: string(p.Kind), Of: p.Of, Class: p.Class, Unit: p.Unit,
-			Options: p.Options, Diagnostic: p.Diagnostic, Raw: p.Raw, Settable: p.Set != nil,
+			Options: slices.Concat(p.Options, p.Words()), Diagnostic: p.Diagnostic, Raw: p.Raw, Settable: p.Set != nil,
 		}
 		if p.Range != nil {
 			told.Min, told.Max = &p.Range.Min, &p.Range.Max

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -67,10 +68,8 @@ func (p *Property) fit(v any) (any, error) {
 			return nil, fmt.Errorf("%s takes on, off or toggle, not %q", p.Name, devices.Text(v))
 		}
 		return on, nil
-	case Cover:
-		return p.word(v, "open", "close", "stop")
-	case Lock:
-		return p.word(v, "lock", "unlock", "open")
+	case Cover, Lock:
+		return p.word(v, p.Words()...)
 	case Number:
 		text, isText := v.(string)
 		for _, word := range p.Options { // values that have a name, such as "warmest"
@@ -93,6 +92,73 @@ func (p *Property) fit(v any) (any, error) {
 		return p.word(v, p.Options...)
 	}
 	return v, nil
+}
+
+// Words are those that a cover or a lock is told; nil of other kinds. Not every lock has a
+// latch to open.
+func (p *Property) Words() (words []string) {
+	switch p.Kind {
+	case Cover:
+		return []string{"open", "close", "stop"}
+	case Lock:
+		words = []string{"lock", "unlock", "open"}
+		if p.Set != nil {
+			if _, err := p.Set.Encode("open"); err != nil {
+				words = words[:2]
+			}
+		}
+	}
+	return words
+}
+
+// asReported is v, that a property is told, in the form in which it reports it: a colour may be
+// told as the parts that devices use, and is reported as "#ff8800".
+func (p *Property) asReported(v any) any {
+	if p.Class != "color" {
+		return v
+	}
+	if r, g, b, err := hexColor(v); err == nil {
+		return fmt.Sprintf("#%02x%02x%02x", r, g, b)
+	}
+	told := v
+	if text, ok := v.(string); ok && json.Unmarshal([]byte(text), &told) != nil {
+		return v
+	}
+	m, _ := told.(map[string]any)
+	parts := func(names ...string) (f [3]float64, ok bool) {
+		for i, name := range names {
+			var err error
+			if f[i], err = toNumber(plain1(m[name])); err != nil {
+				return f, false
+			}
+		}
+		return f, true
+	}
+	if f, ok := parts("r", "g", "b"); ok {
+		return rgbColor(f[0]/255, f[1]/255, f[2]/255)
+	}
+	if f, ok := parts("x", "y"); ok {
+		return xyColor(f[0], f[1])
+	}
+	if f, ok := parts("hue", "saturation"); ok {
+		return hsColor(f[0], f[1])
+	}
+	return v
+}
+
+// elsewhere names a property that takes what p does not, "" if none does: who says "blind 40"
+// means its position.
+func (d *Device) elsewhere(p *Property, v any) string {
+	for i := range d.Properties {
+		q := &d.Properties[i]
+		if q == p || q.Kind != Number || q.Diagnostic || q.Of != p.Name {
+			continue
+		}
+		if _, err := q.command(v); err == nil {
+			return q.Name
+		}
+	}
+	return ""
 }
 
 func short(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

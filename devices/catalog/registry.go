@@ -722,6 +722,9 @@ func (r *Registry) Tell(s *State, property string, v any, origin devices.Origin,
 	}
 	want, err := p.fit(v)
 	if err != nil {
+		if other := s.elsewhere(p, v); other != "" {
+			err = fmt.Errorf("%w; %s.%s takes that", err, s.Called, other)
+		}
 		return Message{}, err
 	}
 	if want == any(devices.Toggle{}) {
@@ -733,7 +736,7 @@ func (r *Registry) Tell(s *State, property string, v any, origin devices.Origin,
 	if err != nil {
 		return Message{}, err
 	}
-	r.ask(s, p, want, origin, now)
+	r.ask(s, p, p.asReported(want), origin, now)
 	return m, nil
 }
 

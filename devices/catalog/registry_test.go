@@ -713,3 +713,36 @@ func TestAPartOfADeviceIsAway(t *testing.T) {
 		t.Errorf("all of it is gone: %+v", changes)
 	}
 }
+
+// Who tells a device what its main property does not take hears which other does; a lock has
+// the words that it knows, and a colour is one however it is said.
+func TestWhatAPropertyTakes(t *testing.T) {
+	const house = `[{"ieee_address":"0x01","type":"Router","supported":true,"friendly_name":"blind","definition":{"model":"B","vendor":"V","exposes":[
+{"type":"cover","features":[{"type":"enum","name":"state","property":"state","access":7,"values":["OPEN","CLOSE","STOP"]},
+{"type":"numeric","name":"position","property":"position","access":7,"value_min":0,"value_max":100,"unit":"%"}]}]},"power_source":"Mains"},
+{"ieee_address":"0x02","type":"Router","supported":true,"friendly_name":"door","definition":{"model":"D","vendor":"V","exposes":[
+{"type":"lock","features":[{"type":"binary","name":"state","property":"state","access":3,"value_on":"LOCK","value_off":"UNLOCK"}]}]},"power_source":"Mains"},
+{"ieee_address":"0x03","type":"Router","supported":true,"friendly_name":"lamp","definition":{"model":"L","vendor":"V","exposes":[
+{"type":"light","features":[{"type":"binary","name":"state","property":"state","access":7,"value_on":"ON","value_off":"OFF"},
+{"type":"composite","name":"color_xy","property":"color","access":7,"features":[{"type":"numeric","name":"x","property":"x","access":7},{"type":"numeric","name":"y","property":"y","access":7}]}]}]},"power_source":"Mains"}]`
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", house, true)
+	for _, c := range []struct{ name, property, value, want string }{
+		{"blind", "", "40", `state takes open, close, stop, not "40"; blind.position takes that`},
+		{"blind", "", "up", `state takes open, close, stop, not "up"`},
+		{"door", "", "toggle", `state takes lock, unlock, not "toggle"`},
+		{"lamp", "color", "red", `"red" is no color such as "#ff8800"`},
+	} {
+		if _, err := h.Tell(h.find(c.name), c.property, c.value, devices.Origin{}, h.now); err == nil || err.Error() != c.want {
+			t.Errorf("%s %s %s: %v, want %s", c.name, c.property, c.value, err, c.want)
+		}
+	}
+	// It obeyed, whichever way it was told: it reports another point of the same colour.
+	for _, red := range []string{"#ff0000", "FF0000", `{"r":255,"g":0,"b":0}`, `{"hue":0,"saturation":100}`, `{"x":0.701,"y":0.299}`} {
+		h.hears("zigbee2mqtt/lamp", `{"color":{"hue":0,"saturation":100}}`, false)
+		h.tell("lamp", "color", red)
+		if asked := h.find("lamp").Asked; len(asked) != 0 {
+			t.Errorf("it is red, and was told %s: %+v", red, asked)
+		}
+	}
+}

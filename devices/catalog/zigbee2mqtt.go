@@ -1219,7 +1219,10 @@ func (x *z2mBuilder) color(e z2mExpose, path []any, of string) {
 		p.Set = x.set(path, func(v any) (string, error) {
 			r, g, b, err := hexColor(v)
 			if err != nil {
-				return asJSON(v) // {"x":0.4,"y":0.4}
+				if parts, wrong := asJSON(v); wrong == nil { // {"x":0.4,"y":0.4}
+					return parts, nil
+				}
+				return "", err
 			}
 			return fmt.Sprintf(`{"hex":"#%02x%02x%02x"}`, r, g, b), nil
 		})
