@@ -28,17 +28,41 @@ func (h *Hub) givenName(d catalog.Device) string {
 	return ""
 }
 
-// deviceCalled finds a device as people call it: by its name, its id or one of its aliases.
+// deviceCalled finds a device as people call it: by its name, its id, one of its aliases, or
+// what they are shown that it is called, if that is so of no other.
 func (h *Hub) deviceCalled(name string) (*catalog.State, bool) {
 	if s, ok := h.devices.registry.Find(name); ok {
 		return s, true
 	}
+	is := func(other string) bool { return strings.EqualFold(other, strings.TrimSpace(name)) }
 	for _, entry := range h.cfg.Device {
-		if slices.ContainsFunc(entry.Value.Aliases, func(alias string) bool { return strings.EqualFold(alias, strings.TrimSpace(name)) }) {
+		if slices.ContainsFunc(entry.Value.Aliases, is) {
 			return h.devices.registry.Find(entry.Name)
 		}
 	}
-	return nil, false
+	var found *catalog.State
+	for _, s := range h.devices.registry.All() {
+		if label, _, _ := h.shownAs(s); is(label) {
+			if found != nil {
+				return nil, false
+			}
+			found = s
+		}
+	}
+	return found, found != nil
+}
+
+// propertyCalled finds a device, or after its last point one of its properties: the names that
+// people give have points, too.
+func (h *Hub) propertyCalled(name string) (s *catalog.State, property string, ok bool) {
+	if s, ok = h.deviceCalled(name); ok {
+		return s, "", true
+	}
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		s, ok = h.deviceCalled(name[:i])
+		property = name[i+1:]
+	}
+	return s, property, ok
 }
 
 // shownAs is how people are shown a device: the configuration goes before what it says of

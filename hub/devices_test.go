@@ -482,8 +482,17 @@ gone = { id = "homie/gone", room = "Attic" }
 		if _, err := (desk{h}).Set(t.Context(), "TEA", "off"); err != nil {
 			t.Error(err)
 		}
-		if got := w.heard(); len(got) != 2 {
+		if _, err := (desk{h}).Set(t.Context(), "the Kettle", "off"); err != nil {
+			t.Error(err)
+		}
+		if _, err := (desk{h}).Set(t.Context(), "The kettle.state", "off"); err != nil {
+			t.Error(err)
+		}
+		if got := w.heard(); len(got) != 4 {
 			t.Errorf("%q", got)
+		}
+		if _, err := (desk{h}).Set(t.Context(), "gone", "on"); err == nil || !strings.Contains(err.Error(), "gone is homie/gone, which has not announced itself") {
+			t.Error("told one that is not there:", err)
 		}
 		view, err := page{h}.View(t.Context())
 		if err != nil || !slices.ContainsFunc(view.Readings, func(r web.Reading) bool {

@@ -91,7 +91,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 			}
 			return a
 		}
-		s, ok := d.deviceCalled(thing)
+		s, property, ok := d.propertyCalled(name)
 		if !ok {
 			a.err = d.unknownThing(thing)
 			return a
@@ -190,6 +190,10 @@ func (h *Hub) waitNoMore(key string, ch chan catalog.Change) {
 }
 
 func (h *Hub) unknownThing(name string) error {
+	if d, named := h.cfg.Device.Get(name); named && d.Announced() != "" {
+		id := h.devices.registry.Last(d.Announced())
+		return fmt.Errorf("%s is %s, which has not announced itself: hearth devices says how the id of each is written that has", name, id)
+	}
 	names := slices.Concat(h.cfg.settable(), h.devices.registry.Names())
 	if near, ok := config.Nearest(name, names); ok {
 		return fmt.Errorf("nothing here is named %q, did you mean %q?", name, near)
