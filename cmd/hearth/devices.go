@@ -44,9 +44,7 @@ func (c *devicesCommand) Run(ctx context.Context, std streams) error {
 		return h.because(err)
 	}
 	if c.Name != "" {
-		i := slices.IndexFunc(all.Devices, func(d control.Device) bool {
-			return d.Name == c.Name || d.ID == c.Name || slices.ContainsFunc(d.Aliases, func(alias string) bool { return strings.EqualFold(alias, c.Name) })
-		})
+		i := deviceCalled(c.Name, all.Devices)
 		if i < 0 {
 			return unknownDevice(c.Name, all.Devices)
 		}
@@ -97,6 +95,27 @@ func (c *devicesCommand) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// deviceCalled is where a device stands that is called so: by its name, its id, one of its
+// aliases, or what it is shown as, if that is so of no other; -1 if there is none.
+func deviceCalled(name string, all []control.Device) int {
+	is := func(other string) bool { return strings.EqualFold(other, strings.TrimSpace(name)) }
+	labelled := func(d control.Device) bool { return is(d.Label) }
+	for _, so := range []func(control.Device) bool{
+		func(d control.Device) bool { return d.Name == name },
+		func(d control.Device) bool { return d.ID == name },
+		func(d control.Device) bool { return slices.ContainsFunc(d.Aliases, is) },
+	} {
+		if i := slices.IndexFunc(all, so); i >= 0 {
+			return i
+		}
+	}
+	i := slices.IndexFunc(all, labelled)
+	if i >= 0 && slices.ContainsFunc(all[i+1:], labelled) {
+		return -1
+	}
+	return i
+}
+
 func unknownDevice(name string, all []control.Device) error {
 	var names []string
 	for _, d := range all {
@@ -112,8 +131,8 @@ func unknownDevice(name string, all []control.Device) error {
 // of the house.
 func deviceTable(all []control.Device, now time.Time) *table {
 	t := &table{columns: []column{
-		{head: "DEVICE", least: 16}, {head: "ROOM", least: 8, spare: true}, {head: "VIA", least: 6, spare: true}, {head: "STATE"},
-		{head: "SEEN", right: true}, {head: "VALUES", least: 24},
+		{head: "DEVICE"}, {head: "ROOM", spare: true}, {head: "VIA", spare: true}, {head: "STATE"},
+		{head: "SEEN", right: true}, {head: "VALUES", least: 16},
 	}}
 	for _, d := range all {
 		text := values(d)
@@ -194,7 +213,7 @@ func printDevice(w io.Writer, d control.Device, now time.Time, width int) error 
 	fmt.Fprintf(w, "%s  %s\n", d.Name, harmless([]byte(d.ID)))
 	line := func(what, text string) {
 		if text != "" {
-			fmt.Fprintf(w, "  %-9s %s\n", what, harmless([]byte(text)))
+			fmt.Fprintf(w, "  %-8s %s\n", what, harmless([]byte(text)))
 		}
 	}
 	line("called", strings.TrimPrefix(strings.Join(append([]string{d.Label}, d.Aliases...), ", "), ", "))
@@ -219,7 +238,7 @@ func printDevice(w io.Writer, d control.Device, now time.Time, width int) error 
 	line("state", state)
 	line("seen", ago(d.Seen, now, span))
 	t := &table{columns: []column{
-		{head: "PROPERTY"}, {head: "KIND"}, {head: "VALUE", least: 12}, {head: "AGE", right: true}, {head: "TAKES", least: 10}, {head: "TOPIC", least: 12, spare: true},
+		{head: "PROPERTY"}, {head: "KIND"}, {head: "VALUE", least: 32}, {head: "AGE", right: true}, {head: "TAKES", least: 10}, {head: "TOPIC", spare: true},
 	}}
 	for _, p := range d.Properties {
 		value := shown(p)
@@ -232,7 +251,11 @@ func printDevice(w io.Writer, d control.Device, now time.Time, width int) error 
 		} else if p.SetTopic != "" {
 			topic = p.SetTopic
 		}
-		t.add(p.Name, p.Kind, value, ago(p.At, now, about), takes(p), topic)
+		kind := p.Kind
+		if kind == "text" && p.Class == "color" {
+			kind = p.Class
+		}
+		t.add(p.Name, kind, value, ago(p.At, now, about), takes(p), topic)
 	}
 	if err := t.print(w, width); err != nil {
 		return err
@@ -267,12 +290,11 @@ func takes(p control.Property) string {
 		return "on off toggle"
 	case "valve":
 		return "open close"
-	case "cover":
-		return "open close stop"
-	case "lock":
-		return "lock unlock"
 	case "button":
 		return "press"
+	}
+	if p.Class == "color" {
+		return "#rrggbb"
 	}
 	return "text"
 }

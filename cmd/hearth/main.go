@@ -32,6 +32,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -69,6 +71,9 @@ type streams struct {
 // A usageError is a command line that makes no sense, beyond what kong sees.
 type usageError struct{ error }
 
+// negative is what kong says of a number below zero where it looks for a flag.
+var negative = regexp.MustCompile(`unknown flag -[0-9.]`)
+
 func main() {
 	var cmd commands
 	parser := kong.Must(&cmd,
@@ -77,11 +82,17 @@ func main() {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	args := longFlags(os.Args[1:])
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help": // hearth help set
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
+		if negative.MatchString(err.Error()) {
+			err = errors.New("a value that begins with a - stands after --, as in: hearth set NAME -- -5")
+		}
 		fmt.Fprintf(os.Stderr, "hearth: %v\nhearth --help shows how it is used.\n", err)
 		os.Exit(2)
 	}
