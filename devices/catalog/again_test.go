@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -314,5 +315,22 @@ func TestWhatWasToldLastWeekIsNotToldByAWrongClock(t *testing.T) {
 		h.now.Wall, h.now.Known = right, true
 		h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
 		h.want(h.watch(10*time.Second), c.want...)
+	}
+}
+
+// A device of Homie whose topics are taken away is gone, and none of them is something that
+// was not understood.
+func TestAHomieDeviceIsTakenAway(t *testing.T) {
+	h := newHome(t, nil)
+	for _, m := range [][2]string{{"$homie", "4.0.0"}, {"$name", "Super car"}, {"$nodes", "engine"}, {"engine/$properties", "speed"}, {"engine/speed/$datatype", "integer"}, {"engine/speed/$settable", "true"}, {"$state", "ready"}} {
+		h.hears("homie/super-car/"+m[0], m[1], true)
+	}
+	err := h.Remove(h.find("super_car"))
+	if err == nil || !strings.Contains(err.Error(), "hearth retained clear 'homie/super-car/#' takes that away") {
+		t.Error(err)
+	}
+	h.hears("homie/super-car/$state", "", false)
+	if faults, _ := h.Faults(); len(faults) > 0 || len(h.All()) > 0 {
+		t.Errorf("there are still %v, %v", h.Names(), faults)
 	}
 }

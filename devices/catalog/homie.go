@@ -101,6 +101,16 @@ func homieDeviceID(base, id string) string {
 	return "homie/" + base + "/" + id
 }
 
+// homieState reads whether a device is there. An empty one removes it, which says nothing of that.
+func homieState(m *Payload) (any, bool, error) {
+	if len(m.Payload) == 0 {
+		return nil, false, nil
+	}
+	return homieWord(m)
+}
+
+var homieWord = words(whole, homieThere)
+
 // homieThere are the states and whether the device can be reached in them.
 var homieThere = map[string]any{
 	"init": true, "ready": true, "sleeping": true, "alert": true, "disconnected": false, "lost": false,
@@ -305,7 +315,7 @@ func (d *homie5) device() (Device, error) {
 	one := Device{
 		ID: homieDeviceID(d.base, d.id), Via: "homie", Name: cmp.Or(text(d.description, "name"), d.id), Sleepy: d.sleepy,
 		Properties: h.all, Identity: homieIdentity(d.id, ""),
-		Available: Availability{Reports: []Report{{topic + "/$state", words(whole, homieThere)}}},
+		Available: Availability{Reports: []Report{{topic + "/$state", homieState}}},
 	}
 	if root := text(d.description, "root"); root != "" && root != d.id {
 		if homieID(root) && !strings.Contains(root, "/") {
@@ -530,7 +540,7 @@ func (d *homie4) device() (Device, uint64, error) {
 	if d.attributes[state] == "" {
 		state = "$online"
 	}
-	one.Available.Reports = []Report{{topic + "/" + state, words(whole, homieThere)}}
+	one.Available.Reports = []Report{{topic + "/" + state, homieState}}
 	fmt.Fprintf(&hash, "%q %q %q %s %t", one.Name, one.Version, one.Identity, state, one.Sleepy)
 	return one, hash.Sum64(), wrong.err()
 }

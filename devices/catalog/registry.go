@@ -950,6 +950,25 @@ func (r *Registry) Prune(now devices.Now) {
 // Rename looks anew what the owner calls the devices.
 func (r *Registry) Rename() { r.stale = true }
 
+// takeAway says how what a device announces is taken away.
+func (r *Registry) takeAway(s *State) string {
+	var topics []string
+	for _, v := range r.catalog.verdicts[s.ID] {
+		topic := v.by
+		if base, _, ok := strings.Cut(topic, "/$"); ok && s.Via == "homie" { // which tells of a device on many topics
+			topic = base + "/#"
+		}
+		if topic != "" && !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	}
+	if s.Via == "zigbee2mqtt" || len(topics) == 0 { // whose list has all of the others, too
+		return "remove it where it is paired"
+	}
+	slices.Sort(topics)
+	return "hearth retained clear '" + strings.Join(topics, "' and '") + "' takes that away"
+}
+
 // Remove forgets a device, until it announces itself again. One whose announcement is
 // retained can't be forgotten: it would be here again.
 func (r *Registry) Remove(s *State) error {
@@ -961,7 +980,7 @@ func (r *Registry) Remove(s *State) error {
 		}
 	}
 	if !s.Silent && len(said) == 0 {
-		return fmt.Errorf("what %s announces is retained, and it would be here again: take that away, or remove it where it is known", s.Called)
+		return fmt.Errorf("what %s announces is retained, and it would be here again: %s", s.Called, r.takeAway(s))
 	}
 	for _, topic := range said {
 		r.unsay(topic)
