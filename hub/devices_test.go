@@ -503,6 +503,48 @@ gone = { id = "homie/gone", room = "Attic" }
 	})
 }
 
+// What rules tell devices that are there, and these do not take, is said when the configuration
+// is read, not when the rule fires: no check of a file can know it.
+func TestAReloadKnowsWhatDevicesTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h, stop := start(t, load(t, dir, ""), Options{})
+		defer stop()
+		w := newWorld(t, h, "zigbee2mqtt/+/set")
+		defer w.leave()
+		w.say("zigbee2mqtt/bridge/devices", plugExposes)
+		if got := h.Doubts(); len(got) != 0 {
+			t.Errorf("%q", got)
+		}
+		if err := h.Reload(load(t, dir, `
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df" }
+away = { id = "homie/away" }
+[rule.a]
+trigger = { state = "plug.powr", above = 5 }
+action = [{ set = "plug.power", to = 3 }, { set = "plug.swich", to = true }, { set = "plug", to = "open" }, { set = "away", to = "open" }]
+[rule.b]
+trigger = { event = "a/b" }
+action = [{ set = "plug", to = "toggle" }, { set = "plug.state", to = true }, { publish = "a/c", payload = "x" }]
+`)); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"rule.a tells plug: power can't be told anything: it only reports",
+			`rule.a tells plug: plug has no property "swich": it has state, power`,
+			`rule.a tells plug: state takes on, off or toggle, not "open"`,
+			`a rule looks at plug.powr: plug has no property "powr", did you mean "power"?`,
+		}
+		got := h.Doubts()
+		for i, line := range got {
+			got[i] = strings.ReplaceAll(line, "Desk plug", "plug")
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q\nwant %q", got, want)
+		}
+	})
+}
+
 // What a device does not take may be a secret: the trace does not show it.
 func TestADeviceThatRefusesASecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
