@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -51,48 +50,6 @@ func propertyNamed(t *testing.T, d control.Device, name string) control.Property
 	}
 	t.Fatalf("%s has no %s", d.Name, name)
 	return control.Property{}
-}
-
-// The page hears of a device that has a name what it shows of it when it is loaded: its properties,
-// with units, in the words of the terminal.
-func TestThePageHearsOfANamedDevice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := load(t, t.TempDir(), `
-[device]
-plug = { id = "zigbee2mqtt/0x00158d00018255df" }
-[rule.watt]
-trigger = { state = "plug.power", above = 1000 }
-action = { publish = "alarm", payload = "{{ msg }}" }
-`)
-		h, stop := start(t, cfg, Options{})
-		defer stop()
-		bridge, hangUp := connect(t, h, "bridge", nil)
-		defer hangUp()
-		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", plugExposes)
-		time.Sleep(time.Second)
-		events, leave := page{h}.Watch()
-		defer leave()
-		synctest.Wait()
-		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"ON","power":12.5}`)
-		time.Sleep(time.Second)
-		view, err := page{h}.View(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		heard := make(map[string]string)
-		for len(events) > 0 {
-			if e := <-events; e.Reading != nil {
-				heard[e.Reading.Source] = e.Reading.Text
-			}
-		}
-		shown := make(map[string]string)
-		for _, r := range view.Readings {
-			shown[r.Source] = r.Text
-		}
-		if want := map[string]string{"plug.state": "on", "plug.power": "12.5 W"}; !maps.Equal(heard, want) || !maps.Equal(shown, want) {
-			t.Errorf("heard %v, and shown %v, want %v", heard, shown, want)
-		}
-	})
 }
 
 // Plugged in, a device appears with its values; told something, it answers; and after
@@ -503,6 +460,48 @@ gone = { id = "homie/gone", room = "Attic" }
 	})
 }
 
+// What rules tell devices that are there, and these do not take, is said when the configuration
+// is read, not when the rule fires: no check of a file can know it.
+func TestAReloadKnowsWhatDevicesTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h, stop := start(t, load(t, dir, ""), Options{})
+		defer stop()
+		w := newWorld(t, h, "zigbee2mqtt/+/set")
+		defer w.leave()
+		w.say("zigbee2mqtt/bridge/devices", plugExposes)
+		if got := h.Doubts(); len(got) != 0 {
+			t.Errorf("%q", got)
+		}
+		if err := h.Reload(load(t, dir, `
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df" }
+away = { id = "homie/away" }
+[rule.a]
+trigger = { state = "plug.powr", above = 5 }
+action = [{ set = "plug.power", to = 3 }, { set = "plug.swich", to = true }, { set = "plug", to = "open" }, { set = "away", to = "open" }]
+[rule.b]
+trigger = { event = "a/b" }
+action = [{ set = "plug", to = "toggle" }, { set = "plug.state", to = true }, { publish = "a/c", payload = "x" }]
+`)); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"rule.a tells plug: power can't be told anything: it only reports",
+			`rule.a tells plug: plug has no property "swich": it has state, power`,
+			`rule.a tells plug: state takes on, off or toggle, not "open"`,
+			`a rule looks at plug.powr: plug has no property "powr", did you mean "power"?`,
+		}
+		got := h.Doubts()
+		for i, line := range got {
+			got[i] = strings.ReplaceAll(line, "Desk plug", "plug")
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q\nwant %q", got, want)
+		}
+	})
+}
+
 // What a device does not take may be a secret: the trace does not show it.
 func TestADeviceThatRefusesASecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -761,7 +760,7 @@ action = { set = "washer", to = true }
 		if err != nil {
 			t.Fatal(err)
 		}
-		const want = "washer.relay_on = ON (Plug a, Cellar)\nwasher.relay_code = *** (Plug a, Cellar)\nwasher.relay_power = 800 W (Plug a, Cellar)\n"
+		const want = "washer.relay_on = on (Plug a, Cellar)\nwasher.relay_code = *** (Plug a, Cellar)\nwasher.relay_power = 800 W (Plug a, Cellar)\n"
 		slices.SortFunc(view.Readings, func(a, b web.Reading) int {
 			return strings.Index(want, a.Source+" ") - strings.Index(want, b.Source+" ")
 		})

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -142,4 +144,44 @@ func (h *Hub) missProperties() {
 			}
 		}
 	}
+	for _, wrong := range h.unfit() {
+		if !h.devices.missed[wrong] {
+			h.devices.missed[wrong] = true
+			h.log.Warn("a rule tells a device what it does not take", "what", wrong)
+		}
+	}
+}
+
+// unfit says, of each device that is there, what rules tell it and it does not take.
+func (h *Hub) unfit() (all []string) {
+	for _, told := range h.engine.Orders() {
+		s, ok := h.devices.registry.Find(told.Device)
+		if d, named := h.cfg.Device.Get(told.Device); !ok || s.Silent || !named || d.Announced() == "" {
+			continue
+		}
+		if err := s.CanTell(told.Property, told.Value); err != nil {
+			all = append(all, fmt.Sprintf("%s tells %s: %v", told.Rule, told.Device, err))
+		}
+	}
+	return slices.Compact(all)
+}
+
+// Doubts says what rules want of devices that are there and that these do not have or take: no
+// check of a configuration can know that. It is to be asked after a reload.
+func (h *Hub) Doubts() (all []string) {
+	h.do(context.Background(), func() {
+		h.missProperties()
+		all = h.unfit()
+		for _, source := range h.engine.Sources() {
+			s, ok := h.devices.registry.Find(source.Name)
+			if d, named := h.cfg.Device.Get(source.Name); !ok || s.Silent || !named || d.Announced() == "" || source.Property == "" || source.Property == "availability" {
+				continue
+			}
+			_, err := s.Property(source.Property)
+			if err != nil && !slices.ContainsFunc(all, func(said string) bool { return strings.HasSuffix(said, err.Error()) }) {
+				all = append(all, "a rule looks at "+source.String()+": "+err.Error())
+			}
+		}
+	})
+	return all
 }

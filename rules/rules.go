@@ -394,6 +394,36 @@ func (e *Engine) Tells(device string) (properties []string) {
 	return properties
 }
 
+// An Order is what an action tells a device that announces itself.
+type Order struct {
+	Rule, Device string
+	Property     string // "" for the device by its name alone
+	Value        any    // nil: it is computed, or secret
+}
+
+// Orders lists what actions tell the devices that the configuration names, where that is not
+// computed of whom.
+func (e *Engine) Orders() (all []Order) {
+	for _, r := range e.rules {
+		for _, in := range r.program {
+			d := in.target.device
+			if d == nil {
+				continue
+			}
+			for _, v := range []value{in.on, in.moreOfInstr.offValue} {
+				one := Order{Rule: r.name, Device: d.name, Property: in.target.property}
+				if v.kind == constant && !v.secret {
+					one.Value = v.constant
+				}
+				if !slices.Contains(all, one) {
+					all = append(all, one)
+				}
+			}
+		}
+	}
+	return all
+}
+
 // Coalesces reports whether of several numeric readings of a source that wait
 // to be stepped only the newest matters: nothing counts them or looks at each.
 func (e *Engine) Coalesces(source string) bool {

@@ -167,9 +167,10 @@ func (p *play) run(end time.Duration) {
 			p.begin(p.disk, p.guard)
 		}
 		for len(sends) > 0 && time.Duration(sends[0].At) <= p.at {
-			p.send(sends[0])
+			n := together(sends)
+			p.send(sends[:n]...)
 			p.settle()
-			sends = sends[1:]
+			sends = sends[n:]
 		}
 		p.advance()
 	}
@@ -296,7 +297,7 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 		p.measure(source, p.measured[source], true)
 	}
 	for _, s := range p.reported {
-		p.later(func() { p.deviceReports(s, true) })
+		p.later(func() { p.deviceReports(true, s) })
 	}
 	p.reported = nil // from then on the hub keeps it
 	for _, k := range disk.Values {
@@ -471,9 +472,26 @@ func (p *play) outside(s Send) {
 	}
 }
 
-func (p *play) send(s Send) {
-	p.note(step{sent: s.String()})
-	p.outside(s)
+// together is how many of the next sends are one message: what a device reports of several
+// properties at the same time, one after the other.
+func together(sends []Send) int {
+	name, _, _ := strings.Cut(sends[0].Device, ".")
+	for n, s := range sends {
+		other, _, _ := strings.Cut(s.Device, ".")
+		again := slices.ContainsFunc(sends[:n], func(before Send) bool { return before.Device == s.Device })
+		if n > 0 && (name == "" || other != name || again || s.At != sends[0].At) {
+			return n
+		}
+	}
+	return len(sends)
+}
+
+func (p *play) send(all ...Send) {
+	for _, s := range all {
+		p.note(step{sent: s.String()})
+		p.outside(s)
+	}
+	s := all[0]
 	switch now := p.now(); {
 	case !p.up:
 	case s.Topic != "":
@@ -489,7 +507,7 @@ func (p *play) send(s Send) {
 	case s.Sensor != "" && s.Value != nil:
 		p.measure(s.Sensor, p.measured[s.Sensor], false)
 	case s.Device != "":
-		p.deviceReports(s, false)
+		p.deviceReports(false, all...)
 	case s.Sensor != "":
 		p.lose(s.Sensor)
 	case s.Webhook != "":
@@ -591,20 +609,42 @@ func (p *play) lose(name string) {
 }
 
 // deviceReports is what a device that announces itself reports of one of its properties.
-func (p *play) deviceReports(s Send, initial bool) {
-	name, property, _ := strings.Cut(s.Device, ".")
-	d, _ := p.house.Logic.Device.Get(name)
-	r := devices.Reading{Source: name, Topic: d.ID, Value: s.Value.any, Text: devices.Text(s.Value.any), At: p.now(), Initial: initial}
-	if property = cmp.Or(property, d.Main); property != "" {
-		r.Source += "." + property
+func (p *play) deviceReports(initial bool, all ...Send) {
+	var values, events []devices.Reading
+	for _, s := range all {
+		name, property, _ := strings.Cut(s.Device, ".")
+		d, _ := p.house.Logic.Device.Get(name)
+		r := devices.Reading{Source: name, Topic: d.ID, Value: s.Value.any, Text: devices.Text(s.Value.any), At: p.now(), Initial: initial}
+		if property = cmp.Or(property, d.Main, only(p.engine.Sources(), name)); property != "" {
+			r.Source += "." + property
+		}
+		if r.Event = happens(p.engine, r.Source); r.Event {
+			events = append(events, r)
+		} else {
+			values = append(values, r)
+		}
 	}
-	if r.Event = happens(p.engine, r.Source); r.Event {
+	p.read(values...)
+	for _, r := range events {
 		if !initial {
 			p.obey(p.engine.Step(r))
 		}
-		return
 	}
-	p.read(r)
+}
+
+// only is the property that rules look at, where they look at one alone of a device: then its
+// name stands for that one in a test; "" otherwise.
+func only(sources []devices.Source, name string) (property string) {
+	for _, s := range sources {
+		switch {
+		case s.Name != name || s.Property == "availability":
+		case s.Property == "" || property != "" && s.Property != property:
+			return ""
+		default:
+			property = s.Property
+		}
+	}
+	return property
 }
 
 // read is what was reported at one time. As in the hub, all of it is known before anything

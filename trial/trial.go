@@ -514,7 +514,7 @@ func (c checker) device(text string, at config.Place) (name, property string) {
 		c.name("device that announces itself", name, announced(c.house), at)
 	}
 	if ok && property == "" {
-		property = d.Main
+		property = cmp.Or(d.Main, only(c.ears().sources, name))
 	}
 	return name, property
 }

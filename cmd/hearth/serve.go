@@ -236,6 +236,9 @@ func (s service) reload() (done control.Reloaded) {
 		return done
 	}
 	s.log.Info("reloaded", "file", s.path, "house", contents(cfg))
+	for _, doubt := range s.hub.Doubts() { // which are in the log, too
+		done.Said = append(done.Said, "warning: "+doubt)
+	}
 	done.Now = contents(cfg)
 	notify(s.log, ready(done.Now))
 	return done

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -147,6 +148,21 @@ func (d *Device) Command(property string, v any) (Message, error) {
 		return Message{}, err
 	}
 	return p.command(v)
+}
+
+// CanTell says why a property can't be told v, or nil; with v nil, why it can't be told anything.
+func (d *Device) CanTell(property string, v any) error {
+	p, err := d.Property(property)
+	switch {
+	case err != nil:
+		return err
+	case p.Set == nil || v != nil:
+		_, err = p.command(v)
+		if errors.Is(err, errToggle) { // which becomes a level
+			return nil
+		}
+	}
+	return err
 }
 
 // PropertyNames are those of all properties, the main one first.
