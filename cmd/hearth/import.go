@@ -105,8 +105,11 @@ func read(file string, in io.Reader) (text []byte, name string, err error) {
 }
 
 // has tells what has a name in a house.
-func has(cfg *hub.Config) func(string) string {
-	return func(name string) string {
+func has(cfg *hub.Config) func(string) migrate.Thing {
+	return func(name string) migrate.Thing {
+		if d, ok := cfg.Device.Get(name); ok {
+			return migrate.Thing{Kind: "device", Via: d.Via, ID: d.ID, Main: d.Main}
+		}
 		for _, part := range []struct {
 			kind string
 			ok   bool
@@ -115,16 +118,15 @@ func has(cfg *hub.Config) func(string) string {
 			{"cover", given(cfg.Cover.Get(name))},
 			{"input", given(cfg.Input.Get(name))},
 			{"sensor", given(cfg.Sensor.Get(name))},
-			{"device", given(cfg.Device.Get(name))},
 			{"calc", given(cfg.Calc.Get(name))},
 			{"variable", given(cfg.Variable.Get(name))},
 			{"machine", given(cfg.Machine.Get(name))},
 		} {
 			if part.ok {
-				return part.kind
+				return migrate.Thing{Kind: part.kind}
 			}
 		}
-		return ""
+		return migrate.Thing{}
 	}
 }
 
