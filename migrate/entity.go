@@ -18,8 +18,11 @@ type entity struct {
 	raw    bool   // a device by the topics of Zigbee2MQTT, with the values that it sends
 	whole  bool   // an output, whose level is told without a property
 	cover  bool   // one of Hearth's own, whose value is its position
+	zigbee bool   // a device of Zigbee2MQTT, by its topics or as it announces itself
 	event  bool   // what it says are events, such as a button's
 	invert bool   // its true is Home Assistant's off
+
+	guess func(property string) // tells of a property that it may not have; nil if there is nothing to tell
 }
 
 // properties are what Zigbee2MQTT calls what Home Assistant has at the end of an
@@ -69,16 +72,18 @@ func (x *home) entity(id string) (*entity, error) {
 		return nil, fmt.Errorf("%s is no entity such as light.hall: name one", strconv.Quote(oneLine(id)))
 	}
 	e := &entity{id: id, domain: domain}
+	_, helper := helpers[domain]
 	switch source, mapped := x.Map[id]; {
 	case mapped:
 		e.source = source
 		if !strings.ContainsAny(source, "/:") && !strings.Contains(source, `"`) {
 			e.name, _, _ = strings.Cut(source, ".")
-			e.is(x.kind(e.name))
+			x.is(e, x.thing(e.name))
 		}
-	case x.kind(object) != "" && helpers[domain] == nil:
+		e.event = e.event || domain == "event"
+	case !helper && x.thing(object).Kind != "", x.thing(object).Kind == "variable":
 		e.source, e.name = object, object
-		e.is(x.kind(object))
+		x.is(e, x.thing(object))
 	default:
 		if err := x.newEntity(e, object); err != nil {
 			return nil, err
@@ -88,17 +93,52 @@ func (x *home) entity(id string) (*entity, error) {
 	return e, nil
 }
 
-func (x *home) kind(name string) string {
-	if x.Has == nil {
-		return ""
+// is takes note of what stands for it in the house.
+func (x *home) is(e *entity, t Thing) {
+	e.whole = t.Kind == "output"
+	e.cover = t.Kind == "cover"
+	if t.Kind != "device" {
+		return
 	}
-	return x.Has(name)
+	main := t.Main
+	if _, p, ok := strings.Cut(e.source, "."); ok {
+		main = p
+	}
+	if t.Via == "zigbee2mqtt" {
+		e.raw, e.called = true, t.ID
+		e.guess = x.setpoint(e)
+		e.invert = main == "contact" && e.domain == "binary_sensor"
+	} else {
+		e.guess = func(property string) {
+			x.need("%s.%s is a guess, for what the device has is not in the configuration: look it up with hearth devices %s", e.name, property, e.name)
+		}
+	}
+	if e.raw && e.domain == "climate" && main == "" {
+		e.source += ".system_mode"
+	}
+	e.zigbee = e.raw || strings.HasPrefix(t.ID, "zigbee2mqtt/")
+	e.event = main == "action"
+	if e.domain == "event" && e.source == e.name && main != "action" {
+		e.source += ".action"
+		e.event = true
+		e.guessed("action")
+	}
 }
 
-// is takes note of what stands for it in the house.
-func (e *entity) is(kind string) {
-	e.whole = kind == "output"
-	e.cover = kind == "cover"
+// setpoint tells of the one property that thermostats of Zigbee2MQTT call differently.
+func (x *home) setpoint(e *entity) func(string) {
+	return func(property string) {
+		if property == "occupied_heating_setpoint" {
+			x.need("%s.%s is a guess: some thermostats of Zigbee2MQTT have current_heating_setpoint", e.name, property)
+		}
+	}
+}
+
+// guessed tells that a property is a guess, where its owner has to look at it.
+func (e *entity) guessed(property string) {
+	if e.guess != nil {
+		e.guess(property)
+	}
 }
 
 // newEntity is one that the house has no name for.
@@ -167,9 +207,10 @@ func (x *home) newEntity(e *entity, object string) error {
 		main = "state"
 		x.need("%s: which of its properties it is has to be said with main in its [device]", e.id)
 	}
-	e.raw, e.called = true, id
+	e.raw, e.zigbee, e.called = true, true, id
 	e.name = x.name(object, e.domain+"_"+object)
 	e.source = e.name
+	e.guess = x.setpoint(e)
 	e.event = main == "action"
 	e.invert = main == "contact" && e.domain == "binary_sensor"
 	comment := e.id
@@ -295,21 +336,23 @@ func (e *entity) of(attribute string) (string, error) {
 	if attribute == "" {
 		return e.source, nil
 	}
-	if e.name == "" {
+	if e.name == "" && !(e.event && attribute == "event_type") {
 		return "", fmt.Errorf("%s is a topic here, which has no attribute %s", e.id, attribute)
 	}
 	p := slug(attribute)
 	switch {
+	case e.event && attribute == "event_type":
+		return e.source, nil
 	case e.domain == "climate" && attribute == "current_temperature":
 		p = "current_temperature"
-		if e.raw {
+		if e.zigbee {
 			p = "local_temperature"
 		}
-	case e.domain == "climate" && attribute == "hvac_action" && e.raw:
+	case e.domain == "climate" && attribute == "hvac_action" && e.zigbee:
 		p = "running_state"
 	case e.domain == "climate" && attribute == "temperature":
 		p = "target_temperature"
-		if e.raw {
+		if e.zigbee {
 			p = "occupied_heating_setpoint"
 		}
 	case attribute == "current_position":
@@ -326,6 +369,7 @@ func (e *entity) of(attribute string) (string, error) {
 	case attribute == "brightness" && e.whole:
 		p = "level"
 	}
+	e.guessed(p)
 	return e.name + "." + p, nil
 }
 
@@ -383,6 +427,9 @@ func (e *entity) values(states []string) ([]any, error) {
 
 // state is the condition that it is in one of these states.
 func (e *entity) state(attribute string, states []string) (*cond, error) {
+	if e.event && (attribute == "" || attribute == "event_type") {
+		return nil, fmt.Errorf("%s is an event here, which has no last value: it is known in a rule that it alone sets off", e.id)
+	}
 	source, err := e.of(attribute)
 	if err != nil {
 		return nil, err
@@ -390,7 +437,7 @@ func (e *entity) state(attribute string, states []string) (*cond, error) {
 	if attribute != "" {
 		var list []any
 		for _, s := range states {
-			if word := map[string]string{"heating": "heat", "cooling": "cool"}[s]; word != "" && e.raw && attribute == "hvac_action" {
+			if word := map[string]string{"heating": "heat", "cooling": "cool"}[s]; word != "" && e.zigbee && attribute == "hvac_action" {
 				s = word // as Zigbee2MQTT has it
 			}
 			list = append(list, scalarOf(s))

@@ -1633,12 +1633,11 @@ func (x *home) stateCond(n *node) (*cond, error) {
 		if e.domain == "automation" || e.domain == "script" {
 			return nil, fmt.Errorf("that %s is on is asked in Hearth by its rule's name", e.id)
 		}
-		if attribute := n.get("attribute").str(); e.event && (attribute == "" || attribute == "event_type") && x.oneIs() && x.about[0] == e && !x.indirect {
-			v, err := e.values(states) // an event has no last value
+		if c, err := x.eventIs(e, n.get("attribute").str(), states); c != nil || err != nil {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, &cond{op: "table", table: table{{"is", oneOrMore(v)}}})
+			all = append(all, c)
 			continue
 		}
 		c, err := e.state(n.get("attribute").str(), states)
@@ -1668,6 +1667,18 @@ func (x *home) stateCond(n *node) (*cond, error) {
 		return both("or", all...), nil
 	}
 	return both("and", all...), nil
+}
+
+// eventIs asks for the event that set the rule off; nil if it was another.
+func (x *home) eventIs(e *entity, attribute string, states []string) (*cond, error) {
+	if !e.event || attribute != "" && attribute != "event_type" || !x.oneIs() || x.about[0] != e || x.indirect {
+		return nil, nil
+	}
+	v, err := e.values(states)
+	if err != nil {
+		return nil, err
+	}
+	return &cond{op: "table", table: table{{"is", oneOrMore(v)}}}, nil
 }
 
 func (x *home) numericCond(n *node) (*cond, error) {

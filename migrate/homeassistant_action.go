@@ -908,6 +908,10 @@ func (c *call) light(e *entity) ([]any, error) {
 	case len(more) > 0:
 		errs = append(errs, fmt.Errorf("%s of %s: only on and off and the brightness are carried over", more[0].key, e.id))
 	}
+	if over > 0 && !e.whole { // a ramp would begin at the level that it had when it was on
+		errs = append(errs, fmt.Errorf("transition of %s: it is told at once", e.id))
+		over = 0
+	}
 	if over > 0 && (on && level != "" || !on || math.IsNaN(fixed)) {
 		errs = append(errs, fmt.Errorf("transition of %s: a { ramp } takes a brightness there", e.id))
 		over = 0

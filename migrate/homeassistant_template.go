@@ -103,6 +103,9 @@ func (x *home) stateIs(id, attribute string, states []string) (*cond, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c, err := x.eventIs(e, attribute, states); c != nil || err != nil {
+		return c, err
+	}
 	return e.state(attribute, states)
 }
 
@@ -266,7 +269,7 @@ func (x *home) compare(e *expr) (*cond, error) {
 			}
 			return &cond{op: "test", source: source, want: table{{key, f}}}, nil
 		}
-		if p := bare(left).path(); p == "trigger.to_state.state" && len(x.about) > 0 && !x.indirect {
+		if p := bare(left).path(); x.newState(p) && len(x.about) > 0 && !x.indirect {
 			if op == "==" || op == "in" {
 				list, err := x.about[0].values(values)
 				if err != nil {
@@ -679,7 +682,7 @@ func (x *home) value(e *expr) (string, error) {
 		return "(" + x.index + " == 1)", nil
 	case path == "wait.trigger":
 		return "not timed_out", nil
-	case path == "trigger.to_state.state" || path == "trigger.event.data.value":
+	case x.newState(path) || path == "trigger.event.data.value":
 		return "value", nil
 	case path == "trigger.from_state.state":
 		return "old", nil
@@ -709,6 +712,12 @@ func (x *home) value(e *expr) (string, error) {
 		return "", fmt.Errorf("the template uses %s, which has no counterpart in Hearth's expressions", oneLine(path))
 	}
 	return "", errTemplate
+}
+
+// newState says that a path is the value that set the rule off: the state, or what an
+// event is.
+func (x *home) newState(path string) bool {
+	return path == "trigger.to_state.state" || path == "trigger.to_state.attributes.event_type" && len(x.about) > 0 && !slices.ContainsFunc(x.about, func(e *entity) bool { return !e.event })
 }
 
 // called is the name of what set the rule off: that of the only entity, or the end of

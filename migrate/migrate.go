@@ -23,11 +23,19 @@ import (
 
 // Options are what an import has to know beside the text.
 type Options struct {
-	Name   string                   // of the file, for comments; "" for none
-	Beside [][]byte                 // other texts of Home Assistant, with the scripts and scenes that are called: scripts.yaml, scenes.yaml
-	Topic  string                   // of the Tasmota device that the rules were on
-	Map    map[string]string        // entity of Home Assistant to a source of Hearth: "hall_lamp", "hall_lamp.power", "a/b:c"
-	Has    func(name string) string // what has this name in the house that it is for: "output", "cover", "device"...; "" for nothing. May be nil
+	Name   string                  // of the file, for comments; "" for none
+	Beside [][]byte                // other texts of Home Assistant, with the scripts and scenes that are called: scripts.yaml, scenes.yaml
+	Topic  string                  // of the Tasmota device that the rules were on
+	Map    map[string]string       // entity of Home Assistant to a source of Hearth: "hall_lamp", "hall_lamp.power", "a/b:c"
+	Has    func(name string) Thing // what has this name in the house that it is for. May be nil
+}
+
+// A Thing is what has a name in a house.
+type Thing struct {
+	Kind string // "output", "cover", "device"...; "" for nothing
+	Via  string // of a device by its topics: "zigbee2mqtt", "tasmota"; "" for one that announces itself
+	ID   string // of a device
+	Main string // of a device: the property that its name stands for; "" for its first
 }
 
 // A Result is the TOML, and what its owner has to know of it.
@@ -162,7 +170,7 @@ func (x *importer) part(kind, name, comment string, t table) {
 // name takes a name for a value; other is what it is called if that is taken.
 func (x *importer) name(want, other string) string {
 	name := slug(want)
-	if x.names[name] || !free(name) || x.Has != nil && x.Has(name) != "" {
+	if x.names[name] || !free(name) || x.thing(name).Kind != "" {
 		name = unique(slug(other), x.names)
 	}
 	for !free(name) || x.names[name] {
@@ -170,6 +178,14 @@ func (x *importer) name(want, other string) string {
 	}
 	x.names[name] = true
 	return name
+}
+
+// thing is what is called so in the house.
+func (x *importer) thing(name string) Thing {
+	if x.Has == nil {
+		return Thing{}
+	}
+	return x.Has(name)
 }
 
 // free says whether something may be called so.

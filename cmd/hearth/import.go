@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,8 +45,10 @@ func (c *importCommand) Run(std streams) error {
 	if c.Topic != "" && (len(c.Beside) > 0 || len(c.Map) > 0) {
 		return usageError{errors.New("rules of Tasmota stand in one file, and have no entities")}
 	}
+	var house *hub.Config
 	if c.Config != "" {
 		cfg, doc := hub.Load(c.Config)
+		house = cfg
 		if err := complain(std.err, c.Config, doc); err != nil {
 			return err
 		}
@@ -74,7 +77,11 @@ func (c *importCommand) Run(std streams) error {
 	for _, n := range result.Needs {
 		fmt.Fprintf(std.err, "see to: %s\n", harmless([]byte(n)))
 	}
-	refused := c.refused(result.Text)
+	refused, again := c.refused(result.Text, house)
+	if len(again) > 0 {
+		fmt.Fprintf(std.err, "see to: %s has %s already that came out here, such as [%s]: leave these out; or, if they are of an earlier import, take that out of the house, import again, and put this one in its place\n",
+			c.Config, count(len(again), "table"), again[0])
+	}
 	for _, m := range refused {
 		fmt.Fprintf(std.err, "not sound, mend it by hand: %s\n", m)
 	}
@@ -105,8 +112,11 @@ func read(file string, in io.Reader) (text []byte, name string, err error) {
 }
 
 // has tells what has a name in a house.
-func has(cfg *hub.Config) func(string) string {
-	return func(name string) string {
+func has(cfg *hub.Config) func(string) migrate.Thing {
+	return func(name string) migrate.Thing {
+		if d, ok := cfg.Device.Get(name); ok {
+			return migrate.Thing{Kind: "device", Via: d.Via, ID: d.ID, Main: d.Main}
+		}
 		for _, part := range []struct {
 			kind string
 			ok   bool
@@ -115,26 +125,26 @@ func has(cfg *hub.Config) func(string) string {
 			{"cover", given(cfg.Cover.Get(name))},
 			{"input", given(cfg.Input.Get(name))},
 			{"sensor", given(cfg.Sensor.Get(name))},
-			{"device", given(cfg.Device.Get(name))},
 			{"calc", given(cfg.Calc.Get(name))},
 			{"variable", given(cfg.Variable.Get(name))},
 			{"machine", given(cfg.Machine.Get(name))},
 		} {
 			if part.ok {
-				return part.kind
+				return migrate.Thing{Kind: part.kind}
 			}
 		}
-		return ""
+		return migrate.Thing{}
 	}
 }
 
 func given[T any](_ T, ok bool) bool { return ok }
 
-// refused is what hearth check would say of it, in the house that it is for. Where
-// that is not known and names of it are used, nobody can say.
-func (c *importCommand) refused(text string) []string {
+// refused is what hearth check would say of it, in the house that it is for, and again
+// are the tables of it that the house has too. Where the house is not known and names
+// of it are used, nobody can say.
+func (c *importCommand) refused(text string, house *hub.Config) (refused, again []string) {
 	if c.Config == "" && len(c.Map) > 0 {
-		return nil
+		return nil, nil
 	}
 	place := func(cfg *hub.Config) {
 		if cfg.Hub.Latitude == nil || cfg.Hub.Longitude == nil {
@@ -143,7 +153,7 @@ func (c *importCommand) refused(text string) []string {
 	}
 	dir, err := os.MkdirTemp("", "hearth-import")
 	if err != nil {
-		return []string{err.Error()}
+		return []string{err.Error()}, nil
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "imported.toml")
@@ -154,16 +164,40 @@ func (c *importCommand) refused(text string) []string {
 		path = whole
 	}
 	if err != nil {
-		return []string{err.Error()}
+		return []string{err.Error()}, nil
 	}
 	_, doc := hub.LoadWith(path, place)
-	return mistakesOf(doc, dir)
+	for _, m := range doc.Mistakes() {
+		if table, ok := twice(m, house); !ok {
+			refused = append(refused, strings.ReplaceAll(m.String(), dir+string(filepath.Separator), ""))
+		} else if !slices.Contains(again, table) {
+			again = append(again, table)
+		}
+	}
+	return refused, again
 }
 
-func mistakesOf(doc *config.Doc, dir string) []string {
-	var all []string
-	for _, m := range doc.Mistakes() {
-		all = append(all, strings.ReplaceAll(m.String(), dir+string(filepath.Separator), ""))
+// twice says whether a mistake is that a table of an import is in the house already,
+// and which.
+func twice(m config.Mistake, house *hub.Config) (table string, ok bool) {
+	kind, rest, _ := strings.Cut(m.Key, ".")
+	name, _, _ := strings.Cut(rest, ".")
+	if house == nil || !strings.HasPrefix(m.Text, "given twice") {
+		return "", false
 	}
-	return all
+	switch kind {
+	case "rule":
+		_, ok = house.Rule.Get(name)
+	case "link":
+		_, ok = house.Link.Get(name)
+	case "notify":
+		_, ok = house.Notify.Get(name)
+	case "variable":
+		_, ok = house.Variable.Get(name)
+	case "calc":
+		_, ok = house.Calc.Get(name)
+	case "device":
+		_, ok = house.Device.Get(name)
+	}
+	return kind + "." + name, ok
 }
