@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,17 +19,21 @@ const (
 	settleAfter = 20 * time.Millisecond
 	// How old the newest values of devices may be after a power cut.
 	keepDevicesAfter = 10 * time.Minute
+	// How soon a device may be asked again what it is, and how many questions are remembered.
+	askAgainAfter = 5 * time.Second
+	maxAsked      = 5000
 )
 
 // found is what the hub knows of the devices that announce themselves.
 type found struct {
 	registry *catalog.Registry
 	settle   *time.Timer
-	settling bool                             // something was learned that does not count yet
-	early    []devices.Message                // what came meanwhile on topics of which nobody knew yet
-	waiting  map[string][]chan catalog.Change // by device and property: those who wait for an answer
-	missed   map[string]bool                  // sources of which it was said that the device has none
-	lookUp   *outbox[[]string]                // of the retained messages of topics
+	settling bool                              // something was learned that does not count yet
+	early    []devices.Message                 // what came meanwhile on topics of which nobody knew yet
+	waiting  map[string][]chan catalog.Change  // by device and property: those who wait for an answer
+	missed   map[string]bool                   // sources of which it was said that the device has none
+	lookUp   *outbox[[]string]                 // of the retained messages of topics
+	asked    map[catalog.Message]time.Duration // monotonic: when a device was asked that last, to say what it is
 }
 
 // What is held until it is known whose it is.
@@ -39,7 +44,7 @@ const (
 
 // openDevices takes up what is kept of devices.
 func (h *Hub) openDevices() {
-	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change), missed: make(map[string]bool)}
+	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change), missed: make(map[string]bool), asked: make(map[catalog.Message]time.Duration)}
 	h.devices.settle.Stop()
 	for key, record := range h.store.Each(store.Device) {
 		if err := h.devices.registry.Restore(key, record); err != nil {
@@ -65,6 +70,9 @@ func (h *Hub) learn(m devices.Message) {
 	}
 	stale, ask := h.devices.registry.Take(m)
 	for _, a := range ask {
+		if !h.mayAsk(a) {
+			continue
+		}
 		if err := h.tellDevice(a, devices.Origin{By: "discovery"}); err != nil {
 			h.log.Error("a device was not asked what it is", "topic", a.Topic, "err", err)
 		}
@@ -72,6 +80,23 @@ func (h *Hub) learn(m devices.Message) {
 	if stale && !h.devices.settling {
 		h.willSettle()
 	}
+}
+
+// mayAsk says whether a device may be asked something now: not what it was asked a moment ago. One
+// that says a thousand times that it is here is not asked for all it has each time.
+func (h *Hub) mayAsk(a catalog.Message) bool {
+	now := h.now().Mono
+	if last, ok := h.devices.asked[a]; ok && now-last < askAgainAfter {
+		return false
+	}
+	if len(h.devices.asked) >= maxAsked {
+		maps.DeleteFunc(h.devices.asked, func(_ catalog.Message, last time.Duration) bool { return now-last >= askAgainAfter })
+	}
+	if len(h.devices.asked) >= maxAsked {
+		return false
+	}
+	h.devices.asked[a] = now
+	return true
 }
 
 // willSettle lets what was learned count in a moment.

@@ -781,3 +781,32 @@ action = { set = "washer", to = true }
 		end()
 	})
 }
+
+// A Shelly, or what says so, that comes a thousand times in a moment is asked once for all it has,
+// and again when it comes later.
+func TestADeviceIsNotAskedAtEachWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{})
+		defer stop()
+		asked := 0
+		shelly, hangUp := connect(t, h, "shelly", func(*paho.Publish) { asked++ })
+		defer hangUp()
+		if _, err := shelly.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "shellyplus1-a8032abe54dc/rpc", QoS: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			publish(t, shelly, 1, "shellyplus1-a8032abe54dc/online", "true")
+		}
+		time.Sleep(time.Second)
+		once := asked
+		if once == 0 || once > 10 {
+			t.Errorf("asked %d times", once)
+		}
+		time.Sleep(time.Minute)
+		publish(t, shelly, 1, "shellyplus1-a8032abe54dc/online", "true")
+		time.Sleep(time.Second)
+		if asked != 2*once {
+			t.Errorf("asked %d times, and %d in all a minute later", once, asked)
+		}
+	})
+}

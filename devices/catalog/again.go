@@ -115,11 +115,26 @@ func (p *Property) obeyed(told, is any) bool {
 	return p.near(is, told)
 }
 
-// answers says whether to report is answers what the property was told, if it reported the same before.
-// That is no answer unless it is what was told: it is on its way still, or does not obey.
-func (p *Property) answers(told, is any) bool {
+// answers says whether to report is answers what the property was told; same says that it reported
+// that before. That is no answer unless it is what was told: it is on its way still, or does
+// not obey. Nor is the opposite of what was told, where there is one.
+func (p *Property) answers(told, is any, same bool) bool {
 	_, named := told.(string)
-	return p.obeyed(told, is) || p.Kind == Number && named // "warmest", and only the device knows which number that is
+	switch {
+	case p.obeyed(told, is), p.Kind == Number && named: // "warmest", and only the device knows which number that is
+		return true
+	case same:
+		return false
+	case told == any(devices.Toggle{}):
+		return true
+	}
+	switch p.Kind {
+	case Switch, Light, Fan, Valve, Select:
+		return false
+	case Lock: // which may be on its way, or jammed
+		return is != any("locked") && is != any("unlocked") || told == any("open") && is == any("unlocked")
+	}
+	return true
 }
 
 // near says whether two values are one as far as the device can tell: 40 % is 102 of 254,
@@ -197,13 +212,19 @@ func (r *Registry) Remind(now devices.Now) (again, gaveUp []Reminder) {
 
 // next is what is to be published now of what a property was told, and whether that is over.
 func (a *Asked) next(s *State, p *Property, now devices.Now) (m Message, over bool) {
+	if a.kept && a.since == 0 {
+		a.since = now.Mono // when the hub was back; it is older
+	}
 	age := now.Mono - a.since
 	if a.kept {
-		if !now.Known {
-			return m, false // it may be of today or of last week
+		if !now.Known { // it may be of today or of last week
+			return m, age >= s.patience(p)
 		}
-		if age = now.Wall.Sub(a.At); age < 0 { // by a clock that was wrong then
+		switch told := now.Wall.Sub(a.At); {
+		case told < 0: // by a clock that was wrong then
 			return m, true
+		case told > age:
+			age = told
 		}
 	}
 	deaf := s.deaf()

@@ -334,3 +334,49 @@ func TestAHomieDeviceIsTakenAway(t *testing.T) {
 		t.Errorf("there are still %v, %v", h.Names(), faults)
 	}
 }
+
+// Nobody ever learns what time it is. What was told in the last life is over when the hub has been up for
+// as long as it may be old.
+func TestWhatWasToldIsOverWithoutAClock(t *testing.T) {
+	h := sleepingHome(t)
+	h.tell("valve", "", 21.0)
+	h.now.Known = false
+	h = h.again(h.Changes(true), nil)
+	h.hears("zigbee2mqtt/bridge/devices", sleepers, true)
+	h.want(h.watch(time.Minute))
+	h.pass(20 * 24 * time.Hour)
+	h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
+	h.want(h.watch(10*time.Second), "1 gave up valve.occupied_heating_setpoint 21 after 1")
+	h.now.Known = true
+	h.hears("zigbee2mqtt/valve", `{"battery":88}`, false)
+	h.want(h.watch(time.Minute))
+}
+
+// A switch of which nothing is known is told on and says that it is off: it did not do it. A
+// toggle is answered by either.
+func TestTheOppositeIsNoAnswer(t *testing.T) {
+	h := newHome(t, nil)
+	h.hears("zigbee2mqtt/bridge/devices", twoPlugs, true)
+	plug := h.find("zigbee2mqtt/0x02")
+	h.tell("zigbee2mqtt/0x02", "", "on")
+	if c := h.hears("zigbee2mqtt/buero", `{"state":"OFF"}`, false); c[0].Answer || len(plug.Asked) != 1 {
+		t.Errorf("%+v %+v", c, plug.Asked)
+	}
+	if c := h.hears("zigbee2mqtt/buero", `{"state":"ON"}`, false); !c[0].Answer || len(plug.Asked) != 0 {
+		t.Errorf("%+v %+v", c, plug.Asked)
+	}
+	first := h.find("zigbee2mqtt/0x01")
+	h.tell("zigbee2mqtt/0x01", "", "toggle")
+	if c := h.hears("zigbee2mqtt/Büro", `{"state":"OFF"}`, false); !c[0].Answer || len(first.Asked) != 0 {
+		t.Errorf("%+v %+v", c, first.Asked)
+	}
+	lock := Property{Kind: Lock}
+	for _, c := range []struct {
+		told, is string
+		want     bool
+	}{{"lock", "locked", true}, {"lock", "locking", true}, {"lock", "jammed", true}, {"lock", "unlocked", false}, {"unlock", "locked", false}, {"open", "unlocked", true}} {
+		if got := lock.answers(c.told, c.is, false); got != c.want {
+			t.Errorf("a lock that is told to %s and is %s: %v", c.told, c.is, got)
+		}
+	}
+}

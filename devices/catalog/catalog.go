@@ -65,7 +65,8 @@ type Found struct {
 // A remainder is what is left of an announcement.
 type remainder struct {
 	devices.Message
-	take func() (Found, error)
+	take  func() (Found, error)
+	wrong bool // what was taken of it
 }
 
 // A Catalog holds the devices that have announced themselves. One goroutine owns it.
@@ -129,11 +130,7 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 		}
 		found, err := w.take(p)
 		if err != nil {
-			c.faults.add(m.Topic, err.Error())
-			c.wrong = true
-		}
-		if found.Rest != nil {
-			c.rest = append(c.rest, remainder{m, found.Rest})
+			c.refusePart(m.Topic, err.Error())
 		}
 		for _, a := range found.Ask {
 			if m.May == nil || m.May(a.Topic) {
@@ -141,6 +138,9 @@ func (c *Catalog) Take(m devices.Message) (changed bool, ask []Message) {
 			}
 		}
 		changed = c.found(found, &m) || changed
+		if found.Rest != nil {
+			c.rest = append(c.rest, remainder{m, found.Rest, c.wrong})
+		}
 	}
 	if !c.wrong && !c.Waits(m.Topic) {
 		c.faults.mend(m.Topic)
@@ -162,14 +162,15 @@ func (c *Catalog) Rest() (topic string, changed bool) {
 	c.rest = c.rest[1:]
 	c.last = nil
 	found, err := r.take()
-	if c.wrong = err != nil; c.wrong {
-		c.faults.add(r.Topic, err.Error())
-	}
-	if found.Rest != nil {
-		c.rest = append(c.rest, remainder{r.Message, found.Rest})
+	c.wrong = r.wrong
+	if err != nil {
+		c.refusePart(r.Topic, err.Error())
 	}
 	changed = c.found(found, &r.Message)
-	if !c.wrong && found.Rest == nil {
+	switch {
+	case found.Rest != nil:
+		c.rest = append(c.rest, remainder{r.Message, found.Rest, c.wrong})
+	case !c.wrong:
 		c.faults.mend(r.Topic)
 	}
 	return r.Topic, changed

@@ -540,7 +540,7 @@ func (r *Registry) note(s *State, p *Property, value any, initial bool, at devic
 	}
 	s.Values[p.Name] = is
 	asked, answer := s.Asked[p.Name]
-	if answer = answer && (!same || p.answers(asked.Value, value)); answer {
+	if answer = answer && p.answers(asked.Value, value, same); answer {
 		delete(s.Asked, p.Name)
 	}
 	return Change{ID: s.ID, Called: s.Called, Property: p.Name, Main: p == &s.Properties[0], Value: value, Answer: answer, Away: s.Away(p.Name)}
