@@ -182,6 +182,18 @@ func (h *Hub) reportEarly() {
 	}
 }
 
+// rejudge judges what is announced by the rights that its announcers have by now.
+func (h *Hub) rejudge() {
+	for m := range h.broker.Retained() {
+		if m.Rights != nil && h.announces(m.Topic) {
+			h.devices.registry.Rejudge(m.Topic, m.Rights.Publish)
+		}
+	}
+	if h.devices.registry.Unsettled() && !h.devices.settling {
+		h.willSettle()
+	}
+}
+
 // lookUpRetained finds what had been said on topics before it was known that they matter.
 func (h *Hub) lookUpRetained(topics []string) {
 	wanted := make(map[string]bool, len(topics))

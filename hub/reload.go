@@ -42,6 +42,9 @@ func (h *Hub) Reload(cfg *Config) error {
 	err = h.do(context.Background(), func() { h.swap(cfg) })
 	outside.Commit()
 	h.openControl()
+	if err == nil {
+		err = h.do(context.Background(), h.rejudge) // by the rights that are in force now
+	}
 	return err
 }
 
