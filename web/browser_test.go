@@ -162,6 +162,7 @@ func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	if drawn == 0 || drawn != live {
 		t.Errorf("%d rows before the stream, %d with it", drawn, live)
 	}
+	do(t, ctx, "it goes, so that the stream ends", chromedp.Navigate("about:blank"))
 }
 
 func TestThePageInABrowserWithoutJavaScript(t *testing.T) {
