@@ -788,8 +788,8 @@ func TestADeviceIsNotAskedAtEachWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, stop := start(t, load(t, t.TempDir(), ""), Options{})
 		defer stop()
-		asked := 0
-		shelly, hangUp := connect(t, h, "shelly", func(*paho.Publish) { asked++ })
+		var asked atomic.Int32
+		shelly, hangUp := connect(t, h, "shelly", func(*paho.Publish) { asked.Add(1) })
 		defer hangUp()
 		if _, err := shelly.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "shellyplus1-a8032abe54dc/rpc", QoS: 1}}}); err != nil {
 			t.Fatal(err)
@@ -798,15 +798,15 @@ func TestADeviceIsNotAskedAtEachWord(t *testing.T) {
 			publish(t, shelly, 1, "shellyplus1-a8032abe54dc/online", "true")
 		}
 		time.Sleep(time.Second)
-		once := asked
+		once := asked.Load()
 		if once == 0 || once > 10 {
 			t.Errorf("asked %d times", once)
 		}
 		time.Sleep(time.Minute)
 		publish(t, shelly, 1, "shellyplus1-a8032abe54dc/online", "true")
 		time.Sleep(time.Second)
-		if asked != 2*once {
-			t.Errorf("asked %d times, and %d in all a minute later", once, asked)
+		if asked.Load() != 2*once {
+			t.Errorf("asked %d times, and %d in all a minute later", once, asked.Load())
 		}
 	})
 }
