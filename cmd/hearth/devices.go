@@ -17,8 +17,9 @@ import (
 
 type devicesCommand struct {
 	Name    string `arg:"" optional:"" help:"One of them: then all of its properties."`
+	To      string `arg:"" optional:"" help:"With --suggest: what NAME is to switch, a device or an output. Both may be a property, wall.button."`
 	Forget  bool   `help:"Forget NAME, which is no more. Devices that stay silent for 30 days are forgotten by themselves."`
-	Suggest bool   `help:"Print the TOML that names them, to be put into the configuration."`
+	Suggest bool   `help:"Print the TOML that names them, or that links NAME to TO, to be put into the configuration."`
 	Wide    bool   `short:"w" help:"Nothing cut, however wide that is."`
 	JSON    bool   `name:"json" help:"For scripts."`
 	hubFlags
@@ -42,6 +43,12 @@ func (c *devicesCommand) Run(ctx context.Context, std streams) error {
 	all, err := h.Devices(ctx)
 	if err != nil {
 		return h.because(err)
+	}
+	if c.To != "" {
+		if !c.Suggest {
+			return fmt.Errorf("%s and %s: hearth devices shows one of them; --suggest links the first to the second", c.Name, c.To)
+		}
+		return suggestLink(std.out, c.Name, c.To, all.Devices)
 	}
 	if c.Name != "" {
 		i := deviceCalled(c.Name, all.Devices)
@@ -321,6 +328,74 @@ func suggest(w io.Writer, all []control.Device) error {
 		}
 	}
 	return nil
+}
+
+// suggestLink prints the TOML by which from switches to: a link, or a rule if what is
+// reported are events. Each is a device or a property of one; what is no device is
+// taken for an output.
+func suggestLink(w io.Writer, from, to string, all []control.Device) error {
+	d, p, err := deviceProperty(from, all, func(p control.Property) bool {
+		return slices.Contains([]string{"binary_sensor", "event", "switch", "light", "fan", "valve"}, p.Kind)
+	})
+	if err != nil {
+		return err
+	}
+	suggested := []control.Device{d}
+	target := to
+	t, set, err := deviceProperty(to, all, func(p control.Property) bool { return p.Settable })
+	switch {
+	case err == nil && t.Name == d.Name && set.Name == p.Name:
+		return fmt.Errorf("%s.%s would switch itself", d.Name, p.Name)
+	case err == nil:
+		target = t.Name + "." + set.Name
+		if t.Name != d.Name {
+			suggested = append(suggested, t)
+		}
+	case deviceCalled(partOf(to), all) >= 0:
+		return err
+	}
+	if err := suggest(w, suggested); err != nil {
+		return err
+	}
+	name := d.Name + "_" + strings.ReplaceAll(partOf(target), ".", "_")
+	if p.Kind == "event" {
+		is := ""
+		if len(p.Options) > 0 {
+			is = fmt.Sprintf(", is = %q", p.Options[0])
+		}
+		_, err = fmt.Fprintf(w, "[rule.%s]\ntrigger = { event = %q%s }\naction = { set = %q, to = \"toggle\" }\n", name, d.Name+"."+p.Name, is, target)
+		return err
+	}
+	_, err = fmt.Fprintf(w, "[link.%s]\nfrom = %q\nto = %q\n", name, d.Name+"."+p.Name, target)
+	return err
+}
+
+func partOf(name string) string {
+	device, _, _ := strings.Cut(name, ".")
+	return device
+}
+
+// deviceProperty finds a device, and the property that is named after a dot or else the first
+// that fits.
+func deviceProperty(name string, all []control.Device, fits func(control.Property) bool) (d control.Device, p control.Property, err error) {
+	device, property, named := strings.Cut(name, ".")
+	i := deviceCalled(device, all)
+	if i < 0 {
+		return d, p, unknownDevice(device, all)
+	}
+	d = all[i]
+	i = slices.IndexFunc(d.Properties, func(p control.Property) bool {
+		return named && p.Name == property || !named && !p.Diagnostic && fits(p)
+	})
+	switch {
+	case i < 0 && named:
+		return d, p, fmt.Errorf("%s has no property %q: hearth devices %s shows what it has", d.Name, property, d.Name)
+	case i < 0:
+		return d, p, fmt.Errorf("%s has nothing that fits: name a property, %s.x, of those that hearth devices %s shows", d.Name, d.Name, d.Name)
+	case !fits(d.Properties[i]):
+		return d, p, fmt.Errorf("%s.%s is a %s, which does not fit", d.Name, property, d.Properties[i].Kind)
+	}
+	return d, d.Properties[i], nil
 }
 
 type setCommand struct {

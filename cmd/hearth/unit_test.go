@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hearth/control"
+	"hearth/hub"
 )
 
 const unit = "../../systemd/hearth.service"
@@ -76,6 +77,36 @@ func TestWhatAPropertyTakes(t *testing.T) {
 	} {
 		if got := takes(p); got != want {
 			t.Errorf("%+v takes %q, want %q", p, got, want)
+		}
+	}
+}
+
+// What is suggested to link two is a sound configuration, and a press becomes a rule.
+func TestWhatLinksTwoIsSound(t *testing.T) {
+	all := []control.Device{
+		{Name: "wall", ID: "shelly/shellyix3-aabbcc", Properties: []control.Property{{Name: "battery", Kind: "sensor", Diagnostic: true}, {Name: "button", Kind: "event", Options: []string{"single", "double"}}}},
+		{Name: "lamp", ID: "zigbee2mqtt/0x01", Properties: []control.Property{{Name: "link", Kind: "sensor"}, {Name: "state", Kind: "light", Settable: true}}},
+		{Name: "door", ID: "zigbee2mqtt/0x02", Named: true, Properties: []control.Property{{Name: "contact", Kind: "binary_sensor"}}},
+	}
+	for _, c := range []struct{ from, to, want string }{
+		{"wall", "lamp", `[rule.wall_lamp]`}, {"wall", "lamp", `trigger = { event = "wall.button", is = "single" }`},
+		{"door", "lamp.state", `from = "door.contact"`},
+	} {
+		var b strings.Builder
+		if err := suggestLink(&b, c.from, c.to, all); err != nil || !strings.Contains(b.String(), c.want) {
+			t.Errorf("%s to %s: %v\n%s", c.from, c.to, err, b.String())
+		}
+		text := b.String()
+		if c.from == "door" {
+			text += "[device.door]\nid = \"zigbee2mqtt/0x02\"\n"
+		}
+		if _, doc := hub.Parse("suggested.toml", []byte(text)); doc.Err() != nil {
+			t.Errorf("%v\n%s", doc.Err(), text)
+		}
+	}
+	for _, c := range [][2]string{{"wall.battery", "lamp"}, {"wall", "door"}, {"lamp", "wall.button"}, {"lamp", "lamp"}, {"nothing", "lamp"}, {"door.contct", "lamp"}} {
+		if err := suggestLink(new(strings.Builder), c[0], c[1], all); err == nil {
+			t.Errorf("%s to %s is no mistake", c[0], c[1])
 		}
 	}
 }
