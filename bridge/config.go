@@ -104,7 +104,7 @@ func (c Connect) Check(at config.Place) {
 			continue
 		}
 		for j, other := range c.Topics[:i] {
-			if fault(other) == "" && overlap(f, other) {
+			if fault(other) == "" && topic.Meet(f, other) {
 				where.Mistake("topics[%d], %q, is about some of the same topics: each would come twice, want filters that have none in common", j+1, other)
 				break
 			}
@@ -243,8 +243,8 @@ func (r Remote) checkTopics(at config.Place) {
 			if !sound[i] || !sound[j] {
 				continue
 			}
-			both := t.out() && u.out() && overlap(t.local(), u.local())
-			if both || t.in() && u.in() && overlap(t.remote(), u.remote()) {
+			both := t.out() && u.out() && topic.Meet(t.local(), u.local())
+			if both || t.in() && u.in() && topic.Meet(t.remote(), u.remote()) {
 				at.Index(i).Key("filter").Mistake("topics[%d], %q, is about some of the same topics in this direction: each would pass twice, want filters that have none in common", j+1, u.Filter)
 				break
 			}
@@ -278,7 +278,7 @@ func (t Topic) check(at config.Place) bool {
 			mistake(p.key, "want a slash at the end: write %q", p.prefix+"/")
 		}
 	}
-	if ok && t.Direction == "both" && t.LocalPrefix != t.RemotePrefix && overlap(t.local(), t.remote()) {
+	if ok && t.Direction == "both" && t.LocalPrefix != t.RemotePrefix && topic.Meet(t.local(), t.remote()) {
 		mistake("filter", "both ways, %q here and %q there name some of the same topics: what came in from there would go out again under another name, and so on; want a narrower filter, the same prefixes, or one direction", t.local(), t.remote())
 	}
 	return ok

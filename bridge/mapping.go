@@ -28,28 +28,6 @@ func (t Topic) toLocal(remote string) (string, bool) {
 func (t Topic) local() string  { return t.LocalPrefix + t.Filter }
 func (t Topic) remote() string { return t.RemotePrefix + t.Filter }
 
-// overlap says whether a topic can match both filters.
-func overlap(a, b string) bool {
-	for {
-		x, aRest, aMore := strings.Cut(a, "/")
-		y, bRest, bMore := strings.Cut(b, "/")
-		switch {
-		case x == "#" || y == "#":
-			return true
-		case x != y && x != "+" && y != "+":
-			return false
-		case aMore && bMore:
-			a, b = aRest, bRest
-		case aMore:
-			return aRest == "#" // a/# matches a itself
-		case bMore:
-			return bRest == "#"
-		default:
-			return true
-		}
-	}
-}
-
 // fault says what is wrong with a filter; "" is nothing.
 func fault(filter string) string {
 	if strings.HasPrefix(filter, "$") {

@@ -118,27 +118,5 @@ func FuzzTopics(f *testing.F) {
 				t.Errorf("%q is %q here and %q, %v back there", topic, here, back, is)
 			}
 		}
-		if overlap(filter, topic) != overlap(topic, filter) {
-			t.Errorf("%q and %q overlap one way only", filter, topic)
-		}
 	})
-}
-
-// overlap is MQTT's matching where one side is a topic, and goes either way.
-func TestOverlap(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"a/#", "a", true}, {"a/#", "a/b/c", true}, {"a/#", "ab", false}, {"#", "a/b", true}, {"+", "a/b", false}, {"+/b", "a/b", true},
-		{"a/+", "a", false}, {"a/+", "a/", true}, {"a/b", "a/b", true}, {"a/b", "a/c", false}, {"a/+/c", "+/b/#", true}, {"a/+/c", "+/b/d", false},
-		{"a/#", "+", true}, {"a/b/#", "+", false}, {"", "+", true}, {"/a", "+/+", true},
-	} {
-		if got := overlap(c.a, c.b); got != c.want {
-			t.Errorf("overlap(%q, %q) = %v", c.a, c.b, got)
-		}
-		if got := overlap(c.b, c.a); got != c.want {
-			t.Errorf("overlap(%q, %q) = %v", c.b, c.a, got)
-		}
-	}
 }

@@ -1295,13 +1295,13 @@ var (
 	holes  = regexp.MustCompile(`(?s)\{\{.*?\}\}|\{#.*?#\}`)
 )
 
-func (c *call) scenes() ([]any, error) {
-	c.know("transition")
+// each is what is done for every entity that the call names, one after the other.
+func (c *call) each(do func(id string, given *node) ([]any, error), given *node) ([]any, error) {
 	var all []any
 	var errs []error
 	for _, n := range []*node{c.n.get("target").get("entity_id"), c.data.get("entity_id"), c.n.get("entity_id")} {
 		for _, one := range n.list() {
-			list, err := c.scene(one.str(), c.get("transition"))
+			list, err := do(one.str(), given)
 			all = append(all, list...)
 			if err != nil {
 				errs = append(errs, err)
@@ -1309,6 +1309,11 @@ func (c *call) scenes() ([]any, error) {
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+func (c *call) scenes() ([]any, error) {
+	c.know("transition")
+	return c.each(c.scene, c.get("transition"))
 }
 
 // scene is what a scene sets, where it stands in the same text.
@@ -1468,18 +1473,7 @@ func (c *call) script() ([]any, error) {
 		return c.run("script."+c.name, c.data)
 	}
 	c.know("variables")
-	var all []any
-	var errs []error
-	for _, n := range []*node{c.n.get("target").get("entity_id"), c.data.get("entity_id"), c.n.get("entity_id")} {
-		for _, one := range n.list() {
-			list, err := c.run(one.str(), c.get("variables"))
-			all = append(all, list...)
-			if err != nil {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return all, errors.Join(errs...)
+	return c.each(c.run, c.get("variables"))
 }
 
 // run is a script in the place where it is called.

@@ -216,7 +216,7 @@ func TestIndexesFindWhatMatches(t *testing.T) {
 	}
 }
 
-// Who has seen enough is not asked again, wherever it is.
+// Two filters meet if there is a topic that both match.
 func TestMeet(t *testing.T) {
 	topics, filters := everyTopic(), everyFilter()
 	for _, a := range filters {
@@ -232,6 +232,7 @@ func TestMeet(t *testing.T) {
 	}
 }
 
+// Who has seen enough is not asked again, wherever it is.
 func TestMatchStopsWhenTold(t *testing.T) {
 	var subs Subscribers[int, bool]
 	var values Values[int]
