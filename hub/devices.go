@@ -31,7 +31,7 @@ type found struct {
 	settling bool                              // something was learned that does not count yet
 	early    []devices.Message                 // what came meanwhile on topics of which nobody knew yet
 	waiting  map[string][]chan catalog.Change  // by device and property: those who wait for an answer
-	missed   map[string]bool                   // sources of which it was said that the device has none
+	warned   map[string]bool                   // of what rules want in vain, as unmet says it
 	lookUp   *outbox[[]string]                 // of the retained messages of topics
 	asked    map[catalog.Message]time.Duration // monotonic: when a device was asked that last, to say what it is
 }
@@ -44,7 +44,7 @@ const (
 
 // openDevices takes up what is kept of devices.
 func (h *Hub) openDevices() {
-	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change), missed: make(map[string]bool), asked: make(map[catalog.Message]time.Duration)}
+	h.devices = found{registry: catalog.NewRegistry(h.isTaken, h.givenName), settle: time.NewTimer(0), waiting: make(map[string][]chan catalog.Change), warned: make(map[string]bool), asked: make(map[catalog.Message]time.Duration)}
 	h.devices.settle.Stop()
 	for key, record := range h.store.Each(store.Device) {
 		if err := h.devices.registry.Restore(key, record); err != nil {

@@ -538,7 +538,7 @@ action = { publish = "a/b", payload = "c" }
 		time.Sleep(time.Hour)
 		hangUp()
 		stop()
-		if text := log.String(); strings.Count(text, "source=plug.powr") != 1 || !strings.Contains(text, "did you mean") {
+		if text := log.String(); strings.Count(text, "looks at plug.powr") != 1 || !strings.Contains(text, "did you mean") {
 			t.Errorf("the log says\n%s", text)
 		}
 	})

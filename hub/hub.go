@@ -347,7 +347,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-seldom.C:
 			h.devices.registry.Prune(h.now())
 			h.keepDevices(time.Minute, true)
-			h.missProperties()
+			h.warnOfUnmet()
 		case <-lazily.C:
 			h.keepLater()
 		case <-beat.C:

@@ -135,11 +135,7 @@ func (h *Hub) lacks(old seat, s *catalog.State) (missing []string) {
 // isAnother lets the rules know that a name means another device: of the one before nothing
 // is known any more, and what is known of this one is found, not news.
 func (h *Hub) isAnother(name string) {
-	for source := range h.devices.missed {
-		if strings.HasPrefix(source, name+".") {
-			delete(h.devices.missed, source)
-		}
-	}
+	clear(h.devices.warned)
 	known := make(map[string]bool)
 	all := h.deviceReadings()
 	for _, r := range all {

@@ -129,59 +129,48 @@ func inWords(v any) string {
 	return devices.Text(v)
 }
 
-// missProperties warns, once each, of what rules look at and a device does not have. No
-// check of a configuration can know that, and some devices tell of themselves bit by bit.
-func (h *Hub) missProperties() {
-	for _, source := range h.engine.Sources() {
-		d, named := h.cfg.Device.Get(source.Name)
-		if !named || d.Announced() == "" || source.Property == "" || source.Property == "availability" || h.devices.missed[source.String()] {
-			continue
-		}
-		if s, ok := h.devices.registry.Find(source.Name); ok && !s.Silent {
-			if _, err := s.Property(source.Property); err != nil {
-				h.devices.missed[source.String()] = true
-				h.log.Warn("a rule looks at what a device does not have", "source", source.String(), "why", err)
-			}
-		}
-	}
-	for _, wrong := range h.unfit() {
-		if !h.devices.missed[wrong] {
-			h.devices.missed[wrong] = true
-			h.log.Warn("a rule tells a device what it does not take", "what", wrong)
+// warnOfUnmet warns, once each, of what rules want of devices and these do not have or take.
+// No check of a configuration can know that, and some devices tell of themselves bit by bit.
+func (h *Hub) warnOfUnmet() {
+	for _, what := range h.unmet() {
+		if !h.devices.warned[what] {
+			h.devices.warned[what] = true
+			h.log.Warn("a device can't do what a rule wants of it", "what", what)
 		}
 	}
 }
 
-// unfit says, of each device that is there, what rules tell it and it does not take.
-func (h *Hub) unfit() (all []string) {
-	for _, told := range h.engine.Orders() {
-		s, ok := h.devices.registry.Find(told.Device)
-		if d, named := h.cfg.Device.Get(told.Device); !ok || s.Silent || !named || d.Announced() == "" {
-			continue
-		}
-		if err := s.CanTell(told.Property, told.Value); err != nil {
-			all = append(all, fmt.Sprintf("%s tells %s: %v", told.Rule, told.Device, err))
-		}
-	}
-	return slices.Compact(all)
-}
-
-// Doubts says what rules want of devices that are there and that these do not have or take: no
-// check of a configuration can know that. It is to be asked after a reload.
+// Doubts is all of that, to be asked after a reload.
 func (h *Hub) Doubts() (all []string) {
 	h.do(context.Background(), func() {
-		h.missProperties()
-		all = h.unfit()
-		for _, source := range h.engine.Sources() {
-			s, ok := h.devices.registry.Find(source.Name)
-			if d, named := h.cfg.Device.Get(source.Name); !ok || s.Silent || !named || d.Announced() == "" || source.Property == "" || source.Property == "availability" {
-				continue
+		h.warnOfUnmet()
+		all = h.unmet()
+	})
+	return all
+}
+
+// unmet says of each device that is there what rules tell it and it does not take, then what
+// they look at and it does not have.
+func (h *Hub) unmet() (all []string) {
+	there := func(name string) (*catalog.State, bool) {
+		d, named := h.cfg.Device.Get(name)
+		s, ok := h.devices.registry.Find(name)
+		return s, ok && !s.Silent && named && d.Announced() != ""
+	}
+	for _, told := range h.engine.Orders() {
+		if s, ok := there(told.Device); ok {
+			if err := s.CanTell(told.Property, told.Value); err != nil {
+				all = append(all, fmt.Sprintf("%s tells %s: %v", told.Rule, told.Device, err))
 			}
+		}
+	}
+	for _, source := range h.engine.Sources() {
+		if s, ok := there(source.Name); ok && source.Property != "" && source.Property != "availability" {
 			_, err := s.Property(source.Property)
 			if err != nil && !slices.ContainsFunc(all, func(said string) bool { return strings.HasSuffix(said, err.Error()) }) {
 				all = append(all, "a rule looks at "+source.String()+": "+err.Error())
 			}
 		}
-	})
-	return all
+	}
+	return slices.Compact(all)
 }
