@@ -81,7 +81,8 @@ deb: dist
 DEB_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v//; /^[0-9]+\./!s/^/0.0.0+g/; s/-/+/g')
 
 bench:
-	go test -run '^$$' -bench . ./bench ./rules ./store
+	go test -run '^$$' -bench . ./bench ./rules ./store ./devices/catalog
+	go test -run '^$$' -bench UnknownTopic ./hub
 	bench/brokers.sh
 	bench/peers.sh
 

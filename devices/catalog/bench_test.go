@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"hearth/devices"
 )
@@ -29,11 +30,13 @@ func BenchmarkRead(b *testing.B) {
 	if values := x.Read(m); len(values) != 5 {
 		b.Fatalf("%+v", values)
 	}
+	var read, decoded time.Duration
 	b.Run(fmt.Sprintf("bytes=%d", len(benchReport)), func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			x.Read(m)
 		}
+		read = b.Elapsed() / time.Duration(b.N)
 	})
 	b.Run("encoding/json", func(b *testing.B) {
 		b.ReportAllocs()
@@ -41,7 +44,12 @@ func BenchmarkRead(b *testing.B) {
 			var v map[string]any
 			json.Unmarshal(m.Payload, &v)
 		}
+		decoded = b.Elapsed() / time.Duration(b.N)
 	})
+	// 3 us where encoding/json takes 12; other machines are compared by that.
+	if read > decoded/4 {
+		b.Errorf("a reading costs %v, want at most a quarter of encoding/json's %v", read, decoded)
+	}
 }
 
 // What says nothing to anybody, in a house of a thousand devices.
