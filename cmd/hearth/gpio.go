@@ -88,11 +88,14 @@ func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
 	for _, u := range cfg.Uses() {
 		b.Uses = append(b.Uses, describe(u, bank))
 	}
-	if err := b.ask(ctx, &brokerFlags{c.broker(cfg), c.loginFlags}); err != nil {
+	if at := c.broker(cfg); at != "" {
+		err := b.ask(ctx, &brokerFlags{at, c.loginFlags})
 		if errors.As(err, new(usageError)) {
 			return err
 		}
-		fmt.Fprintf(std.err, "hearth: how the pins are is not known: %v\n", err)
+		if err != nil {
+			fmt.Fprintf(std.err, "hearth: how the pins are is not known: %v\n", err)
+		}
 	}
 	if c.JSON {
 		enc := json.NewEncoder(std.out)
@@ -131,13 +134,17 @@ func describe(u gpio.Use, bank gpio.Bank) use {
 }
 
 // broker is where the hub of a configuration can be asked: without TLS if that is
-// possible, for a certificate is rarely for this machine's address.
+// possible, for a certificate is rarely for this machine's address. "" says that nobody
+// knows, as of a port that is chosen at each start: whoever has the usual one is another.
 func (c *gpioShowCommand) broker(cfg *hub.Config) string {
 	if c.Broker != "" {
 		return c.Broker
 	}
 	if other := cfg.Broker.Connect; other != nil {
 		return other.Address
+	}
+	if len(cfg.Broker.Listen) == 0 {
+		return defaultBroker
 	}
 	secure := ""
 	for _, a := range cfg.Broker.Listen {
@@ -149,7 +156,7 @@ func (c *gpioShowCommand) broker(cfg *hub.Config) string {
 			return a
 		}
 	}
-	return cmp.Or(secure, defaultBroker)
+	return secure
 }
 
 const askLimit = 3 * time.Second // for what is retained to come, or a refused login, which is slow

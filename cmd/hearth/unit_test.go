@@ -110,3 +110,19 @@ func TestWhatLinksTwoIsSound(t *testing.T) {
 		}
 	}
 }
+
+// hearth gpio asks the hub of its configuration, and no other that happens to run here.
+func TestWhichHubIsAskedForPins(t *testing.T) {
+	for _, c := range []struct{ broker, want string }{
+		{"", defaultBroker},
+		{`listen = ["127.0.0.1:0"]`, ""},
+		{`listen = ["ws://127.0.0.1:8083", "127.0.0.1:1999"]`, "127.0.0.1:1999"},
+		{`listen = ["tls://127.0.0.1:8883"]`, "tls://127.0.0.1:8883"},
+		{`connect = "mqtt://mosquitto.lan"`, "mqtt://mosquitto.lan"},
+	} {
+		cfg, _ := hub.Parse("house.toml", []byte("[broker]\n"+c.broker+"\n"))
+		if got := new(gpioShowCommand).broker(cfg); got != c.want {
+			t.Errorf("%s: %q is asked, want %q", c.broker, got, c.want)
+		}
+	}
+}
