@@ -38,6 +38,10 @@ func (n Now) Add(d time.Duration) Now {
 type Origin struct {
 	Rules []string
 	By    string // who asked, where no rule did: "page", "hearth/lamp/set"
+
+	// Decision is the ID of the decision that it comes from; 0 if of none. With it
+	// history finds the whole chain of what led to it.
+	Decision uint64
 }
 
 // Then is the origin of what rule does because of o.

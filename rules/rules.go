@@ -97,6 +97,8 @@ const (
 
 // A Decision is what one rule concluded, why, and what is to be done.
 type Decision struct {
+	ID       uint64 // tells it from all others of the house, also of earlier lives of the hub
+	Follows  uint64 // the decision that it goes on from: which began its wait, delay or episode; 0 if none
 	At       devices.Now
 	Rule     string           // "rule.heater", "link.hall_light", "machine.alarm"
 	Instance string           // "[name=plug]"; "" without captures
