@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"hearth/gpio":             {"hearth/config", "hearth/devices", "hearth/store"},
 	"hearth/gpio/bus":         {"hearth/config"},
 	"hearth/gpio/sensor":      {"hearth/config", "hearth/devices", "hearth/gpio/bus"},
+	"hearth/history":          {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/web":              {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/hub":              {"hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web"},
 	"hearth/trial":            {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
@@ -52,6 +53,7 @@ var hidden = map[string]string{
 	"go.yaml.in/":                   "hearth/migrate",
 	"github.com/alecthomas/kong":    "hearth/cmd/hearth",
 	"github.com/coreos/go-systemd/": "hearth/cmd/hearth",
+	"modernc.org/":                  "hearth/history",
 	"golang.org/x/crypto/":          "hearth/broker/access",
 	"golang.org/x/term":             "hearth/cmd/hearth",
 }

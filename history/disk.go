@@ -1,0 +1,191 @@
+package history
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+
+	"modernc.org/sqlite" // the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// errFull says that the disk, or the largest size that the owner allows, is full.
+var errFull = errors.New("there is no room")
+
+// A table is one of the two.
+type table string
+
+const (
+	tableChunk table = "chunk"
+	tableDay   table = "day"
+)
+
+// A disk is the database. The goroutine of History alone writes; anyone may
+// read.
+type disk struct {
+	path   string
+	db     *sql.DB
+	packer packer
+	limit  int64 // pages that it may have
+}
+
+func openDisk(path string, max int64) (*disk, error) {
+	// The journal is kept beside the database, and with it the room that undoing
+	// needs: what makes room on a full disk needs it too.
+	q := url.Values{"_pragma": {
+		"page_size(4096)", "journal_mode(PERSIST)", "synchronous(FULL)", "cache_size(-256)",
+		"temp_store(MEMORY)", "busy_timeout(5000)",
+	}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	d := &disk{path: path, db: db}
+	if _, err := db.Exec(createTables); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *disk) close() error { return d.db.Close() }
+
+func (d *disk) bytes() int64 {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// explained gives what SQLite says of a lack of room a name.
+func explained(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_FULL:
+			return fmt.Errorf("%w: %v", errFull, err)
+		}
+	}
+	return err
+}
+
+// write adds rows to a table, all or none.
+func (d *disk) write(t table, rows []row, max int64) error {
+	if pages := max / pageSize; pages != d.limit {
+		if _, err := d.db.Exec(fmt.Sprintf("PRAGMA max_page_count=%d", pages)); err != nil {
+			return err
+		}
+		d.limit = pages
+	}
+	tx, err := d.db.Begin()
+	if err != nil {
+		return explained(err)
+	}
+	defer tx.Rollback()
+	insert, err := tx.Prepare("INSERT OR REPLACE INTO " + string(t) + "(id, data) VALUES(?, ?)")
+	if err != nil {
+		return explained(err)
+	}
+	defer insert.Close()
+	for _, r := range rows {
+		if _, err := insert.Exec(r.id, r.data); err != nil {
+			return explained(err)
+		}
+	}
+	return explained(tx.Commit())
+}
+
+// remove deletes the rows of segments, or days, before one.
+func (d *disk) remove(t table, before uint64) error {
+	_, err := d.db.Exec("DELETE FROM "+string(t)+" WHERE id < ?", rowID(before, 0, 0))
+	return explained(err)
+}
+
+// rows are the payloads of one series in one segment, or of one day. Damaged ones
+// are left out and counted.
+func (d *disk) rows(t table, segment uint64, series uint32, damaged *int) ([][]byte, error) {
+	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", rowID(segment, series, 0), rowID(segment, series, maxPart))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var bodies [][]byte
+	for rows.Next() {
+		var id int64
+		var data []byte
+		if err := rows.Scan(&id, &data); err != nil {
+			return nil, err
+		}
+		body, err := unsealed(id, data)
+		if err != nil {
+			*damaged++
+			continue
+		}
+		bodies = append(bodies, body)
+	}
+	return bodies, rows.Err()
+}
+
+// heads are those of all segments, in their order.
+func (d *disk) heads() (heads []*head, err error) {
+	for id := int64(0); ; {
+		var next int64
+		switch err := d.db.QueryRow("SELECT id FROM chunk WHERE id >= ? ORDER BY id LIMIT 1", id).Scan(&next); {
+		case errors.Is(err, sql.ErrNoRows):
+			return heads, nil
+		case err != nil:
+			return heads, err
+		}
+		segment, _, _ := splitID(next)
+		var n int
+		bodies, err := d.rows(tableChunk, segment, headSeries, &n)
+		if err != nil {
+			return heads, err
+		}
+		if len(bodies) > 0 {
+			r := reader{b: bodies[0]}
+			if s := r.head(); s != nil && s.id == segment {
+				heads = append(heads, s)
+			}
+		}
+		id = rowID(segment+1, 0, 0)
+	}
+}
+
+// last is the last segment of which there is something.
+func (d *disk) last() (segment uint64, err error) {
+	var id sql.NullInt64
+	if err := d.db.QueryRow("SELECT max(id) FROM chunk").Scan(&id); err != nil {
+		return 0, err
+	}
+	segment, _, _ = splitID(id.Int64)
+	return segment, nil
+}
+
+// all calls each with the payloads of all real series of a segment, in their order.
+func (d *disk) all(segment uint64, damaged *int, each func(series uint32, body []byte)) error {
+	rows, err := d.db.Query("SELECT id, data FROM chunk WHERE id BETWEEN ? AND ?", rowID(segment, firstSeries, 0), rowID(segment, maxSeries, maxPart))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var data []byte
+		if err := rows.Scan(&id, &data); err != nil {
+			return err
+		}
+		body, err := unsealed(id, data)
+		if err != nil {
+			*damaged++
+			continue
+		}
+		_, series, _ := splitID(id)
+		each(series, body)
+	}
+	return rows.Err()
+}

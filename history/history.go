@@ -1,0 +1,734 @@
+// Package history remembers what happened: readings, what the rules decided, who
+// came and went. One recording serves charts, the question why, and replay.
+//
+//	Event, Decided, Seen, Note      what happens, in its order; none waits for the disk
+//	Flush, Close                    what is in memory goes to the disk
+//	Series, Readings, Changed       values as they were
+//	Chart, Days, Stats              values made fewer: averages, times on, counts
+//	Decision, Decisions, Notes      what was decided, and what else there was
+//	Entries                         all of it, bit for bit, to let it happen again
+//
+// It is kind to a card: what comes in is packed in memory, a few bytes a reading,
+// and written every ten minutes. A power cut costs what was not written yet.
+// Memory is bounded: what a disk does not take is dropped, the oldest first.
+//
+// A Raspberry Pi may not know the time when it starts. What it hears until then
+// is kept by the monotonic clock, and placed as soon as both are known; see
+// [Point]. The order of things is the order in which they came, whatever clocks say.
+//
+// # Where things are
+//
+//	format.go      rows and their checksums
+//	readings.go    the readings of one series
+//	stream.go      what is compressed: decisions, other events, messages
+//	record.go      structs as bytes
+//	segment.go     what is flushed together, and which clock it had
+//	history.go     what comes in; the goroutine that writes
+//	disk.go        the database
+//	query.go       what is asked
+//	rollup.go      values made fewer, and the days of the table day
+//	config.go      [history]
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"hearth/devices"
+	"hearth/rules"
+)
+
+// File is the name of the database in the folder that Open gets.
+const File = "history.db"
+
+const (
+	maxOpen    = 1 << 20 // bytes of a segment in memory; then it goes to the disk
+	maxPending = 4 << 20 // bytes that may wait for the disk
+	maxName    = 2000    // bytes of a series' name
+	maxNames   = 50_000  // series: a device that invents topics must not fill the memory
+	retryAfter = time.Minute
+)
+
+// Options are what the house lends its history. The zero value will do.
+type Options struct {
+	Log  *slog.Logger
+	Now  func() devices.Now // the present moment; default the machine's clock, not known to be right
+	Zone *time.Location     // in which moments are given and days begin; default the machine's
+	Boot string             // names this life of the machine, to which monotonic times belong; an Event of the kind Open tells it too
+}
+
+// A Note is something that happened to the hub, for people to read.
+type Note struct {
+	At   devices.Now
+	Kind string // "start", "stop", "reload", "client", "device", "clock"
+	Name string // of whom it is about
+	Text string
+}
+
+// A Health is how history fares.
+type Health struct {
+	Bytes    int64     // of the file
+	Segments int       // on the disk
+	Series   int       // that are known
+	Pending  int       // bytes that wait for the disk
+	Oldest   time.Time // the begin of the oldest readings that are there in full; zero: there are none
+	Damaged  int       // rows that were found damaged since the start
+	Lost     int       // entries that were dropped since the start: the disk did not take them, or there was no room
+	Dropped  int       // days of readings that went before their time, for want of room
+	Err      string    // why the disk takes nothing at present; "" if it does
+	Found    []string  // what was found damaged at the start, and what became of it
+}
+
+// A series is one as the loop meets it.
+type series struct {
+	nameRow
+	number   uint32
+	excluded bool
+	band     float64 // of its numbers
+	recorded float64 // the last number that was, for band
+	has      bool    // there is one
+	dirty    bool    // its name row is to be written
+}
+
+// A History is open until Close. Its methods may be called from any goroutine.
+type History struct {
+	opt  Options
+	disk *disk
+
+	mu       sync.Mutex // no one holds it while waiting for anything
+	cfg      Config
+	closed   bool
+	order    uint64 // of the next entry
+	segments []*head
+	times    timeline // of segments
+	waiting  []*segment
+	writing  bool     // the first of waiting is on its way
+	open     *segment // nil: nothing has happened since the last
+	next     uint64   // segment
+	session  uint64
+	boot     uint64
+	life     uint64
+	named    map[string]*series
+	numbered map[uint32]*series
+	number   uint32 // of the next series
+	allNames bool   // the next segment has the names of all
+	namesDay int64  // the day in which that was so last
+	health   Health
+	tooMany  bool // the log has been told that there are too many series
+
+	wake    chan struct{}
+	flushes chan flushing
+	stop    chan struct{}
+	done    chan struct{}
+}
+
+type flushing struct {
+	done chan error
+	tidy bool
+}
+
+// Open opens the history in dir and makes the file if there is none. A damaged
+// one is no error: what can be is saved, and Health tells the rest.
+func Open(dir string, cfg Config, opt Options) (*History, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Zone == nil {
+		opt.Zone = time.Local
+	}
+	if opt.Now == nil {
+		began := time.Now()
+		opt.Now = func() devices.Now {
+			now := time.Now()
+			return devices.Now{Mono: now.Sub(began), Wall: now}
+		}
+	}
+	h := &History{
+		opt: opt, cfg: cfg,
+		times:    make(timeline),
+		named:    make(map[string]*series),
+		numbered: make(map[uint32]*series),
+		number:   firstSeries,
+		next:     1,
+		order:    1,
+		allNames: true,
+		wake:     make(chan struct{}, 1),
+		flushes:  make(chan flushing),
+		stop:     make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+	h.boot = bootNumber(opt.Boot)
+	if opt.Boot == "" {
+		h.boot = bootNumber(fmt.Sprint(time.Now().UnixNano()))
+	}
+	var err error
+	if h.disk, err = openDisk(filepath.Join(dir, File), cfg.maxSize()); err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	if err := h.takeUp(); err != nil {
+		h.disk.close()
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	h.session = h.next
+	go h.run()
+	return h, nil
+}
+
+func bootNumber(boot string) uint64 {
+	f := fnv.New64a()
+	f.Write([]byte(boot))
+	return f.Sum64()
+}
+
+// takeUp reads what the file says of itself.
+func (h *History) takeUp() error {
+	heads, err := h.disk.heads()
+	if err != nil {
+		return err
+	}
+	h.segments = heads
+	for _, s := range heads {
+		h.times.learn(s)
+		h.next = max(h.next, s.id+1)
+		h.order = max(h.order, s.last)
+	}
+	last, err := h.disk.last()
+	if err != nil {
+		return err
+	}
+	h.next = max(h.next, last+1)
+	first := 0
+	for i, s := range heads {
+		if s.allNames {
+			first = i
+		}
+	}
+	for _, s := range heads[first:] {
+		bodies, err := h.disk.rows(tableChunk, s.id, namesSeries, &h.health.Damaged)
+		if err != nil {
+			return err
+		}
+		for _, body := range bodies {
+			r := reader{b: body}
+			names, _ := r.names()
+			for _, n := range names {
+				h.name(n)
+			}
+		}
+	}
+	return nil
+}
+
+// name takes up a series of which the file tells.
+func (h *History) name(n nameRow) {
+	s := h.numbered[n.number]
+	if s == nil {
+		s = &series{number: n.number}
+		h.numbered[n.number] = s
+		h.number = max(h.number, n.number+1)
+	}
+	s.nameRow = n
+	h.named[n.name] = s
+	h.configure(s)
+}
+
+func (h *History) configure(s *series) {
+	s.excluded, s.band = h.cfg.excluded(s.name), h.cfg.deadband(s.name)
+}
+
+// Use puts another configuration in force.
+func (h *History) Use(cfg Config) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cfg = cfg
+	for _, s := range h.named {
+		h.configure(s)
+	}
+	h.nudge()
+}
+
+// nudge lets the goroutine look what there is to do.
+func (h *History) nudge() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Event records what moves the rules, in the order in which they take it. What ev
+// points to must not change afterwards. A reading's Old is not kept, for it follows
+// from those before it, nor is its message's May.
+func (h *History) Event(ev rules.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.off() {
+		return
+	}
+	if ev.Kind == rules.Report && len(ev.Readings) > 0 && ev.Name == "" && !ev.On && ev.Value == nil && ev.Text == "" && ev.Status == 0 && ev.Body == nil && ev.State == nil {
+		h.report(&ev)
+		return
+	}
+	if ev.State != nil && ev.State.Boot != "" {
+		if boot := bootNumber(ev.State.Boot); boot != h.boot {
+			h.seal()
+			h.boot = boot
+		}
+		if h.life != ev.State.Life {
+			h.seal()
+			h.life = ev.State.Life
+		}
+	}
+	h.frame(eventSeries, ev.At, 0, func(b []byte) []byte { return appendRecord(b, &ev) })
+	if ev.State != nil {
+		h.open.checkpoint = true
+	}
+}
+
+// A decided is a decision as it is kept.
+type decided struct {
+	Decision rules.Decision
+	Refused  []string
+}
+
+// Decided records a decision, and which of its commands were refused and why.
+func (h *History) Decided(d rules.Decision, refused []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.off() {
+		return
+	}
+	h.frame(decisionSeries, d.At, d.ID, func(b []byte) []byte { return appendRecord(b, &decided{d, refused}) })
+	h.open.ids.add(d.ID)
+}
+
+// Note records what happened to the hub.
+func (h *History) Note(n Note) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.off() {
+		return
+	}
+	h.frame(noteSeries, n.At, 0, func(b []byte) []byte { return appendRecord(b, &n) })
+}
+
+// Seen records a reading at which no rule looks; unit is that of its value, "" if it
+// has none.
+func (h *History) Seen(r devices.Reading, unit string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.off() {
+		return
+	}
+	s := h.series(r.Source, unit)
+	if s == nil || h.quiet(s, &r) {
+		return
+	}
+	at := r.At
+	if r.Restored {
+		at = h.opt.Now()
+	}
+	h.reading(s, &r, at, false, true, nil)
+}
+
+// Unit says in which unit a series' values are, where its readings do not tell.
+func (h *History) Unit(name, unit string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.off() {
+		h.series(name, unit)
+	}
+}
+
+func (h *History) off() bool { return h.closed || !h.cfg.On() }
+
+// series is that of a name; nil if nothing of it is to be recorded.
+func (h *History) series(name, unit string) *series {
+	s := h.named[name]
+	if s == nil {
+		if len(name) > maxName || len(h.named) >= maxNames || h.number > maxSeries {
+			h.health.Lost++
+			if !h.tooMany {
+				h.tooMany = true
+				h.opt.Log.Warn("there are more names than history can tell apart; nothing is recorded of further ones", "name", name, "limit", maxNames)
+			}
+			return nil
+		}
+		s = &series{number: h.number, dirty: true}
+		s.nameRow = nameRow{number: h.number, name: name, unit: unit}
+		h.number++
+		h.named[name], h.numbered[s.number] = s, s
+		h.configure(s)
+	}
+	if unit != "" && unit != s.unit {
+		s.unit, s.dirty = unit, true
+	}
+	if s.excluded {
+		return nil
+	}
+	return s
+}
+
+// quiet reports whether a number differs too little from the last recorded one.
+func (h *History) quiet(s *series, r *devices.Reading) bool {
+	v, number := r.Value.(float64)
+	plain := number && !r.Initial && !r.Event && !r.Gone && r.Bad == ""
+	if plain && s.has && s.band > 0 && math.Abs(v-s.recorded) < s.band {
+		return true
+	}
+	s.recorded, s.has = v, plain
+	return false
+}
+
+// report records the readings of one event.
+func (h *History) report(ev *rules.Event) {
+	joins := false
+	var with *devices.Message
+	for i := range ev.Readings {
+		r := &ev.Readings[i]
+		s := h.series(r.Source, "")
+		if s == nil || h.quiet(s, r) {
+			continue
+		}
+		with = h.reading(s, r, ev.At, joins, false, with)
+		joins = true
+	}
+}
+
+// reading adds one to the open segment. with is the message that the event has
+// already been given; that which it has now is returned.
+func (h *History) reading(s *series, r *devices.Reading, at devices.Now, joins, seen bool, with *devices.Message) *devices.Message {
+	for {
+		order, offset, mono := h.order, at.Wall.UnixMicro()-at.Mono.Microseconds(), at.Mono.Microseconds()
+		seg := h.segment(at)
+		if !seg.moment(order, mono, offset, at.Known) {
+			h.seal()
+			continue
+		}
+		e := entry{Reading: r, order: order, joins: joins, seen: seen, eventAt: at.Mono}
+		e.large = !usual(r, at)
+		if r.Message != nil && !e.large {
+			switch {
+			case with == nil || with == r.Message:
+				e.with = true
+			default: // one event of two messages
+				e.large = true
+			}
+		}
+		if e.large {
+			e.Reading = &devices.Reading{At: at}
+		} else if m := r.At.Mono.Microseconds(); m != mono {
+			seg.moment(order, m, offset, at.Known)
+		}
+		if !seg.add(s.number, e) {
+			h.seal()
+			continue
+		}
+		switch {
+		case e.large:
+			seg.frame(largeSeries, order, mono, 0, func(b []byte) []byte {
+				keep := *r
+				keep.Old = nil
+				return appendRecord(append(b, largeReading), &keep)
+			})
+		case e.with && with == nil:
+			with = r.Message
+			seg.frame(largeSeries, order, mono, 0, func(b []byte) []byte { return appendRecord(append(b, largeMessage), r.Message) })
+		}
+		h.order++
+		seg.last = h.order
+		h.meet(s, r, mono+offset)
+		return with
+	}
+}
+
+// What a frame of largeSeries is.
+const (
+	largeMessage = 1
+	largeReading = 2
+)
+
+// meet notes what a series turned out to be.
+func (h *History) meet(s *series, r *devices.Reading, at int64) {
+	if s.first == 0 {
+		s.first, s.dirty = at, true
+	}
+	s.last = at
+	kind := kindOf(r)
+	if kind == Switch && s.kind == Text {
+		kind = Text // some of its words are no switch's
+	}
+	if kind != "" && kind != s.kind {
+		s.kind, s.dirty = kind, true
+	}
+	if s.dirty {
+		s.dirty = false
+		h.open.names = append(h.open.names, s.nameRow)
+	}
+}
+
+func kindOf(r *devices.Reading) Kind {
+	if r.Event {
+		return Press
+	}
+	switch v := r.Value.(type) {
+	case nil:
+		return ""
+	case bool:
+		return Switch
+	case float64:
+		return Number
+	case string:
+		if _, ok := devices.OnOff(v); ok {
+			return Switch
+		}
+	}
+	return Text
+}
+
+// frame adds one to a stream of the open segment.
+func (h *History) frame(series int, at devices.Now, id uint64, put func([]byte) []byte) {
+	for {
+		seg := h.segment(at)
+		mono := at.Mono.Microseconds()
+		if !seg.moment(h.order, mono, at.Wall.UnixMicro()-mono, at.Known) {
+			h.seal()
+			continue
+		}
+		seg.frame(series, h.order, mono, id, put)
+		h.order++
+		seg.last = h.order
+		return
+	}
+}
+
+const dayMicros = int64(24 * time.Hour / time.Microsecond)
+
+// segment is the open one. One ends when it is full, and with the UTC day, if that is
+// known.
+func (h *History) segment(at devices.Now) *segment {
+	if h.open != nil && h.open.size > maxOpen {
+		h.seal()
+	}
+	if h.open != nil && len(h.open.clocks) > 0 {
+		if c := h.open.clocks[len(h.open.clocks)-1]; at.Known && c.known && (c.to+c.offset)/dayMicros != at.Wall.UnixMicro()/dayMicros {
+			h.seal()
+		}
+	}
+	if h.open == nil {
+		h.open = &segment{rows: make(map[uint32]*builder)}
+		h.open.id, h.open.session, h.open.boot, h.open.life = h.next, h.session, h.boot, h.life
+		h.open.first, h.open.last = h.order, h.order
+		h.next++
+	}
+	return h.open
+}
+
+// seal ends the open segment, which then waits for the disk.
+func (h *History) seal() {
+	s := h.open
+	if s == nil {
+		return
+	}
+	h.open = nil
+	if s.entries == 0 {
+		return
+	}
+	if c := s.clocks[len(s.clocks)-1]; h.allNames || (c.to+c.offset)/dayMicros != h.namesDay {
+		h.namesDay, h.allNames = (c.to+c.offset)/dayMicros, false
+		s.allNames = true
+		s.names = make([]nameRow, 0, len(h.named))
+		for _, x := range h.named {
+			s.names = append(s.names, x.nameRow)
+		}
+		slices.SortFunc(s.names, func(a, b nameRow) int { return int(a.number) - int(b.number) })
+	}
+	h.waiting = append(h.waiting, s)
+	total := 0
+	for _, w := range h.waiting {
+		total += w.size
+	}
+	for first := 0; total > maxPending && len(h.waiting) > 1; {
+		if h.writing {
+			first = 1
+		}
+		if first >= len(h.waiting)-1 {
+			break
+		}
+		total -= h.waiting[first].size
+		h.lose(h.waiting[first].entries)
+		h.waiting = slices.Delete(h.waiting, first, first+1)
+		h.allNames = true // those it had must come with another
+	}
+	h.nudge()
+}
+
+// lose counts what nobody will ever see.
+func (h *History) lose(entries int) {
+	if h.health.Lost == 0 {
+		h.opt.Log.Error("history drops what the disk does not take, the oldest first", "err", h.health.Err)
+	}
+	h.health.Lost += entries
+}
+
+// run writes what waits, until Close.
+func (h *History) run() {
+	defer close(h.done)
+	h.mu.Lock()
+	every := h.cfg.flush()
+	h.mu.Unlock()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var retry <-chan time.Time
+	for {
+		var ask *flushing
+		select {
+		case <-h.wake:
+		case <-retry:
+		case <-tick.C:
+			h.sealNow()
+		case f := <-h.flushes:
+			ask = &f
+			h.sealNow()
+		case <-h.stop:
+			h.sealNow()
+			h.write()
+			return
+		}
+		h.mu.Lock()
+		if d := h.cfg.flush(); d != every {
+			every = d
+			tick.Reset(every)
+		}
+		h.mu.Unlock()
+		err := h.write()
+		if err == nil {
+			err = h.tidy()
+		}
+		retry = nil
+		if err != nil {
+			retry = time.After(retryAfter)
+		}
+		if ask != nil {
+			ask.done <- err
+		}
+	}
+}
+
+func (h *History) sealNow() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seal()
+}
+
+// write gives the disk all that waits for it.
+func (h *History) write() error {
+	for {
+		h.mu.Lock()
+		if len(h.waiting) == 0 {
+			h.health.Err = ""
+			h.mu.Unlock()
+			return nil
+		}
+		s := h.waiting[0]
+		h.writing = true
+		max := h.cfg.maxSize()
+		h.mu.Unlock()
+
+		rows, lost := s.pack(&h.disk.packer)
+		err := h.disk.write(tableChunk, rows, max)
+		for errors.Is(err, errFull) && h.dropOldest() {
+			err = h.disk.write(tableChunk, rows, max)
+		}
+
+		h.mu.Lock()
+		h.writing = false
+		if err != nil {
+			if h.health.Err == "" {
+				h.opt.Log.Error("history can't be written; it is tried again", "err", err)
+			}
+			h.health.Err = err.Error()
+			h.mu.Unlock()
+			return err
+		}
+		if h.health.Err != "" {
+			h.opt.Log.Info("history is written again")
+			h.health.Err = ""
+		}
+		if lost > 0 {
+			h.lose(lost)
+		}
+		kept := s.head
+		h.segments = append(h.segments, &kept)
+		h.times.learn(&kept)
+		h.waiting = slices.Delete(h.waiting, 0, 1)
+		h.mu.Unlock()
+	}
+}
+
+// Flush writes what is in memory. It returns when that is on the disk, or with
+// the error of ctx.
+func (h *History) Flush(ctx context.Context) error {
+	f := flushing{done: make(chan error, 1)}
+	select {
+	case h.flushes <- f:
+	case <-h.done:
+		return errors.New("history: is closed")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close writes what is in memory and waits until that is done.
+func (h *History) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.seal()
+	h.closed = true
+	h.mu.Unlock()
+	close(h.stop)
+	<-h.done
+	err := h.disk.close()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.waiting); n > 0 {
+		return fmt.Errorf("history: what happened last could not be written: %s", h.health.Err)
+	}
+	return err
+}
+
+// Health is how history fares.
+func (h *History) Health() Health {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.health
+	now.Segments, now.Series = len(h.segments), len(h.named)
+	for _, s := range h.waiting {
+		now.Pending += s.size
+	}
+	if h.open != nil {
+		now.Pending += h.open.size
+	}
+	now.Bytes = h.disk.bytes()
+	if len(h.segments) > 0 {
+		from, _ := h.times.span(h.segments[0])
+		now.Oldest = time.UnixMicro(from).In(h.opt.Zone)
+	}
+	return now
+}
