@@ -108,31 +108,39 @@ func (d *disk) remove(t table, before uint64) error {
 // rows are the payloads of one series in one segment, or of one day. Damaged ones
 // are left out and counted.
 func (d *disk) rows(t table, segment uint64, series uint32, damaged *int) ([][]byte, error) {
-	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", rowID(segment, series, 0), rowID(segment, series, maxPart))
+	list, err := d.some(t, rowID(segment, series, 0), rowID(segment, series, maxPart), damaged)
+	bodies := make([][]byte, len(list))
+	for i, r := range list {
+		bodies[i] = r.data
+	}
+	return bodies, err
+}
+
+// some are the rows of a table from one id to another, both included, without their
+// checksums.
+func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err error) {
+	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var bodies [][]byte
 	for rows.Next() {
-		var id int64
-		var data []byte
-		if err := rows.Scan(&id, &data); err != nil {
+		var r row
+		if err := rows.Scan(&r.id, &r.data); err != nil {
 			return nil, err
 		}
-		body, err := unsealed(id, data)
-		if err != nil {
+		if r.data, err = unsealed(r.id, r.data); err != nil {
 			*damaged++
 			continue
 		}
-		bodies = append(bodies, body)
+		list = append(list, r)
 	}
-	return bodies, rows.Err()
+	return list, rows.Err()
 }
 
-// heads are those of all segments, in their order.
-func (d *disk) heads() (heads []*head, err error) {
-	for id := int64(0); ; {
+// heads are those of all segments from one on, in their order.
+func (d *disk) heads(from uint64) (heads []*head, err error) {
+	for id := rowID(from, 0, 0); ; {
 		var next int64
 		switch err := d.db.QueryRow("SELECT id FROM chunk WHERE id >= ? ORDER BY id LIMIT 1", id).Scan(&next); {
 		case errors.Is(err, sql.ErrNoRows):
@@ -156,14 +164,47 @@ func (d *disk) heads() (heads []*head, err error) {
 	}
 }
 
-// last is the last segment of which there is something.
-func (d *disk) last() (segment uint64, err error) {
-	var id sql.NullInt64
-	if err := d.db.QueryRow("SELECT max(id) FROM chunk").Scan(&id); err != nil {
+// ends are the first and the last segment, or day, of which there is something; 0 if
+// there is none.
+func (d *disk) ends(t table) (first, last uint64, err error) {
+	var a, b sql.NullInt64
+	if err := d.db.QueryRow("SELECT (SELECT min(id) FROM "+string(t)+"), (SELECT max(id) FROM "+string(t)+")").Scan(&a, &b); err != nil {
+		return 0, 0, err
+	}
+	first, _, _ = splitID(a.Int64)
+	last, _, _ = splitID(b.Int64)
+	return first, last, nil
+}
+
+// dayBefore is the last day before another of which there is something.
+func (d *disk) dayBefore(day uint64) (before uint64, ok bool, err error) {
+	var id int64
+	switch err := d.db.QueryRow("SELECT id FROM day WHERE id < ? ORDER BY id DESC LIMIT 1", rowID(day, 0, 0)).Scan(&id); {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, err
+	}
+	before, _, _ = splitID(id)
+	return before, true, nil
+}
+
+// used is how many bytes of the file are in use.
+func (d *disk) used() (bytes int64, err error) {
+	var pages, free int64
+	if err := d.db.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
 		return 0, err
 	}
-	segment, _, _ = splitID(id.Int64)
-	return segment, nil
+	if err := d.db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
+		return 0, err
+	}
+	return (pages - free) * pageSize, nil
+}
+
+// vacuum gives the disk back what the file does not need.
+func (d *disk) vacuum() error {
+	_, err := d.db.Exec("VACUUM")
+	return explained(err)
 }
 
 // all calls each with the payloads of all real series of a segment, in their order.

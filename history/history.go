@@ -103,26 +103,28 @@ type History struct {
 	opt  Options
 	disk *disk
 
-	mu       sync.Mutex // no one holds it while waiting for anything
-	cfg      Config
-	closed   bool
-	order    uint64 // of the next entry
-	segments []*head
-	times    timeline // of segments
-	waiting  []*segment
-	writing  bool     // the first of waiting is on its way
-	open     *segment // nil: nothing has happened since the last
-	next     uint64   // segment
-	session  uint64
-	boot     uint64
-	life     uint64
-	named    map[string]*series
-	numbered map[uint32]*series
-	number   uint32 // of the next series
-	allNames bool   // the next segment has the names of all
-	namesDay int64  // the day in which that was so last
-	health   Health
-	tooMany  bool // the log has been told that there are too many series
+	mu         sync.Mutex // no one holds it while waiting for anything
+	cfg        Config
+	closed     bool
+	order      uint64 // of the next entry
+	segments   []*head
+	times      timeline         // of segments
+	listed     uint64           // the last segment of which the table day has the head
+	rolledDays map[int64]dayRow // of which there are rollups, since 1970; not all that are older than segments
+	waiting    []*segment
+	writing    bool     // the first of waiting is on its way
+	open       *segment // nil: nothing has happened since the last
+	next       uint64   // segment
+	session    uint64
+	boot       uint64
+	life       uint64
+	named      map[string]*series
+	numbered   map[uint32]*series
+	number     uint32 // of the next series
+	allNames   bool   // the next segment has the names of all
+	namesDay   int64  // the day in which that was so last
+	health     Health
+	tooMany    bool // the log has been told that there are too many series
 
 	wake    chan struct{}
 	flushes chan flushing
@@ -153,17 +155,18 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 	}
 	h := &History{
 		opt: opt, cfg: cfg,
-		times:    make(timeline),
-		named:    make(map[string]*series),
-		numbered: make(map[uint32]*series),
-		number:   firstSeries,
-		next:     1,
-		order:    1,
-		allNames: true,
-		wake:     make(chan struct{}, 1),
-		flushes:  make(chan flushing),
-		stop:     make(chan struct{}),
-		done:     make(chan struct{}),
+		times:      make(timeline),
+		rolledDays: make(map[int64]dayRow),
+		named:      make(map[string]*series),
+		numbered:   make(map[uint32]*series),
+		number:     firstSeries,
+		next:       1,
+		order:      1,
+		allNames:   true,
+		wake:       make(chan struct{}, 1),
+		flushes:    make(chan flushing),
+		stop:       make(chan struct{}),
+		done:       make(chan struct{}),
 	}
 	h.boot = bootNumber(opt.Boot)
 	if opt.Boot == "" {
@@ -190,17 +193,16 @@ func bootNumber(boot string) uint64 {
 
 // takeUp reads what the file says of itself.
 func (h *History) takeUp() error {
-	heads, err := h.disk.heads()
-	if err != nil {
+	if err := h.takeUpDays(); err != nil {
 		return err
 	}
-	h.segments = heads
+	heads := h.segments
 	for _, s := range heads {
 		h.times.learn(s)
 		h.next = max(h.next, s.id+1)
 		h.order = max(h.order, s.last)
 	}
-	last, err := h.disk.last()
+	_, last, err := h.disk.ends(tableChunk)
 	if err != nil {
 		return err
 	}
@@ -643,10 +645,7 @@ func (h *History) write() error {
 		h.mu.Unlock()
 
 		rows, lost := s.pack(&h.disk.packer)
-		err := h.disk.write(tableChunk, rows, max)
-		for errors.Is(err, errFull) && h.dropOldest() {
-			err = h.disk.write(tableChunk, rows, max)
-		}
+		err := h.writeRows(tableChunk, rows, max)
 
 		h.mu.Lock()
 		h.writing = false

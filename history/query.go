@@ -58,6 +58,8 @@ type view struct {
 	h     *History
 	parts []part
 	times timeline
+	ends  map[uint64]int64 // of sessions; see end
+	first int64            // see begin
 }
 
 // A part is a segment of a view. What is in memory does not change any more.

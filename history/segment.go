@@ -179,6 +179,11 @@ func (t timeline) span(s *head) (from, to int64) {
 	return from, to
 }
 
+// sure reports whether it is known when all of a segment happened.
+func (t timeline) sure(s *head) bool {
+	return len(t[s.boot]) > 0 || !slices.ContainsFunc(s.clocks, func(c clock) bool { return !c.known })
+}
+
 // A segment is one in memory: the one to which entries are added, or one that waits
 // for the disk. The latter do not change.
 type segment struct {

@@ -1,0 +1,403 @@
+package history
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"time"
+)
+
+// A dayRow is what the table day says of a day beside its rollups: of which segments
+// these were made.
+type dayRow struct {
+	first, last uint64
+}
+
+const formatDay = 1
+
+// tidy does what is due when all has been written: rollups of days that are over, and
+// what is too old goes.
+func (h *History) tidy() error {
+	now := h.opt.Now()
+	if !now.Known {
+		return nil // no day is over for certain
+	}
+	today := floorDay(micros(now.Wall))
+	h.mu.Lock()
+	cfg := h.cfg
+	h.mu.Unlock()
+	if err := h.rollDays(today); err != nil {
+		return err
+	}
+	if err := h.forgetRaw((today + 1) - int64(cfg.raw()/(24*time.Hour))); err != nil {
+		return err
+	}
+	if err := h.forgetDays((today + 1) - int64(cfg.keep()/(24*time.Hour))); err != nil {
+		return err
+	}
+	return h.shrink(cfg.maxSize())
+}
+
+// maxQuiet is how many days without anything are given rollups. A clock may also have
+// been wrong.
+const maxQuiet = 60
+
+// rollDays makes the rollups of all days before today that have news.
+func (h *History) rollDays(today int64) error {
+	h.mu.Lock()
+	spans := make(map[int64]dayRow)
+	latest, before := int64(-1), uint64(0)
+	for _, s := range h.segments {
+		if !h.times.sure(s) {
+			continue
+		}
+		from, to := h.times.span(s)
+		first := floorDay(from)
+		if latest >= 0 && first > latest+1 && first-latest <= maxQuiet {
+			for day := latest + 1; day < min(first, today); day++ { // nothing happened, but what held then held on
+				spans[day] = dayRow{before, before}
+			}
+		}
+		for day := first; day <= min(floorDay(to), today-1); day++ {
+			if d, ok := spans[day]; ok {
+				spans[day] = dayRow{d.first, s.id}
+			} else {
+				spans[day] = dayRow{s.id, s.id}
+			}
+		}
+		latest, before = max(latest, floorDay(to)), s.id
+	}
+	var due []int64
+	for day, d := range spans {
+		if had, ok := h.rolledDays[day]; !ok || had.last < d.last && had.first >= d.first {
+			due = append(due, day)
+		}
+	}
+	h.mu.Unlock()
+	slices.Sort(due)
+	for _, day := range due {
+		if err := h.rollDay(day, spans[day]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxRows is how many bytes of rollups are written at once.
+const maxRows = 512 << 10
+
+func (h *History) rollDay(day int64, of dayRow) error {
+	h.mu.Lock()
+	v := view{h: h, times: make(timeline)}
+	for b, list := range h.times {
+		v.times[b] = list
+	}
+	for _, s := range h.segments {
+		v.parts = append(v.parts, part{head: s})
+	}
+	numbers := make([]uint32, 0, len(h.numbered))
+	for n := range h.numbered {
+		numbers = append(numbers, n)
+	}
+	listed := h.listed
+	max := h.cfg.maxSize()
+	h.mu.Unlock()
+	slices.Sort(numbers)
+
+	var rows []row
+	size := 0
+	put := func(series uint32, bodies [][]byte) error {
+		for part, body := range bodies {
+			id := rowID(uint64(day), series, part)
+			rows = append(rows, row{id, sealed(id, body)})
+			size += len(body)
+		}
+		if size < maxRows && series != headSeries {
+			return nil
+		}
+		err := h.writeRows(tableDay, rows, max)
+		rows, size = nil, 0
+		return err
+	}
+	for _, n := range numbers {
+		before, _, err := h.rolledDay(day-1, n, false)
+		if err != nil {
+			return err
+		}
+		r, err := v.rollup(n, day, before.carry)
+		if err != nil {
+			return err
+		}
+		empty := !r.holds && !slices.ContainsFunc(r.hours, func(t tally) bool { return !t.empty() })
+		if empty {
+			continue
+		}
+		if err := put(n, r.bodies()); err != nil {
+			return err
+		}
+	}
+	// The heads of the segments that no earlier day has, so that a start need not
+	// look at each.
+	r := []byte{formatDay}
+	for _, id := range []uint64{of.first, of.last} {
+		r = binary.AppendUvarint(r, id)
+	}
+	bodies := [][]byte{r}
+	var b []byte
+	for _, p := range v.parts {
+		if p.id <= listed || p.id > of.last {
+			continue
+		}
+		before := len(b)
+		b = p.head.appendTo(b)
+		if len(b) > maxBody && before > 0 {
+			bodies = append(bodies, b[:before:before])
+			b = slices.Clone(b[before:])
+		}
+		listed = p.id
+	}
+	if len(b) > 0 {
+		bodies = append(bodies, b)
+	}
+	if err := put(headSeries, bodies); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.rolledDays[day] = of
+	h.listed = listed
+	h.mu.Unlock()
+	return nil
+}
+
+// writeRows makes room where there is none.
+func (h *History) writeRows(t table, rows []row, max int64) error {
+	err := h.disk.write(t, rows, max)
+	for errors.Is(err, errFull) && h.dropOldest() {
+		err = h.disk.write(t, rows, max)
+	}
+	return err
+}
+
+// days are the first and the last day of which there are rollups.
+func (h *History) days() (oldest, latest int64, err error) {
+	first, last, err := h.disk.ends(tableDay)
+	if err != nil || last == 0 {
+		return 1 << 40, -1, err
+	}
+	return int64(first), int64(last), nil
+}
+
+// isRolled reports whether there are rollups of a day. Of old days nothing is
+// remembered but that their readings are gone.
+func (h *History) isRolled(day int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.rolledDays[day]; ok {
+		return true
+	}
+	if len(h.segments) == 0 {
+		return true
+	}
+	from, _ := h.times.span(h.segments[0])
+	return day < floorDay(from)
+}
+
+// rolledDay is a series' rollup of a day; false if there is none.
+func (h *History) rolledDay(day int64, number uint32, cells bool) (r rolled, ok bool, err error) {
+	parts := 0
+	if cells {
+		parts = maxPart
+	}
+	n := 0
+	rows, err := h.disk.some(tableDay, rowID(uint64(day), number, 0), rowID(uint64(day), number, parts), &n)
+	h.damaged(n)
+	if err != nil || len(rows) == 0 {
+		return r, false, err
+	}
+	for _, x := range rows {
+		rd := reader{b: x.data}
+		if _, _, part := splitID(x.id); part == 0 {
+			r = rd.rolledHours()
+		} else {
+			if r.cells == nil {
+				r.cells = make([]tally, cellsADay)
+			}
+			rd.rolledCells(r.cells)
+		}
+		if rd.bad {
+			h.damaged(1)
+		}
+	}
+	if r.hours == nil {
+		r.hours = make([]tally, hoursADay)
+	}
+	return r, true, nil
+}
+
+// forgetRaw deletes the segments of the days before one.
+func (h *History) forgetRaw(day int64) error {
+	h.mu.Lock()
+	n := 0
+	for i, s := range h.segments {
+		if !h.times.sure(s) {
+			continue // it is as old as what came next
+		}
+		if _, to := h.times.span(s); to >= day*dayMicros {
+			break
+		}
+		n = i + 1
+	}
+	h.mu.Unlock()
+	return h.removeSegments(n)
+}
+
+// removeSegments deletes the n oldest.
+func (h *History) removeSegments(n int) error {
+	if n == 0 {
+		return nil
+	}
+	h.mu.Lock()
+	before := h.segments[n-1].id + 1
+	h.mu.Unlock()
+	if err := h.disk.remove(tableChunk, before); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.segments = slices.Clone(h.segments[n:])
+	h.times = make(timeline)
+	for _, s := range h.segments {
+		h.times.learn(s)
+	}
+	return nil
+}
+
+// forgetDays deletes the rollups of the days before one.
+func (h *History) forgetDays(day int64) error {
+	oldest, _, err := h.days()
+	if err != nil || oldest >= day {
+		return err
+	}
+	h.mu.Lock()
+	for d := range h.rolledDays {
+		if d < day {
+			delete(h.rolledDays, d)
+		}
+	}
+	h.mu.Unlock()
+	return h.disk.remove(tableDay, uint64(day))
+}
+
+// dropOldest makes room: the readings of the oldest day go, but not those of the
+// last; then the oldest month of rollups; then the older half of what is left. It
+// reports whether there was anything to drop.
+func (h *History) dropOldest() bool {
+	h.mu.Lock()
+	n := 0
+	if len(h.segments) > 0 {
+		from, _ := h.times.span(h.segments[0])
+		for n < len(h.segments) {
+			if _, to := h.times.span(h.segments[n]); floorDay(to) > floorDay(from) {
+				break
+			}
+			n++
+		}
+	}
+	all := len(h.segments)
+	h.mu.Unlock()
+	oldest, latest, err := h.days()
+	switch {
+	case err != nil:
+	case n > 0 && n < all:
+		err = h.removeSegments(n)
+	case latest >= 0:
+		err = h.forgetDays(min(oldest+30, latest+1))
+	case all > 1:
+		err = h.removeSegments(all / 2)
+	case all == 1:
+		err = h.removeSegments(1)
+	default:
+		return false
+	}
+	if err != nil {
+		h.opt.Log.Error("history can't make room", "err", err)
+		return false
+	}
+	h.mu.Lock()
+	if h.health.Dropped == 0 {
+		h.opt.Log.Warn("there is no room for all of history; the oldest goes before its time")
+	}
+	h.health.Dropped++
+	h.mu.Unlock()
+	return true
+}
+
+// shrink makes a file smaller that is larger than the owner wants it now.
+func (h *History) shrink(max int64) error {
+	if h.disk.bytes() <= max {
+		return nil
+	}
+	for {
+		used, err := h.disk.used()
+		if err != nil {
+			return err
+		}
+		if used <= max*9/10 || !h.dropOldest() {
+			break
+		}
+	}
+	return h.disk.vacuum()
+}
+
+// takeUpDays reads what the table day says of the latest days: which there are, and
+// the heads of their segments, until those that are gone.
+func (h *History) takeUpDays() error {
+	first, last, err := h.disk.ends(tableChunk)
+	if err != nil {
+		return err
+	}
+	known := make(map[uint64]*head)
+	for day, ok, err := h.disk.dayBefore(1 << 36); ok || err != nil; day, ok, err = h.disk.dayBefore(day) {
+		if err != nil {
+			return err
+		}
+		bodies, err := h.disk.rows(tableDay, day, headSeries, &h.health.Damaged)
+		if err != nil {
+			return err
+		}
+		if len(bodies) == 0 {
+			continue // it was cut short: it is made again
+		}
+		r := reader{b: bodies[0]}
+		if r.byte() != formatDay {
+			continue
+		}
+		d := dayRow{r.uint(), r.uint()}
+		if r.bad {
+			continue
+		}
+		h.rolledDays[int64(day)] = d
+		for _, body := range bodies[1:] {
+			r := reader{b: body}
+			for len(r.b) > 0 {
+				if s := r.head(); s != nil {
+					known[s.id] = s
+				}
+			}
+		}
+		if d.last < first {
+			break
+		}
+	}
+	for id, s := range known {
+		h.listed = max(h.listed, id)
+		if id >= first && id <= last {
+			h.segments = append(h.segments, s)
+		}
+	}
+	slices.SortFunc(h.segments, func(a, b *head) int { return cmp.Compare(a.id, b.id) })
+	more, err := h.disk.heads(h.listed + 1)
+	h.segments = append(h.segments, more...)
+	return err
+}
