@@ -49,6 +49,15 @@ func (h *History) rollDays(today int64) error {
 	spans := make(map[int64]dayRow)
 	latest, before := int64(-1), uint64(0)
 	for _, s := range h.segments {
+		if h.times.sure(s) {
+			_, to := h.times.span(s)
+			latest = max(latest, floorDay(to))
+		}
+	}
+	// What held in the last hours is only known once something has happened since:
+	// the power may have been cut.
+	today, latest = min(today, latest), -1
+	for _, s := range h.segments {
 		if !h.times.sure(s) {
 			continue
 		}

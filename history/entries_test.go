@@ -180,7 +180,7 @@ func TestEverythingComesBackEqual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir := fastDir(t)
 	rapid.Check(t, func(t *rapid.T) {
 		dir := fmt.Sprint(dir, "/", time.Now().UnixNano())
 		mkdir(t, dir)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"testing"
 	"time"
 )
 
@@ -85,4 +86,15 @@ func show(v any) string {
 		return s + "]"
 	}
 	return fmt.Sprint(v)
+}
+
+// fastDir is a folder in memory, where there is one: for tests that wait for a disk very
+// often, and are not about what it does.
+func fastDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "hearth-history-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

@@ -19,7 +19,7 @@ type Bucket struct {
 	Mean     float64 // weighted by time
 	Last     float64
 	On       time.Duration // how long the value was on, or above 0
-	Switches int           // from off to on and from on to off
+	Switches int           // from off to on and from on to off, as far as both were known
 }
 
 // Empty reports whether nothing is known of the series in the bucket.
@@ -146,7 +146,6 @@ type meter struct {
 type carry struct {
 	value   float64
 	holds   bool   // else nothing is known
-	was     bool   // there has been a value, which value still is
 	session uint64 // since the hub started so
 }
 
@@ -176,17 +175,17 @@ func (m *meter) take(at int64, p *Point) {
 	if p.Event {
 		return
 	}
-	m.holds = ok
-	if !ok {
+	held := m.holds
+	if m.holds = ok; !ok {
 		return
 	}
 	if i >= 0 {
 		m.cells[i].number(v)
-		if m.was && (m.value > 0) != (v > 0) {
+		if held && (m.value > 0) != (v > 0) {
 			m.cells[i].switches++
 		}
 	}
-	m.value, m.was = v, true
+	m.value = v
 }
 
 // run lets a meter go through what is kept in full from one moment to another. What
@@ -236,11 +235,9 @@ func (m *meter) look(p *Point) {
 	if p.Event || p.Bad != "" && !p.Gone {
 		return
 	}
-	n, ok := number(p.Value)
+	var ok bool
+	m.value, ok = number(p.Value)
 	m.holds = ok && !p.Gone
-	if ok {
-		m.value, m.was = n, true
-	}
 }
 
 // before finds what a series was at a moment: what it was last, if the hub has not
@@ -289,6 +286,15 @@ func (v *view) end(session uint64) int64 {
 	return v.ends[session]
 }
 
+// last is when the last thing happened that any session knows of.
+func (v *view) last() (at int64) {
+	at = v.end(v.h.session)
+	for _, to := range v.ends {
+		at = max(at, to)
+	}
+	return at
+}
+
 // A rolled is a series' rollup of one day.
 type rolled struct {
 	carry // at the end of the day
@@ -303,10 +309,7 @@ const formatRollup = 1
 func (r *rolled) bodies() [][]byte {
 	first := []byte{formatRollup, 0}
 	if r.holds {
-		first[1] |= 1
-	}
-	if r.was {
-		first[1] |= 2
+		first[1] = 1
 		first = binary.BigEndian.AppendUint64(first, math.Float64bits(r.value))
 	}
 	first = binary.AppendUvarint(first, r.session)
@@ -333,9 +336,7 @@ func (r *reader) rolledHours() (x rolled) {
 	if r.byte() != formatRollup {
 		r.fail()
 	}
-	flags := r.byte()
-	x.holds, x.was = flags&1 != 0, flags&2 != 0
-	if x.was {
+	if x.holds = r.byte() == 1; x.holds {
 		x.value = r.float()
 	}
 	x.session = r.uint()
@@ -370,7 +371,7 @@ const (
 )
 
 // appendTallies appends tallies of stretches of one length. Their numbers are kept as
-// decimals of a scale, the means with two digits more.
+// decimals of a scale, the means with three digits more.
 func appendTallies(b []byte, list []tally, length int64) []byte {
 	scale := scaleOf(list)
 	b = append(b, scale)
@@ -445,13 +446,16 @@ func appendTallies(b []byte, list []tally, length int64) []byte {
 		b = binary.AppendVarint(b, now-last)
 		b = binary.AppendUvarint(b, uint64(now-lo))
 		b = binary.AppendUvarint(b, uint64(hi-now))
-		if lo != hi {
-			b = binary.AppendUvarint(b, uint64(max(0, math.Round((t.mean()-t.min)*powers[scale+2]))))
+		if lo != hi && !onOff(scale, lo, hi) {
+			b = binary.AppendUvarint(b, uint64(max(0, math.Round((t.mean()-t.min)*powers[scale+3]))))
 		}
 		last = now
 	}
 	return b
 }
+
+// onOff says that all values were 0 or 1, so that the time on tells their mean.
+func onOff(scale byte, lo, hi int64) bool { return scale == 0 && lo == 0 && hi == 1 }
 
 // maxScale is how many digits behind the point the numbers of tallies may have.
 const maxScale = 6
@@ -527,8 +531,11 @@ func (r *reader) tallies(list []tally, length int64) {
 				last += r.int()
 				lo, hi := last-int64(r.uint()), last+int64(r.uint())
 				t.last, t.min, t.max = float64(last)/powers[scale], float64(lo)/powers[scale], float64(hi)/powers[scale]
-				if mean = t.min; lo != hi {
-					mean += float64(r.uint()) / powers[scale+2]
+				switch mean = t.min; {
+				case onOff(scale, lo, hi) && t.held > 0:
+					mean = float64(t.on) / float64(t.held)
+				case lo != hi && !onOff(scale, lo, hi):
+					mean += float64(r.uint()) / powers[scale+3]
 				}
 			}
 			t.sum = mean * float64(t.held)
@@ -559,10 +566,10 @@ func (v *view) fill(g *grid, number uint32, fine int64) error {
 	if err != nil {
 		return err
 	}
-	begin, end := max(from, min(oldest*dayMicros, v.begin())), min(to, v.end(v.h.session)+1)
+	begin, end := max(from, min(oldest*dayMicros, v.begin())), min(to, v.last()+1)
 	m := &meter{grid: g}
 	known := false // what the series was is in m
-	raw := from    // from there on readings are to be taken
+	raw := begin   // from there on readings are to be taken
 	readings := func(to int64) (err error) {
 		if raw < to {
 			err = v.run(m, number, raw, to, known)
@@ -570,7 +577,6 @@ func (v *view) fill(g *grid, number uint32, fine int64) error {
 		}
 		return err
 	}
-	raw = begin
 	for day := floorDay(begin); day*dayMicros < end && day <= latest; day++ {
 		a, b := max(from, day*dayMicros), min(to, (day+1)*dayMicros)
 		whole := b-a == dayMicros
