@@ -2,13 +2,16 @@ package history
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 )
 
 // What the first page of a SQLite file says of the whole, and what a page of a tree
 // that leads to others looks like (sections 1.3 "The Database Header", 1.5 "The
 // Freelist" and 1.6 of the format).
 const (
+	headPages    = 28 // u32: how many pages there are
 	headFree     = 32 // u32: the first page that lists free ones
 	headFreeSize = 36 // u32: how many are free, with those that list them
 	headVacuum   = 52 // u32: not 0 in a file with pages of a kind that ours has not
@@ -162,6 +165,64 @@ func (c *checker) free(n, size uint32) error {
 	}
 	if c.taken-before != size {
 		return fmt.Errorf("%d pages are free, not %d", c.taken-before, size)
+	}
+	return nil
+}
+
+// errPages is of a file whose pages do not hold together as SQLite's should.
+var errPages = errors.New("history.db is damaged")
+
+// check looks whether the file is what begin makes of it, and accounts for each of its pages.
+func (d *disk) check() error {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return err
+	}
+	var roots []uint32
+	rows, err := d.db.Query("SELECT name, rootpage, sql FROM sqlite_schema ORDER BY name")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for i := 0; rows.Next(); i++ {
+		var name, text string
+		var root uint32
+		if err := rows.Scan(&name, &root, &text); err != nil {
+			return fmt.Errorf("%w: %v", errPages, err)
+		}
+		if i >= len(tables) || name != string(tables[i]) || text != tables[i].schema() {
+			return fmt.Errorf("%w: it has a table %.50q that is not Hearth's", errPages, text)
+		}
+		roots = append(roots, root)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if len(roots) != len(tables) {
+		return fmt.Errorf("%w: it has %d tables of %d", errPages, len(roots), len(tables))
+	}
+	var count, size int64
+	if err := d.db.QueryRow("SELECT (SELECT page_count FROM pragma_page_count), (SELECT page_size FROM pragma_page_size)").Scan(&count, &size); err != nil {
+		return err
+	}
+	if size != pageSize || count*size != info.Size() {
+		return fmt.Errorf("%w: it has %d bytes, but says that it has %d pages of %d", errPages, info.Size(), count, size)
+	}
+	read, err := d.db.Prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?")
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	var failed error
+	err = checkPages(uint32(count), roots, func(n uint32) (p []byte, err error) {
+		failed = read.QueryRow(n).Scan(&p)
+		return p, failed
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case err != nil:
+		return fmt.Errorf("%w: %v", errPages, err)
 	}
 	return nil
 }

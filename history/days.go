@@ -109,17 +109,18 @@ func (h *History) rollDay(day int64, of dayRow) error {
 	for n := range h.numbered {
 		numbers = append(numbers, n)
 	}
-	listed := h.listed
+	seen := h.listed
 	max := h.cfg.maxSize()
 	h.mu.Unlock()
 	slices.Sort(numbers)
 
 	var rows []row
+	var list []listed
 	size := 0
 	put := func(series uint32, bodies [][]byte) error {
 		for part, body := range bodies {
 			id := rowID(uint64(day), series, part)
-			rows = append(rows, row{id, sealed(id, body)})
+			rows = append(rows, row{id, sealed(tableDay, id, body)})
 			size += len(body)
 		}
 		if size < maxRows && series != headSeries {
@@ -142,7 +143,9 @@ func (h *History) rollDay(day int64, of dayRow) error {
 		if empty {
 			continue
 		}
-		if err := put(n, r.bodies()); err != nil {
+		bodies := r.bodies()
+		list = append(list, listed{n, bodies})
+		if err := put(n, bodies); err != nil {
 			return err
 		}
 	}
@@ -155,7 +158,7 @@ func (h *History) rollDay(day int64, of dayRow) error {
 	bodies := [][]byte{r}
 	var b []byte
 	for _, p := range v.parts {
-		if p.id <= listed || p.id > of.last {
+		if p.id <= seen || p.id > of.last {
 			continue
 		}
 		before := len(b)
@@ -164,17 +167,18 @@ func (h *History) rollDay(day int64, of dayRow) error {
 			bodies = append(bodies, b[:before:before])
 			b = slices.Clone(b[before:])
 		}
-		listed = p.id
+		seen = p.id
 	}
 	if len(b) > 0 {
 		bodies = append(bodies, b)
 	}
+	bodies = append(bodies, contentsOf(list)...)
 	if err := put(headSeries, bodies); err != nil {
 		return err
 	}
 	h.mu.Lock()
 	h.rolledDays[day] = of
-	h.listed = listed
+	h.listed = seen
 	h.mu.Unlock()
 	return nil
 }
@@ -359,19 +363,21 @@ func (h *History) shrink(max int64) error {
 	return h.disk.vacuum()
 }
 
-// takeUpDays reads what the table day says of the latest days: which there are, and
+// days reads what the table day says of the latest days: which there are, and
 // the heads of their segments, until those that are gone.
-func (h *History) takeUpDays() error {
-	first, last, err := h.disk.ends(tableChunk)
+func (t *taken) days(d *disk) error {
+	t.rolledDays = make(map[int64]dayRow)
+	first, last, err := d.ends(tableChunk)
 	if err != nil {
 		return err
 	}
 	known := make(map[uint64]*head)
-	for day, ok, err := h.disk.dayBefore(1 << 36); ok || err != nil; day, ok, err = h.disk.dayBefore(day) {
+	for day, ok, err := d.dayBefore(1 << 36); ok || err != nil; day, ok, err = d.dayBefore(day) {
 		if err != nil {
 			return err
 		}
-		bodies, err := h.disk.rows(tableDay, day, headSeries, &h.health.Damaged)
+		n := 0
+		bodies, err := d.rows(tableDay, day, headSeries, &n)
 		if err != nil {
 			return err
 		}
@@ -382,11 +388,11 @@ func (h *History) takeUpDays() error {
 		if r.byte() != formatDay {
 			continue
 		}
-		d := dayRow{r.uint(), r.uint()}
+		row := dayRow{r.uint(), r.uint()}
 		if r.bad {
 			continue
 		}
-		h.rolledDays[int64(day)] = d
+		t.rolledDays[int64(day)] = row
 		for _, body := range bodies[1:] {
 			r := reader{b: body}
 			for len(r.b) > 0 {
@@ -395,18 +401,18 @@ func (h *History) takeUpDays() error {
 				}
 			}
 		}
-		if d.last < first {
+		if row.last < first {
 			break
 		}
 	}
 	for id, s := range known {
-		h.listed = max(h.listed, id)
+		t.listed = max(t.listed, id)
 		if id >= first && id <= last {
-			h.segments = append(h.segments, s)
+			t.heads = append(t.heads, s)
 		}
 	}
-	slices.SortFunc(h.segments, func(a, b *head) int { return cmp.Compare(a.id, b.id) })
-	more, err := h.disk.heads(h.listed + 1)
-	h.segments = append(h.segments, more...)
+	slices.SortFunc(t.heads, func(a, b *head) int { return cmp.Compare(a.id, b.id) })
+	more, err := d.heads(t.listed + 1)
+	t.heads = append(t.heads, more...)
 	return err
 }

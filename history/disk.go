@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync"
 
 	"modernc.org/sqlite" // the driver "sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -22,33 +23,53 @@ const (
 	tableDay   table = "day"
 )
 
+var tables = []table{tableChunk, tableDay} // by name
+
+// schema is how a table is made.
+func (t table) schema() string {
+	return "CREATE TABLE " + string(t) + "(id INTEGER PRIMARY KEY, data BLOB)"
+}
+
 // A disk is the database. The goroutine of History alone writes; anyone may
 // read.
 type disk struct {
 	path   string
 	db     *sql.DB
+	gate   *gate
 	packer packer
 	limit  int64 // pages that it may have
+
+	mu      sync.Mutex
+	broken  error  // that shows that the file is damaged
+	damaged func() // called then
 }
 
-func openDisk(path string, max int64) (*disk, error) {
+func openDisk(path string) (*disk, error) {
 	// The journal is kept beside the database, and with it the room that undoing
 	// needs: what makes room on a full disk needs it too.
 	q := url.Values{"_pragma": {
 		"page_size(4096)", "journal_mode(PERSIST)", "synchronous(FULL)", "cache_size(-256)",
 		"temp_store(MEMORY)", "busy_timeout(5000)",
 	}}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String())
-	if err != nil {
-		return nil, err
+	g := &gate{name: (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()}
+	d := &disk{path: path, gate: g, db: sql.OpenDB(g), damaged: func() {}}
+	d.db.SetMaxOpenConns(1)
+	return d, d.begin()
+}
+
+// begin makes a new file what it is to be, and looks whether one that is there is that:
+// nothing is written to one that is not.
+func (d *disk) begin() error {
+	d.limit = 0
+	var has int
+	if err := d.db.QueryRow("SELECT count(*) + (SELECT page_count FROM pragma_page_count) FROM sqlite_schema").Scan(&has); err != nil {
+		return d.noticed(err)
 	}
-	db.SetMaxOpenConns(1)
-	d := &disk{path: path, db: db}
-	if _, err := db.Exec(createTables); err != nil {
-		db.Close()
-		return nil, err
+	if has == 0 {
+		_, err := d.db.Exec(tableChunk.schema() + ";" + tableDay.schema())
+		return d.noticed(err)
 	}
-	return d, nil
+	return d.noticed(d.check())
 }
 
 func (d *disk) close() error { return d.db.Close() }
@@ -77,32 +98,32 @@ func explained(err error) error {
 func (d *disk) write(t table, rows []row, max int64) error {
 	if pages := max / pageSize; pages != d.limit {
 		if _, err := d.db.Exec(fmt.Sprintf("PRAGMA max_page_count=%d", pages)); err != nil {
-			return err
+			return d.noticed(err)
 		}
 		d.limit = pages
 	}
 	tx, err := d.db.Begin()
 	if err != nil {
-		return explained(err)
+		return d.noticed(err)
 	}
 	defer tx.Rollback()
 	insert, err := tx.Prepare("INSERT OR REPLACE INTO " + string(t) + "(id, data) VALUES(?, ?)")
 	if err != nil {
-		return explained(err)
+		return d.noticed(err)
 	}
 	defer insert.Close()
 	for _, r := range rows {
 		if _, err := insert.Exec(r.id, r.data); err != nil {
-			return explained(err)
+			return d.noticed(err)
 		}
 	}
-	return explained(tx.Commit())
+	return d.noticed(tx.Commit())
 }
 
 // remove deletes the rows of segments, or days, before one.
 func (d *disk) remove(t table, before uint64) error {
 	_, err := d.db.Exec("DELETE FROM "+string(t)+" WHERE id < ?", rowID(before, 0, 0))
-	return explained(err)
+	return d.noticed(err)
 }
 
 // rows are the payloads of one series in one segment, or of one day. Damaged ones
@@ -121,7 +142,7 @@ func (d *disk) rows(t table, segment uint64, series uint32, damaged *int) ([][]b
 func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err error) {
 	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
 	if err != nil {
-		return nil, err
+		return nil, d.noticed(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -129,16 +150,17 @@ func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err erro
 		if err := rows.Scan(&r.id, &r.data); err != nil {
 			return nil, err
 		}
-		if r.data, err = unsealed(r.id, r.data); err != nil {
+		if r.data, err = unsealed(t, r.id, r.data); err != nil {
 			*damaged++
 			continue
 		}
 		list = append(list, r)
 	}
-	return list, rows.Err()
+	return list, d.noticed(rows.Err())
 }
 
-// heads are those of all segments from one on, in their order.
+// heads are those of all segments from one on, in their order, as far as one of their two
+// copies is good.
 func (d *disk) heads(from uint64) (heads []*head, err error) {
 	for id := rowID(from, 0, 0); ; {
 		var next int64
@@ -146,18 +168,21 @@ func (d *disk) heads(from uint64) (heads []*head, err error) {
 		case errors.Is(err, sql.ErrNoRows):
 			return heads, nil
 		case err != nil:
-			return heads, err
+			return heads, d.noticed(err)
 		}
 		segment, _, _ := splitID(next)
-		var n int
-		bodies, err := d.rows(tableChunk, segment, headSeries, &n)
-		if err != nil {
-			return heads, err
-		}
-		if len(bodies) > 0 {
-			r := reader{b: bodies[0]}
-			if s := r.head(); s != nil && s.id == segment {
+		for _, series := range []uint32{headSeries, endSeries} {
+			var n int
+			bodies, err := d.rows(tableChunk, segment, series, &n)
+			if err != nil {
+				return heads, err
+			}
+			if len(bodies) == 0 {
+				continue
+			}
+			if s := (&reader{b: bodies[0]}).head(); s != nil && s.id == segment {
 				heads = append(heads, s)
+				break
 			}
 		}
 		id = rowID(segment+1, 0, 0)
@@ -169,7 +194,7 @@ func (d *disk) heads(from uint64) (heads []*head, err error) {
 func (d *disk) ends(t table) (first, last uint64, err error) {
 	var a, b sql.NullInt64
 	if err := d.db.QueryRow("SELECT (SELECT min(id) FROM "+string(t)+"), (SELECT max(id) FROM "+string(t)+")").Scan(&a, &b); err != nil {
-		return 0, 0, err
+		return 0, 0, d.noticed(err)
 	}
 	first, _, _ = splitID(a.Int64)
 	last, _, _ = splitID(b.Int64)
@@ -183,7 +208,7 @@ func (d *disk) dayBefore(day uint64) (before uint64, ok bool, err error) {
 	case errors.Is(err, sql.ErrNoRows):
 		return 0, false, nil
 	case err != nil:
-		return 0, false, err
+		return 0, false, d.noticed(err)
 	}
 	before, _, _ = splitID(id)
 	return before, true, nil
@@ -193,10 +218,10 @@ func (d *disk) dayBefore(day uint64) (before uint64, ok bool, err error) {
 func (d *disk) used() (bytes int64, err error) {
 	var pages, free int64
 	if err := d.db.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
-		return 0, err
+		return 0, d.noticed(err)
 	}
 	if err := d.db.QueryRow("PRAGMA freelist_count").Scan(&free); err != nil {
-		return 0, err
+		return 0, d.noticed(err)
 	}
 	return (pages - free) * pageSize, nil
 }
@@ -204,14 +229,14 @@ func (d *disk) used() (bytes int64, err error) {
 // vacuum gives the disk back what the file does not need.
 func (d *disk) vacuum() error {
 	_, err := d.db.Exec("VACUUM")
-	return explained(err)
+	return d.noticed(err)
 }
 
 // all calls each with the payloads of all real series of a segment, in their order.
 func (d *disk) all(segment uint64, damaged *int, each func(series uint32, body []byte)) error {
-	rows, err := d.db.Query("SELECT id, data FROM chunk WHERE id BETWEEN ? AND ?", rowID(segment, firstSeries, 0), rowID(segment, maxSeries, maxPart))
+	rows, err := d.db.Query("SELECT id, data FROM chunk WHERE id BETWEEN ? AND ?", rowID(segment, firstSeries, 0), rowID(segment, endSeries-1, maxPart))
 	if err != nil {
-		return err
+		return d.noticed(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -220,7 +245,7 @@ func (d *disk) all(segment uint64, damaged *int, each func(series uint32, body [
 		if err := rows.Scan(&id, &data); err != nil {
 			return err
 		}
-		body, err := unsealed(id, data)
+		body, err := unsealed(tableChunk, id, data)
 		if err != nil {
 			*damaged++
 			continue
@@ -228,5 +253,5 @@ func (d *disk) all(segment uint64, damaged *int, each func(series uint32, body [
 		_, series, _ := splitID(id)
 		each(series, body)
 	}
-	return rows.Err()
+	return d.noticed(rows.Err())
 }

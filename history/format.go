@@ -17,8 +17,8 @@ import (
 //
 // The id of a row is segment<<26 | series<<8 | part; in the table day the number of
 // the day since 1970 stands in the place of the segment. A row's data is the payload
-// and a checksum of it and of the id: a row that came into a wrong place is damaged
-// too. A row is so small that it never leaves its page of the database: damage to a
+// and a checksum of it, of the table and of the id: a row that came into a wrong place
+// is damaged too. A row is so small that it never leaves its page of the database: damage to a
 // page costs what is in that page and nothing else.
 const (
 	partBits   = 8
@@ -32,9 +32,6 @@ const (
 	maxData  = 3900              // of a row, in bytes, with its checksum
 	sumSize  = 4                 // of the checksum: CRC-32C
 	maxBody  = maxData - sumSize // of a row's payload
-
-	createTables = `CREATE TABLE IF NOT EXISTS chunk(id INTEGER PRIMARY KEY, data BLOB);
-CREATE TABLE IF NOT EXISTS day(id INTEGER PRIMARY KEY, data BLOB);`
 )
 
 // Numbers of series that are none: what else a segment consists of. The first
@@ -46,7 +43,12 @@ const (
 	eventSeries    = 3 // those that are no readings
 	noteSeries     = 4
 	largeSeries    = 5 // messages, and readings that are not of the usual kind
+	lossSeries     = 6 // what of all this is lost
 	firstSeries    = 16
+
+	// The last row of a segment is the first of headSeries once more, and so on: what
+	// damages the page of one leaves the other, or all of the segment was in it.
+	endSeries = maxSeries
 )
 
 // An id is the number of a row.
@@ -65,23 +67,24 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // should be.
 var errDamaged = errors.New("damaged")
 
-func checksum(id int64, body []byte) uint32 {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(id))
+func checksum(t table, id int64, body []byte) uint32 {
+	var b [9]byte
+	b[0] = t[0]
+	binary.BigEndian.PutUint64(b[1:], uint64(id))
 	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, body)
 }
 
 // sealed is a row's data: the payload and its checksum.
-func sealed(id int64, body []byte) []byte {
+func sealed(t table, id int64, body []byte) []byte {
 	data := make([]byte, 0, len(body)+sumSize)
 	data = append(data, body...)
-	return binary.BigEndian.AppendUint32(data, checksum(id, body))
+	return binary.BigEndian.AppendUint32(data, checksum(t, id, body))
 }
 
 // unsealed is the payload of a row's data.
-func unsealed(id int64, data []byte) ([]byte, error) {
+func unsealed(t table, id int64, data []byte) ([]byte, error) {
 	n := len(data) - sumSize
-	if n < 0 || binary.BigEndian.Uint32(data[n:]) != checksum(id, data[:n]) {
+	if n < 0 || binary.BigEndian.Uint32(data[n:]) != checksum(t, id, data[:n]) {
 		return nil, errDamaged
 	}
 	return data[:n], nil

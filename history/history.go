@@ -31,15 +31,19 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"math"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"hearth/devices"
@@ -63,6 +67,8 @@ type Options struct {
 	Now  func() devices.Now // the present moment; default the machine's clock, not known to be right
 	Zone *time.Location     // in which moments are given and days begin; default the machine's
 	Boot string             // names this life of the machine, to which monotonic times belong; an Event of the kind Open tells it too
+
+	rest time.Duration // of a scrub between two segments, at least
 }
 
 // A Note is something that happened to the hub, for people to read.
@@ -84,7 +90,9 @@ type Health struct {
 	Lost     int       // entries that were dropped since the start: the disk did not take them, or there was no room
 	Dropped  int       // days of readings that went before their time, for want of room
 	Err      string    // why the disk takes nothing at present; "" if it does
-	Found    []string  // what was found damaged at the start, and what became of it
+	Checked  time.Time // when the whole file was last looked through; zero: not since the start
+	Losses   []Loss    // what damage to the file has cost since the start
+	Found    []string  // how the file was found damaged since the start, and what became of it
 }
 
 // A series is one as the loop meets it.
@@ -125,6 +133,13 @@ type History struct {
 	namesDay   int64  // the day in which that was so last
 	health     Health
 	tooMany    bool // the log has been told that there are too many series
+
+	starting bool     // nobody knows yet where the file ends
+	queue    []func() // what happens meanwhile
+	broken   []int64  // rows that scrub found
+
+	cancel   context.CancelFunc // of what takes long
+	scrubbed sync.WaitGroup
 
 	wake    chan struct{}
 	flushes chan flushing
@@ -172,16 +187,31 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 	if opt.Boot == "" {
 		h.boot = bootNumber(fmt.Sprint(time.Now().UnixNano()))
 	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("history: want a folder that is there: %s: %w", dir, cmp.Or(err, error(syscall.ENOTDIR)))
+	}
+	path := filepath.Join(dir, File)
+	if _, err := replace(path); err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
 	var err error
-	if h.disk, err = openDisk(filepath.Join(dir, File), cfg.maxSize()); err != nil {
-		return nil, fmt.Errorf("history: %w", err)
+	if h.disk, err = openDisk(path); err == nil {
+		var t taken
+		if t, err = h.disk.takeUp(); err == nil {
+			h.begin(t)
+		}
 	}
-	if err := h.takeUp(); err != nil {
-		h.disk.close()
-		return nil, fmt.Errorf("history: %w", err)
+	// A disk that refuses and a file that is damaged keep no house from starting: what
+	// happens waits in memory until run has put that right, or can.
+	if h.starting = err != nil; h.starting {
+		h.health.Err = err.Error()
+		h.nudge()
 	}
-	h.session = h.next
-	go h.run()
+	h.disk.damaged = h.nudge
+	ctx, stop := context.WithCancel(context.Background())
+	h.cancel = stop
+	h.scrubbed.Go(func() { h.scrub(ctx) })
+	go h.run(ctx)
 	return h, nil
 }
 
@@ -191,42 +221,74 @@ func bootNumber(boot string) uint64 {
 	return f.Sum64()
 }
 
-// takeUp reads what the file says of itself.
-func (h *History) takeUp() error {
-	if err := h.takeUpDays(); err != nil {
-		return err
+// A taken is what the file says of itself.
+type taken struct {
+	heads      []*head
+	names      []nameRow
+	listed     uint64
+	rolledDays map[int64]dayRow
+	last       uint64 // segment of which there is something
+}
+
+// takeUp reads it.
+func (d *disk) takeUp() (t taken, err error) {
+	if err := t.days(d); err != nil {
+		return t, err
 	}
-	heads := h.segments
-	for _, s := range heads {
-		h.times.learn(s)
-		h.next = max(h.next, s.id+1)
-		h.order = max(h.order, s.last)
+	if _, t.last, err = d.ends(tableChunk); err != nil {
+		return t, err
 	}
-	_, last, err := h.disk.ends(tableChunk)
-	if err != nil {
-		return err
-	}
-	h.next = max(h.next, last+1)
-	first := 0
-	for i, s := range heads {
-		if s.allNames {
-			first = i
-		}
-	}
-	for _, s := range heads[first:] {
-		bodies, err := h.disk.rows(tableChunk, s.id, namesSeries, &h.health.Damaged)
-		if err != nil {
-			return err
-		}
-		for _, body := range bodies {
-			r := reader{b: body}
-			names, _ := r.names()
-			for _, n := range names {
-				h.name(n)
+	// Names are in the newest segment that has all of them and in those after it. If of
+	// these something is damaged, the list before that has most of them.
+	for i, whole := len(t.heads)-1, false; i >= 0 && !whole; {
+		var lists [][]nameRow
+		for whole = true; i >= 0; i-- {
+			s := t.heads[i]
+			n := 0
+			bodies, err := d.rows(tableChunk, s.id, namesSeries, &n)
+			if err != nil {
+				return t, err
+			}
+			whole = whole && len(bodies) == s.named
+			for _, body := range bodies {
+				names, _ := (&reader{b: body}).names()
+				lists = append(lists, names)
+			}
+			if s.allNames {
+				i--
+				break
 			}
 		}
+		slices.Reverse(lists)
+		t.names = append(slices.Concat(lists...), t.names...)
 	}
-	return nil
+	return t, nil
+}
+
+// begin goes on after what is in the file. A flush that a power cut broke off may have left rows in
+// pages that are free: so that nobody takes them for those of another segment, no later one gets
+// its number, nor what is in it the same place in the order of the house.
+func (h *History) begin(t taken) {
+	h.adopt(t)
+	for _, s := range t.heads {
+		h.order = max(h.order, s.last)
+		h.number = max(h.number, s.number) // a series whose name is lost keeps its number
+	}
+	h.next = t.last + 1 + uint64(rand.N(1000))
+	h.order += 1 << 24
+	for _, n := range t.names {
+		h.name(n)
+	}
+	h.session = h.next
+}
+
+// adopt takes what is on the disk for what is there.
+func (h *History) adopt(t taken) {
+	h.segments, h.times = t.heads, make(timeline)
+	h.listed, h.rolledDays = t.listed, t.rolledDays
+	for _, s := range t.heads {
+		h.times.learn(s)
+	}
 }
 
 // name takes up a series of which the file tells.
@@ -268,12 +330,9 @@ func (h *History) nudge() {
 // Event records what moves the rules, in the order in which they take it. What ev
 // points to must not change afterwards. A reading's Old is not kept, for it follows
 // from those before it, nor is its message's May.
-func (h *History) Event(ev rules.Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.off() {
-		return
-	}
+func (h *History) Event(ev rules.Event) { h.do(func() { h.event(ev) }) }
+
+func (h *History) event(ev rules.Event) {
 	if ev.Kind == rules.Report && len(ev.Readings) > 0 && ev.Name == "" && !ev.On && ev.Value == nil && ev.Text == "" && ev.Status == 0 && ev.Body == nil && ev.State == nil {
 		h.report(&ev)
 		return
@@ -302,33 +361,24 @@ type decided struct {
 
 // Decided records a decision, and which of its commands were refused and why.
 func (h *History) Decided(d rules.Decision, refused []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.off() {
-		return
-	}
-	h.frame(decisionSeries, d.At, d.ID, func(b []byte) []byte { return appendRecord(b, &decided{d, refused}) })
-	h.open.ids.add(d.ID)
+	h.do(func() {
+		h.frame(decisionSeries, d.At, d.ID, func(b []byte) []byte { return appendRecord(b, &decided{d, refused}) })
+		h.open.ids.add(d.ID)
+	})
 }
 
 // Note records what happened to the hub.
 func (h *History) Note(n Note) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.off() {
-		return
-	}
-	h.frame(noteSeries, n.At, 0, func(b []byte) []byte { return appendRecord(b, &n) })
+	h.do(func() {
+		h.frame(noteSeries, n.At, 0, func(b []byte) []byte { return appendRecord(b, &n) })
+	})
 }
 
 // Seen records a reading at which no rule looks; unit is that of its value, "" if it
 // has none.
-func (h *History) Seen(r devices.Reading, unit string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.off() {
-		return
-	}
+func (h *History) Seen(r devices.Reading, unit string) { h.do(func() { h.seen(r, unit) }) }
+
+func (h *History) seen(r devices.Reading, unit string) {
 	s := h.series(r.Source, unit)
 	if s == nil || h.quiet(s, &r) {
 		return
@@ -342,10 +392,26 @@ func (h *History) Seen(r devices.Reading, unit string) {
 
 // Unit says in which unit a series' values are, where its readings do not tell.
 func (h *History) Unit(name, unit string) {
+	h.do(func() { h.series(name, unit) })
+}
+
+// maxQueue is how much may wait for the file to be put right.
+const maxQueue = 100_000
+
+// do records, now or when the file has been put right.
+func (h *History) do(record func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.off() {
-		h.series(name, unit)
+	switch {
+	case h.off():
+	case !h.starting:
+		record()
+	default:
+		if len(h.queue) >= maxQueue {
+			h.queue = h.queue[1:]
+			h.lose(1)
+		}
+		h.queue = append(h.queue, record)
 	}
 }
 
@@ -355,7 +421,7 @@ func (h *History) off() bool { return h.closed || !h.cfg.On() }
 func (h *History) series(name, unit string) *series {
 	s := h.named[name]
 	if s == nil {
-		if len(name) > maxName || len(h.named) >= maxNames || h.number > maxSeries {
+		if len(name) > maxName || len(h.named) >= maxNames || h.number >= endSeries {
 			h.health.Lost++
 			if !h.tooMany {
 				h.tooMany = true
@@ -552,6 +618,7 @@ func (h *History) seal() {
 		}
 		slices.SortFunc(s.names, func(a, b nameRow) int { return int(a.number) - int(b.number) })
 	}
+	s.number = h.number
 	h.waiting = append(h.waiting, s)
 	total := 0
 	for _, w := range h.waiting {
@@ -581,7 +648,7 @@ func (h *History) lose(entries int) {
 }
 
 // run writes what waits, until Close.
-func (h *History) run() {
+func (h *History) run(ctx context.Context) {
 	defer close(h.done)
 	h.mu.Lock()
 	every := h.cfg.flush()
@@ -601,7 +668,9 @@ func (h *History) run() {
 			h.sealNow()
 		case <-h.stop:
 			h.sealNow()
-			h.write()
+			if h.disk.brokenBy() == nil {
+				h.write()
+			}
 			return
 		}
 		h.mu.Lock()
@@ -610,7 +679,13 @@ func (h *History) run() {
 			tick.Reset(every)
 		}
 		h.mu.Unlock()
-		err := h.write()
+		err := h.mend(ctx)
+		if err == nil {
+			err = h.dropBroken()
+		}
+		if err == nil {
+			err = h.write()
+		}
 		if err == nil {
 			err = h.tidy()
 		}
@@ -642,6 +717,9 @@ func (h *History) write() error {
 		s := h.waiting[0]
 		h.writing = true
 		max := h.cfg.maxSize()
+		if s.oldest, s.before = s.id, 0; len(h.segments) > 0 {
+			s.oldest, s.before = h.segments[0].id, h.segments[len(h.segments)-1].id
+		}
 		h.mu.Unlock()
 
 		rows, lost := s.pack(&h.disk.packer)
@@ -701,12 +779,14 @@ func (h *History) Close() error {
 	h.seal()
 	h.closed = true
 	h.mu.Unlock()
+	h.cancel()
 	close(h.stop)
 	<-h.done
+	h.scrubbed.Wait()
 	err := h.disk.close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n := len(h.waiting); n > 0 {
+	if n := len(h.waiting) + len(h.queue); n > 0 {
 		return fmt.Errorf("history: what happened last could not be written: %s", h.health.Err)
 	}
 	return err
@@ -724,6 +804,7 @@ func (h *History) Health() Health {
 	if h.open != nil {
 		now.Pending += h.open.size
 	}
+	now.Losses, now.Found = slices.Clone(now.Losses), slices.Clone(now.Found)
 	now.Bytes = h.disk.bytes()
 	if len(h.segments) > 0 {
 		from, _ := h.times.span(h.segments[0])

@@ -29,36 +29,46 @@ import (
 //
 // and never goes on in another page, for our data is short enough.
 const (
-	pageSize   = 4096
 	fileHeader = 100
 	leafPage   = 13
 	leafHeader = 8
 )
 
-// A row is what was found in a page.
-type row struct {
-	id   int64
-	data []byte // is only good until the next row
-	at   int64  // where its page begins
+// A foundRow is one in a page.
+type foundRow struct {
+	row         // its data is good until the next one
+	table table // to which its sum says that it belongs
+	at    int64 // where in the file its data is
+}
+
+// tableOf is the table in which a row is good.
+func tableOf(id int64, data []byte) (table, bool) {
+	for _, t := range []table{tableChunk, tableDay} {
+		if _, err := unsealed(t, id, data); err == nil {
+			return t, true
+		}
+	}
+	return "", false
 }
 
 // rowsIn goes through the pages of a SQLite file and gives each row that is good by its own
 // sum, whatever the rest of the file looks like: neither the header is looked at nor the
 // schema, nor the pages that lead to the leaves. It gives rows in the order of the pages, and
-// those of pages that are free by now as well. A stretch that can't be read is an error and a
-// row with nothing but its place; reading goes on behind it.
-func rowsIn(f io.ReaderAt, size int64, good func(id int64, data []byte) bool) iter.Seq2[row, error] {
-	return func(yield func(row, error) bool) {
+// those of pages that are free by now as well. A row that a leaf has and that is broken has no
+// table, and no id if that can't be read. A stretch that can't be read is an error and a row with nothing
+// but its place; reading goes on behind it.
+func rowsIn(f io.ReaderAt, size int64) iter.Seq2[foundRow, error] {
+	return func(yield func(foundRow, error) bool) {
 		block := make([]byte, 64*pageSize)
 		for at := int64(0); at < size; at += int64(len(block)) {
 			b := block[:min(size-at, int64(len(block)))]
 			if n, err := f.ReadAt(b, at); n == len(b) {
 				for i := 0; i < len(b); i += pageSize {
-					if !rowsOf(b[i:min(i+pageSize, len(b))], at+int64(i), good, yield) {
+					if !rowsOf(b[i:min(i+pageSize, len(b))], at+int64(i), yield) {
 						return
 					}
 				}
-			} else if !pageByPage(f, b, at, err, good, yield) {
+			} else if !pageByPage(f, b, at, err, yield) {
 				return
 			}
 		}
@@ -66,7 +76,7 @@ func rowsIn(f io.ReaderAt, size int64, good func(id int64, data []byte) bool) it
 }
 
 // pageByPage reads a block in which something can't be read.
-func pageByPage(f io.ReaderAt, b []byte, at int64, err error, good func(int64, []byte) bool, yield func(row, error) bool) bool {
+func pageByPage(f io.ReaderAt, b []byte, at int64, err error, yield func(foundRow, error) bool) bool {
 	for i := 0; i < len(b); i += pageSize {
 		page := b[i:min(i+pageSize, len(b))]
 		n, err2 := f.ReadAt(page, at+int64(i))
@@ -74,11 +84,11 @@ func pageByPage(f io.ReaderAt, b []byte, at int64, err error, good func(int64, [
 			if err2 == nil {
 				err2 = err
 			}
-			if !yield(row{at: at + int64(i)}, err2) {
+			if !yield(foundRow{at: at + int64(i)}, err2) {
 				return false
 			}
 		}
-		if !rowsOf(page[:n], at+int64(i), good, yield) {
+		if !rowsOf(page[:n], at+int64(i), yield) {
 			return false
 		}
 	}
@@ -89,20 +99,31 @@ func pageByPage(f io.ReaderAt, b []byte, at int64, err error, good func(int64, [
 // itself is not needed for that: neither that it is a leaf nor how many cells it has, since no
 // other page has numbers in that place which lead to something with a right sum. So a bit that
 // flips in the head of a page costs nothing, and one among the numbers a single row.
-func rowsOf(page []byte, at int64, good func(int64, []byte) bool, yield func(row, error) bool) bool {
+func rowsOf(page []byte, at int64, yield func(foundRow, error) bool) bool {
 	list := leafHeader
 	if at == 0 {
 		list += fileHeader
 	}
+	listed := 0                                                           // where the list ends, by what a leaf says of itself
+	if at > 0 && len(page) >= list && page[list-leafHeader] == leafPage { // the first page has no rows of ours
+		listed = list + 2*int(binary.BigEndian.Uint16(page[list-leafHeader+3:]))
+	}
 	first := len(page) // of the cells found; the list ends before it
 	for ; list+2 <= first; list += 2 {
 		cell := int(binary.BigEndian.Uint16(page[list:]))
-		id, data, ok := readCell(page, cell)
-		if !ok || !good(id, data) {
+		id, from, to, ok := readCell(page, cell)
+		var t table
+		if ok {
+			t, ok = tableOf(id, page[from:to])
+		}
+		if !ok {
+			if list < listed && !yield(foundRow{row: row{id: id}, at: at + int64(cell)}, nil) {
+				return false
+			}
 			continue
 		}
 		first = min(first, cell)
-		if !yield(row{id, data, at}, nil) {
+		if !yield(foundRow{row{id, page[from:to]}, t, at + int64(from)}, nil) {
 			return false
 		}
 	}
@@ -112,45 +133,42 @@ func rowsOf(page []byte, at int64, good func(int64, []byte) bool, yield func(row
 // rowsInJournal is rowsIn for the journal of a file, in which SQLite keeps the pages as they were
 // before the commit that is under way: a header, as long as a sector of the disk, and then for each
 // page its number, its content and a sum, over and over. Each page so begins 4 bytes behind a multiple of 8.
-func rowsInJournal(b []byte, good func(id int64, data []byte) bool) iter.Seq2[row, error] {
-	return func(yield func(row, error) bool) {
+func rowsInJournal(b []byte) iter.Seq[foundRow] {
+	return func(yield func(foundRow) bool) {
+		each := func(r foundRow, _ error) bool { return yield(r) }
 		for at := 4; at < len(b); at += 8 {
-			if b[at] == leafPage && !rowsOf(b[at:min(at+pageSize, len(b))], int64(at), good, yield) {
+			if b[at] == leafPage && !rowsOf(b[at:min(at+pageSize, len(b))], int64(at), each) {
 				return
 			}
 		}
 	}
 }
 
-// readCell reads what may be a cell of ours at a place of a page. The data is a part of the page.
-func readCell(page []byte, at int) (id int64, data []byte, ok bool) {
+// readCell reads what may be a cell of ours at a place of a page, and says where in the page
+// its data is.
+func readCell(page []byte, at int) (id int64, from, to int, ok bool) {
 	if at < leafHeader || at >= len(page) {
-		return 0, nil, false
+		return 0, 0, 0, false
 	}
-	b := page[at:]
-	length, n := varint(b)
+	length, n := varint(page[at:])
 	if n == 0 || length > pageSize {
-		return 0, nil, false
+		return 0, 0, 0, false
 	}
-	key, m := varint(b[n:])
+	key, m := varint(page[at+n:])
 	if m == 0 || key > 1<<63-1 {
-		return 0, nil, false
+		return 0, 0, 0, false
 	}
-	if b = b[n+m:]; uint64(len(b)) < length {
-		return 0, nil, false
+	from = at + n + m
+	to = from + int(length)
+	if to > len(page) || length < 3 || page[from+1] != 0 {
+		return 0, 0, 0, false
 	}
-	b = b[:length]
-	if len(b) < 3 || b[1] != 0 {
-		return 0, nil, false
+	kind, n := varint(page[from+2 : to])
+	if n == 0 || int(page[from]) != 2+n || kind < 12 || kind%2 != 0 {
+		return 0, 0, 0, false
 	}
-	kind, n := varint(b[2:])
-	if n == 0 || int(b[0]) != 2+n || kind < 12 || kind%2 != 0 || kind > 12+2*pageSize {
-		return 0, nil, false
-	}
-	if data = b[2+n:]; uint64(len(data)) != (kind-12)/2 {
-		return 0, nil, false
-	}
-	return int64(key), data, true
+	from += 2 + n
+	return int64(key), from, to, uint64(to-from) == (kind-12)/2
 }
 
 // varint reads a number of SQLite's form: seven bits a byte, the highest first, and all eight

@@ -79,7 +79,7 @@ func TestRoomOfFreePagesGoesBackToTheDisk(t *testing.T) {
 		}
 		for i := range 1000 {
 			id := int64(1<<40 + i)
-			data := signed(id, make([]byte, i))
+			data := sealed(tableChunk, id, make([]byte, i))
 			if _, err := db.Exec("insert into chunk values (?, ?)", id, data); err != nil {
 				t.Fatal(err)
 			}

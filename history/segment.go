@@ -2,6 +2,7 @@ package history
 
 import (
 	"encoding/binary"
+	"iter"
 	"slices"
 	"time"
 )
@@ -20,6 +21,8 @@ type clock struct {
 type head struct {
 	id          uint64
 	first, last uint64 // order of its entries; last is not one of them
+	before      uint64 // the segment written before it; 0: none
+	oldest      uint64 // the oldest that was kept then
 	session     uint64 // the first segment since the hub started
 	boot        uint64 // names the life of the machine
 	life        uint64 // of the hub
@@ -27,6 +30,8 @@ type head struct {
 	ids         idRange // decisions
 	checkpoint  bool    // it has a place from which replay can begin
 	allNames    bool    // it has the names of all series
+	named       int     // rows of names that it has
+	number      uint32  // that the next new series was to have
 }
 
 const formatHead = 1
@@ -43,6 +48,10 @@ func (s *head) appendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, s.id)
 	b = binary.AppendUvarint(b, s.first)
 	b = binary.AppendUvarint(b, s.last-s.first)
+	b = binary.AppendUvarint(b, s.id-s.before)
+	b = binary.AppendUvarint(b, s.id-s.oldest)
+	b = binary.AppendUvarint(b, uint64(s.named))
+	b = binary.AppendUvarint(b, uint64(s.number))
 	b = binary.AppendUvarint(b, s.id-s.session)
 	b = binary.AppendUvarint(b, s.boot)
 	b = binary.AppendUvarint(b, s.life)
@@ -73,6 +82,10 @@ func (r *reader) head() *head {
 	s.id = r.uint()
 	s.first = r.uint()
 	s.last = s.first + r.uint()
+	s.before = s.id - r.uint()
+	s.oldest = s.id - r.uint()
+	s.named = int(r.uint())
+	s.number = uint32(r.uint())
 	s.session = s.id - r.uint()
 	s.boot = r.uint()
 	s.life = r.uint()
@@ -315,40 +328,83 @@ type row struct {
 }
 
 // pack makes the segment's rows, in the order of their ids. lost is the number of
-// frames for which there was no room.
+// frames for which there was no room. It always makes the same of the same: what a
+// write that failed left behind is then as good as what the next one writes.
 func (s *segment) pack(p *packer) (rows []row, lost int) {
-	put := func(series uint32, bodies [][]byte) {
-		for part, body := range bodies {
-			id := rowID(s.id, series, part)
-			rows = append(rows, row{id, sealed(id, body)})
-		}
-	}
 	names := namesRows(s.names)
-	if len(names) > maxPart+1 {
-		names = names[:maxPart+1]
-	}
-	put(namesSeries, names)
-	numbers := s.numbers()
-	heads := [][]byte{s.head.appendTo(nil)}
-	for list := range slices.Chunk(numbers, maxBody/4) {
-		var b []byte
-		last := uint32(0)
-		for _, n := range list {
-			b = binary.AppendUvarint(b, uint64(n-last))
-			last = n
-		}
-		heads = append(heads, b)
-	}
-	put(headSeries, heads)
+	names = names[:min(len(names), maxPart+1)]
+	s.named = len(names)
+	all := []listed{{namesSeries, names}}
+	p.begin()
 	for series := range s.streams {
 		bodies, n := p.pack(&s.streams[series])
 		lost += n
-		put(uint32(series), bodies)
+		all = append(all, listed{uint32(series), bodies})
 	}
-	for _, n := range numbers {
-		put(n, s.rows[n].parts(false))
+	for _, n := range s.numbers() {
+		all = append(all, listed{n, s.rows[n].parts(false)})
 	}
+	heads := append([][]byte{s.head.appendTo(nil)}, contentsOf(all)...)
+	put := func(series uint32, bodies [][]byte) {
+		for part, body := range bodies {
+			id := rowID(s.id, series, part)
+			rows = append(rows, row{id, sealed(tableChunk, id, body)})
+		}
+	}
+	put(namesSeries, names)
+	put(headSeries, heads)
+	for _, l := range all[1:] {
+		put(l.series, l.bodies)
+	}
+	put(endSeries, heads)
 	return rows, lost
+}
+
+// listed is the rows of a series.
+type listed struct {
+	series uint32
+	bodies [][]byte
+}
+
+// contentsOf is the tables of contents, each readable alone.
+func contentsOf(all []listed) (rows [][]byte) {
+	var b []byte
+	last := uint32(0)
+	for _, l := range all {
+		if len(l.bodies) == 0 {
+			continue
+		}
+		if len(b) > maxBody-10 {
+			rows, b, last = append(rows, b), nil, 0
+		}
+		if b == nil {
+			b = []byte{formatContents}
+		}
+		b = binary.AppendUvarint(b, uint64(l.series-last))
+		b = append(b, byte(len(l.bodies)-1))
+		last = l.series
+	}
+	if b != nil {
+		rows = append(rows, b)
+	}
+	return rows
+}
+
+// A table of contents is which series a segment has, and how many rows of each.
+const formatContents = 2 // another than that of a head
+
+func (r *reader) contents() iter.Seq2[uint32, int] {
+	return func(yield func(uint32, int) bool) {
+		if r.byte() != formatContents {
+			return
+		}
+		for series := uint32(0); len(r.b) > 0; {
+			series += uint32(r.uint())
+			if n := int(r.byte()) + 1; r.bad || !yield(series, n) {
+				return
+			}
+		}
+	}
 }
 
 // micros is a moment in microseconds since 1970.

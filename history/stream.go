@@ -20,7 +20,8 @@ import (
 //	order      how many entries of the house since the last frame's
 //	time       since the last frame's, in microseconds
 //	id         since the last frame's
-//	part       0: a whole frame; 1: it goes on in the next row; 2: this goes on; 3: both
+//	part       1: it goes on in the next row, + 2: it went on from the last one, + 4 for each
+//	           of its pieces before: 0 is a whole frame
 //	length     of the data, then the data
 const formatStream = 1
 
@@ -117,11 +118,15 @@ const (
 	wholeFrame = 0
 	goesOn     = 1
 	wentOn     = 2
+	onePiece   = 4
 )
+
+// begin stands before all streams of a segment.
+func (p *packer) begin() { p.ratio = 3 }
 
 type piece struct {
 	frame
-	how byte
+	how uint64
 }
 
 // pack is the payloads of a stream's rows, at most maxPart+1 of them, and the number of
@@ -132,7 +137,6 @@ func (p *packer) pack(s *stream) (rows [][]byte, lost int) {
 	}
 	if p.writer == nil {
 		p.writer, _ = flate.NewWriter(io.Discard, 5)
-		p.ratio = 3
 	}
 	var pieces []piece // that the next row begins with
 	for i := 0; i < len(s.frames) || len(pieces) > 0; {
@@ -168,7 +172,7 @@ func (p *packer) pack(s *stream) (rows [][]byte, lost int) {
 			rest := first
 			first.data, rest.data = first.data[:half], first.data[half:]
 			first.how |= goesOn
-			rest.how |= wentOn
+			rest.how = (rest.how | wentOn) + onePiece
 			pieces = append([]piece{first, rest}, pieces[1:]...)
 		}
 	}
@@ -183,7 +187,7 @@ func (p *packer) row(pieces []piece) []byte {
 		raw = binary.AppendUvarint(raw, x.order-last.order)
 		raw = binary.AppendVarint(raw, x.mono-last.mono)
 		raw = binary.AppendVarint(raw, int64(x.id-last.id))
-		raw = append(raw, x.how)
+		raw = binary.AppendUvarint(raw, x.how)
 		raw = binary.AppendUvarint(raw, uint64(len(x.data)))
 		raw = append(raw, x.data...)
 		ids.add(x.id)
@@ -206,6 +210,7 @@ const maxInflated = maxBody * 1100
 // An unpacker takes the rows of a stream apart, in their order.
 type unpacker struct {
 	begun frame // which goes on
+	piece uint64
 	open  bool
 }
 
@@ -232,16 +237,16 @@ func (u *unpacker) unpack(body []byte, into []frame) ([]frame, error) {
 		last.order += r.uint()
 		last.mono += r.int()
 		last.id += uint64(r.int())
-		how := r.byte()
+		how := r.uint()
 		last.data = r.bytes()
 		if r.bad {
 			return into, errDamaged
 		}
 		f := last
 		if how&wentOn != 0 {
-			if !u.open || u.begun.order != f.order {
+			if !u.open || u.begun.order != f.order || u.piece+1 != how/onePiece {
 				u.open = false
-				continue // its begin is lost
+				continue // what came before is lost
 			}
 			f.data = append(u.begun.data, f.data...)
 		}
@@ -249,7 +254,7 @@ func (u *unpacker) unpack(body []byte, into []frame) ([]frame, error) {
 			if how&wentOn == 0 {
 				f.data = bytes.Clone(f.data)
 			}
-			u.begun = f
+			u.begun, u.piece = f, how/onePiece
 			continue
 		}
 		into = append(into, f)
