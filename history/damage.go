@@ -284,9 +284,13 @@ func (h *History) scrub(ctx context.Context) {
 	h.mu.Lock()
 	segments := slices.Clone(h.segments)
 	h.mu.Unlock()
-	for _, s := range slices.Backward(segments) {
+	for i, s := range slices.Backward(segments) {
 		began := time.Now()
 		bad, err := h.disk.inspect(tableChunk, s.id)
+		if i > 0 && s.before != segments[i-1].id && s.before >= segments[0].id && err == nil {
+			known, err2 := h.disk.knownLosses(tableChunk, s.before)
+			err, bad.unseen = err2, bad.unseen || !slices.Contains(known, loss{segment: s.before, all: true})
+		}
 		switch {
 		case errors.Is(err, errSalvage), h.disk.brokenBy() != nil:
 			return // all is looked through then
@@ -364,12 +368,39 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 			known = append(known, (&reader{b: body}).losses(t, segment)...)
 		}
 	}
+	if err := rows.Err(); err != nil {
+		return bad, d.noticed(err)
+	}
+	rows.Close()
 	for _, l := range missing(segment, contents, func(id int64) bool { return there[id] }) {
 		if !slices.Contains(known, l) {
 			bad.unseen = true
 		}
 	}
-	return bad, d.noticed(rows.Err())
+	// Who looks for one row finds it by the pages that lead there, which going from row to row does not use.
+	find, err := d.db.Prepare("SELECT count(*) FROM " + string(t) + " WHERE id = ?")
+	if err != nil {
+		return bad, d.noticed(err)
+	}
+	defer find.Close()
+	for id := range there {
+		var n int
+		if err := find.QueryRow(id).Scan(&n); err != nil {
+			return bad, d.noticed(err)
+		}
+		bad.unseen = bad.unseen || n == 0
+	}
+	return bad, nil
+}
+
+// knownLosses are those of which a segment knows.
+func (d *disk) knownLosses(t table, segment uint64) (known []loss, err error) {
+	n := 0
+	bodies, err := d.rows(t, segment, lossSeries, &n)
+	for _, body := range bodies {
+		known = append(known, (&reader{b: body}).losses(t, segment)...)
+	}
+	return known, err
 }
 
 // dropBroken takes away the rows that scrub found broken, and reports them.

@@ -54,6 +54,10 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if dir := os.Getenv(recorders); dir != "" {
+		fmt.Fprintln(os.Stderr, recordFor(dir, os.Getenv("HEARTH_TEST_SIZE")))
+		os.Exit(1)
+	}
 	os.Exit(buildAndRun(m))
 }
 
