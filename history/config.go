@@ -9,14 +9,14 @@ import (
 
 // Config is [history]: what is recorded, and for how long.
 type Config struct {
-	Enabled  *bool              `toml:"enabled"`                             // default true
-	Flush    config.Duration    `toml:"flush" min:"10s" max:"1d"`            // default "10m"
-	Raw      config.Duration    `toml:"raw" min:"1d" max:"3650d"`            // default "30d"
-	Keep     config.Duration    `toml:"keep" min:"1d" max:"36500d"`          // default "1825d"
-	MaxSize  config.Size        `toml:"max_size" min:"2MiB" eg:"\"512MiB\""` // default "512MiB"
-	Include  []string           `toml:"include"`                             // sources that no rule looks at
-	Exclude  []string           `toml:"exclude"`                             // patterns of names
-	Deadband map[string]float64 `toml:"deadband"`                            // by pattern of names
+	Enabled  *bool              `toml:"enabled"`                              // default true
+	Flush    config.Duration    `toml:"flush" min:"10s" max:"1d"`             // default "10m"
+	Raw      config.Duration    `toml:"raw" min:"1d" max:"3650d"`             // default "30d"
+	Keep     config.Duration    `toml:"keep" min:"1d" max:"36500d"`           // default "1825d"
+	MaxSize  config.Size        `toml:"max_size" min:"16MiB" eg:"\"512MiB\""` // default "512MiB"
+	Include  []string           `toml:"include"`                              // sources that no rule looks at
+	Exclude  []string           `toml:"exclude"`                              // patterns of names
+	Deadband map[string]float64 `toml:"deadband"`                             // by pattern of names
 }
 
 // On reports whether anything is recorded.

@@ -85,12 +85,25 @@ func (h *History) rollDays(today int64) error {
 	}
 	h.mu.Unlock()
 	slices.Sort(due)
+	if len(due) > 0 {
+		if err := h.settle(); err != nil {
+			return err
+		}
+	}
 	for _, day := range due {
 		if err := h.rollDay(day, spans[day]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settle moves what is in the log to the database.
+func (h *History) settle() error {
+	h.mu.Lock()
+	max := h.cfg.maxSize()
+	h.mu.Unlock()
+	return h.makeRoom(func() error { return h.disk.settle(max) })
 }
 
 // maxRows is how many bytes of rollups are written at once.
@@ -126,7 +139,7 @@ func (h *History) rollDay(day int64, of dayRow) error {
 		if size < maxRows && series != headSeries {
 			return nil
 		}
-		err := h.writeRows(tableDay, rows, max)
+		err := h.makeRoom(func() error { return h.disk.write(tableDay, rows, max) })
 		rows, size = nil, 0
 		return err
 	}
@@ -183,11 +196,11 @@ func (h *History) rollDay(day int64, of dayRow) error {
 	return nil
 }
 
-// writeRows makes room where there is none.
-func (h *History) writeRows(t table, rows []row, max int64) error {
-	err := h.disk.write(t, rows, max)
+// makeRoom does what needs room until there is some, or nothing is left to drop.
+func (h *History) makeRoom(do func() error) error {
+	err := do()
 	for errors.Is(err, errFull) && h.dropOldest() {
-		err = h.disk.write(t, rows, max)
+		err = do()
 	}
 	return err
 }
@@ -371,6 +384,7 @@ func (t *taken) days(d *disk) error {
 	if err != nil {
 		return err
 	}
+	last = max(last, d.lastInLog())
 	known := make(map[uint64]*head)
 	for day, ok, err := d.dayBefore(1 << 36); ok || err != nil; day, ok, err = d.dayBefore(day) {
 		if err != nil {

@@ -4,8 +4,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"modernc.org/sqlite" // the driver "sqlite"
@@ -30,8 +32,8 @@ func (t table) schema() string {
 	return "CREATE TABLE " + string(t) + "(id INTEGER PRIMARY KEY, data BLOB)"
 }
 
-// A disk is the database. The goroutine of History alone writes; anyone may
-// read.
+// A disk is the database and the log before it. The goroutine of History alone
+// writes; anyone may read.
 type disk struct {
 	path   string
 	db     *sql.DB
@@ -42,17 +44,21 @@ type disk struct {
 	mu      sync.Mutex
 	broken  error  // that shows that the file is damaged
 	damaged func() // called then
+
+	logs   sync.RWMutex // of recent
+	recent *recent
 }
 
 func openDisk(path string) (*disk, error) {
 	// The journal is kept beside the database, and with it the room that undoing
 	// needs: what makes room on a full disk needs it too.
 	q := url.Values{"_pragma": {
-		"page_size(4096)", "journal_mode(PERSIST)", "synchronous(FULL)", "cache_size(-256)",
+		"page_size(4096)", "journal_mode(PERSIST)", "synchronous(FULL)", "cache_size(-512)",
 		"temp_store(MEMORY)", "busy_timeout(5000)",
 	}}
 	g := &gate{name: (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()}
 	d := &disk{path: path, gate: g, db: sql.OpenDB(g), damaged: func() {}}
+	d.recent = &recent{path: filepath.Join(filepath.Dir(path), LogFile)}
 	d.db.SetMaxOpenConns(1)
 	return d, d.begin()
 }
@@ -66,20 +72,92 @@ func (d *disk) begin() error {
 		return d.noticed(err)
 	}
 	if has == 0 {
-		_, err := d.db.Exec(tableChunk.schema() + ";" + tableDay.schema())
+		if _, err := d.db.Exec(tableChunk.schema() + ";" + tableDay.schema()); err != nil {
+			return d.noticed(err)
+		}
+	} else if err := d.check(); err != nil {
 		return d.noticed(err)
 	}
-	return d.noticed(d.check())
+	_, last, err := d.ends(tableChunk)
+	if err != nil {
+		return err
+	}
+	d.logs.Lock()
+	defer d.logs.Unlock()
+	if d.recent.file != nil {
+		return nil
+	}
+	return d.recent.open(last)
 }
 
-func (d *disk) close() error { return d.db.Close() }
+func (d *disk) close() error {
+	d.logs.Lock()
+	d.recent.close()
+	d.logs.Unlock()
+	return d.db.Close()
+}
+
+// lastInLog is the last segment in the log; 0 if there is none.
+func (d *disk) lastInLog() uint64 {
+	d.logs.RLock()
+	defer d.logs.RUnlock()
+	return d.recent.last()
+}
+
+// inLog reports whether a segment is there.
+func (d *disk) inLog(segment uint64) bool {
+	d.logs.RLock()
+	defer d.logs.RUnlock()
+	return len(d.recent.find(rowID(segment, 0, 0), rowID(segment+1, 0, 0)-1)) > 0
+}
+
+// add keeps a segment: in the log, which is emptied into the database when it is
+// full. A segment of more than the log can take goes there at once.
+func (d *disk) add(segment uint64, rows []row, max int64) error {
+	_, last, err := d.ends(tableChunk)
+	if err != nil {
+		return err
+	}
+	log := func() error {
+		d.logs.Lock()
+		defer d.logs.Unlock()
+		return d.recent.add(segment, rows, last)
+	}
+	err = log()
+	if errors.Is(err, errLogFull) {
+		if err = d.settle(max); err == nil {
+			err = log()
+		}
+	}
+	if errors.Is(err, errLogFull) {
+		err = d.write(tableChunk, rows, max)
+	}
+	return err
+}
+
+// settle moves what is in the log to the database.
+func (d *disk) settle(max int64) error {
+	d.logs.RLock()
+	rows, err := d.recent.some(0, math.MaxInt64)
+	d.logs.RUnlock()
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	if err := d.write(tableChunk, rows, max); err != nil {
+		return err
+	}
+	d.logs.Lock()
+	d.recent.empty()
+	d.logs.Unlock()
+	return nil
+}
 
 func (d *disk) bytes() int64 {
 	info, err := os.Stat(d.path)
 	if err != nil {
 		return 0
 	}
-	return info.Size()
+	return info.Size() + logSize
 }
 
 // explained gives what SQLite says of a lack of room a name.
@@ -96,7 +174,7 @@ func explained(err error) error {
 
 // write adds rows to a table, all or none.
 func (d *disk) write(t table, rows []row, max int64) error {
-	if pages := max / pageSize; pages != d.limit {
+	if pages := (max - logSize) / pageSize; pages != d.limit {
 		if _, err := d.db.Exec(fmt.Sprintf("PRAGMA max_page_count=%d", pages)); err != nil {
 			return d.noticed(err)
 		}
@@ -140,6 +218,15 @@ func (d *disk) rows(t table, segment uint64, series uint32, damaged *int) ([][]b
 // some are the rows of a table from one id to another, both included, without their
 // checksums.
 func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err error) {
+	var recent []row // first, for what is there now may be in the database then
+	if t == tableChunk {
+		d.logs.RLock()
+		recent, err = d.recent.some(from, to)
+		d.logs.RUnlock()
+		if err != nil {
+			return nil, err
+		}
+	}
 	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
 	if err != nil {
 		return nil, d.noticed(err)
@@ -156,6 +243,16 @@ func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err erro
 		}
 		list = append(list, r)
 	}
+	for _, r := range recent {
+		if len(list) > 0 && r.id <= list[len(list)-1].id {
+			continue
+		}
+		if r.data, err = unsealed(t, r.id, r.data); err != nil {
+			*damaged++
+			continue
+		}
+		list = append(list, r)
+	}
 	return list, d.noticed(rows.Err())
 }
 
@@ -163,12 +260,9 @@ func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err erro
 // copies is good.
 func (d *disk) heads(from uint64) (heads []*head, err error) {
 	for id := rowID(from, 0, 0); ; {
-		var next int64
-		switch err := d.db.QueryRow("SELECT id FROM chunk WHERE id >= ? ORDER BY id LIMIT 1", id).Scan(&next); {
-		case errors.Is(err, sql.ErrNoRows):
-			return heads, nil
-		case err != nil:
-			return heads, d.noticed(err)
+		next, err := d.next(id)
+		if err != nil || next == 0 {
+			return heads, err
 		}
 		segment, _, _ := splitID(next)
 		for _, series := range []uint32{headSeries, endSeries} {
@@ -189,8 +283,24 @@ func (d *disk) heads(from uint64) (heads []*head, err error) {
 	}
 }
 
-// ends are the first and the last segment, or day, of which there is something; 0 if
-// there is none.
+// next is the first id of a chunk that is not below one; 0 if there is none.
+func (d *disk) next(id int64) (next int64, err error) {
+	switch err := d.db.QueryRow("SELECT id FROM chunk WHERE id >= ? ORDER BY id LIMIT 1", id).Scan(&next); {
+	case err == nil:
+		return next, nil
+	case !errors.Is(err, sql.ErrNoRows):
+		return 0, d.noticed(err)
+	}
+	d.logs.RLock()
+	defer d.logs.RUnlock()
+	if rows := d.recent.find(id, math.MaxInt64); len(rows) > 0 {
+		return rows[0].id, nil
+	}
+	return 0, nil
+}
+
+// ends are the first and the last segment, or day, of which the database has something;
+// 0 if there is none.
 func (d *disk) ends(t table) (first, last uint64, err error) {
 	var a, b sql.NullInt64
 	if err := d.db.QueryRow("SELECT (SELECT min(id) FROM "+string(t)+"), (SELECT max(id) FROM "+string(t)+")").Scan(&a, &b); err != nil {
@@ -234,24 +344,10 @@ func (d *disk) vacuum() error {
 
 // all calls each with the payloads of all real series of a segment, in their order.
 func (d *disk) all(segment uint64, damaged *int, each func(series uint32, body []byte)) error {
-	rows, err := d.db.Query("SELECT id, data FROM chunk WHERE id BETWEEN ? AND ?", rowID(segment, firstSeries, 0), rowID(segment, endSeries-1, maxPart))
-	if err != nil {
-		return d.noticed(err)
+	rows, err := d.some(tableChunk, rowID(segment, firstSeries, 0), rowID(segment, endSeries-1, maxPart), damaged)
+	for _, r := range rows {
+		_, series, _ := splitID(r.id)
+		each(series, r.data)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		var data []byte
-		if err := rows.Scan(&id, &data); err != nil {
-			return err
-		}
-		body, err := unsealed(tableChunk, id, data)
-		if err != nil {
-			*damaged++
-			continue
-		}
-		_, series, _ := splitID(id)
-		each(series, body)
-	}
-	return d.noticed(rows.Err())
+	return err
 }

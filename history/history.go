@@ -24,9 +24,11 @@
 //	record.go      structs as bytes
 //	segment.go     what is flushed together, and which clock it had
 //	history.go     what comes in; the goroutine that writes
-//	disk.go        the database
+//	log.go         the newest segments
+//	disk.go        the database, and the log before it
+//	days.go        what is done when a day is over
 //	query.go       what is asked
-//	rollup.go      values made fewer, and the days of the table day
+//	rollup.go      values made fewer
 //	config.go      [history]
 package history
 
@@ -238,6 +240,7 @@ func (d *disk) takeUp() (t taken, err error) {
 	if _, t.last, err = d.ends(tableChunk); err != nil {
 		return t, err
 	}
+	t.last = max(t.last, d.lastInLog())
 	// Names are in the newest segment that has all of them and in those after it. If of
 	// these something is damaged, the list before that has most of them.
 	for i, whole := len(t.heads)-1, false; i >= 0 && !whole; {
@@ -723,7 +726,7 @@ func (h *History) write() error {
 		h.mu.Unlock()
 
 		rows, lost := s.pack(&h.disk.packer)
-		err := h.writeRows(tableChunk, rows, max)
+		err := h.makeRoom(func() error { return h.disk.add(s.id, rows, max) })
 
 		h.mu.Lock()
 		h.writing = false
