@@ -350,7 +350,8 @@ func (h *History) event(ev rules.Event) {
 			h.life = ev.State.Life
 		}
 	}
-	h.frame(eventSeries, ev.At, 0, func(b []byte) []byte { return appendRecord(b, &ev) })
+	keep := ev // so that those of readings need not be on the heap
+	h.frame(eventSeries, ev.At, 0, func(b []byte) []byte { return appendRecord(b, &keep) })
 	if ev.State != nil {
 		h.open.checkpoint = true
 	}
