@@ -82,6 +82,10 @@ func year(b testing.TB, dir string, days int) (h *home) {
 		shifted := func(s *head) *head {
 			c := *s
 			c.id += uint64(n) * count
+			c.before += uint64(n) * count
+			if n > 0 && s == heads[0] {
+				c.before = c.id - 1
+			}
 			c.first, c.last = c.first+entries, c.last+entries
 			c.clocks = append([]clock(nil), s.clocks...)
 			for i := range c.clocks {
@@ -94,21 +98,25 @@ func year(b testing.TB, dir string, days int) (h *home) {
 			segment, series, part := splitID(r.id)
 			body := r.data
 			switch {
-			case series == headSeries && part == 0:
+			case (series == headSeries || series == endSeries) && part == 0:
 				body = shifted(heads[segment-first]).appendTo(nil)
-			case series >= firstSeries: // the order of its entries counts on
+			case series >= firstSeries && series < endSeries: // the order of its entries counts on
 				rd := reader{b: body[1:]}
 				at := rd.uint() + entries
 				body = append(appendUint(body[:1:1], at), rd.b...)
 			}
 			id := rowID(segment+uint64(n)*count, series, part)
-			more = append(more, row{id, sealed(id, body)})
+			more = append(more, row{id, sealed(tableChunk, id, body)})
 		}
 		for _, r := range rolls {
 			_, series, part := splitID(r.id)
 			id, body := rowID(uint64(day+int64(n)), series, part), r.data
 			if series == headSeries {
 				if part > 0 {
+					if body[0] == formatContents {
+						id := rowID(uint64(day+int64(n)), series, part+40)
+						rolled = append(rolled, row{id, sealed(tableDay, id, body)})
+					}
 					continue
 				}
 				body = appendUint(appendUint([]byte{formatDay}, first+uint64(n)*count), first+uint64(n+1)*count-1)
@@ -118,15 +126,15 @@ func year(b testing.TB, dir string, days int) (h *home) {
 					if all = shifted(s).appendTo(all); len(all) > maxBody {
 						part++
 						id := rowID(uint64(day+int64(n)), headSeries, part)
-						rolled = append(rolled, row{id, sealed(id, all[:before])})
+						rolled = append(rolled, row{id, sealed(tableDay, id, all[:before])})
 						all = append([]byte(nil), all[before:]...)
 					}
 				}
 				part++
 				id := rowID(uint64(day+int64(n)), headSeries, part)
-				rolled = append(rolled, row{id, sealed(id, all)})
+				rolled = append(rolled, row{id, sealed(tableDay, id, all)})
 			}
-			rolled = append(rolled, row{id, sealed(id, body)})
+			rolled = append(rolled, row{id, sealed(tableDay, id, body)})
 		}
 		if err := h.disk.write(tableChunk, more, 4<<30); err != nil {
 			b.Fatal(err)

@@ -284,6 +284,7 @@ func (h *History) scrub(ctx context.Context) {
 	h.mu.Lock()
 	segments := slices.Clone(h.segments)
 	h.mu.Unlock()
+	segments = slices.DeleteFunc(segments, func(s *head) bool { return h.disk.inLog(s.id) })
 	for i, s := range slices.Backward(segments) {
 		began := time.Now()
 		bad, err := h.disk.inspect(tableChunk, s.id)

@@ -369,7 +369,7 @@ func (h *History) shrink(max int64) error {
 		if err != nil {
 			return err
 		}
-		if used <= max*9/10 || !h.dropOldest() {
+		if used <= (max-logSize)*9/10 || !h.dropOldest() {
 			break
 		}
 	}

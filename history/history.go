@@ -229,11 +229,13 @@ type taken struct {
 	names      []nameRow
 	listed     uint64
 	rolledDays map[int64]dayRow
-	last       uint64 // segment of which there is something
+	last       uint64           // segment of which there is something
+	in         map[uint32]*head // the last segment of each series since the names of all were written
 }
 
 // takeUp reads it.
 func (d *disk) takeUp() (t taken, err error) {
+	t.in = make(map[uint32]*head)
 	if err := t.days(d); err != nil {
 		return t, err
 	}
@@ -245,6 +247,7 @@ func (d *disk) takeUp() (t taken, err error) {
 	// these something is damaged, the list before that has most of them.
 	for i, whole := len(t.heads)-1, false; i >= 0 && !whole; {
 		var lists [][]nameRow
+		newest := i == len(t.heads)-1
 		for whole = true; i >= 0; i-- {
 			s := t.heads[i]
 			n := 0
@@ -256,6 +259,18 @@ func (d *disk) takeUp() (t taken, err error) {
 			for _, body := range bodies {
 				names, _ := (&reader{b: body}).names()
 				lists = append(lists, names)
+			}
+			if newest {
+				if bodies, err = d.rows(tableChunk, s.id, headSeries, &n); err != nil {
+					return t, err
+				}
+				for _, body := range bodies {
+					for number := range (&reader{b: body}).contents() {
+						if t.in[number] == nil {
+							t.in[number] = s
+						}
+					}
+				}
 			}
 			if s.allNames {
 				i--
@@ -281,6 +296,12 @@ func (h *History) begin(t taken) {
 	h.order += 1 << 24
 	for _, n := range t.names {
 		h.name(n)
+	}
+	for number, in := range t.in {
+		if s := h.numbered[number]; s != nil {
+			_, to := h.times.span(in)
+			s.last = max(s.last, to)
+		}
 	}
 	h.session = h.next
 }

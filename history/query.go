@@ -15,10 +15,10 @@ import (
 
 // A Series is what has been recorded under one name.
 type Series struct {
-	Name        string // of the source: "kitchen.temperature", "zigbee2mqtt/hall:occupancy", "pir"
-	Unit        string // "" if none is known
-	Kind        Kind   // of its newest values
-	First, Last time.Time
+	Name        string    // of the source: "kitchen.temperature", "zigbee2mqtt/hall:occupancy", "pir"
+	Unit        string    // "" if none is known
+	Kind        Kind      // of its newest values
+	First, Last time.Time // Last is that of the segment that was flushed then, after a restart
 }
 
 // A Point is one reading of a series.
