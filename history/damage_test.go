@@ -80,6 +80,9 @@ func recordedHouse(t testing.TB, segments int) *recording {
 		if err := h.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if err := h.settle(); err != nil {
+			t.Fatal(err)
+		}
 		if s == segments*4/5 {
 			h.mu.Lock()
 			gone := h.segments[segments/2].id
