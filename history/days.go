@@ -144,11 +144,11 @@ func (h *History) rollDay(day int64, of dayRow) error {
 		return err
 	}
 	for _, n := range numbers {
-		before, _, err := h.rolledDay(day-1, n, false)
+		before, err := h.rolled(day-1, day, n, false)
 		if err != nil {
 			return err
 		}
-		r, err := v.rollup(n, day, before.carry)
+		r, err := v.rollup(n, day, before[day-1].carry)
 		if err != nil {
 			return err
 		}
@@ -229,36 +229,47 @@ func (h *History) isRolled(day int64) bool {
 	return day < floorDay(from)
 }
 
-// rolledDay is a series' rollup of a day; false if there is none.
-func (h *History) rolledDay(day int64, number uint32, cells bool) (r rolled, ok bool, err error) {
+// rolled is a series' rollups of the days from one, included, to another, excluded; their
+// cells only if they are wanted.
+func (h *History) rolled(from, to int64, number uint32, cells bool) (map[int64]rolled, error) {
 	parts := 0
 	if cells {
 		parts = maxPart
 	}
+	spans := make([]span, 0, to-from)
+	for day := from; day < to; day++ {
+		spans = append(spans, span{rowID(uint64(day), number, 0), rowID(uint64(day), number, parts)})
+	}
 	n := 0
-	rows, err := h.disk.some(tableDay, rowID(uint64(day), number, 0), rowID(uint64(day), number, parts), &n)
+	all, err := h.disk.several(tableDay, spans, &n)
 	h.damaged(n)
-	if err != nil || len(rows) == 0 {
-		return r, false, err
-	}
-	for _, x := range rows {
-		rd := reader{b: x.data}
-		if _, _, part := splitID(x.id); part == 0 {
-			r = rd.rolledHours()
-		} else {
-			if r.cells == nil {
-				r.cells = make([]tally, cellsADay)
+	days := make(map[int64]rolled, len(all))
+	for i, rows := range all {
+		if len(rows) == 0 {
+			continue
+		}
+		var r rolled
+		for _, x := range rows {
+			rd := reader{b: x.data}
+			if _, _, part := splitID(x.id); part == 0 {
+				hours := rd.rolledHours()
+				r.carry, r.hours = hours.carry, hours.hours
+			} else {
+				if r.cells == nil {
+					r.cells = make([]tally, cellsADay)
+				}
+				rd.rolledCells(r.cells)
 			}
-			rd.rolledCells(r.cells)
+			if rd.bad {
+				h.damaged(1)
+			}
 		}
-		if rd.bad {
-			h.damaged(1)
+		if r.hours == nil {
+			r.hours = make([]tally, hoursADay)
 		}
+		days[from+int64(i)] = r
 	}
-	if r.hours == nil {
-		r.hours = make([]tally, hoursADay)
-	}
-	return r, true, nil
+	return days, err
 }
 
 // forgetRaw deletes the segments of the days before one.

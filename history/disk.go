@@ -44,6 +44,7 @@ type disk struct {
 	mu      sync.Mutex
 	broken  error  // that shows that the file is damaged
 	damaged func() // called then
+	find    map[table]*sql.Stmt
 
 	logs   sync.RWMutex // of recent
 	recent *recent
@@ -57,7 +58,7 @@ func openDisk(path string) (*disk, error) {
 		"temp_store(MEMORY)", "busy_timeout(5000)",
 	}}
 	g := &gate{name: (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()}
-	d := &disk{path: path, gate: g, db: sql.OpenDB(g), damaged: func() {}}
+	d := &disk{path: path, gate: g, db: sql.OpenDB(g), damaged: func() {}, find: make(map[table]*sql.Stmt)}
 	d.recent = &recent{path: filepath.Join(filepath.Dir(path), LogFile)}
 	d.db.SetMaxOpenConns(1)
 	return d, d.begin()
@@ -215,21 +216,68 @@ func (d *disk) rows(t table, segment uint64, series uint32, damaged *int) ([][]b
 	return bodies, err
 }
 
-// some are the rows of a table from one id to another, both included, without their
-// checksums.
+// A span is the rows of a table from one id to another, both included.
+type span struct{ from, to int64 }
+
+// some are the rows of a span, without their checksums.
 func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err error) {
-	var recent []row // first, for what is there now may be in the database then
+	all, err := d.several(t, []span{{from, to}}, damaged)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// several are the rows of spans, without their checksums. To ask for many at once is
+// quicker: each time SQLite looks whether somebody else has left the file unfinished.
+func (d *disk) several(t table, spans []span, damaged *int) ([][]row, error) {
+	recent := make([][]row, len(spans)) // first, for what is there now may be in the database then
 	if t == tableChunk {
+		var err error
 		d.logs.RLock()
-		recent, err = d.recent.some(from, to)
+		for i, s := range spans {
+			if recent[i], err = d.recent.some(s.from, s.to); err != nil {
+				break
+			}
+		}
 		d.logs.RUnlock()
 		if err != nil {
 			return nil, err
 		}
 	}
-	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
+	find, err := d.finding(t)
 	if err != nil {
 		return nil, d.noticed(err)
+	}
+	tx, err := d.db.Begin()
+	if err != nil {
+		return nil, d.noticed(err)
+	}
+	defer tx.Rollback()
+	find = tx.Stmt(find)
+	all := make([][]row, len(spans))
+	for i, s := range spans {
+		if all[i], err = found(find, t, s, damaged); err != nil {
+			return nil, d.noticed(err)
+		}
+		for _, r := range recent[i] {
+			if n := len(all[i]); n > 0 && r.id <= all[i][n-1].id {
+				continue
+			}
+			if r.data, err = unsealed(t, r.id, r.data); err != nil {
+				*damaged++
+				continue
+			}
+			all[i] = append(all[i], r)
+		}
+	}
+	return all, nil
+}
+
+func found(find *sql.Stmt, t table, s span, damaged *int) (list []row, err error) {
+	rows, err := find.Query(s.from, s.to)
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -243,17 +291,30 @@ func (d *disk) some(t table, from, to int64, damaged *int) (list []row, err erro
 		}
 		list = append(list, r)
 	}
-	for _, r := range recent {
-		if len(list) > 0 && r.id <= list[len(list)-1].id {
-			continue
-		}
-		if r.data, err = unsealed(t, r.id, r.data); err != nil {
-			*damaged++
-			continue
-		}
-		list = append(list, r)
+	return list, rows.Err()
+}
+
+// finding is the statement that finds rows of a table: to prepare it takes longer than to
+// find some.
+func (d *disk) finding(t table) (*sql.Stmt, error) {
+	d.mu.Lock()
+	find := d.find[t]
+	d.mu.Unlock()
+	if find != nil {
+		return find, nil
 	}
-	return list, d.noticed(rows.Err())
+	find, err := d.db.Prepare("SELECT id, data FROM " + string(t) + " WHERE id BETWEEN ? AND ?")
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.find[t] != nil { // somebody was faster
+		find.Close()
+		return d.find[t], nil
+	}
+	d.find[t] = find
+	return find, nil
 }
 
 // heads are those of all segments from one on, in their order, as far as one of their two

@@ -60,6 +60,7 @@ type view struct {
 	times timeline
 	ends  map[uint64]int64 // of sessions; see end
 	first int64            // see begin
+	ahead map[uint64][]row // of segments; see during
 }
 
 // A part is a segment of a view. What is in memory does not change any more.
@@ -107,7 +108,57 @@ func (v *view) bodies(p part, number uint32) ([][]byte, error) {
 		}
 		return nil, nil
 	}
+	if rows, ok := v.ahead[p.id]; ok {
+		bodies := make([][]byte, len(rows))
+		for i, r := range rows {
+			bodies[i] = r.data
+		}
+		return bodies, nil
+	}
 	return v.h.read(tableChunk, p.id, number)
+}
+
+// atOnce is of how many segments, or days, the rows are read at once.
+const atOnce = 64
+
+// during gives the parts that have something between two moments, in microseconds
+// since 1970, and has a series' rows of them ready.
+func (v *view) during(number uint32, from, to int64) iter.Seq2[part, error] {
+	return func(yield func(part, error) bool) {
+		var parts []part
+		for _, p := range v.parts {
+			if v.overlaps(p, from, to) {
+				parts = append(parts, p)
+			}
+		}
+		defer func() { v.ahead = nil }()
+		for list := range slices.Chunk(parts, atOnce) {
+			var spans []span
+			var ids []uint64
+			for _, p := range list {
+				if p.memory == nil {
+					spans = append(spans, span{rowID(p.id, number, 0), rowID(p.id, number, maxPart)})
+					ids = append(ids, p.id)
+				}
+			}
+			n := 0
+			all, err := v.h.disk.several(tableChunk, spans, &n)
+			v.h.damaged(n)
+			if err != nil {
+				yield(part{}, err)
+				return
+			}
+			v.ahead = make(map[uint64][]row, len(ids))
+			for i, id := range ids {
+				v.ahead[id] = all[i]
+			}
+			for _, p := range list {
+				if !yield(p, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // frames are those of a stream in a part of the view.
@@ -275,13 +326,13 @@ func (h *History) Readings(name string, from, to time.Time) iter.Seq2[Point, err
 		v := h.view(number, false)
 		a, b := between(from, to)
 		var sc scanner
-		for _, p := range v.parts {
-			if !v.overlaps(p, a, b) {
-				continue
+		for p, err := range v.during(number, a, b) {
+			more := false
+			if err == nil {
+				more, err = v.entries(p, number, &sc, func(e placedEntry) bool {
+					return e.at < a || e.at >= b || yield(v.point(e), nil)
+				})
 			}
-			more, err := v.entries(p, number, &sc, func(e placedEntry) bool {
-				return e.at < a || e.at >= b || yield(v.point(e), nil)
-			})
 			if err != nil {
 				yield(Point{}, err)
 			}

@@ -198,16 +198,16 @@ func (v *view) run(m *meter, number uint32, from, to int64, known bool) error {
 	}
 	m.since = from
 	var sc scanner
-	for _, p := range v.parts {
-		if !v.overlaps(p, from, to) {
-			continue
+	for p, err := range v.during(number, from, to) {
+		if err != nil {
+			return err
 		}
 		if m.session != p.session {
 			m.until(min(to, max(m.since, v.end(m.session))))
 			m.holds = false
 			m.session = p.session
 		}
-		_, err := v.entries(p, number, &sc, func(e placedEntry) bool {
+		_, err = v.entries(p, number, &sc, func(e placedEntry) bool {
 			pt := Point{Value: e.r.Value, Bad: e.r.Bad, Gone: e.r.Gone, Event: e.r.Event}
 			switch {
 			case e.at >= to:
@@ -569,7 +569,9 @@ func (v *view) fill(g *grid, number uint32, fine int64) error {
 	begin, end := max(from, min(oldest*dayMicros, v.begin())), min(to, v.last()+1)
 	m := &meter{grid: g}
 	known := false // what the series was is in m
-	raw := begin   // from there on readings are to be taken
+	var days map[int64]rolled
+	ready := int64(0) // those before this are in days
+	raw := begin      // from there on readings are to be taken
 	readings := func(to int64) (err error) {
 		if raw < to {
 			err = v.run(m, number, raw, to, known)
@@ -587,10 +589,15 @@ func (v *view) fill(g *grid, number uint32, fine int64) error {
 			return err
 		}
 		raw = b
-		r, ok, err := v.h.rolledDay(day, number, fine < hourMicros || !whole)
-		if err != nil {
-			return err
+		if days == nil || day >= ready {
+			if ready = day + atOnce; fine < hourMicros {
+				ready = day + 8
+			}
+			if days, err = v.h.rolled(day, min(ready, latest+1), number, fine < hourMicros || !whole); err != nil {
+				return err
+			}
 		}
+		r, ok := days[day]
 		m.carry, known = r.carry, true
 		if !ok {
 			continue

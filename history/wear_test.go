@@ -185,3 +185,47 @@ func TestWhatADayWrites(t *testing.T) {
 	h.disk.db.QueryRow("SELECT sum(length(data)) FROM day").Scan(&rolled)
 	t.Logf("%d days: readings %.2f MB, rollups %.3f MB a day", days, float64(raw)/1e6/float64(min(days, 30)), float64(rolled)/1e6/float64(days-1))
 }
+
+// On a disk that others have filled the oldest readings make room for the newest, and
+// nothing else is touched.
+func TestTheDiskIsFull(t *testing.T) {
+	dir, sectors := card(t, 64<<20)
+	if sectors == nil {
+		t.Skip("a disk can only be mounted by root")
+	}
+	h := newHome(t, dir, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), Config{})
+	defer func() { h.Close() }()
+	list, random := sensors(50), rand.New(rand.NewPCG(1, 2))
+	h.live(list, random, 48*time.Hour)
+	ballast, err := os.Create(filepath.Join(dir, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ballast.Close()
+	for piece := make([]byte, 64<<10); ; {
+		if _, err := ballast.Write(piece); err != nil {
+			break
+		}
+	}
+	if err := ballast.Sync(); err != nil {
+		t.Log(err)
+	}
+	h.live(list, random, 60*time.Hour)
+	health := h.Health()
+	if health.Err != "" || health.Lost > 0 || health.Damaged > 0 || health.Dropped == 0 {
+		t.Errorf("%+v", health)
+	}
+	n := 0
+	for _, err := range h.Readings(list[0].name, h.now.Wall.Add(-12*time.Hour), h.now.Wall) {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n < 12*360-1 {
+		t.Errorf("%d readings of the last 12 hours, want 4320", n)
+	}
+	days, err := h.Days(list[0].name, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), h.now.Wall)
+	if err != nil || len(days) < 4 || days[0].N != 8640 {
+		t.Errorf("%v %v", days, err)
+	}
+}
