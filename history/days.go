@@ -289,11 +289,21 @@ func (h *History) forgetRaw(day int64) error {
 	return h.removeSegments(n)
 }
 
-// removeSegments deletes the n oldest.
+// removeSegments deletes the n oldest. Where there is no room for the notes that undoing
+// would need, it deletes fewer.
 func (h *History) removeSegments(n int) error {
 	if n == 0 {
 		return nil
 	}
+	err := h.removeNow(n)
+	for errors.Is(err, errFull) && n > 1 {
+		n /= 2
+		err = h.removeNow(n)
+	}
+	return err
+}
+
+func (h *History) removeNow(n int) error {
 	h.mu.Lock()
 	before := h.segments[n-1].id + 1
 	h.mu.Unlock()
@@ -330,30 +340,36 @@ func (h *History) forgetDays(day int64) error {
 // last; then the oldest month of rollups; then the older half of what is left. It
 // reports whether there was anything to drop.
 func (h *History) dropOldest() bool {
+	_, last, err := h.disk.ends(tableChunk)
+	if err != nil {
+		return false
+	}
 	h.mu.Lock()
-	n := 0
-	if len(h.segments) > 0 {
+	n, all := 0, 0 // of those in the database: others take no room there
+	for _, s := range h.segments {
+		if s.id > last {
+			break
+		}
+		all++
 		from, _ := h.times.span(h.segments[0])
-		for n < len(h.segments) {
-			if _, to := h.times.span(h.segments[n]); floorDay(to) > floorDay(from) {
-				break
-			}
+		if _, to := h.times.span(s); n == all-1 && floorDay(to) <= floorDay(from) {
 			n++
 		}
 	}
-	all := len(h.segments)
 	h.mu.Unlock()
 	oldest, latest, err := h.days()
 	switch {
 	case err != nil:
 	case n > 0 && n < all:
 		err = h.removeSegments(n)
-	case latest >= 0:
-		err = h.forgetDays(min(oldest+30, latest+1))
+	case latest-oldest >= 30:
+		err = h.forgetDays(oldest + 30)
 	case all > 1:
 		err = h.removeSegments(all / 2)
 	case all == 1:
 		err = h.removeSegments(1)
+	case latest >= 0:
+		err = h.forgetDays(min(oldest+30, latest+1))
 	default:
 		return false
 	}

@@ -83,12 +83,38 @@ func (d *disk) begin() error {
 	if err != nil {
 		return err
 	}
+	if err := growFile(d.path+"-journal", journalSize); err != nil {
+		return err
+	}
 	d.logs.Lock()
 	defer d.logs.Unlock()
 	if d.recent.file != nil {
 		return nil
 	}
 	return d.recent.open(last)
+}
+
+// journalSize is what the journal has from the start: so much of history can go in one
+// step on a disk that is full. The journal of a transaction that has ended begins with
+// zeros (https://www.sqlite.org/fileformat.html, section 3), and what is behind them
+// means nothing.
+const journalSize = 512 << 10
+
+// growFile fills a file with zeros up to a size.
+func growFile(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() >= size {
+		return err
+	}
+	if _, err := f.WriteAt(make([]byte, size-info.Size()), info.Size()); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func (d *disk) close() error {
