@@ -3,7 +3,6 @@ package history
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -284,7 +283,6 @@ func (h *History) scrub(ctx context.Context) {
 	h.mu.Lock()
 	segments := slices.Clone(h.segments)
 	h.mu.Unlock()
-	segments = slices.DeleteFunc(segments, func(s *head) bool { return h.disk.inLog(s.id) })
 	for i, s := range slices.Backward(segments) {
 		began := time.Now()
 		bad, err := h.disk.inspect(tableChunk, s.id)
@@ -301,9 +299,10 @@ func (h *History) scrub(ctx context.Context) {
 		case bad.unseen:
 			h.disk.noticed(fmt.Errorf("%w: rows that it should have are not found", errPages))
 			return
-		case len(bad.rows) > 0:
+		case len(bad.rows) > 0 || len(bad.lost) > 0:
 			h.mu.Lock()
 			h.broken = append(h.broken, bad.rows...)
+			h.missed = append(h.missed, bad.lost...)
 			h.mu.Unlock()
 			h.nudge()
 		}
@@ -337,12 +336,23 @@ func pause(ctx context.Context, d time.Duration) bool {
 // An inspected is what is wrong with a segment.
 type inspected struct {
 	rows   []int64 // that are broken
+	lost   []loss  // that were in the log
 	unseen bool    // there should be others, which SQLite does not find
 }
 
 // inspect looks whether each row of a segment is good, and all are there that should be.
 func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
-	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", rowID(segment, 0, 0), rowID(segment, maxSeries, maxPart))
+	from, to := rowID(segment, 0, 0), rowID(segment, maxSeries, maxPart)
+	var recent []row // first, for what is there now may be in the database then
+	if t == tableChunk {
+		d.logs.RLock()
+		recent, err = d.recent.some(from, to)
+		d.logs.RUnlock()
+		if err != nil {
+			return bad, err
+		}
+	}
+	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
 	if err != nil {
 		return bad, d.noticed(err)
 	}
@@ -350,17 +360,11 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 	there := make(map[int64]bool)
 	var contents [][]byte
 	var known []loss
-	for rows.Next() {
-		var id int64
-		var data sql.RawBytes
-		if err := rows.Scan(&id, &data); err != nil {
-			return bad, d.noticed(err)
-		}
+	look := func(id int64, data []byte) bool {
 		there[id] = true
 		body, err := unsealed(t, id, data)
 		if err != nil {
-			bad.rows = append(bad.rows, id)
-			continue
+			return false
 		}
 		switch _, series, part := splitID(id); {
 		case part > 0 && (series == headSeries || series == endSeries):
@@ -368,15 +372,20 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 		case series == lossSeries:
 			known = append(known, (&reader{b: body}).losses(t, segment)...)
 		}
+		return true
+	}
+	for rows.Next() {
+		var id int64
+		var data []byte
+		if err := rows.Scan(&id, &data); err != nil {
+			return bad, d.noticed(err)
+		}
+		if !look(id, data) {
+			bad.rows = append(bad.rows, id)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return bad, d.noticed(err)
-	}
-	rows.Close()
-	for _, l := range missing(segment, contents, func(id int64) bool { return there[id] }) {
-		if !slices.Contains(known, l) {
-			bad.unseen = true
-		}
 	}
 	// Who looks for one row finds it by the pages that lead there, which going from row to row does not use.
 	find, err := d.db.Prepare("SELECT count(*) FROM " + string(t) + " WHERE id = ?")
@@ -391,6 +400,20 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 		}
 		bad.unseen = bad.unseen || n == 0
 	}
+	if len(there) == 0 && len(recent) > 0 {
+		for _, r := range recent {
+			if !look(r.id, r.data) {
+				delete(there, r.id)
+			}
+		}
+		bad.lost = missing(segment, contents, func(id int64) bool { return there[id] })
+		return bad, nil
+	}
+	for _, l := range missing(segment, contents, func(id int64) bool { return there[id] }) {
+		if l.day = t == tableDay; !slices.Contains(known, l) {
+			bad.unseen = true
+		}
+	}
 	return bad, nil
 }
 
@@ -404,15 +427,21 @@ func (d *disk) knownLosses(t table, segment uint64) (known []loss, err error) {
 	return known, err
 }
 
-// dropBroken takes away the rows that scrub found broken, and reports them.
+// dropBroken takes away the rows that scrub found broken, and notes what is lost.
 func (h *History) dropBroken() error {
 	h.mu.Lock()
-	ids := h.broken
+	ids, missed, gone := h.broken, h.missed, h.gone
 	h.mu.Unlock()
-	if len(ids) == 0 {
+	if len(ids) == 0 && len(missed) == 0 && gone == 0 {
 		return nil
 	}
-	var losses []loss
+	if len(missed) > 0 {
+		// So that this is noted where it was, and no start tells it again.
+		if err := h.settle(); err != nil {
+			return err
+		}
+	}
+	losses := slices.Clone(missed)
 	for _, id := range ids {
 		segment, series, part := splitID(id)
 		losses = append(losses, loss{segment: segment, series: series, part: part})
@@ -427,9 +456,18 @@ func (h *History) dropBroken() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.broken = h.broken[len(ids):]
-	h.health.Damaged += len(ids)
-	h.tell(fmt.Sprintf("%d rows are broken", len(ids)), h.worded(losses))
+	h.broken, h.missed, h.gone = h.broken[len(ids):], h.missed[len(missed):], 0
+	h.health.Damaged += len(losses)
+	text := fmt.Sprintf("%d rows are broken", len(losses))
+	told := h.worded(losses)
+	if gone > 0 {
+		text += fmt.Sprintf(", and %d blocks of %s, unless the power failed while they were written", gone, LogFile)
+		if len(missed) == 0 && len(h.segments) > 0 {
+			_, to := h.times.span(h.segments[len(h.segments)-1])
+			told = append(told, Loss{From: h.moment(to), To: h.opt.Now().Wall})
+		}
+	}
+	h.tell(text, told)
 	return nil
 }
 

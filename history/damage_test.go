@@ -21,6 +21,8 @@ import (
 // A recording is of a house: its file, what is in it, and on which page.
 type recording struct {
 	file, journal []byte
+	log           []byte
+	blocks        int                      // of the log that are in use
 	want          map[string]map[int64]any // by series and moment
 	rowsOn        map[uint32][]int64       // by page
 	inner, free   []uint32                 // pages that lead to others, that list free ones
@@ -29,7 +31,10 @@ type recording struct {
 	names         map[uint32]string
 }
 
-const houseSeries = 12
+const (
+	houseSeries = 12
+	logPages    = 1 << 20 // the number of the log's first, among those of the file
+)
 
 func eventAt(at time.Time, n int) rules.Event {
 	now := devices.Now{Mono: at.Sub(houseBegan), Wall: at, Known: true}
@@ -80,14 +85,14 @@ func recordedHouse(t testing.TB, segments int) *recording {
 		if err := h.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.settle(); err != nil {
-			t.Fatal(err)
-		}
 		if s == segments*4/5 {
 			h.mu.Lock()
 			gone := h.segments[segments/2].id
 			h.segments = slices.Clone(h.segments[segments/2:])
 			h.mu.Unlock()
+			if err := h.settle(); err != nil {
+				t.Fatal(err)
+			}
 			if err := h.disk.remove(tableChunk, gone); err != nil {
 				t.Fatal(err)
 			}
@@ -117,6 +122,19 @@ func recordedHouse(t testing.TB, segments int) *recording {
 			page := uint32(r.at/pageSize) + 1
 			x.rowsOn[page] = append(x.rowsOn[page], r.id)
 		}
+	}
+	if x.log, err = os.ReadFile(filepath.Join(dir, LogFile)); err != nil {
+		t.Fatal(err)
+	}
+	var log recent
+	for at := int64(0); at < logSize; at += pageSize {
+		if log.note(x.log[at:at+pageSize], at, 0) {
+			x.blocks = int(at/pageSize) + 1
+		}
+	}
+	for _, r := range log.rows {
+		page := logPages + uint32(r.from/pageSize)
+		x.rowsOn[page] = append(x.rowsOn[page], r.id)
 	}
 	x.inner, _ = led(x.file, 2)
 	for n := binary.BigEndian.Uint32(x.file[headFree:]); n != 0; n = binary.BigEndian.Uint32(x.file[(n-1)*pageSize:]) {
@@ -186,7 +204,7 @@ func settled(t testing.TB, h *History) Health {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		h.mu.Lock()
-		done := !h.health.Checked.IsZero() && len(h.broken) == 0 && !h.starting && h.disk.brokenBy() == nil
+		done := !h.health.Checked.IsZero() && len(h.broken)+len(h.missed)+h.gone == 0 && !h.starting && h.disk.brokenBy() == nil
 		h.mu.Unlock()
 		if done {
 			return h.Health()
@@ -201,6 +219,7 @@ func settled(t testing.TB, h *History) Health {
 type harm struct {
 	name     string
 	do       func(file, journal []byte) ([]byte, []byte)
+	log      func(log []byte)
 	from, to uint32 // pages that are no longer what they were
 }
 
@@ -212,7 +231,7 @@ func (x *recording) harms(random *rand.Rand, n int) (all []harm) {
 		return harm{fmt.Sprintf("%s: bit %#x of byte %d of page %d", name, bit, at%pageSize, page), func(file, _ []byte) ([]byte, []byte) {
 			file[at] ^= bit
 			return file, nil
-		}, page, page}
+		}, nil, page, page}
 	}
 	for i := range n {
 		switch i % 10 {
@@ -233,13 +252,18 @@ func (x *recording) harms(random *rand.Rand, n int) (all []harm) {
 			all = append(all, harm{fmt.Sprintf("journal: bit %#x of byte %d", bit, at), func(file, journal []byte) ([]byte, []byte) {
 				journal[at] ^= bit
 				return file, journal
-			}, from, to})
+			}, nil, from, to})
 		case 6:
 			length := random.IntN(len(x.file))
 			if random.IntN(2) == 0 {
 				length -= length % pageSize
 			}
-			all = append(all, harm{fmt.Sprint("cut to ", length, " of ", len(x.file), " bytes"), func(file, _ []byte) ([]byte, []byte) { return file[:length], nil }, uint32(length/pageSize) + 1, pages})
+			all = append(all, harm{fmt.Sprint("cut to ", length, " of ", len(x.file), " bytes"), func(file, _ []byte) ([]byte, []byte) { return file[:length], nil }, nil, uint32(length/pageSize) + 1, pages})
+		case 7:
+			at, bit := random.IntN(x.blocks*pageSize), byte(1)<<random.IntN(8)
+			page := logPages + uint32(at/pageSize)
+			all = append(all, harm{fmt.Sprintf("log: bit %#x of byte %d of block %d", bit, at%pageSize, at/pageSize),
+				func(file, _ []byte) ([]byte, []byte) { return file, nil }, func(log []byte) { log[at] ^= bit }, page, page})
 		default:
 			all = append(all, flip("anywhere", 1+random.Uint32N(pages), pageSize))
 		}
@@ -287,6 +311,13 @@ func TestADamagedFileCostsWhatWasOnThePage(t *testing.T) {
 		dir := t.TempDir()
 		file, journal := harm.do(bytes.Clone(x.file), bytes.Clone(x.journal))
 		if err := os.WriteFile(filepath.Join(dir, File), file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log := bytes.Clone(x.log)
+		if harm.log != nil {
+			harm.log(log)
+		}
+		if err := os.WriteFile(filepath.Join(dir, LogFile), log, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if journal != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -36,7 +37,7 @@ func (h *History) tidy() error {
 	if err := h.forgetDays((today + 1) - int64(cfg.keep()/(24*time.Hour))); err != nil {
 		return err
 	}
-	return h.shrink(cfg.maxSize())
+	return h.shrink(cfg.maxSize(), h.room())
 }
 
 // maxQuiet is how many days without anything are given rollups. A clock may also have
@@ -100,9 +101,7 @@ func (h *History) rollDays(today int64) error {
 
 // settle moves what is in the log to the database.
 func (h *History) settle() error {
-	h.mu.Lock()
-	max := h.cfg.maxSize()
-	h.mu.Unlock()
+	max := h.room()
 	return h.makeRoom(func() error { return h.disk.settle(max) })
 }
 
@@ -313,6 +312,9 @@ func (h *History) removeNow(n int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.segments = slices.Clone(h.segments[n:])
+	if !slices.ContainsFunc(h.segments, func(s *head) bool { return s.allNames }) {
+		h.allNames = true // the list of them has gone
+	}
 	h.times = make(timeline)
 	for _, s := range h.segments {
 		h.times.learn(s)
@@ -386,21 +388,42 @@ func (h *History) dropOldest() bool {
 	return true
 }
 
-// shrink makes a file smaller that is larger than the owner wants it now.
-func (h *History) shrink(max int64) error {
-	if h.disk.bytes() <= max {
+// shrink makes a file smaller that is larger than the owner wants it now, or than the disk can
+// do with: then that has no room to make a new one either, and gets back what is free in this one.
+func (h *History) shrink(max, room int64) error {
+	if h.disk.bytes() <= max && room >= max {
 		return nil
 	}
+	given := false
 	for {
 		used, err := h.disk.used()
 		if err != nil {
 			return err
 		}
-		if used <= (max-logSize)*9/10 || !h.dropOldest() {
+		if used <= (min(max, room)-logSize)*9/10 || !h.dropOldest() {
 			break
 		}
+		given = true
 	}
-	return h.disk.vacuum()
+	switch {
+	case room >= max:
+		return h.disk.vacuum()
+	case given:
+		return h.disk.giveBack()
+	}
+	return nil
+}
+
+// room is how many bytes history may have now: what the owner allows, or less if others need the disk.
+func (h *History) room() int64 {
+	h.mu.Lock()
+	max := h.cfg.maxSize()
+	h.mu.Unlock()
+	room, err := roomFor(filepath.Dir(h.disk.path), takenBy(h.disk.path)+logSize, max)
+	if err != nil {
+		return max
+	}
+	return room
 }
 
 // days reads what the table day says of the latest days: which there are, and

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -51,6 +52,11 @@ type disk struct {
 }
 
 func openDisk(path string) (*disk, error) {
+	d := newDisk(path)
+	return d, d.begin()
+}
+
+func newDisk(path string) *disk {
 	// The journal is kept beside the database, and with it the room that undoing
 	// needs: what makes room on a full disk needs it too.
 	q := url.Values{"_pragma": {
@@ -61,7 +67,13 @@ func openDisk(path string) (*disk, error) {
 	d := &disk{path: path, gate: g, db: sql.OpenDB(g), damaged: func() {}, find: make(map[table]*sql.Stmt)}
 	d.recent = &recent{path: filepath.Join(filepath.Dir(path), LogFile)}
 	d.db.SetMaxOpenConns(1)
-	return d, d.begin()
+	return d
+}
+
+// make makes the tables of a new file.
+func (d *disk) make() error {
+	_, err := d.db.Exec(tableChunk.schema() + ";" + tableDay.schema())
+	return d.noticed(err)
 }
 
 // begin makes a new file what it is to be, and looks whether one that is there is that:
@@ -73,8 +85,8 @@ func (d *disk) begin() error {
 		return d.noticed(err)
 	}
 	if has == 0 {
-		if _, err := d.db.Exec(tableChunk.schema() + ";" + tableDay.schema()); err != nil {
-			return d.noticed(err)
+		if err := d.make(); err != nil {
+			return err
 		}
 	} else if err := d.check(); err != nil {
 		return d.noticed(err)
@@ -129,13 +141,6 @@ func (d *disk) lastInLog() uint64 {
 	d.logs.RLock()
 	defer d.logs.RUnlock()
 	return d.recent.last()
-}
-
-// inLog reports whether a segment is there.
-func (d *disk) inLog(segment uint64) bool {
-	d.logs.RLock()
-	defer d.logs.RUnlock()
-	return len(d.recent.find(rowID(segment, 0, 0), rowID(segment+1, 0, 0)-1)) > 0
 }
 
 // add keeps a segment: in the log, which is emptied into the database when it is
@@ -421,6 +426,30 @@ func (d *disk) used() (bytes int64, err error) {
 		return 0, d.noticed(err)
 	}
 	return (pages - free) * pageSize, nil
+}
+
+// giveBack returns the room of free pages to the disk. It has the one connection meanwhile: SQLite
+// must not have locked the file when we close it.
+func (d *disk) giveBack() error {
+	conn, err := d.db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	f, err := os.OpenFile(d.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	page := func(n uint32) (p []byte, err error) {
+		return p, d.noticed(conn.QueryRowContext(context.Background(), "SELECT data FROM sqlite_dbpage WHERE pgno = ?", n).Scan(&p))
+	}
+	first, err := page(1)
+	if err != nil {
+		return err
+	}
+	_, err = giveBack(f, first, page)
+	return err
 }
 
 // vacuum gives the disk back what the file does not need.

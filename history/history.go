@@ -139,6 +139,8 @@ type History struct {
 	starting bool     // nobody knows yet where the file ends
 	queue    []func() // what happens meanwhile
 	broken   []int64  // rows that scrub found
+	missed   []loss   // rows of the log that scrub did not find
+	gone     int      // blocks of the log that were found damaged
 
 	cancel   context.CancelFunc // of what takes long
 	scrubbed sync.WaitGroup
@@ -210,6 +212,9 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 		h.nudge()
 	}
 	h.disk.damaged = h.nudge
+	if h.gone > 0 {
+		h.nudge()
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	h.cancel = stop
 	h.scrubbed.Go(func() { h.scrub(ctx) })
@@ -231,6 +236,7 @@ type taken struct {
 	rolledDays map[int64]dayRow
 	last       uint64           // segment of which there is something
 	in         map[uint32]*head // the last segment of each series since the names of all were written
+	gone       int              // blocks of the log that were found damaged
 }
 
 // takeUp reads it.
@@ -242,7 +248,10 @@ func (d *disk) takeUp() (t taken, err error) {
 	if _, t.last, err = d.ends(tableChunk); err != nil {
 		return t, err
 	}
-	t.last = max(t.last, d.lastInLog())
+	d.logs.Lock()
+	t.last, t.gone = max(t.last, d.recent.last()), d.recent.damaged
+	d.recent.damaged = 0
+	d.logs.Unlock()
 	// Names are in the newest segment that has all of them and in those after it. If of
 	// these something is damaged, the list before that has most of them.
 	for i, whole := len(t.heads)-1, false; i >= 0 && !whole; {
@@ -310,6 +319,7 @@ func (h *History) begin(t taken) {
 func (h *History) adopt(t taken) {
 	h.segments, h.times = t.heads, make(timeline)
 	h.listed, h.rolledDays = t.listed, t.rolledDays
+	h.gone += t.gone
 	for _, s := range t.heads {
 		h.times.learn(s)
 	}

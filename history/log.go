@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -43,6 +44,8 @@ type recent struct {
 	file *os.File
 	next int64    // where the next block goes
 	rows []logRow // in the order of their ids
+
+	damaged int // blocks that were found so
 }
 
 type logRow struct {
@@ -69,12 +72,13 @@ func (l *recent) open(after uint64) error {
 	}
 	block := make([]byte, pageSize)
 	for at := int64(0); at < logSize; at += pageSize {
-		if _, err := f.ReadAt(block, at); err != nil {
-			l.close()
-			return err
-		}
-		if l.note(block, at, after) {
+		_, err := f.ReadAt(block, at)
+		switch {
+		case err == nil && l.note(block, at, after):
 			l.next = at + pageSize
+		case err != nil, isDamaged(block, after):
+			l.damaged++
+			f.WriteAt(make([]byte, pageSize), at) // so that it is told once; if it can't be written, add finds out
 		}
 	}
 	l.sort()
@@ -107,6 +111,16 @@ func (l *recent) close() {
 		l.file.Close()
 		l.file = nil
 	}
+}
+
+// isDamaged reports whether a block that is not as it should be once was, with rows that are wanted; or
+// the power failed while it was written, which can't be told from that.
+func isDamaged(block []byte, after uint64) bool {
+	if bytes.Count(block, []byte{0}) == len(block) {
+		return false
+	}
+	segment := binary.BigEndian.Uint64(block[4:])
+	return binary.BigEndian.Uint32(block) != blockMark || segment > after
 }
 
 // note notes the rows of a block, if they are wanted.

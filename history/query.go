@@ -171,6 +171,9 @@ func (v *view) frames(p part, number uint32) (frames []frame, err error) {
 		return frames, nil
 	}
 	bodies, err := v.h.read(tableChunk, p.id, number)
+	if err != nil {
+		return nil, err
+	}
 	var u unpacker
 	for _, b := range bodies {
 		if frames, err = u.unpack(b, frames); err != nil {

@@ -12,8 +12,8 @@ const (
 	// disk, but no more than this.
 	mostReserve = 64 << 20
 
-	// So much of the newest history is kept even if the disk has no room for it.
-	leastSize = 256 << 10
+	// So much of the newest history is kept even if the disk has no room for it, with the log.
+	leastSize = logSize + 256<<10
 )
 
 // roomFor is how large history's file may be in bytes, of which it now takes used, so that

@@ -25,6 +25,7 @@ const (
 // A salvage is what is good in a damaged file.
 type salvage struct {
 	file    *os.File
+	log     []byte // history.log
 	journal []byte
 	places  []place // by table and id
 	unread  int64   // bytes that the disk does not give
@@ -53,6 +54,7 @@ type where byte
 const (
 	inFile where = iota
 	inJournal
+	inLog
 	made // it is none that was found
 )
 
@@ -115,6 +117,16 @@ func openSalvage(ctx context.Context, path string) (_ *salvage, err error) {
 			found(r, inJournal)
 		}
 	}
+	s.log, _ = readUpTo(filepath.Join(filepath.Dir(path), LogFile), logSize)
+	var log recent
+	for at := 0; at+pageSize <= len(s.log); at += pageSize {
+		log.note(s.log[at:at+pageSize], int64(at), 0)
+	}
+	for _, r := range log.rows {
+		if _, err := unsealed(tableChunk, r.id, s.log[r.from:][:r.n]); err == nil {
+			found(foundRow{row{r.id, s.log[r.from:][:r.n]}, tableChunk, r.from}, inLog)
+		}
+	}
 	slices.SortFunc(s.places, byID)
 	s.places = slices.CompactFunc(s.places, func(a, b place) bool { return byID(a, b) == 0 })
 	return s, nil
@@ -136,6 +148,8 @@ func (s *salvage) row(p place) (row, error) {
 	switch p.where {
 	case made:
 		return row{p.id, s.made[p.at]}, nil
+	case inLog:
+		return row{p.id, s.log[p.at:][:p.size]}, nil
 	case inJournal:
 		return row{p.id, s.journal[p.at:][:p.size]}, nil
 	}
@@ -332,10 +346,7 @@ func (s *salvage) write(ctx context.Context, path string, most int64) (err error
 			return err
 		}
 	}
-	d, err := openDisk(path)
-	if err != nil {
-		return err
-	}
+	d := newDisk(path)
 	defer func() {
 		if err2 := d.close(); err == nil {
 			err = err2
@@ -347,6 +358,9 @@ func (s *salvage) write(ctx context.Context, path string, most int64) (err error
 	}()
 	// Nobody has any use for half of it: it needs no journal, and one sync at the end.
 	if _, err := d.db.Exec("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF"); err != nil {
+		return err
+	}
+	if err := d.make(); err != nil {
 		return err
 	}
 	for left := s.places; len(left) > 0; {

@@ -72,6 +72,66 @@ func TestPowerCutsWhileHistoryIsRecorded(t *testing.T) {
 	}
 }
 
+// When others fill the disk, the oldest history goes and gives its room back; what the store has to keep
+// never waits for that.
+func TestFullDiskTakesTheOldestHistory(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	disk := newDisk(t, 96<<20)
+	disk.mount(t)
+	dir := filepath.Join(disk.dir, "data")
+	r := record(t, dir, "512MiB", "HEARTH_TEST_BULK=1")
+	r.begun(t)
+	taken := func() int64 {
+		var s syscall.Stat_t
+		if err := syscall.Stat(filepath.Join(dir, history.File), &s); err != nil {
+			return 0
+		}
+		return s.Blocks * 512
+	}
+	free := func() int64 {
+		var s syscall.Statfs_t
+		if err := syscall.Statfs(disk.dir, &s); err != nil {
+			t.Fatal(err)
+		}
+		return int64(s.Bavail) * s.Bsize
+	}
+	said := func() promise {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.said
+	}
+	eventually(t, "24 MiB of history", func() bool { return taken() > 24<<20 })
+	before, kept := taken(), said()
+	ballast, err := os.Create(filepath.Join(disk.dir, "others"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ballast.Close()
+	for free() > 1<<20 {
+		if _, err := ballast.Write(make([]byte, 64<<10)); err != nil {
+			break
+		}
+	}
+	left := free()
+	eventually(t, "history gives room back", func() bool { return taken() < before/2 && free() > 4<<20 })
+	after, given := taken(), free()
+	eventually(t, "history is still flushed, and the store keeps what it is told", func() bool {
+		now := said()
+		return now.flushed > kept.flushed+10_000 && now.acked > kept.acked+10_000
+	})
+	t.Logf("history took %d KiB when others left %d KiB of the disk; then it took %d KiB, and %d KiB were free", before>>10, left>>10, after>>10, given>>10)
+	r.kill()
+
+	r = record(t, dir, "512MiB")
+	now := r.begun(t)
+	t.Logf("of %d readings those from %d on are there; the store has all %d values", now.found, now.foundFrom, now.foundStore)
+	if now.foundFrom < 2 || now.found < kept.flushed || now.foundStore < kept.acked {
+		t.Errorf("found %+v, want the newest of %+v", now, kept)
+	}
+}
+
 // A tally is what all the lives together promised and kept.
 type tally struct {
 	cuts                                            int
@@ -126,7 +186,7 @@ type recorder struct {
 	wrong []string
 }
 
-func record(t *testing.T, dir, size string) *recorder {
+func record(t *testing.T, dir, size string, env ...string) *recorder {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -134,6 +194,7 @@ func record(t *testing.T, dir, size string) *recorder {
 	}
 	r := &recorder{cmd: exec.Command(self), ended: make(chan struct{})}
 	r.cmd.Env = append(os.Environ(), recorders+"="+dir, "HEARTH_TEST_SIZE="+size)
+	r.cmd.Env = append(r.cmd.Env, env...)
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -256,6 +317,7 @@ func recordFor(dir, size string) error {
 	say("found", from, to, foundStore)
 
 	h.Event(rules.Event{At: now(), Kind: rules.Open, State: &rules.Checkpoint{Boot: fmt.Sprint("boot ", began.UnixNano()), Life: uint64(began.UnixNano())}})
+	bulk := os.Getenv("HEARTH_TEST_BULK") != ""
 	n := to
 	flushes := time.Now()
 	flushed := make(chan int64, 1)
@@ -263,8 +325,11 @@ func recordFor(dir, size string) error {
 	for {
 		for range 40 {
 			n++
-			source := fmt.Sprint("sensor/", n%recordedSeries)
-			h.Event(rules.Event{At: now(), Kind: rules.Report, Readings: []devices.Reading{{Source: source, Topic: source, Value: float64(n), Text: fmt.Sprint(n), At: now()}}})
+			source, text := fmt.Sprint("sensor/", n%recordedSeries), fmt.Sprint(n)
+			if bulk { // what nobody can make smaller
+				text += fmt.Sprintf(" %x", rand.Perm(40))
+			}
+			h.Event(rules.Event{At: now(), Kind: rules.Report, Readings: []devices.Reading{{Source: source, Topic: source, Value: float64(n), Text: text, At: now()}}})
 		}
 		say("recorded", n)
 		kept := foundStore + n - to
