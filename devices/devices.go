@@ -72,7 +72,7 @@ type Message struct {
 
 	// May says whether its publisher may publish to another topic. Nil: it is the hub
 	// itself, or nobody knows any more who it was.
-	May func(topic string) bool
+	May func(topic string) bool `json:"-"`
 
 	doc any // what JSON has found
 }

@@ -123,6 +123,35 @@ func (g *Registry) Reported(output string) {
 	}
 }
 
+// Commanded is what an output was told last, and how many reports on commands are still to
+// come.
+type Commanded struct {
+	Value   any `json:"value"` // bool or float64
+	Reports int `json:"reports,omitempty"`
+}
+
+// Commanded is what outputs were told that have not reported on all of it.
+func (g *Registry) Commanded() map[string]Commanded {
+	all := make(map[string]Commanded, len(g.commanded))
+	for output, c := range g.commanded {
+		all[output] = Commanded{c.value, c.reports}
+	}
+	return all
+}
+
+// Restore makes the registry what another one was whose All and Commanded these are; of
+// readings that were no value it knows nothing.
+func (g *Registry) Restore(all []Reading, told map[string]Commanded) {
+	*g = Registry{last: make(map[string]*newest, len(all)), commanded: make(map[string]*commanded, len(told))}
+	for _, r := range all {
+		g.room(r)
+		g.last[r.Source] = &newest{Reading: r}
+	}
+	for output, c := range told {
+		g.commanded[output] = &commanded{c.Value, c.Reports}
+	}
+}
+
 // Last is the newest valid reading of a source.
 func (g *Registry) Last(source string) (Reading, bool) {
 	if last := g.last[source]; last != nil {

@@ -762,6 +762,12 @@ func (b *builder) payload(raw any, at config.Place) value {
 
 // sees notes what a formula reaches for. What it may compare with a secret is not
 // told.
+// refers notes what an expression looks at.
+func (b *builder) refers(f interface{ Names() []string }) {
+	b.compiler.refers(f)
+	b.r.message = b.r.message || slices.Contains(f.Names(), "msg")
+}
+
 func (b *builder) sees(f *formula.Formula) {
 	b.refers(f)
 	if len(f.Secrets()) == 0 {
@@ -818,6 +824,8 @@ func (b *builder) target(name string, at config.Place) target {
 		t, err := formula.CompileText(name, b.scope)
 		if err != nil {
 			b.wrong(err, name, at)
+		} else {
+			b.refers(t)
 		}
 		for _, d := range b.devices { // any of them may be meant
 			b.use(b.property(d, ""))

@@ -184,8 +184,9 @@ func (e *Engine) rise(inst *instance, t *trigger, in *devices.Reading) {
 	}
 	l.of = newContext(t, in, in.Origin)
 	e.timers.set(&l.pending, timer{inst: inst, trigger: t, kind: holdOver}, in.At.Mono+t.hold)
-	d := inst.decision(in.At, t.text, in, Pending)
+	d := e.decision(inst, in.At, t.text, in, Pending)
 	d.Why = "for " + span(t.hold)
+	l.by = d.ID
 	e.decide(d)
 }
 
@@ -211,7 +212,8 @@ func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context,
 		e.move(r.machine, inst, t, now, ctx, in)
 		return
 	}
-	d := inst.decision(now, t.text, nil, Fired)
+	d := e.decision(inst, now, t.text, nil, Fired)
+	d.Follows = ctx.by
 	if in != nil {
 		d.Cause = ctx.reading // the same, and nobody writes to it
 	}
@@ -233,6 +235,7 @@ func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context,
 				owed = append(owed, e.drop(run)...)
 			}
 		case r.mode == "queued" && len(active)+len(inst.queue) < r.max:
+			ctx.by = d.ID
 			inst.queue = append(inst.queue, ctx)
 			e.moved(inst)
 			d.Outcome, d.Why = Queued, fmt.Sprintf("%d before it", len(active)+len(inst.queue)-1)
@@ -251,6 +254,7 @@ func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context,
 	}
 	if r.episode {
 		e.open(inst, t, now, ctx)
+		l.by = d.ID
 	}
 	e.cool(inst, now)
 	ctx.origin = ctx.origin.Then(r.name)
@@ -264,14 +268,15 @@ func (e *Engine) fire(inst *instance, t *trigger, now devices.Now, ctx *context,
 	owed = slices.DeleteFunc(owed, func(c devices.Command) bool { return run.holds(c) })
 	d.Commands = append(e.emitAll(nil, owed), d.Commands...)
 	e.decide(d)
-	e.tell(inst)
+	e.tell(inst, d.ID)
 }
 
 // mayFire guards against loops.
 func (e *Engine) mayFire(inst *instance, t *trigger, now devices.Now, ctx *context, in *devices.Reading) bool {
 	r := inst.rule
 	if ctx.origin.Hops() >= MaxHops {
-		d := inst.decision(now, t.text, in, Stopped)
+		d := e.decision(inst, now, t.text, in, Stopped)
+		d.Follows = ctx.by
 		d.Why = "these rules set each other off: " + strings.Join(loop(ctx.origin.Rules, r.name), " -> ")
 		r.err = d.Why
 		r.errors++
@@ -279,7 +284,8 @@ func (e *Engine) mayFire(inst *instance, t *trigger, now devices.Now, ctx *conte
 		return false
 	}
 	if t.carries != "" && slices.Contains(ctx.origin.Rules, r.name) {
-		d := inst.decision(now, t.text, in, Ignored)
+		d := e.decision(inst, now, t.text, in, Ignored)
+		d.Follows = ctx.by
 		d.Why = "it follows from what this link sent itself"
 		e.decide(d)
 		return false
@@ -289,7 +295,8 @@ func (e *Engine) mayFire(inst *instance, t *trigger, now devices.Now, ctx *conte
 	if inst.tokens < 1 {
 		if inst.tokens >= 0 { // told once
 			inst.tokens = -perSecond // and left alone for a second or more
-			d := inst.decision(now, t.text, in, Stopped)
+			d := e.decision(inst, now, t.text, in, Stopped)
+			d.Follows = ctx.by
 			d.Why = fmt.Sprintf("it fired %d times and more than %d times a second; if it is set off by what it does itself, that is a loop", burst, perSecond)
 			r.err = d.Why
 			r.errors++
@@ -381,21 +388,22 @@ func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in *devices.R
 	e.moved(inst)
 	switch {
 	case waited:
-		d := inst.decision(now, t.text, in, Cancelled)
-		d.Why = "before " + span(t.hold) + " were over"
+		d := e.decision(inst, now, t.text, in, Cancelled)
+		d.Why, d.Follows = "before "+span(t.hold)+" were over", l.by
 		e.decide(d)
 		return
 	case !began || !r.ends() || r.machine != nil:
 		return
 	}
-	d := inst.decision(now, t.text, in, Ended)
+	d := e.decision(inst, now, t.text, in, Ended)
+	d.Follows = l.by
 	origin := devices.Origin{By: "time"}
 	if in != nil {
 		origin = in.Origin
 	}
 	e.close(inst, t, now, origin.Then(r.name), true, &d)
 	e.decide(d)
-	e.tell(inst)
+	e.tell(inst, d.ID)
 }
 
 // close ends an episode: its run is cancelled, the off values are sent, and with
@@ -490,8 +498,9 @@ func (e *Engine) silence(inst *instance, t *trigger, i int, now devices.Now) {
 		return
 	}
 	e.timers.set(&l.pending, timer{inst: inst, trigger: t, kind: holdOver}, now.Mono+t.hold)
-	d := inst.decision(now, t.text, nil, Pending)
+	d := e.decision(inst, now, t.text, nil, Pending)
 	d.Why = "for " + span(t.hold)
+	l.by = d.ID
 	e.decide(d)
 }
 
@@ -558,12 +567,14 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 		l.pending = nil
 		if e.overElsewhere(inst, t.trigger) {
 			l.truth = false
-			d := inst.decision(now, t.trigger.text, nil, Cancelled)
-			d.Why = "its until holds already"
+			d := e.decision(inst, now, t.trigger.text, nil, Cancelled)
+			d.Why, d.Follows = "its until holds already", l.by
 			e.decide(d)
 			return
 		}
-		e.fire(inst, t.trigger, now, e.lastly(inst, t.trigger, l.of), nil)
+		ctx := e.lastly(inst, t.trigger, l.of)
+		ctx.by = l.by
+		e.fire(inst, t.trigger, now, ctx, nil)
 	case untilOver:
 		s := &l.untils[t.until]
 		if s.since = nil; l.earliest != nil { // then, if it holds until then
@@ -595,7 +606,8 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 func (e *Engine) repeat(inst *instance, t *timer, now devices.Now) {
 	r, l := inst.rule, &inst.latches[t.trigger.index]
 	l.repeat = nil
-	d := inst.decision(now, t.trigger.text, nil, Fired)
+	d := e.decision(inst, now, t.trigger.text, nil, Fired)
+	d.Follows = l.by
 	if len(inst.active(t.trigger)) > 0 {
 		e.again(inst, t.trigger, t.due)
 		d.Outcome, d.Why = Ignored, "its last run is still going"
@@ -649,8 +661,9 @@ func (e *Engine) today(now devices.Now) string {
 	return now.Wall.In(e.house.zone()).Format(time.DateOnly)
 }
 
-// tell reports whether the rule runs, where something looks at rule.x.
-func (e *Engine) tell(inst *instance) {
+// tell reports whether the rule runs, where something looks at rule.x; by is the
+// decision that it follows from.
+func (e *Engine) tell(inst *instance, by uint64) {
 	r := inst.rule
 	if !r.watched {
 		return
@@ -660,7 +673,7 @@ func (e *Engine) tell(inst *instance) {
 	})
 	source := "rule." + baseName(r.name)
 	if last, ok := e.registry.Last(source); !ok || last.Value != running {
-		e.derive(devices.Reading{Source: source, Value: running, At: e.now, Origin: devices.Origin{By: r.name}})
+		e.derive(devices.Reading{Source: source, Value: running, At: e.now, Origin: devices.Origin{By: r.name, Decision: by}})
 	}
 }
 

@@ -11,25 +11,30 @@ type Event struct {
 	At   devices.Now
 	Kind EventKind
 
-	Readings []devices.Reading // Report: what was reported at one time
-	Name     string            // Enable: a rule; Ask: a machine; Tell, Refuse: an output; Post: a path; Answer: a request's ID
-	On       bool              // Enable
-	Value    any               // Tell
-	Text     string            // Ask: the state asked for; Answer: why there is no answer
-	Status   int               // Answer: of HTTP
-	Body     []byte            // Post
-	State    *Checkpoint       // Open, Reload: what the engine begins with
+	// Readings is what was reported at one time (Report), what is known by now though it
+	// was never reported to these rules (Begin), or the message that asks (Ask).
+	Readings []devices.Reading `json:",omitempty"`
+
+	Name   string      `json:",omitempty"` // Enable: a rule; Ask: a machine; Tell, Refuse: an output; Post: a path; Answer: a request's ID; Forget: a source
+	On     bool        `json:",omitempty"` // Enable
+	Value  any         `json:",omitempty"` // Tell
+	Text   string      `json:",omitempty"` // Ask: the state asked for; Answer: why there is no answer
+	Status int         `json:",omitempty"` // Answer: of HTTP; 0 if there is none
+	Body   []byte      `json:",omitempty"` // Post
+	State  *Checkpoint `json:",omitempty"` // Open, Reload, Current: what the engine begins with
 }
 
 // An EventKind says what happens.
 type EventKind string
 
-// The kinds of events.
+// The kinds of events. A life of the hub is Open, what is found (Report), Begin, Resume,
+// and then the others. At Open, Reload and Current a new engine takes the event: at Reload
+// it keeps the registry, at the other two that is new too.
 const (
 	Report  EventKind = "report"  // sources have reported
 	Pass    EventKind = "pass"    // time has passed, and something is due
 	Open    EventKind = "open"    // the hub starts, with what the last life left
-	Begin   EventKind = "begin"   // all that is there at the start has been found
+	Begin   EventKind = "begin"   // all that is there at the start, or at a reload, has been found
 	Resume  EventKind = "resume"  // the house is back: what was on goes on
 	Reload  EventKind = "reload"  // another configuration is in force
 	Enable  EventKind = "enable"  // somebody lets a rule run, or no longer
@@ -42,13 +47,100 @@ const (
 	Current EventKind = "current" // nothing happens: State is where everything stands, for who begins to replay here
 )
 
-// A Checkpoint is where everything stood at one moment: enough to go on from there.
-type Checkpoint struct {
-	Boot     string            // names the life of the machine to which monotonic times belong
-	Life     uint64            // of the hub: how often it had started on this store
-	Decided  uint64            // the ID of the last decision
-	Seed     uint64            // of what is random in rules
-	Config   string            // names the configuration in force: a hash of its text
-	States   map[string]State  // of the engine, by key
-	Readings []devices.Reading // the newest of each source, without their messages
+// Take lets one thing happen, and returns what is decided because of it, in order. It is
+// the one door: an engine that is moved by nothing else, with a registry that nobody else
+// writes to, decides the same whenever it takes the same events, as the same bits.
+//
+// A running engine may leave Current out; one that is new begins with it in place of Open.
+// Pass is needed only where [Engine.Due] says so.
+func (e *Engine) Take(ev Event) []Decision {
+	switch ev.Kind {
+	case Report:
+		return e.reported(ev.Readings)
+	case Pass:
+		return e.Advance(ev.At)
+	case Open, Reload:
+		for _, r := range ev.State.Readings {
+			e.registry.Apply(r)
+		}
+		e.numbered, e.reloading = ev.State.Decided, ev.Kind == Reload
+		return e.Restore(ev.State.States, ev.At, ev.State.Boot)
+	case Current:
+		if e.booted || e.restoring {
+			return nil
+		}
+		return e.continueAt(ev.State, ev.At)
+	case Begin:
+		for _, r := range ev.Readings {
+			e.registry.Apply(r)
+		}
+		if e.reloading {
+			return e.Reload(ev.At)
+		}
+		return e.Start(ev.At)
+	case Resume:
+		return e.Resume(ev.At)
+	case Enable:
+		ds, _ := e.Enable(ev.Name, ev.On, ev.At)
+		return ds
+	case Ask:
+		ds, _ := e.Move(ev.Name, ev.Text, ev.Readings[0], ev.At)
+		return ds
+	case Tell:
+		e.Told(ev.Name, ev.Value)
+	case Refuse:
+		e.registry.Reported(ev.Name)
+	case Post:
+		return e.Webhook(ev.Name, ev.Body, ev.At)
+	case Answer:
+		return e.Answer(ev.Name, ev.Status, ev.Text, ev.At)
+	case Forget:
+		e.registry.Forget(ev.Name)
+	}
+	return nil
+}
+
+// reported is what was reported at one time, end to end: all of it is known before
+// anything follows from a part of it, so that a motion is judged by the brightness that
+// the sensor measured with it. What was due before is done first.
+func (e *Engine) reported(all []devices.Reading) (ds []Decision) {
+	if len(all) > 1 && !all[0].Initial {
+		ds = e.Advance(all[0].At)
+	}
+	for _, r := range all {
+		if r.Event {
+			continue // there is no last value of it to be found later
+		}
+		if e.registry.Apply(r); r.Gone {
+			e.registry.Forget(r.Source)
+		}
+	}
+	e.reports++
+	for _, r := range all {
+		if r.Gone && r.Bad == "" {
+			r.Bad = "nothing is known of it" // so it begins nothing
+		}
+		if more := e.receive(r); ds == nil {
+			ds = more
+		} else {
+			ds = append(ds, more...)
+		}
+	}
+	return ds
+}
+
+// Due reports whether the passing of time until now matters: a deadline is over, or the
+// wall clock has become known or was set. Where it is false Advance does nothing at all.
+func (e *Engine) Due(now devices.Now) bool {
+	if next, ok := e.timers.next(); ok && next <= now.Mono || len(e.queue) > 0 {
+		return true
+	}
+	return now.Known && (!e.known || e.started && e.clockSet(now))
+}
+
+// ReadsMessage reports whether some expression may look at the whole message of which a
+// reading is a part. The others need not carry theirs.
+func (e *Engine) ReadsMessage(r devices.Reading) bool {
+	w := e.watch[watched(&r)]
+	return w != nil && w.messages
 }

@@ -22,9 +22,17 @@ type machine struct {
 	moves   []move
 
 	state string
-	after []*timer         // of the moves from this state that come by time
-	moved *devices.Message // the message that led to the last move: one move a message
-	step  uint64           // the same of what is no message
+	after []*timer // of the moves from this state that come by time
+	by    uint64   // the decision that led to it
+	moved arrival  // when it moved last: one move a message
+	step  uint64   // the same of what is no message
+}
+
+// An arrival is a message, which may make several readings: what was reported at one time
+// on one topic.
+type arrival struct {
+	report uint64
+	topic  string
 }
 
 // A move leads from some states to one.
@@ -195,20 +203,21 @@ func (mv *move) leaves(state string) bool {
 // move is a trigger of a move that fired.
 func (e *Engine) move(m *machine, inst *instance, t *trigger, now devices.Now, ctx *context, in *devices.Reading) {
 	mv := &m.moves[t.move]
-	if in != nil && (in.Message != nil && in.Message == m.moved || m.step == e.steps && m.step != 0) {
+	if in != nil && (in.Topic != "" && e.report != 0 && m.moved == (arrival{e.report, in.Topic}) || m.step == e.steps && m.step != 0) {
 		return // one move a message
 	}
 	if !mv.leaves(m.state) {
 		return
 	}
-	d := inst.decision(now, t.text, in, Fired)
+	d := e.decision(inst, now, t.text, in, Fired)
+	d.Follows = ctx.by
 	if !e.allow(mv.conditions, inst, ctx, now, &d) {
 		d.Outcome = Blocked
 		e.decide(d)
 		return
 	}
 	if in != nil {
-		m.moved, m.step = in.Message, e.steps
+		m.moved, m.step = arrival{e.report, in.Topic}, e.steps
 	}
 	e.enter(m, mv, inst, t, ctx, now, &d)
 }
@@ -216,9 +225,10 @@ func (e *Engine) move(m *machine, inst *instance, t *trigger, now devices.Now, c
 // enter goes to the state that a move leads to.
 func (e *Engine) enter(m *machine, mv *move, inst *instance, t *trigger, ctx *context, now devices.Now, d *Decision) {
 	ctx.origin = ctx.origin.Then(m.rule.name)
+	ctx.origin.Decision = d.ID
 	ctx.n = 1
 	was := m.state
-	m.state = mv.to
+	m.state, m.by = mv.to, d.ID
 	e.moved(m.rule.only)
 	e.armAfter(m, now)
 	d.Why = was + " -> " + mv.to
@@ -252,7 +262,8 @@ func (e *Engine) after(m *machine, i int, now devices.Now) {
 	mv := &m.moves[i]
 	t := m.rule.triggers[len(m.rule.triggers)-1]
 	ctx := newContext(t, nil, devices.Origin{By: "time"})
-	d := m.rule.only.decision(now, "after "+span(mv.after), nil, Fired)
+	d := e.decision(m.rule.only, now, "after "+span(mv.after), nil, Fired)
+	d.Follows = m.by
 	if !e.allow(mv.conditions, m.rule.only, ctx, now, &d) {
 		d.Outcome = Blocked
 		e.decide(d)
@@ -292,14 +303,14 @@ func (e *Engine) Move(name, to string, in devices.Reading, now devices.Now) ([]D
 	}
 	inst, t := m.rule.only, m.rule.triggers[len(m.rule.triggers)-1]
 	ctx := newContext(t, &in, in.Origin)
-	blocked := inst.decision(now, "asked for "+to, &in, Blocked)
+	blocked := e.decision(inst, now, "asked for "+to, &in, Blocked)
 	blocked.Why = "no move leads from " + m.state + " to " + to
 	for i := range m.moves {
 		mv := &m.moves[i]
 		if mv.to != to || !mv.leaves(m.state) {
 			continue
 		}
-		d := inst.decision(now, "asked for "+to, &in, Fired)
+		d := e.decision(inst, now, "asked for "+to, &in, Fired)
 		if !e.allow(mv.conditions, inst, ctx, now, &d) {
 			d.Outcome = Blocked
 			blocked = d

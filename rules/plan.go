@@ -160,7 +160,7 @@ func (e *Engine) planAnew(inst *instance, t *trigger, in *devices.Reading) {
 	l.handled = in.At.Wall
 	e.moved(inst)
 	if _, ok := t.schedule.(*said).daily(); !ok {
-		d := inst.decision(in.At, t.text, in, Ignored)
+		d := e.decision(inst, in.At, t.text, in, Ignored)
 		d.Why = "that is no time of day such as 07:00, so it comes no more"
 		e.decide(d)
 	}
@@ -194,11 +194,17 @@ func (e *Engine) planDue(inst *instance, t *trigger, now devices.Now) {
 // shift is by how much the wall clock is ahead of the monotonic one.
 func shift(now devices.Now) time.Duration { return time.Duration(now.Wall.UnixNano()) - now.Mono }
 
+// clockSet reports whether the wall clock was set since it was looked at last, by more
+// than a time service moves it while it steers it.
+func (e *Engine) clockSet(now devices.Now) bool {
+	d := shift(now) - e.shift
+	return d <= -100*time.Millisecond || d >= 100*time.Millisecond
+}
+
 // followClock plans anew what waits for a moment of the wall clock, if that was
 // set. What it jumped over was missed.
 func (e *Engine) followClock(now devices.Now) {
-	was := e.shift
-	if d := shift(now) - was; d > -100*time.Millisecond && d < 100*time.Millisecond {
+	if !e.clockSet(now) {
 		return
 	}
 	e.shift = shift(now)
@@ -224,7 +230,7 @@ func (e *Engine) followClock(now devices.Now) {
 		late := now.Wall.Sub(t.at)
 		switch {
 		case late > grace && r.catchUp == "":
-			d := r.only.decision(now, t.trigger.text, nil, Ignored)
+			d := e.decision(r.only, now, t.trigger.text, nil, Ignored)
 			d.Why = "the clock was set from before it to " + span(late.Round(time.Second)) + " after it, and catch_up is not given"
 			e.decide(d)
 			l.handled = now.Wall

@@ -19,6 +19,7 @@ type request struct {
 	due    *timer
 	notify bool
 	secret bool
+	by     uint64 // the decision that made it
 }
 
 // request makes the call or notification of an instruction.
@@ -36,7 +37,7 @@ func (e *Engine) request(in *instr, inst *instance, ctx *context, now devices.No
 	if !ok {
 		return
 	}
-	q := &request{inst: inst, gaps: in.http.retry, notify: in.op == opNotify, secret: in.http.url.secret || in.http.body.secret}
+	q := &request{by: d.ID, inst: inst, gaps: in.http.retry, notify: in.op == opNotify, secret: in.http.url.secret || in.http.body.secret}
 	q.http = devices.Request{Method: in.http.method, URL: valueText(url)}
 	if in.http.body.kind != none {
 		body, ok := e.eval(in.http.body, in, inst, ctx, now, d)
@@ -98,7 +99,8 @@ func (e *Engine) Answer(id string, status int, problem string, now devices.Now) 
 	if q.secret {
 		what = "the request"
 	}
-	d := q.inst.decision(now, "", nil, Went)
+	d := e.decision(q.inst, now, "", nil, Went)
+	d.Follows = q.by
 	if status != 0 && status < 500 || len(q.gaps) == 0 {
 		delete(e.requests, id)
 		d.Why = fmt.Sprintf("%s failed after %d tries: %s", what, q.tries, problem)
@@ -122,8 +124,8 @@ func (e *Engine) Answer(id string, status int, problem string, now devices.Now) 
 // retry makes a request once more.
 func (e *Engine) retry(q *request, now devices.Now) {
 	q.due = nil
-	d := q.inst.decision(now, "", nil, Went)
-	d.Why = fmt.Sprintf("try %d", q.tries+1)
+	d := e.decision(q.inst, now, "", nil, Went)
+	d.Why, d.Follows = fmt.Sprintf("try %d", q.tries+1), q.by
 	d.Commands = e.emit(d.Commands, e.ask(q, devices.Origin{By: "time"}.Then(q.inst.rule.name)))
 	e.decide(d)
 }

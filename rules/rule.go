@@ -20,6 +20,7 @@ type rule struct {
 	episode bool // what ends says, once it is compiled
 	secret  bool // it compares with a secret: what set it off is not told
 	watched bool // something looks at rule.x
+	message bool // its expressions look at whole messages
 	mode    string
 	max     int
 
@@ -250,9 +251,9 @@ func (inst *instance) source(e *Engine, text string) string {
 	return s.With(inst.rule.captures, inst.values).String()
 }
 
-// decision is the beginning of one of this instance.
-func (inst *instance) decision(now devices.Now, trigger string, in *devices.Reading, o Outcome) Decision {
-	d := Decision{At: now, Rule: inst.rule.name, Instance: inst.suffix(), Trigger: trigger, Outcome: o, secret: inst.rule.secret}
+// decision is the beginning of one of an instance.
+func (e *Engine) decision(inst *instance, now devices.Now, trigger string, in *devices.Reading, o Outcome) Decision {
+	d := Decision{ID: e.number(), At: now, Rule: inst.rule.name, Instance: inst.suffix(), Trigger: trigger, Outcome: o, secret: inst.rule.secret}
 	if in != nil {
 		cause := *in
 		d.Cause = &cause
@@ -274,6 +275,7 @@ type latch struct {
 	untils   []untilState
 
 	of      *context // what began the episode
+	by      uint64   // the decision that began it, or the wait for its for
 	n       int      // runs of the action in it
 	gaps    int      // of repeat that have been taken
 	sent    uint64   // its sends with an off value that have been made

@@ -230,14 +230,18 @@ type Engine struct {
 	changed []keeper      // those with news
 
 	held      []string    // outputs that were on for what Restore found going on
+	numbered  uint64      // the last ID of a decision
 	now       devices.Now // of what is going on
 	decided   []Decision  // so far
 	queue     []devices.Reading
 	waiting   []queued
 	steps     uint64            // taken, to tell one from the next
+	reports   uint64            // that came, to tell one from the next
+	report    uint64            // which of them is looked at; 0 where it is none
 	coming    string            // the source of the reading whose step is next; the registry has it already
 	booted    bool              // Start or Reload has been called
 	restoring bool              // Restore has been called, and neither of them: what is due waits for them
+	reloading bool              // it will be Reload
 	reloaded  bool              // it was Reload
 	derived   int               // readings queued since Step was called
 	batch     []devices.Reading // of one step: the reading and what calcs made of it
@@ -245,8 +249,9 @@ type Engine struct {
 
 // watchers is who looks at a source.
 type watchers struct {
-	rules []watcher
-	one   [1]watcher // room for the first of them, who is often the only one
+	messages bool // some of them look at whole messages
+	rules    []watcher
+	one      [1]watcher // room for the first of them, who is often the only one
 	*moreOfWatchers
 }
 
@@ -342,6 +347,7 @@ func (e *Engine) add(r *rule) {
 		}
 		w.rule, w.at = r, r.places(e.sources[source])
 		ws := e.watchersOf(source)
+		ws.messages = ws.messages || r.message || w.own && w.trigger.distinct != nil
 		if r.machine != nil {
 			ws.more().machines = append(ws.machines, w)
 		} else {
@@ -444,13 +450,20 @@ func (e *Engine) Coalesces(source string) bool {
 // follows from it. Deadlines that have passed by then come first; not so for an
 // initial reading, which may still cancel them.
 func (e *Engine) Step(r devices.Reading) []Decision {
+	e.reports++
+	return e.receive(r)
+}
+
+func (e *Engine) receive(r devices.Reading) []Decision {
 	e.now, e.derived = r.At, 0
 	if !r.Initial && !e.restoring {
 		e.coming = r.Source
 		e.pass(r.At)
 		e.coming = ""
 	}
+	e.report = e.reports
 	e.take(r, false)
+	e.report = 0
 	return e.settle()
 }
 
@@ -506,8 +519,18 @@ func (e *Engine) settle() []Decision {
 	return ds
 }
 
+// number is the ID of a new decision. A decision gets it when it is begun, so one that is
+// made within another comes before that and has a higher one; and some come to nothing.
+func (e *Engine) number() uint64 {
+	e.numbered++
+	return e.numbered
+}
+
 // decide hands out a decision. What waited for its end comes after it.
 func (e *Engine) decide(d Decision) {
+	for i := range d.Commands {
+		d.Commands[i].Origin.Decision = d.ID
+	}
 	if len(d.Sets) > 0 {
 		// What is counted is on disk before it is told, or a crash would make
 		// the same number twice.
@@ -535,7 +558,7 @@ func (e *Engine) derive(r devices.Reading) {
 	}
 	if e.derived++; e.derived > maxDerived {
 		if e.derived == maxDerived+1 {
-			e.decide(Decision{At: e.now, Rule: r.Origin.Last(), Outcome: Stopped,
+			e.decide(Decision{ID: e.number(), At: e.now, Rule: r.Origin.Last(), Outcome: Stopped,
 				Why: fmt.Sprintf("one message has set variables and machines %d times", maxDerived)})
 		}
 		return

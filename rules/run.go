@@ -19,6 +19,7 @@ type context struct {
 	reading  *devices.Reading // nil if time was the cause
 	n        int              // which run of the episode, from 1
 	timedOut bool             // the last wait ended by its timeout
+	by       uint64           // the decision that what fires goes on from; 0 if none
 	origin   devices.Origin
 }
 
@@ -79,6 +80,7 @@ type thread struct {
 	since   uint64           // the step in which it began to, whose reading it does not see
 	joins   int              // children that must be over before it goes on
 	forking bool             // they are being started
+	by      uint64           // the decision that started it, or let it go on last
 	loops   []int            // how often each loop that it is in has gone round
 }
 
@@ -269,6 +271,7 @@ func (e *Engine) proceed(t *thread, now devices.Now, d *Decision) {
 	run := t.run
 	inst := run.inst
 	r := inst.rule
+	t.by = d.ID
 	switch {
 	case t.owed != nil:
 		end := *t.owed
@@ -451,7 +454,7 @@ func (e *Engine) over(run *run, now devices.Now, d *Decision) {
 		e.waiting = append(e.waiting, queued{inst, inst.queue[0]})
 		inst.queue = inst.queue[1:]
 	}
-	e.tell(inst)
+	e.tell(inst, d.ID)
 }
 
 // queued is a firing whose turn has come.
@@ -462,8 +465,8 @@ type queued struct {
 
 // dequeue starts a firing that had to wait.
 func (e *Engine) dequeue(q queued) {
-	d := q.inst.decision(e.now, q.ctx.trigger.text, q.ctx.reading, Fired)
-	d.Why = "it was queued"
+	d := e.decision(q.inst, e.now, q.ctx.trigger.text, q.ctx.reading, Fired)
+	d.Why, d.Follows = "it was queued", q.ctx.by
 	q.ctx.n = 1
 	q.ctx.origin = q.ctx.origin.Then(q.inst.rule.name)
 	e.cool(q.inst, e.now)
@@ -556,11 +559,13 @@ func (e *Engine) wake(timer *timer, now devices.Now) {
 		if t.ramp != nil {
 			t.ramp.last = timer.due
 		}
-		d := t.run.inst.decision(now, t.run.trigger.text, nil, Went)
-		d.Why = "the wait is over"
+		d := e.decision(t.run.inst, now, t.run.trigger.text, nil, Went)
+		d.Why, d.Follows = "the wait is over", t.by
 		e.proceed(t, now, &d)
 		if t.ramp == nil || len(d.Commands)+len(d.Sets) > 0 { // of a ramp each value, but not each step
 			e.decide(d)
+		} else {
+			t.by = d.Follows
 		}
 	case waitHeld:
 		t.waits[timer.until].since = nil
@@ -607,8 +612,8 @@ func (e *Engine) goOn(t *thread, now devices.Now, in *devices.Reading, what stri
 func (e *Engine) resume(t *thread, now devices.Now, in *devices.Reading, why string) {
 	e.clear(t)
 	t.pc++
-	d := t.run.inst.decision(now, t.run.trigger.text, in, Went)
-	d.Why = why
+	d := e.decision(t.run.inst, now, t.run.trigger.text, in, Went)
+	d.Why, d.Follows = why, t.by
 	e.proceed(t, now, &d)
 	e.decide(d)
 }

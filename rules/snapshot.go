@@ -24,12 +24,14 @@ type State struct {
 	CoolDay  string         `json:"cool_day,omitempty"`
 	Off      bool           `json:"off,omitempty"` // disabled by an action or by hand
 
-	Machine *MachineState `json:"machine,omitempty"`
-	Value   any           `json:"value,omitempty"` // of a variable or calc
-	Back    *Deadline     `json:"back,omitempty"`  // when a variable is its initial again
-	Known   bool          `json:"known,omitempty"` // Value is one
-	Since   devices.Now   `json:"since,omitzero"`  // when it became that
-	Calc    *CalcState    `json:"calc,omitempty"`
+	Machine  *MachineState `json:"machine,omitempty"`
+	Value    any           `json:"value,omitempty"`    // of a variable or calc
+	Back     *Deadline     `json:"back,omitempty"`     // when a variable is its initial again
+	Decision uint64        `json:"decision,omitempty"` // that set it until then
+	Known    bool          `json:"known,omitempty"`    // Value is one
+	Since    devices.Now   `json:"since,omitzero"`     // when it became that
+	Calc     *CalcState    `json:"calc,omitempty"`
+	Exact    *ExactState   `json:"exact,omitempty"` // of a checkpoint only
 
 	// Lazy says of one of Changes that it may be kept later: it is no deadline
 	// and no decision, and changes with every reading.
@@ -54,6 +56,7 @@ type TriggerState struct {
 	Gaps     int           `json:"gaps,omitempty"` // of repeat
 	Sent     uint64        `json:"sent,omitempty"`
 	Befores  map[int]any   `json:"befores,omitempty"`
+	Decision uint64        `json:"decision,omitempty"` // that began the episode, or the wait for its for
 
 	// Owed is what the episode's end sends, should the rule be gone by then.
 	Owed []devices.Command `json:"owed,omitempty"`
@@ -95,27 +98,32 @@ type ContextState struct {
 	TimedOut bool     `json:"timed_out,omitempty"`
 	Rules    []string `json:"rules,omitempty"`
 	By       string   `json:"by,omitempty"`
+	Decision uint64   `json:"decision,omitempty"` // of what waits in a queue: that it goes on from
+
+	Whole *devices.Reading `json:"whole,omitempty"` // of a checkpoint: in place of its parts above
 }
 
 // A RunState is one run that waits.
 type RunState struct {
 	Context ContextState  `json:"context"`
 	After   bool          `json:"after,omitempty"`
+	Shared  bool          `json:"shared,omitempty"` // its context is that of the episode
 	Threads []ThreadState `json:"threads"`
 }
 
 // A ThreadState is one place in a program.
 type ThreadState struct {
-	Step    int              `json:"step"`
-	Parent  int              `json:"parent"` // among the threads; -1 for the first
-	Joins   int              `json:"joins,omitempty"`
-	Loops   []int            `json:"loops,omitempty"`
-	Due     *Deadline        `json:"due,omitempty"`
-	Timeout *Deadline        `json:"timeout,omitempty"`
-	Waits   []WaitState      `json:"waits,omitempty"` // for these triggers
-	Owed    *devices.Command `json:"owed,omitempty"`
-	Struck  bool             `json:"struck,omitempty"`
-	Ramp    *RampState       `json:"ramp,omitempty"`
+	Step     int              `json:"step"`
+	Parent   int              `json:"parent"` // among the threads; -1 for the first
+	Joins    int              `json:"joins,omitempty"`
+	Loops    []int            `json:"loops,omitempty"`
+	Due      *Deadline        `json:"due,omitempty"`
+	Timeout  *Deadline        `json:"timeout,omitempty"`
+	Waits    []WaitState      `json:"waits,omitempty"` // for these triggers
+	Owed     *devices.Command `json:"owed,omitempty"`
+	Struck   bool             `json:"struck,omitempty"`
+	Ramp     *RampState       `json:"ramp,omitempty"`
+	Decision uint64           `json:"decision,omitempty"` // that started it, or let it go on last
 }
 
 // A WaitState is how far one of the triggers is that a thread waits for.
@@ -133,18 +141,21 @@ type RampState struct {
 
 // A RequestState is an HTTP call that is to be made once more.
 type RequestState struct {
-	HTTP   devices.Request `json:"http"`
-	Gaps   []time.Duration `json:"gaps,omitempty"`
-	Tries  int             `json:"tries"`
-	Notify bool            `json:"notify,omitempty"`
-	Secret bool            `json:"secret,omitempty"`
-	Due    Deadline        `json:"due"`
+	HTTP     devices.Request `json:"http"`
+	Gaps     []time.Duration `json:"gaps,omitempty"`
+	Tries    int             `json:"tries"`
+	Notify   bool            `json:"notify,omitempty"`
+	Secret   bool            `json:"secret,omitempty"`
+	Due      Deadline        `json:"due"`
+	Asked    bool            `json:"asked,omitempty"`    // of a checkpoint: it has been made, and waits for its answer
+	Decision uint64          `json:"decision,omitempty"` // that made it
 }
 
 // A MachineState is the state of a machine.
 type MachineState struct {
-	State string      `json:"state"`
-	After []*Deadline `json:"after,omitempty"`
+	State    string      `json:"state"`
+	After    []*Deadline `json:"after,omitempty"`
+	Decision uint64      `json:"decision,omitempty"` // that led to the state
 }
 
 // A CalcState is what a calc remembers.
@@ -163,7 +174,7 @@ type SampleState struct {
 // A keeper has a state to be kept, under its key.
 type keeper interface {
 	key() string
-	state(e *Engine, now devices.Now, boot string) (State, bool) // false: nothing to keep
+	state(e *Engine, k keeping, boot string) (State, bool) // false: nothing to keep
 	mark() *news
 }
 
@@ -223,9 +234,13 @@ func (e *Engine) Moved() bool { return len(e.changed) > 0 }
 // Snapshot is the state of all that is there, by its key, at rest or not. boot
 // names this life of the machine.
 func (e *Engine) Snapshot(now devices.Now, boot string) map[string]State {
+	return e.states(keeping{now: now}, boot)
+}
+
+func (e *Engine) states(how keeping, boot string) map[string]State {
 	states := make(map[string]State)
 	put := func(k keeper) {
-		states[k.key()], _ = k.state(e, now, boot)
+		states[k.key()], _ = k.state(e, how, boot)
 	}
 	for _, r := range e.rules {
 		if r.enabled {
@@ -268,7 +283,7 @@ func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 	}
 	states := make(map[string]State, len(e.changed))
 	for _, k := range e.changed {
-		s, ok := k.state(e, now, boot)
+		s, ok := k.state(e, keeping{now: now}, boot)
 		if !ok {
 			s = State{}
 		}
@@ -281,11 +296,17 @@ func (e *Engine) Changes(now devices.Now, boot string) map[string]State {
 }
 
 // keeping turns moments into deadlines.
-type keeping struct{ now devices.Now }
+type keeping struct {
+	now devices.Now
+
+	// exact keeps all that decisions may ever depend on, for an engine that goes on at
+	// this very moment, and not only what matters after a restart.
+	exact bool
+}
 
 func (k keeping) mono(m time.Duration, wall time.Time) Deadline {
 	d := Deadline{Left: m - k.now.Mono, Wall: wall}
-	if k.now.Known {
+	if k.now.Known && !k.exact {
 		d.Wall = k.now.Wall.Add(d.Left)
 	}
 	return d
@@ -300,15 +321,14 @@ func (k keeping) timer(t *timer) *Deadline {
 	return &d
 }
 
-func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, bool) {
-	r := inst.rule
-	k := keeping{now}
+func (inst *instance) state(e *Engine, k keeping, boot string) (State, bool) {
+	r, now := inst.rule, k.now
 	s := State{Hash: r.hash, Boot: boot, At: now, Values: inst.values, CoolDay: inst.coolDay, Off: r.off && inst == r.only}
 	moved := len(inst.runs) > 0 || s.Off || inst.coolDay != ""
 	for _, t := range r.triggers {
 		l := &inst.latches[t.index]
 		ts := TriggerState{Seen: l.seen, Truth: l.truth, Began: l.began, Last: l.last, Seq: l.seq, Handled: l.handled,
-			N: l.n, Gaps: l.gaps, Sent: l.sent, Befores: l.befores,
+			N: l.n, Gaps: l.gaps, Sent: l.sent, Befores: l.befores, Decision: l.by,
 			Pending: k.timer(l.pending), Silent: k.timer(l.silent), Earliest: k.timer(l.earliest), Repeat: k.timer(l.repeat)}
 		for i := range l.untils {
 			us := UntilState{Since: k.timer(l.untils[i].since), Silent: k.timer(l.untils[i].silent)}
@@ -320,7 +340,7 @@ func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, boo
 			ts.Untils = append(ts.Untils, us)
 		}
 		if l.of != nil && (l.began || l.pending != nil) {
-			c := l.of.state()
+			c := l.of.state(k)
 			ts.Of = &c
 		}
 		if l.began && r.hasOff {
@@ -340,14 +360,25 @@ func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, boo
 		s.Levels = append(s.Levels, ls)
 	}
 	for _, run := range inst.runs {
-		s.Runs = append(s.Runs, run.state(k))
+		rs := run.state(k)
+		rs.Shared = run.ctx == inst.latches[run.trigger.index].of
+		s.Runs = append(s.Runs, rs)
 	}
 	for _, c := range inst.queue {
-		s.Queue = append(s.Queue, c.state())
+		s.Queue = append(s.Queue, c.state(k))
+	}
+	if k.exact {
+		s.Exact = inst.exact(k)
 	}
 	for _, q := range e.requests {
-		if q.inst == inst && q.due != nil {
-			s.Requests = append(s.Requests, RequestState{q.http, q.gaps, q.tries, q.notify, q.secret, *k.timer(q.due)})
+		if q.inst == inst && (q.due != nil || k.exact) {
+			rs := RequestState{HTTP: q.http, Gaps: q.gaps, Tries: q.tries, Notify: q.notify, Secret: q.secret, Decision: q.by}
+			if q.due == nil {
+				rs.Asked = true
+			} else {
+				rs.Due = *k.timer(q.due)
+			}
+			s.Requests = append(s.Requests, rs)
 			moved = true
 		}
 	}
@@ -358,7 +389,7 @@ func (inst *instance) state(e *Engine, now devices.Now, boot string) (State, boo
 		moved = true
 	}
 	if m := r.machine; m != nil && inst == r.only {
-		s.Machine = &MachineState{State: m.state}
+		s.Machine = &MachineState{State: m.state, Decision: m.by}
 		if last, ok := e.registry.Last(m.name); ok {
 			s.Since = e.when(last, now)
 		}
@@ -391,9 +422,11 @@ func (e *Engine) owedBy(inst *instance, t *trigger, now devices.Now) []devices.C
 	return owed
 }
 
-func (c *context) state() ContextState {
-	s := ContextState{Trigger: c.trigger.index, N: c.n, TimedOut: c.timedOut, Rules: c.origin.Rules, By: c.origin.By}
-	if r := c.reading; r != nil {
+func (c *context) state(k keeping) ContextState {
+	s := ContextState{Trigger: c.trigger.index, N: c.n, TimedOut: c.timedOut, Rules: c.origin.Rules, By: c.origin.By, Decision: c.by}
+	if r := c.reading; r != nil && k.exact {
+		s.Whole = r
+	} else if r != nil {
 		s.Reading, s.Source, s.Topic, s.Value, s.Text, s.Old = true, r.Source, r.Topic, r.Value, r.Text, r.Old
 		if len(s.Text) > devices.MaxMessage {
 			s.Text, s.Value = "", nil
@@ -415,8 +448,11 @@ func (c *context) state() ContextState {
 }
 
 func (s ContextState) context(r *rule) *context {
-	c := &context{trigger: r.triggers[s.Trigger], n: s.N, timedOut: s.TimedOut, origin: devices.Origin{Rules: s.Rules, By: s.By}}
-	if s.Reading {
+	c := &context{trigger: r.triggers[s.Trigger], n: s.N, timedOut: s.TimedOut, origin: devices.Origin{Rules: s.Rules, By: s.By}, by: s.Decision}
+	switch {
+	case s.Whole != nil:
+		c.reading = s.Whole
+	case s.Reading:
 		c.reading = &devices.Reading{Source: s.Source, Topic: s.Topic, Value: s.Value, Text: s.Text, Old: s.Old, Restored: true}
 		if s.Message != nil {
 			c.reading.Message = &devices.Message{Topic: s.Topic, Payload: []byte(*s.Message)}
@@ -426,11 +462,11 @@ func (s ContextState) context(r *rule) *context {
 }
 
 func (run *run) state(k keeping) RunState {
-	s := RunState{Context: run.ctx.state(), After: run.after}
+	s := RunState{Context: run.ctx.state(k), After: run.after}
 	s.Context.Trigger = run.trigger.index
 	for _, t := range run.threads {
 		ts := ThreadState{Step: t.pc, Parent: slices.Index(run.threads, t.parent), Joins: t.joins, Loops: slices.Clone(t.loops),
-			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Owed: t.owed, Struck: t.struck}
+			Due: k.timer(t.due), Timeout: k.timer(t.timeout), Owed: t.owed, Struck: t.struck, Decision: t.by}
 		for _, w := range t.waits {
 			ws := WaitState{UntilState: UntilState{Since: k.timer(w.since), Silent: k.timer(w.silent)}}
 			if w.since != nil {
@@ -446,20 +482,24 @@ func (run *run) state(k keeping) RunState {
 	return s
 }
 
-func (v *variable) state(e *Engine, now devices.Now, boot string) (State, bool) {
+func (v *variable) state(e *Engine, k keeping, boot string) (State, bool) {
 	r, ok := e.registry.Last(v.name)
-	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Back: keeping{now}.timer(v.back)}, ok
+	now := k.now
+	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Back: k.timer(v.back), Decision: v.by}, ok
 }
 
-func (x *calc) state(e *Engine, now devices.Now, boot string) (State, bool) {
+func (x *calc) state(e *Engine, k keeping, boot string) (State, bool) {
 	r, ok := e.registry.Last(x.name)
-	k := keeping{now}
+	now := k.now
 	s := State{Hash: x.hash, Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Calc: &CalcState{Members: make(map[string]SampleState), Full: k.timer(x.full)}}
 	for key, m := range x.members {
 		s.Calc.Members[key] = SampleState{m.value, k.mono(m.mono, m.wall)}
 	}
 	for _, r := range x.readings {
 		s.Calc.Readings = append(s.Calc.Readings, SampleState{r.value, k.mono(r.mono, r.wall)})
+	}
+	if k.exact {
+		s.Exact = &ExactState{Kept: x.kept}
 	}
 	return s, ok || len(x.members) > 0
 }
@@ -477,12 +517,20 @@ func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) 
 			gone = append(gone, key)
 		}
 	}
+	e.release(states, gone, now)
+	return e.settle()
+}
+
+// release sends what those owed of whom nothing could be taken over, and lets what has
+// taken their names begin anew.
+func (e *Engine) release(states map[string]State, gone []string, now devices.Now) {
 	for _, key := range gone {
 		s := states[key]
-		d := Decision{At: now, Rule: baseNameOf(key), Outcome: Dropped, Why: "its definition changed or is gone; what it owed is sent"}
+		d := Decision{ID: e.number(), At: now, Rule: baseNameOf(key), Outcome: Dropped, Why: "its definition changed or is gone; what it owed is sent"}
 		for _, run := range s.Runs {
 			for _, t := range run.Threads {
 				if t.Owed != nil && sound(*t.Owed) {
+					d.Follows = t.Decision
 					d.Commands = e.emit(d.Commands, *t.Owed)
 				}
 			}
@@ -490,6 +538,7 @@ func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) 
 		for _, t := range s.Triggers {
 			for _, c := range t.Owed {
 				if sound(c) {
+					d.Follows = t.Decision
 					d.Commands = e.emit(d.Commands, c)
 				}
 			}
@@ -504,7 +553,6 @@ func (e *Engine) Restore(states map[string]State, now devices.Now, boot string) 
 			}
 		}
 	}
-	return e.settle()
 }
 
 func sortedKeys(states map[string]State) []string {
@@ -523,11 +571,11 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 	switch h := e.holders[short].(type) {
 	case *variable:
 		if kind == "variable" {
-			if s.Known {
+			if s.Known && s.Exact == nil {
 				e.hold(h.name, s)
 			}
-			if h.initial != nil {
-				restoring{e, s, now, s.Boot == boot}.timer(&h.back, timer{variable: h, kind: backDue}, s.Back)
+			if h.by = s.Decision; h.initial != nil {
+				restoring{e, s, now, s.Boot == boot, s.Exact != nil}.timer(&h.back, timer{variable: h, kind: backDue}, s.Back)
 			}
 			e.moved(h)
 			return true
@@ -550,8 +598,9 @@ func (e *Engine) restore(key string, s State, now devices.Now, boot string) bool
 	}
 	if m := r.machine; m != nil && s.Machine != nil {
 		if since := s.Since; slices.Contains(m.states, s.Machine.State) {
-			m.state = s.Machine.State
-			e.hold(m.name, State{Value: m.state, Since: since})
+			if m.state, m.by = s.Machine.State, s.Machine.Decision; s.Exact == nil {
+				e.hold(m.name, State{Value: m.state, Since: since})
+			}
 		} else { // there is no such state any more
 			e.hold(m.name, State{Value: m.initial, Since: now})
 		}
@@ -691,6 +740,8 @@ type restoring struct {
 	// The monotonic clock has counted the downtime, if it is the same boot. But
 	// what was kept while the clock was not known may date from a boot before.
 	same bool
+
+	exact bool // the engine goes on at the very moment of the state
 }
 
 // mono is a deadline as a moment; wall is set where that must be corrected once
@@ -699,6 +750,9 @@ func (k restoring) mono(d Deadline) (mono time.Duration, wall time.Time) {
 	mono = k.now.Mono + d.Left
 	if k.same {
 		mono = k.s.At.Mono + d.Left
+	}
+	if k.exact {
+		return mono, d.Wall
 	}
 	if !k.same || !k.s.At.Known {
 		if wall = d.Wall; k.now.Known && !d.Wall.IsZero() {
@@ -752,7 +806,7 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 	if inst.moreOfInstance == noInstance.moreOfInstance && (len(s.Queue) > 0 || s.CoolDay != "" || s.Cool != nil) {
 		inst.moreOfInstance = new(moreOfInstance)
 	}
-	k := restoring{e, s, now, s.Boot == boot}
+	k := restoring{e, s, now, s.Boot == boot, s.Exact != nil}
 	for i, ts := range s.Triggers {
 		t, l := r.triggers[i], &inst.latches[i]
 		l.seen, l.truth, l.began = ts.Seen, ts.Truth, ts.Began
@@ -760,7 +814,8 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 			l.last, l.seq, l.handled = ts.Last, ts.Seq, ts.Handled
 		}
 		l.n, l.gaps, l.sent, l.befores = ts.N, max(0, ts.Gaps), ts.Sent, ts.Befores
-		l.again = ts.Began && r.hasOff
+		l.by = ts.Decision
+		l.again = ts.Began && r.hasOff && !k.exact
 		if ts.Of != nil {
 			l.of = ts.Of.context(r)
 		}
@@ -788,7 +843,7 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 	for _, rs := range s.Runs {
 		run := &run{inst: inst, trigger: r.triggers[rs.Context.Trigger], ctx: rs.Context.context(r), after: rs.After}
 		for _, ts := range rs.Threads {
-			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed, struck: ts.Struck, again: ts.Owed != nil}
+			t := &thread{run: run, pc: ts.Step, joins: ts.Joins, loops: ts.Loops, owed: ts.Owed, struck: ts.Struck, again: ts.Owed != nil && !k.exact, by: ts.Decision}
 			if t.owed != nil {
 				e.pulses[t.owed.Output] = t
 			}
@@ -811,17 +866,23 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 			}
 			run.threads = append(run.threads, t)
 		}
+		if l := &inst.latches[run.trigger.index]; rs.Shared && l.of != nil {
+			run.ctx = l.of
+		}
 		inst.runs = append(inst.runs, run)
 	}
 	for _, cs := range s.Queue {
 		inst.queue = append(inst.queue, cs.context(r))
 	}
 	for _, rs := range s.Requests {
-		q := &request{inst: inst, http: rs.HTTP, gaps: rs.Gaps, tries: rs.Tries, notify: rs.Notify, secret: rs.Secret}
-		e.asked++
-		q.http.ID = boot + "/" + q.http.ID
+		q := &request{inst: inst, http: rs.HTTP, gaps: rs.Gaps, tries: rs.Tries, notify: rs.Notify, secret: rs.Secret, by: rs.Decision}
+		if e.asked++; !k.exact {
+			q.http.ID = boot + "/" + q.http.ID
+		}
 		e.requests[q.http.ID] = q
-		k.timer(&q.due, timer{inst: inst, request: q, kind: retryDue}, &rs.Due)
+		if !rs.Asked {
+			k.timer(&q.due, timer{inst: inst, request: q, kind: retryDue}, &rs.Due)
+		}
 	}
 	if s.CoolDay != "" {
 		inst.coolDay = s.CoolDay
@@ -834,15 +895,18 @@ func (e *Engine) restoreInstance(inst *instance, s State, now devices.Now, boot 
 			k.timer(&m.after[i], timer{inst: inst, kind: afterDue, until: i}, d)
 		}
 	}
-	if k.same {
+	if k.same && !k.exact {
 		e.heldBy(inst)
+	}
+	if k.exact {
+		inst.exactly(s.Exact, k)
 	}
 	e.moved(inst)
 }
 
 func (x *calc) restore(e *Engine, s State, now devices.Now, boot string) {
 	x.kept = true
-	k := restoring{e, s, now, s.Boot == boot}
+	k := restoring{e, s, now, s.Boot == boot, s.Exact != nil}
 	sample := func(ss SampleState) sample {
 		mono, wall := k.mono(ss.At)
 		return sample{ss.Value, mono, wall}
@@ -854,6 +918,10 @@ func (x *calc) restore(e *Engine, s State, now devices.Now, boot string) {
 		x.readings = append(x.readings, sample(ss))
 	}
 	k.timer(&x.full, timer{calc: x, kind: batchDue}, s.Calc.Full)
+	if k.exact {
+		e.moved(x)
+		return
+	}
 	if x.full == nil {
 		x.arm(e, now.Mono)
 	}

@@ -42,6 +42,17 @@ func (e *Engine) Start(now devices.Now) []Decision {
 // new; nothing of it concerns those that Restore has taken over.
 func (e *Engine) Reload(now devices.Now) []Decision {
 	e.now, e.derived, e.floor, e.known, e.restoring = now, 0, now.Mono, now.Known, false
+	e.findAll(now)
+	e.pass(now)
+	e.booted, e.reloaded, e.reloading = true, true, false
+	if now.Known {
+		e.planStart(now)
+	}
+	return e.settle()
+}
+
+// findAll lets what was not taken over find what is known already.
+func (e *Engine) findAll(now devices.Now) {
 	for _, r := range e.rules {
 		if r.only.kept {
 			continue
@@ -55,12 +66,6 @@ func (e *Engine) Reload(now devices.Now) []Decision {
 		}
 	}
 	e.begun(now, true)
-	e.pass(now)
-	e.booted, e.reloaded = true, true
-	if now.Known {
-		e.planStart(now)
-	}
-	return e.settle()
 }
 
 func (e *Engine) isHolder(name string) bool { return e.holders[name] != nil }
@@ -107,8 +112,8 @@ func (e *Engine) Resume(now devices.Now) []Decision {
 					continue
 				}
 				l.again = false
-				d := inst.decision(now, t.text, nil, Went)
-				d.Why = "its episode was on when the hub stopped"
+				d := e.decision(inst, now, t.text, nil, Went)
+				d.Why, d.Follows = "its episode was on when the hub stopped", l.by
 				ctx := l.of
 				if ctx == nil {
 					ctx = newContext(t, nil, devices.Origin{})
@@ -137,8 +142,9 @@ func (e *Engine) resumePulses(inst *instance, now devices.Now) {
 			if t.again = false; !resumes {
 				continue
 			}
-			d := inst.decision(now, run.trigger.text, nil, Went)
-			d.Why = "its pulse was on when the hub stopped, " + left(t.due, now) + " to go"
+			d := e.decision(inst, now, run.trigger.text, nil, Went)
+			d.Why, d.Follows = "its pulse was on when the hub stopped, "+left(t.due, now)+" to go", t.by
+			t.by = d.ID
 			on := devices.Command{Output: t.owed.Output, Value: any(true), Origin: devices.Origin{By: "time"}.Then(inst.rule.name)}
 			if level := t.instr().on; level.kind == constant && level.constant != nil {
 				on.Value = level.constant
@@ -238,7 +244,7 @@ func (e *Engine) Enable(name string, on bool, now devices.Now) ([]Decision, bool
 	e.pass(now)
 	found := slices.ContainsFunc(e.rules, func(r *rule) bool { return r.enabled && r.named(name) })
 	if found {
-		d := Decision{At: now, Rule: "rule." + name, Outcome: Switched}
+		d := Decision{ID: e.number(), At: now, Rule: "rule." + name, Outcome: Switched}
 		e.enable(name, on, now, &d)
 		e.decide(d)
 	}

@@ -15,6 +15,7 @@ type variable struct {
 	topic   string
 	initial any
 	back    *timer // when it is its initial again
+	by      uint64 // the decision that set it until then
 }
 
 func (c *compiler) variable(name string, cfg Variable, at config.Place) {
@@ -70,6 +71,7 @@ func (e *Engine) set(name string, v any, in *instr, wait time.Duration, secret b
 	}
 	until = min(until, now.Mono+maxLasting)
 	if e.timers.clear(&x.back); wait > 0 {
+		x.by = d.ID
 		e.timers.set(&x.back, timer{variable: x, kind: backDue}, until)
 	}
 	old, known := e.registry.Last(name)
@@ -95,6 +97,7 @@ func (e *Engine) set(name string, v any, in *instr, wait time.Duration, secret b
 	if x.topic != "" && !same {
 		d.Commands = e.emit(d.Commands, devices.Command{Topic: x.topic, Payload: text, Retain: true, Origin: origin})
 	}
+	origin.Decision = d.ID
 	e.derive(devices.Reading{Source: name, Value: v, At: now, Origin: origin})
 }
 
@@ -107,7 +110,7 @@ var noWish = &instr{moreOfInstr: theEnd.moreOfInstr}
 // expire is a variable that has been set for long enough.
 func (x *variable) expire(e *Engine, now devices.Now) {
 	x.back = nil
-	d := Decision{At: now, Rule: "variable." + x.name, Trigger: "its time is over", Outcome: Fired}
+	d := Decision{ID: e.number(), Follows: x.by, At: now, Rule: "variable." + x.name, Trigger: "its time is over", Outcome: Fired}
 	e.set(x.name, x.initial, noWish, 0, false, devices.Origin{By: "time"}, now, &d)
 	e.decide(d)
 }
