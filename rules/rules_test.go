@@ -28,6 +28,7 @@ type house struct {
 	trace    []string
 	sent     []string // what was published since noon, below x/: "3s end 9"
 	all      []dispatch
+	decided  []Decision
 }
 
 // A dispatch is a command and its moment.
@@ -151,6 +152,7 @@ func (h *house) take(text string, kept []byte) {
 }
 
 func (h *house) note(ds []Decision) {
+	h.decided = append(h.decided, ds...)
 	for _, d := range ds {
 		h.trace = append(h.trace, fmt.Sprintf("%s %s", h.now.Wall.Format("15:04:05"), d))
 		for _, c := range d.Commands {

@@ -485,7 +485,11 @@ func (run *run) state(k keeping) RunState {
 func (v *variable) state(e *Engine, k keeping, boot string) (State, bool) {
 	r, ok := e.registry.Last(v.name)
 	now := k.now
-	return State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Back: k.timer(v.back), Decision: v.by}, ok
+	s := State{Hash: "variable", Boot: boot, At: now, Value: r.Value, Known: ok, Since: e.when(r, now), Back: k.timer(v.back), Decision: v.by}
+	if k.exact {
+		s.Exact = new(ExactState)
+	}
+	return s, ok
 }
 
 func (x *calc) state(e *Engine, k keeping, boot string) (State, bool) {
