@@ -1,8 +1,11 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,6 +24,7 @@ const (
 // A Doc is what was read: the values are in the caller's struct, the places and
 // the mistakes are here.
 type Doc struct {
+	sum      hash.Hash // of the files' text
 	files    []string
 	value    map[string]any
 	root     *node
@@ -68,9 +72,13 @@ func Parse(name string, src []byte, into any) *Doc {
 	return d
 }
 
+// Sum names the text of all files that were read: it is the same where that is.
+func (d *Doc) Sum() string { return hex.EncodeToString(d.sum.Sum(nil)[:16]) }
+
 func newDoc(name string) *Doc {
 	first := Position{File: name, Line: 1, Column: 1}
 	return &Doc{
+		sum:     sha256.New(),
 		value:   map[string]any{},
 		root:    &node{key: first, val: first},
 		seen:    map[Mistake]bool{},

@@ -17,6 +17,7 @@ import (
 // read turns one file into generic values and their places. Where it cannot,
 // it reports one mistake: after a syntax error the rest of a file is guesswork.
 func (d *Doc) read(name string, src []byte) (value map[string]any, root *node, ok bool) {
+	d.sum.Write(src)
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
 	refuse := func(offset int, key, found, format string, args ...any) {
 		for offset > 0 && offset < len(src) && !utf8.RuneStart(src[offset]) {

@@ -51,10 +51,17 @@ func clockSynchronized() bool {
 	return err == nil
 }
 
-// now is the present moment in the house's time zone. Any goroutine may ask.
+// now is the present moment in the house's time zone, in whole microseconds. Any goroutine
+// may ask. The wall clock in it runs with the other one and is set at a beat, if it has to
+// be: so of nearly all moments one number tells both.
 func (h *Hub) now() devices.Now {
-	return devices.Now{Mono: h.clock.Mono(), Wall: h.clock.Wall().In(h.known.Load().zone), Known: h.clockKnown.Load()}
+	mono := h.clock.Mono().Truncate(time.Microsecond)
+	return devices.Now{Mono: mono, Wall: time.UnixMicro(h.ahead.Load()).Add(mono).In(h.known.Load().zone), Known: h.clockKnown.Load()}
 }
+
+// drift is by how much the wall clock may move against the monotonic one before now
+// follows it.
+const drift = 10 * time.Millisecond
 
 // stepOfClock is how much the wall clock may be set at once before what is kept by it is.
 const stepOfClock = time.Minute
@@ -63,6 +70,9 @@ const stepOfClock = time.Minute
 // come long after the start. When it was set, what devices said is dated anew.
 func (h *Hub) lookAtClock() {
 	zero := h.clock.Wall().Add(-h.clock.Mono())
+	if off := zero.Sub(time.UnixMicro(h.ahead.Load())); off.Abs() > drift {
+		h.ahead.Store(zero.UnixMicro())
+	}
 	if step := zero.Sub(h.wallZero).Abs(); step > stepOfClock {
 		if h.wallZero = zero; h.devices.registry != nil {
 			h.devices.registry.ClockSet(h.now())
@@ -72,5 +82,8 @@ func (h *Hub) lookAtClock() {
 		return
 	}
 	h.clockKnown.Store(true)
+	if h.resumed {
+		h.noteHub("clock", "", "it is known to be right")
+	}
 	h.log.Info("the clock is known to be right", "now", h.now().Wall.Format(time.DateTime))
 }

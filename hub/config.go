@@ -15,6 +15,7 @@ import (
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
+	"hearth/history"
 	"hearth/rules"
 	"hearth/rules/calendar"
 	"hearth/trial"
@@ -36,10 +37,12 @@ type Config struct {
 
 	HomeAssistant announce.Config `toml:"homeassistant"`
 
-	HTTP   HTTP              `toml:"http"`
-	Secret map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
+	History history.Config    `toml:"history"`
+	HTTP    HTTP              `toml:"http"`
+	Secret  map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 
 	path string
+	sum  string // of the text
 }
 
 // Pins, Sensors, Buses, Bridges, Logic and Tests are other packages' parts under names of their own,
@@ -85,6 +88,7 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	cfg := &Config{path: path}
 	doc := config.Load(path, cfg)
 	change(cfg)
+	cfg.sum = doc.Sum()
 	cfg.check(doc)
 	if cfg.Broker.Connect == nil { // else nobody logs in here
 		doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
@@ -96,6 +100,7 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 func Parse(name string, text []byte) (*Config, *config.Doc) {
 	cfg := &Config{path: name}
 	doc := config.Parse(name, text, cfg)
+	cfg.sum = doc.Sum()
 	cfg.check(doc)
 	cfg.Broker.LoadUsers("", doc.Root().Key("broker"))
 	return cfg, doc
@@ -121,9 +126,17 @@ func (c *Config) check(doc *config.Doc) {
 			doc.Root().Key("sensor").Key(p.Name).Mistake("%s.%s has this name, at %v: want another", p.Table, p.Name, doc.Root().Key(p.Table).Key(p.Name).Position())
 		}
 	}
+	for i, text := range c.History.Include {
+		if _, err := devices.ParseSource(text); err != nil {
+			doc.Root().Key("history").Key("include").Index(i).Mistake("%v", err)
+		}
+	}
 	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
 	trial.Check(c.Test, c.Trial(), doc.Root())
 }
+
+// Sum names the text of the configuration, as checkpoints of history do.
+func (c *Config) Sum() string { return c.sum }
 
 // Trial is the house for tests on a virtual clock.
 func (c *Config) Trial() trial.House {

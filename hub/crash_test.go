@@ -346,6 +346,7 @@ func (h *crashHouse) moments(want []deed, end time.Duration) (list []time.Durati
 		if h.name == "P17" { // so that it is clear which of the series are missed
 			at = at.Truncate(repeatOfP17) + repeatOfP17/2
 		}
+		at = at.Truncate(time.Microsecond) // as the hub tells the time
 		if at > 100*time.Millisecond && at < end && h.calm(at) {
 			list = append(list, at)
 		}

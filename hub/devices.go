@@ -156,6 +156,7 @@ func (h *Hub) settleDevices() (others []string) {
 		}
 	}
 	h.missRenamed()
+	h.tellUnits()
 	if len(topics) > 0 {
 		h.devices.lookUp.put(topics)
 	}

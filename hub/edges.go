@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // anew at each reload and never changes.
 type names struct {
 	index  *devices.Index
-	merges map[string]bool // sources of which of several numbers only the newest matters
+	merges map[string]bool // what rules look at: whether of several numbers only the newest matters
 	zone   *time.Location
 
 	homeassistant announce.Config
@@ -23,7 +24,7 @@ type names struct {
 
 func newNames(cfg *Config, engine *rules.Engine) *names {
 	n := &names{
-		index:  devices.NewIndex(engine.Sources()),
+		index:  devices.NewIndex(slices.Concat(engine.Sources(), cfg.included(engine))),
 		merges: make(map[string]bool),
 		zone:   cfg.zone(),
 
@@ -162,10 +163,10 @@ func (h *Hub) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		h.engine.Told(name, c.Value)
+		h.happen(rules.Event{Kind: rules.Tell, Name: name, Value: c.Value})
 		d.Commands = []devices.Command{c}
 	}
-	h.obey([]rules.Decision{d})
+	h.obeyOwn(d)
 }
 
 // setTotal obeys hearth/<counter>/set, whose message is what the meter shows.
@@ -183,5 +184,5 @@ func (h *Hub) setTotal(name string, m devices.Message) {
 			d.Outcome, d.Why = rules.Blocked, err.Error()
 		}
 	}
-	h.obey([]rules.Decision{d})
+	h.obeyOwn(d)
 }

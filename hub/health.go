@@ -52,6 +52,9 @@ func (h *Hub) problem() string {
 	if err := h.store.Trouble(); err != nil {
 		all = append(all, "the disk refuses: "+err.Error())
 	}
+	if trouble := h.historyTrouble(); trouble != "" {
+		all = append(all, trouble)
+	}
 	if h.reloadTrouble != "" {
 		all = append(all, h.reloadTrouble)
 	}

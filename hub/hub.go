@@ -46,6 +46,7 @@ import (
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
+	"hearth/history"
 	"hearth/rules"
 	"hearth/store"
 	"hearth/web"
@@ -100,31 +101,34 @@ type Hub struct {
 	log   *slog.Logger
 	clock Clock
 
-	store   *store.Store
-	broker  *broker.Broker
-	bridges *bridge.Bridges
-	pins    *gpio.Pins
-	buses   *bus.Buses
-	sensors *sensor.Sensors
-	web     *web.Server
-	control *control.Server
-	dog     *watchdog
-	inbox   *inbox
-	ended   chan struct{} // closed when the loop has stopped turning
-	reload  sync.Mutex
-	mqtt    *outbox[broker.Message]
-	http    *caller                       // requests of rules
-	words   *words                        // what outputs on topics tell their devices
-	better  *outbox[betterHash]           // for the users file
-	lines   *outbox[func()]               // of the log
-	known   atomic.Pointer[names]         // what the edges need to know
-	index   atomic.Pointer[catalog.Index] // of what devices report
+	store       *store.Store
+	broker      *broker.Broker
+	bridges     *bridge.Bridges
+	pins        *gpio.Pins
+	buses       *bus.Buses
+	sensors     *sensor.Sensors
+	web         *web.Server
+	control     *control.Server
+	dog         *watchdog
+	inbox       *inbox
+	ended       chan struct{} // closed when the loop has stopped turning
+	reload      sync.Mutex
+	mqtt        *outbox[broker.Message]
+	http        *caller                       // requests of rules
+	words       *words                        // what outputs on topics tell their devices
+	better      *outbox[betterHash]           // for the users file
+	lines       *outbox[func()]               // of the log
+	past        *history.History              // nil: what happens is forgotten
+	pastTrouble string                        // why
+	known       atomic.Pointer[names]         // what the edges need to know
+	index       atomic.Pointer[catalog.Index] // of what devices report
 
 	announcements filters.Subscribers[struct{}, struct{}] // the topics on which they say what they are; never changes once New has ended
 
 	ownConfig string // how the topic ends on which the house announces itself; never changes once New has ended
 
 	clockKnown atomic.Bool
+	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
@@ -143,8 +147,11 @@ type Hub struct {
 	greeted    bool                       // it has said that it is there, and was not answered yet
 	refused    int64                      // commands that no sink took
 
-	seed   uint64             // of what is random in rules, the same for the life of the house
-	traces map[string][]trace // by rule: its last decisions
+	seed    uint64             // of what is random in rules, the same for the life of the house
+	life    uint64             // how often the hub has started on this store
+	crashed bool               // the life before had no end
+	own     uint64             // decisions of this life that no rule made
+	traces  map[string][]trace // by rule: its last decisions
 
 	keepRules *time.Timer             // when to keep what changed in the rules
 	keeping   bool                    // it runs
@@ -209,10 +216,12 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	h.seed = h.lifeSeed()
+	h.life = h.nextLife()
 	h.ownConfig = "/device/" + h.announcedID() + "/config"
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.lookAtClock()
+	h.openHistory()
 	h.openDevices()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
@@ -327,6 +336,8 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer lazily.Stop()
 	seldom := time.NewTicker(keepDevicesAfter)
 	defer seldom.Stop()
+	hourly := time.NewTicker(checkpointAfter)
+	defer hourly.Stop()
 	for {
 		if next, ok := h.engine.Next(); ok {
 			wake.Reset(next - h.clock.Mono())
@@ -350,12 +361,14 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.warnOfUnmet()
 		case <-lazily.C:
 			h.keepLater()
+		case <-hourly.C:
+			h.checkpoint()
 		case <-beat.C:
 			h.lookAtClock()
 			h.advance()
 			if !h.resumed { // a beat after the start all that is found there is known
 				h.resumed = true
-				h.obey(h.engine.Resume(h.now()))
+				h.obey(h.happen(rules.Event{Kind: rules.Resume}))
 			}
 			h.tellRules(h.devices.registry.Expire(h.now()), devices.Message{})
 			h.lookAfterDevices()
@@ -384,7 +397,9 @@ func errText(err error) string {
 func (h *Hub) advance() {
 	now := h.now()
 	h.drain()
-	h.obey(h.engine.Advance(now))
+	if h.engine.Due(now) {
+		h.obey(h.happen(rules.Event{At: now, Kind: rules.Pass}))
+	}
 }
 
 // drain handles what is in the inbox now, but not what comes meanwhile.
@@ -421,35 +436,38 @@ func (h *Hub) handle(it *item) {
 	h.read(it.readings...)
 }
 
-// read is what was reported at one time, end to end: all of it is known before anything
-// follows from a part of it, so that a motion is judged by the brightness that the sensor
-// measured with it. What was due before is done first.
+// read is what was reported at one time: the rules have it, then everybody is told, and then
+// what follows is done.
 func (h *Hub) read(all ...devices.Reading) {
-	if len(all) > 1 && !all[0].Initial {
-		h.obey(h.engine.Advance(all[0].At))
+	all = h.looked(all)
+	if len(all) == 0 {
+		return
 	}
-	for _, r := range all {
-		h.take(r)
-	}
-	for _, r := range all {
-		if r.Gone && r.Bad == "" {
-			r.Bad = "nothing is known of it" // so it begins nothing
+	for i := range all {
+		r := &all[i]
+		if r.Message != nil && !h.engine.ReadsMessage(*r) {
+			r.Message = nil // which history would have to keep
 		}
-		h.obey(h.engine.Step(r))
+		if _, limit := h.limited(*r); limit {
+			r.Origin.Decision = h.nextOwn() // noteLimit makes it
+		}
 	}
+	ds := h.happen(rules.Event{At: all[0].At, Kind: rules.Report, Readings: all})
+	for _, r := range all {
+		h.took(r)
+	}
+	h.obey(ds)
 }
 
-// take lets the house know of a reading.
-func (h *Hub) take(r devices.Reading) {
+// took lets the house know of a reading that the rules have.
+func (h *Hub) took(r devices.Reading) {
 	if r.Event { // there is no last value of it to be found later
 		if r.Topic == "" {
 			h.sayEvent(r)
 		}
 		return
 	}
-	h.registry.Apply(r)
 	if r.Gone {
-		h.registry.Forget(r.Source)
 		h.keepNoMore(r.Source)
 	}
 	if r.Topic != "" {
@@ -475,8 +493,8 @@ func (h *Hub) take(r devices.Reading) {
 // what is declared of it. Pins say so in the origin of what they then report.
 func (h *Hub) noteLimit(r devices.Reading) {
 	name := "output." + r.Source
-	why, ok := strings.CutPrefix(r.Origin.By, name+": ")
-	if !ok || len(r.Origin.Rules) > 0 { // a rule that followed from it has its own trace
+	why, ok := h.limited(r)
+	if !ok {
 		return
 	}
 	o, _ := h.cfg.Output.Get(r.Source)
@@ -486,8 +504,17 @@ func (h *Hub) noteLimit(r devices.Reading) {
 	case on || !known:
 		why += ", but it may still be on"
 	}
-	h.note(rules.Decision{At: r.At, Rule: name, Outcome: rules.Fired, Why: why,
-		Commands: []devices.Command{{Output: r.Source, Value: false, Origin: r.Origin}}}) // limits only switch off
+	d := rules.Decision{ID: r.Origin.Decision, At: r.At, Rule: name, Outcome: rules.Fired, Why: why,
+		Commands: []devices.Command{{Output: r.Source, Value: false, Origin: r.Origin}}} // limits only switch off
+	h.recordDecision(d, nil)
+	h.note(d)
+}
+
+// limited says that a reading is an output that was switched by what is declared of it, and
+// why.
+func (h *Hub) limited(r devices.Reading) (why string, ok bool) {
+	why, ok = strings.CutPrefix(r.Origin.By, "output."+r.Source+": ")
+	return why, ok && len(r.Origin.Rules) == 0 && r.Topic == "" && !r.Event // a rule that followed from it has its own trace
 }
 
 // obey carries out what the engine decided and keeps what it must not forget.
@@ -518,6 +545,7 @@ func (h *Hub) obey(ds []rules.Decision) {
 				refused = append(refused, err.Error())
 			}
 		}
+		h.recordDecision(d, refused)
 		if len(refused) > 0 {
 			d.Why = strings.TrimPrefix(d.Why+"; "+strings.Join(refused, "; "), "; ")
 			if len(refused) == len(d.Commands) {
@@ -617,7 +645,9 @@ func (h *Hub) sendLate(c devices.Command) {
 		if c.Device != "" {
 			rule = "device." + c.Device
 		}
-		h.note(rules.Decision{At: h.now(), Rule: rule, Outcome: rules.Blocked, Why: err.Error()})
+		d := h.ofOwn(rules.Decision{Follows: c.Origin.Decision, At: h.now(), Rule: rule, Outcome: rules.Blocked, Why: err.Error()})
+		h.recordDecision(d, nil)
+		h.note(d)
 	}
 }
 
@@ -628,7 +658,7 @@ func (h *Hub) send(c devices.Command) error {
 	switch {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {
-			h.registry.Reported(c.Output) // it will not
+			h.happen(rules.Event{Kind: rules.Refuse, Name: c.Output})
 			h.refused++
 		}
 		h.tellWait(c.Output)
@@ -726,5 +756,5 @@ func (h *Hub) sendAwaited() {
 
 // answered is called when a request of a rule has its answer, from any goroutine.
 func (h *Hub) answered(id string, status int, problem string) {
-	h.inbox.always(&item{control: func() { h.obey(h.engine.Answer(id, status, problem, h.now())) }})
+	h.inbox.always(&item{control: func() { h.obey(h.happen(rules.Event{Kind: rules.Answer, Name: id, Status: status, Text: problem})) }})
 }

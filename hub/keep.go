@@ -197,6 +197,30 @@ func (h *Hub) lifeSeed() uint64 {
 	return seed
 }
 
+// lifeKey is the record of how often the hub has started, and whether it has ended: "7
+// ended".
+const lifeKey = "life"
+
+// nextLife is the number of this life of the hub.
+func (h *Hub) nextLife() uint64 {
+	life := uint64(0)
+	for name, value := range h.store.Each(store.Engine) {
+		if name == lifeKey {
+			number, end, _ := strings.Cut(string(value), " ")
+			life, _ = strconv.ParseUint(number, 10, 64)
+			h.crashed = end != "ended"
+		}
+	}
+	life++
+	h.keepLife(life, "")
+	return life
+}
+
+func (h *Hub) keepLife(life uint64, end string) {
+	value := strings.TrimSpace(strconv.FormatUint(life, 10) + " " + end)
+	h.store.Put(store.Record{Kind: store.Engine, Key: lifeKey, Value: []byte(value)}, 0, nil)
+}
+
 // encode never fails on what Hearth keeps: plain values without NaN. If one slips in
 // all the same its record says nothing, which is read as nothing kept: a value must
 // not take the house down.
@@ -212,7 +236,7 @@ func encode(v any) []byte {
 // is to be done at once for those that are gone is returned, for there are no
 // pins yet: how they start depends on this.
 func (h *Hub) takeUp() []rules.Decision {
-	now := h.now()
+	var left []devices.Reading
 	named := h.named()
 	for source, value := range h.store.Each(store.Reading) {
 		var k kept
@@ -228,12 +252,11 @@ func (h *Hub) takeUp() []rules.Decision {
 		if k.Of != "" {
 			r.Captured = &devices.Capture{Source: k.Of, Values: k.Parts}
 		}
-		h.registry.Apply(r)
+		left = append(left, r)
 	}
-	h.registry.Changes() // these are kept already
 	states := make(map[string]rules.State)
 	for name, value := range h.store.Each(store.Engine) {
-		if name == seedKey {
+		if name == seedKey || name == lifeKey {
 			continue
 		}
 		var s rules.State
@@ -251,7 +274,9 @@ func (h *Hub) takeUp() []rules.Decision {
 			h.store.Put(store.Record{Kind: store.Owed, Key: at}, 0, nil)
 		}
 	}
-	return h.adopt(states, now)
+	ds := h.adopt(rules.Open, h.life<<32, states, left)
+	h.registry.Changes() // these are kept already
+	return ds
 }
 
 // find puts what is found at start into the inbox: the retained messages, behind
@@ -263,7 +288,7 @@ func (h *Hub) find() {
 			h.inbox.always(h.item(known, m, true))
 		}
 	}
-	h.inbox.always(&item{control: func() { h.obey(h.engine.Start(h.now())) }})
+	h.inbox.always(&item{control: func() { h.obey(h.happen(rules.Event{Kind: rules.Begin})) }})
 }
 
 // named is every source that the rules name.
@@ -275,10 +300,11 @@ func (h *Hub) named() map[string]bool {
 	return named
 }
 
-// adopt gives the engine the states of its rules and forgets those of rules
-// that are gone. What these owe is returned.
-func (h *Hub) adopt(states map[string]rules.State, now devices.Now) []rules.Decision {
-	ds := h.engine.Restore(states, now, h.clock.Boot)
+// adopt gives a new engine the states of its rules, and what is left of the readings of
+// another life, and forgets the states of rules that are gone. What these owe is returned.
+// decided is the ID of the last decision.
+func (h *Hub) adopt(how rules.EventKind, decided uint64, states map[string]rules.State, left []devices.Reading) []rules.Decision {
+	ds := h.happen(rules.Event{Kind: how, State: h.houseOf(&rules.Checkpoint{Decided: decided, States: states, Readings: left})})
 	for name := range states {
 		if !h.engine.Has(name) {
 			h.store.Put(store.Record{Kind: store.Engine, Key: name}, 0, nil)
@@ -386,6 +412,8 @@ func (h *Hub) stop() error {
 	h.keepEngine(nil)
 	h.keepLater()
 	h.keepDevices(0, true)
+	h.keepLife(h.life, "ended")
+	h.noteHub("stop", "", "")
 	h.close()
 	return err
 }
@@ -433,6 +461,11 @@ func (h *Hub) close() {
 	}
 	if h.control != nil { // after the broker, for whose answer it may wait
 		h.control.Wait()
+	}
+	if h.past != nil {
+		if err := h.past.Close(); err != nil {
+			h.log.Error("not all of history is on disk", "err", err)
+		}
 	}
 	if h.store != nil {
 		if err := h.store.Close(); err != nil {

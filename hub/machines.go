@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"strings"
 
 	"hearth/devices"
@@ -35,15 +36,14 @@ func (h *Hub) askMachine(m devices.Message) {
 	if m.Retain {
 		d.Why = "the command is retained, so nobody knows how old it is"
 	} else {
-		ds, found := h.engine.Move(name, to, in, h.now())
-		if found {
-			h.obey(ds)
-			return
-		}
 		d.Rule = "hearth/machine/+/set" // anybody may invent names, and each would be remembered
 		var names []string
 		for _, machine := range h.engine.Machines() {
 			names = append(names, machine.Machine)
+			if machine.Machine == name && slices.Contains(machine.States, to) {
+				h.obey(h.happen(rules.Event{Kind: rules.Ask, Name: name, Text: to, Readings: []devices.Reading{in}}))
+				return
+			}
 			if machine.Machine == name {
 				d.Rule, d.Why = m.Topic, unknownName("state of "+name, to, machine.States).Error()
 			}
@@ -52,7 +52,7 @@ func (h *Hub) askMachine(m devices.Message) {
 			d.Why = unknownName("machine", name, names).Error()
 		}
 	}
-	h.obey([]rules.Decision{d})
+	h.obeyOwn(d)
 }
 
 // sayStanding publishes where a machine stands.

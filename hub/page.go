@@ -61,6 +61,9 @@ func (h *Hub) view() web.View {
 	if err := h.store.Trouble(); err != nil {
 		v.Trouble = append(v.Trouble, "the disk refuses: "+err.Error())
 	}
+	if trouble := h.historyTrouble(); trouble != "" {
+		v.Trouble = append(v.Trouble, trouble)
+	}
 	if trouble := h.linkTrouble(); trouble != "" {
 		v.Trouble = append(v.Trouble, trouble)
 	}
@@ -134,7 +137,7 @@ func (p page) Hook(ctx context.Context, path string, body []byte) (known bool, e
 		if !slices.Contains(p.engine.Hooks(), path) {
 			return false
 		}
-		p.obey(p.engine.Webhook(path, body, p.now()))
+		p.obey(p.happen(rules.Event{Kind: rules.Post, Name: path, Body: body}))
 		return true
 	})
 }

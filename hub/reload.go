@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hearth/config"
+	"hearth/devices"
 	"hearth/rules"
 )
 
@@ -96,15 +97,14 @@ func (h *Hub) acquire(cfg *Config) (change, error) {
 // swap puts a new engine in place of the old one, on the loop.
 func (h *Hub) swap(cfg *Config) {
 	before := h.cfg.wired()
-	states := h.engine.Snapshot(h.now(), h.clock.Boot)
+	states, decided := h.engine.Snapshot(h.now(), h.clock.Boot), h.engine.Decided()
 	h.cfg = cfg
 	h.http.permit(cfg.HTTP)
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.devices.registry.Rename()
 	others := h.settleDevices()
-	now := h.now()
-	h.obey(h.adopt(states, now))
+	h.obey(h.adopt(rules.Reload, decided, states, nil))
 	for _, name := range others {
 		h.isAnother(name)
 	}
@@ -125,28 +125,37 @@ func (h *Hub) swap(cfg *Config) {
 	named := h.named()
 	for _, r := range h.registry.All() {
 		if r.Topic != "" && !named[r.Source] && (r.Captured == nil || !named[r.Captured.Source]) {
-			h.registry.Forget(r.Source)
+			h.happen(rules.Event{Kind: rules.Forget, Name: r.Source})
 		}
 	}
 	// For a rule that is new or changed all that is known already is found at
 	// its start.
 	known := h.known.Load()
+	var found []devices.Reading
+	seen := make(map[string]bool)
+	find := func(r devices.Reading) {
+		if _, known := h.registry.Last(r.Source); !known && !seen[r.Source] {
+			seen[r.Source] = true
+			found = append(found, r)
+		}
+	}
 	for m := range h.broker.Retained() {
 		if !known.index.Takes(m.Topic) {
 			continue
 		}
 		for _, r := range h.item(known, m, true).readings {
-			if _, seen := h.registry.Last(r.Source); !seen {
-				h.registry.Apply(r)
+			if known.looksAt(r) {
+				find(r)
 			}
 		}
 	}
 	for _, r := range h.deviceReadings() {
-		if _, seen := h.registry.Last(r.Source); !seen && named[r.Source] {
-			h.registry.Apply(r)
+		if named[r.Source] {
+			find(r)
 		}
 	}
-	h.obey(h.engine.Reload(now))
+	h.obey(h.happen(rules.Event{Kind: rules.Begin, Readings: found}))
+	h.historyUses(cfg)
 	h.reportEarly()
 	h.reloadTrouble = ""
 	h.sayHealth()
@@ -159,7 +168,7 @@ func (h *Hub) swap(cfg *Config) {
 func (h *Hub) forget(name string) {
 	for _, r := range h.registry.All() {
 		if part, _, _ := strings.Cut(r.Source, "."); r.Topic == "" && part == name {
-			h.registry.Forget(r.Source)
+			h.happen(rules.Event{Kind: rules.Forget, Name: r.Source})
 		}
 	}
 	for said := range maps.Clone(h.published) {

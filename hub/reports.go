@@ -34,7 +34,8 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 				h.tell(web.Event{Reading: v})
 			}
 		}
-		if !h.ofDevice(c.Called) {
+		h.noteAvailability(c)
+		if named := h.ofDevice(c.Called); !named && h.past == nil {
 			continue
 		}
 		text := ""
@@ -48,6 +49,9 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		}
 		if m.Topic != "" {
 			r.Message = &m
+		}
+		if h.recordDevice(c, r); !h.ofDevice(c.Called) {
+			continue
 		}
 		all = append(all, r)
 		if c.Main {

@@ -17,6 +17,8 @@ const tracesKept = 20
 // A trace is a decision as it is published on hearth/rule/<name>/trace. The
 // names of its fields are stable; fields may be added.
 type trace struct {
+	ID       uint64       `json:"id,string"` // of all decisions of the house; as text, for it is larger than many can count
+	Follows  uint64       `json:"follows,omitempty,string"`
 	At       time.Time    `json:"at"`
 	Rule     string       `json:"rule"`
 	Instance string       `json:"instance,omitempty"`
@@ -45,7 +47,7 @@ type traceCheck struct {
 }
 
 func (h *Hub) traceOf(d rules.Decision) trace {
-	t := trace{At: d.At.Wall, Rule: d.Rule, Instance: d.Instance, Trigger: d.Trigger, Outcome: string(d.Outcome), Why: printable(d.Why),
+	t := trace{ID: d.ID, Follows: d.Follows, At: d.At.Wall, Rule: d.Rule, Instance: d.Instance, Trigger: d.Trigger, Outcome: string(d.Outcome), Why: printable(d.Why),
 		Sets: d.Sets, Latency: float64((h.clock.Mono() - d.At.Mono).Microseconds()) / 1000}
 	if c := d.Cause; c != nil {
 		t.Message = &traceCause{c.Source, c.Topic, printable(c.Text), c.Origin.Rules, c.Origin.By}
@@ -104,9 +106,8 @@ func (h *Hub) askRule(m devices.Message) {
 	case !isLevel:
 		d.Why = "want ON or OFF"
 	default:
-		ds, found := h.engine.Enable(name, on, h.now())
-		if found {
-			h.obey(ds)
+		if _, found := h.engine.Enabled()[name]; found {
+			h.obey(h.happen(rules.Event{Kind: rules.Enable, Name: name, On: on}))
 			return
 		}
 		if _, there := h.cfg.Rule.Get(name); there {
@@ -116,7 +117,7 @@ func (h *Hub) askRule(m devices.Message) {
 		d.Why = unknownName("rule", name, h.cfg.Rule.Names()).Error()
 		d.Rule = "hearth/rule/+/set" // anybody may invent names, and each would be remembered
 	}
-	h.obey([]rules.Decision{d})
+	h.obeyOwn(d)
 }
 
 // sayEnabled publishes whether a rule may run.

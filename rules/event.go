@@ -1,6 +1,9 @@
 package rules
 
 import (
+	"maps"
+	"slices"
+
 	"hearth/devices"
 )
 
@@ -143,4 +146,120 @@ func (e *Engine) Due(now devices.Now) bool {
 func (e *Engine) ReadsMessage(r devices.Reading) bool {
 	w := e.watch[watched(&r)]
 	return w != nil && w.messages
+}
+
+// Masked is an event as it may be kept: without secrets, and what is compared with one. To
+// let it happen again with that left out is not the same.
+func (e *Engine) Masked(ev Event) Event {
+	ev.Readings = e.masked(ev.Readings)
+	if ev.Kind == Post && e.hidden[hook(ev.Name)] {
+		ev.Body = []byte("***")
+	}
+	if ev.State == nil {
+		return ev
+	}
+	cp := *ev.State
+	cp.Readings = e.masked(cp.Readings)
+	cp.States = maps.Clone(cp.States)
+	for key, s := range cp.States {
+		s.Runs, s.Queue, s.Triggers = slices.Clone(s.Runs), slices.Clone(s.Queue), slices.Clone(s.Triggers)
+		for i := range s.Runs {
+			s.Runs[i].Threads = slices.Clone(s.Runs[i].Threads)
+			e.hide(&s.Runs[i].Context)
+		}
+		for i := range s.Queue {
+			e.hide(&s.Queue[i])
+		}
+		for i := range s.Triggers {
+			if t := &s.Triggers[i]; t.Of != nil {
+				of := *t.Of
+				e.hide(&of)
+				t.Of = &of
+			}
+		}
+		s.Requests = slices.Clone(s.Requests)
+		for i := range s.Requests {
+			if r := &s.Requests[i]; r.Secret {
+				r.HTTP = veiledRequest(r.HTTP)
+			}
+		}
+		for _, run := range s.Runs {
+			for i, t := range run.Threads {
+				if t.Owed != nil && t.Owed.Secret {
+					owed := veiledCommand(*t.Owed)
+					run.Threads[i].Owed = &owed
+				}
+			}
+		}
+		cp.States[key] = s
+	}
+	ev.State = &cp
+	return ev
+}
+
+// masked is readings without what is compared with a secret.
+func (e *Engine) masked(all []devices.Reading) []devices.Reading {
+	if len(e.hidden) == 0 || !slices.ContainsFunc(all, e.Hidden) {
+		return all
+	}
+	all = slices.Clone(all)
+	for i := range all {
+		if e.Hidden(all[i]) {
+			all[i] = veiled(all[i])
+		}
+	}
+	return all
+}
+
+// veiled is a reading that does not tell what it says.
+func veiled(r devices.Reading) devices.Reading {
+	r.Value, r.Old, r.Text, r.Message = "***", nil, "***", nil
+	return r
+}
+
+// hide masks what a run knows of how it began.
+func (e *Engine) hide(c *ContextState) {
+	if c.Whole != nil && e.Hidden(*c.Whole) {
+		r := veiled(*c.Whole)
+		c.Whole = &r
+	}
+	if c.Reading && e.Hidden(devices.Reading{Source: c.Source}) {
+		c.Value, c.Text, c.Old, c.Message = "***", "***", nil, nil
+	}
+}
+
+// Masked is a decision as it may be kept: without the secrets that it sends.
+func (d Decision) Masked() Decision {
+	if !slices.ContainsFunc(d.Commands, func(c devices.Command) bool { return c.Secret }) {
+		return d
+	}
+	d.Commands = slices.Clone(d.Commands)
+	for i, c := range d.Commands {
+		if c.Secret {
+			d.Commands[i] = veiledCommand(c)
+		}
+	}
+	return d
+}
+
+// veiledCommand is one that does not tell what it sends.
+func veiledCommand(c devices.Command) devices.Command {
+	if c.Shown != "" {
+		c.Topic = c.Shown
+	}
+	if c.HTTP != nil {
+		ask := veiledRequest(*c.HTTP)
+		c.HTTP = &ask
+	}
+	if c.Payload != "" {
+		c.Payload = "***"
+	}
+	if c.Value != nil {
+		c.Value = "***"
+	}
+	return c
+}
+
+func veiledRequest(r devices.Request) devices.Request {
+	return devices.Request{ID: r.ID, Method: r.Method, URL: "***"}
 }

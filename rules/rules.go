@@ -139,8 +139,7 @@ type Check struct {
 // with one.
 func (d *Decision) mask() {
 	if d.Cause != nil {
-		c := *d.Cause
-		c.Value, c.Old, c.Text, c.Message = "***", nil, "***", nil
+		c := veiled(*d.Cause)
 		d.Cause = &c
 	}
 	for i := range d.Checks {
@@ -525,6 +524,10 @@ func (e *Engine) number() uint64 {
 	e.numbered++
 	return e.numbered
 }
+
+// Decided is the ID of the last decision. The engine that takes the place of this one at a
+// reload goes on from there.
+func (e *Engine) Decided() uint64 { return e.numbered }
 
 // decide hands out a decision. What waited for its end comes after it.
 func (e *Engine) decide(d Decision) {
