@@ -110,6 +110,11 @@ type Options struct {
 	// Nil: all but $ topics.
 	MayPublish func(topic string) bool
 
+	// Client is told, in order, of each client that has connected, and of each that has
+	// gone: as whom it logged in, and from where. It is called on the goroutine of the
+	// connection, and must not wait. Nil: nobody is.
+	Client func(id, user, address string, here bool)
+
 	// Found is the key of a user property with which connections of the process itself
 	// mark what they found elsewhere. It is taken off and passed on as Message.Found
 	// alone, so that a value which is found again is the same value. "": none.
@@ -124,6 +129,7 @@ type Broker struct {
 	door    *access.Door
 	receive func(m Message) func() <-chan struct{}
 	allowed func(topic string) bool
+	client  func(id, user, address string, here bool)
 	mark    string // see Options.Found
 	log     *slog.Logger
 	ctx     context.Context // ends with Close
@@ -171,6 +177,7 @@ func Open(opt Options) (*Broker, error) {
 		door:     opt.Door,
 		receive:  opt.Receive,
 		allowed:  opt.MayPublish,
+		client:   opt.Client,
 		mark:     opt.Found,
 		log:      cmp.Or(opt.Log, slog.New(slog.DiscardHandler)),
 		begun:    time.Now().Add(-1),

@@ -51,6 +51,7 @@ type conn struct {
 	keepAlive time.Duration
 	will      *message
 	oldWill   *message // of the session this one replaced
+	entered   bool     // Options.Client was told that it is here
 	willDelay time.Duration
 	expiry    time.Duration // of the session
 

@@ -425,6 +425,9 @@ func (b *Broker) enter(c *conn) error {
 	c.mu.Unlock()
 	c.kick()
 	b.log.Debug("broker: connected", "client", c.id, "user", c.user, "from", c.address())
+	if c.entered = b.client != nil; c.entered {
+		b.client(c.id, c.user, c.address(), true)
+	}
 	return nil
 }
 
@@ -440,6 +443,9 @@ func (c *conn) sendOldWill() {
 // unless it is kept.
 func (c *conn) leave() {
 	b, s := c.b, c.session
+	if c.entered {
+		b.client(c.id, c.user, c.address(), false)
+	}
 	c.sendOldWill() // if it did not come as far as enter
 	b.mu.Lock()
 	s.part()

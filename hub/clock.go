@@ -82,8 +82,6 @@ func (h *Hub) lookAtClock() {
 		return
 	}
 	h.clockKnown.Store(true)
-	if h.resumed {
-		h.noteHub("clock", "", "it is known to be right")
-	}
+	h.noteHub("clock", "", "it is known to be right")
 	h.log.Info("the clock is known to be right", "now", h.now().Wall.Format(time.DateTime))
 }

@@ -120,6 +120,7 @@ type Hub struct {
 	lines       *outbox[func()]               // of the log
 	past        *history.History              // nil: what happens is forgotten
 	pastTrouble string                        // why
+	comings     comings                       // of clients
 	known       atomic.Pointer[names]         // what the edges need to know
 	index       atomic.Pointer[catalog.Index] // of what devices report
 
@@ -233,7 +234,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	}
 	h.better = newOutbox(func(b betterHash) { b.write(h) })
 	door.OnReplace(func(user, was, hash string) { h.better.put(betterHash{user, was, hash}) })
-	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Found: bridge.Found, Log: opt.Log}); err != nil {
+	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Client: h.noteClient, Found: bridge.Found, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	publish := h.broker.Publish

@@ -3,6 +3,7 @@ package hub
 import (
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"hearth/devices"
@@ -220,4 +221,42 @@ func (h *Hub) noteAvailability(c catalog.Change) {
 	case "off", "false":
 		h.noteHub("device", c.Called, "unavailable")
 	}
+}
+
+// clientsNoted is how many comings and goings of clients a minute are remembered: one that
+// comes and goes all the time must not wear the card out.
+const clientsNoted = 30
+
+// comings counts those of this minute.
+type comings struct {
+	mu     sync.Mutex
+	minute time.Duration
+	n      int
+}
+
+// more reports whether there is room for another one.
+func (c *comings) more(now time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if minute := now / time.Minute; minute != c.minute {
+		c.minute, c.n = minute, 0
+	}
+	c.n++
+	return c.n <= clientsNoted
+}
+
+// noteClient has history remember that a client has connected, or has gone. Any goroutine
+// may call it.
+func (h *Hub) noteClient(id, user, address string, here bool) {
+	if !h.comings.more(h.clock.Mono()) {
+		return
+	}
+	text := "gone"
+	if here {
+		text = "connected from " + address
+		if user != "" {
+			text += " as " + user
+		}
+	}
+	h.noteHub("client", id, text)
 }

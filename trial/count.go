@@ -51,7 +51,7 @@ func (p *play) turnKnob(name string, by int) {
 	p.later(func() {
 		p.event(Event{Topic: topic(name, "turn"), Payload: turn.Text})
 		p.publish(devices.Message{Topic: topic(name, "turn"), Payload: []byte(turn.Text)})
-		p.obey(p.engine.Step(turn))
+		p.obey(p.happen(reports(turn)))
 	})
 	p.number(devices.Reading{Source: name, Value: k.Position, Text: devices.Text(k.Position), At: p.now()})
 }
@@ -116,15 +116,14 @@ func (p *play) number(r devices.Reading) {
 		if what == "" {
 			what = "state"
 		}
-		p.registry.Apply(r)
+		ds := p.happen(reports(r))
 		if r.Gone {
-			p.registry.Forget(r.Source)
 			p.say(topic(name, what), "", r.Origin, r.Initial)
 			p.say(topic(name, "availability"), "offline", r.Origin, r.Initial)
 		} else {
 			p.say(topic(name, "availability"), "online", r.Origin, r.Initial)
 			p.say(topic(name, what), r.Text, r.Origin, r.Initial)
 		}
-		p.obey(p.engine.Step(r))
+		p.obey(ds)
 	})
 }

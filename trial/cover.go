@@ -74,13 +74,7 @@ func (p *play) tellCovers() {
 			r.At, r.Initial, r.Origin = p.now(), n.First, p.told[n.Cover].origin
 			p.later(func() {
 				p.sayCover(n.Cover, r)
-				if r.Gone {
-					p.registry.Forget(r.Source)
-					r.Bad = "nothing is known of it"
-				} else {
-					p.registry.Apply(r)
-				}
-				p.obey(p.engine.Step(r))
+				p.obey(p.happen(reports(r)))
 			})
 		}
 	}

@@ -6,8 +6,7 @@ import (
 	"hearth/rules"
 )
 
-// What a virtual house asks of the rules' engine beyond Step, Advance and
-// snapshots, in one place.
+// What a virtual house asks of the rules' engine, in one place.
 
 // engine compiles the house for one life of the hub.
 func (h House) engine(seed uint64, registry *devices.Registry) *rules.Engine {
@@ -18,17 +17,15 @@ func (h House) engine(seed uint64, registry *devices.Registry) *rules.Engine {
 	return rules.New(h.Logic, house, registry, config.Place{})
 }
 
-// begin is the start of the hub, when all that is found there has been stepped.
-func begin(e *rules.Engine, now devices.Now) []rules.Decision { return e.Start(now) }
-
-// webhook is a POST to a path.
-func webhook(e *rules.Engine, path, body string, now devices.Now) []rules.Decision {
-	return e.Webhook(path, []byte(body), now)
+// happen lets one thing happen to the rules, by the door that the hub's own have.
+func (p *play) happen(ev rules.Event) []rules.Decision {
+	ev.At = p.now()
+	return p.engine.Take(ev)
 }
 
-// answer is what became of an HTTP command; status 0 and a problem if nothing.
-func answer(e *rules.Engine, id string, status int, problem string, now devices.Now) []rules.Decision {
-	return e.Answer(id, status, problem, now)
+// reports is what was reported at one time, as an event.
+func reports(all ...devices.Reading) rules.Event {
+	return rules.Event{Kind: rules.Report, Readings: all}
 }
 
 // happens says that what a source says is an event, as far as the rules take it for nothing

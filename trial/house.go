@@ -98,9 +98,10 @@ type play struct {
 	mocks    []Send                     // answers that wait for a request
 	queue    []func()                   // what is to be done in this moment
 
-	up   bool
-	back time.Duration // when a hub that is down starts again
-	disk memory        // and what it takes up then
+	up    bool
+	lives uint64        // of the hub
+	back  time.Duration // when a hub that is down starts again
+	disk  memory        // and what it takes up then
 }
 
 // told is a command on its way to an output.
@@ -230,7 +231,7 @@ func (p *play) advance() {
 	p.turn(p.covers.Advance(mono))
 	p.tellCovers()
 	p.settle()
-	p.obey(p.engine.Advance(p.now()))
+	p.obey(p.happen(rules.Event{Kind: rules.Pass}))
 	p.settle()
 	if p.stood++; p.stood > restless {
 		p.trouble()
@@ -300,20 +301,22 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 		p.later(func() { p.deviceReports(true, s) })
 	}
 	p.reported = nil // from then on the hub keeps it
+	p.lives++
+	left := &rules.Checkpoint{Boot: boot, Life: p.lives, Decided: p.lives << 32, States: disk.States}
 	for _, k := range disk.Values {
-		p.registry.Apply(restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
+		left.Readings = append(left.Readings, restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
 			At: devices.Now{Wall: k.At, Known: k.Known}, Captured: k.Captured}))
 	}
-	p.obey(p.engine.Restore(disk.States, p.now(), boot))
+	p.obey(p.happen(rules.Event{Kind: rules.Open, State: left}))
 	for _, topic := range slices.Sorted(maps.Keys(p.retained)) {
 		m := p.retained[topic]
 		m.Initial, m.Origin = true, devices.Origin{}
 		p.later(func() { p.receive(m) })
 	}
 	p.settle()
-	p.obey(begin(p.engine, p.now()))
+	p.obey(p.happen(rules.Event{Kind: rules.Begin}))
 	p.settle()
-	p.obey(p.engine.Resume(p.now()))
+	p.obey(p.happen(rules.Event{Kind: rules.Resume}))
 	for _, name := range wishes {
 		p.command(devices.Command{Output: name, Value: true, Origin: devices.Origin{By: "output." + name}}, nil)
 	}
@@ -511,7 +514,7 @@ func (p *play) send(all ...Send) {
 	case s.Sensor != "":
 		p.lose(s.Sensor)
 	case s.Webhook != "":
-		p.obey(webhook(p.engine, s.Webhook, s.Body, now))
+		p.obey(p.happen(rules.Event{Kind: rules.Post, Name: s.Webhook, Body: []byte(s.Body)}))
 	case s.Restart > 0:
 		p.stop(time.Duration(s.Restart))
 	}
@@ -544,7 +547,7 @@ func (p *play) gestures(made []gpio.Press) {
 		p.later(func() {
 			p.event(Event{Topic: topic(m.Input, "press"), Payload: m.Kind})
 			p.publish(devices.Message{Topic: topic(m.Input, "press"), Payload: []byte(m.Kind)})
-			p.obey(p.engine.Step(r))
+			p.read(r)
 		})
 	}
 }
@@ -576,10 +579,10 @@ func (p *play) tell(name, property string, value any, from devices.Origin, initi
 		r.Source += "." + property
 	}
 	p.later(func() {
-		p.registry.Apply(r)
+		ds := p.happen(reports(r))
 		p.say(topic(name, "availability"), "online", from, initial)
 		p.say(topic(name, cmp.Or(property, "state")), r.Text, from, initial)
-		p.obey(p.engine.Step(r))
+		p.obey(ds)
 	})
 }
 
@@ -598,11 +601,10 @@ func (p *play) lose(name string) {
 		for _, property := range slices.Sorted(maps.Keys(part.Properties)) {
 			r := devices.Reading{Source: name + "." + property, Bad: "unavailable", Gone: true, At: p.now()}
 			p.later(func() {
-				p.registry.Apply(r)
-				p.registry.Forget(r.Source)
+				ds := p.happen(reports(r))
 				p.say(topic(name, property), "", devices.Origin{}, false)
 				p.say(topic(name, "availability"), "offline", devices.Origin{}, false)
-				p.obey(p.engine.Step(r))
+				p.obey(ds)
 			})
 		}
 	}
@@ -627,7 +629,7 @@ func (p *play) deviceReports(initial bool, all ...Send) {
 	p.read(values...)
 	for _, r := range events {
 		if !initial {
-			p.obey(p.engine.Step(r))
+			p.read(r)
 		}
 	}
 }
@@ -647,17 +649,10 @@ func only(sources []devices.Source, name string) (property string) {
 	return property
 }
 
-// read is what was reported at one time. As in the hub, all of it is known before anything
-// follows from a part of it.
+// read is what was reported at one time.
 func (p *play) read(all ...devices.Reading) {
-	if len(all) > 1 && !all[0].Initial {
-		p.obey(p.engine.Advance(all[0].At))
-	}
-	for _, r := range all {
-		p.registry.Apply(r)
-	}
-	for _, r := range all {
-		p.obey(p.engine.Step(r))
+	if len(all) > 0 {
+		p.obey(p.happen(reports(all...)))
 	}
 }
 
@@ -725,7 +720,7 @@ func (p *play) set(m devices.Message) {
 			origin.By = m.Topic
 		}
 		c.Output, c.Origin = name, origin
-		p.engine.Told(name, c.Value)
+		p.happen(rules.Event{Kind: rules.Tell, Name: name, Value: c.Value})
 		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})
@@ -776,7 +771,7 @@ func (p *play) command(c devices.Command, d *rules.Decision) {
 		}
 		if err != nil {
 			p.note(step{sent: "not carried out: " + err.Error()})
-			p.registry.Reported(c.Output)
+			p.happen(rules.Event{Kind: rules.Refuse, Name: c.Output})
 			return
 		}
 		p.driveAll(drives, &before)
@@ -798,7 +793,9 @@ func (p *play) command(c devices.Command, d *rules.Decision) {
 		if status == 0 {
 			problem = "no connection"
 		}
-		p.later(func() { p.obey(answer(p.engine, c.HTTP.ID, status, problem, p.now())) })
+		p.later(func() {
+			p.obey(p.happen(rules.Event{Kind: rules.Answer, Name: c.HTTP.ID, Status: status, Text: problem}))
+		})
 	default:
 		e := Event{Topic: c.Topic, Payload: c.Payload, Retain: c.Retain, decision: d, secret: c.Secret}
 		if c.Notify {
