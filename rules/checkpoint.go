@@ -185,7 +185,7 @@ func (e *Engine) continueAt(cp *Checkpoint, now devices.Now) []Decision {
 // thread finds one by its name.
 func (e *Engine) thread(name ThreadName) *thread {
 	inst := e.instance(name.Key)
-	if inst == nil || name.Run >= len(inst.runs) || name.Thread >= len(inst.runs[name.Run].threads) {
+	if inst == nil || name.Run < 0 || name.Run >= len(inst.runs) || name.Thread < 0 || name.Thread >= len(inst.runs[name.Run].threads) {
 		return nil
 	}
 	return inst.runs[name.Run].threads[name.Thread]

@@ -57,6 +57,9 @@ const (
 // A running engine may leave Current out; one that is new begins with it in place of Open.
 // Pass is needed only where [Engine.Due] says so.
 func (e *Engine) Take(ev Event) []Decision {
+	if ev.State == nil { // a recording may be anybody's
+		ev.State = new(Checkpoint)
+	}
 	switch ev.Kind {
 	case Report:
 		return e.reported(ev.Readings)
@@ -69,7 +72,7 @@ func (e *Engine) Take(ev Event) []Decision {
 		e.numbered, e.reloading = ev.State.Decided, ev.Kind == Reload
 		return e.Restore(ev.State.States, ev.At, ev.State.Boot)
 	case Current:
-		if e.booted || e.restoring {
+		if e.booted || e.restoring || ev.State.Exact == nil {
 			return nil
 		}
 		return e.continueAt(ev.State, ev.At)
@@ -87,6 +90,9 @@ func (e *Engine) Take(ev Event) []Decision {
 		ds, _ := e.Enable(ev.Name, ev.On, ev.At)
 		return ds
 	case Ask:
+		if len(ev.Readings) == 0 {
+			return nil
+		}
 		ds, _ := e.Move(ev.Name, ev.Text, ev.Readings[0], ev.At)
 		return ds
 	case Tell:

@@ -82,6 +82,7 @@ type chronicle struct {
 	now      devices.Now
 	life     uint64
 	entries  []entry
+	after    int      // checkpoints are made after each so many events
 	ask      []string // requests that are not answered yet
 }
 
@@ -104,7 +105,7 @@ func (c *chronicle) happen(ev rules.Event) {
 	e := entry{event: encoded(c.t, ev)}
 	ds := c.engine.Take(ev)
 	e.decisions = encoded(c.t, ds)
-	if ev.Kind != rules.Open && ev.Kind != rules.Reload {
+	if ev.Kind != rules.Open && ev.Kind != rules.Reload && len(c.entries)%c.after == 0 {
 		e.after = encoded(c.t, c.engine.Checkpoint(c.now, "boot"))
 	}
 	c.entries = append(c.entries, e)
@@ -177,8 +178,8 @@ func (c *chronicle) states() map[string]rules.State {
 }
 
 // chronicleOf lives a world's day. odd draws what else happens, beside its timeline.
-func chronicleOf(t fatal, w world, odd []int) *chronicle {
-	c := &chronicle{t: t, text: w.house + always, reports: w.reports, now: devices.Now{Mono: randomBoot, Wall: randomNoon, Known: true}}
+func chronicleOf(t fatal, w world, odd []int, after int) *chronicle {
+	c := &chronicle{t: t, after: after, text: w.house + always, reports: w.reports, now: devices.Now{Mono: randomBoot, Wall: randomNoon, Known: true}}
 	if len(odd) > 0 && odd[0]%3 == 0 { // the clock is known later
 		c.now.Wall, c.now.Known = time.Date(1970, 1, 1, 1, 0, 0, 0, time.UTC), false
 	}
@@ -300,7 +301,7 @@ func TestTheSameEventsGiveTheSameDecisions(t *testing.T) {
 		w := worlds(features{starts: true, times: true, silent: true, sent: true, restarts: true, reports: true}).Draw(t, "house")
 		odd := rapid.SliceOfN(rapid.IntRange(0, 10_000), len(w.live), len(w.live)).Draw(t, "oddities")
 		idle := rapid.IntRange(0, 3).Draw(t, "idle looks at the clock")
-		c := chronicleOf(t, w, odd)
+		c := chronicleOf(t, w, odd, rapid.IntRange(1, 9).Draw(t, "checkpoint after each so many events"))
 		(&player{t: t, text: c.text, idle: idle}).again("from the start", c.entries)
 
 		i := rapid.IntRange(0, len(c.entries)-1).Draw(t, "begins behind event")

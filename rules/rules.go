@@ -3,12 +3,13 @@
 // no file and logs nothing, so a day of house life replays in microseconds, in
 // tests and in the running hub alike.
 //
-//	Step(reading) []Decision   a source has reported
-//	Webhook, Answer, Enable,
-//	Move                       what else may happen
-//	Advance(now) []Decision    time has passed
-//	Next() (Mono, bool)        when Advance has work again
-//	Snapshot / Restore         plain values, to outlive a restart or a reload
+//	Take(event) []Decision     something has happened: the one door of the hub
+//	Next() (Mono, bool)        when the passing of time has work again
+//	Snapshot                   plain values, to outlive a restart or a reload
+//	Checkpoint                 all there is, to go on from as if nothing had been
+//
+// Whatever happens is an [Event]. What they are made of is open to tests as well: Step of
+// a reading that the registry has, Advance, Restore, Start.
 //
 // A [Decision] is both the commands and the reason for them, so what is done
 // and what is told can't disagree.
@@ -45,6 +46,7 @@
 //	run.go         a program runs, waits, is cancelled
 //	calc.go machine.go variable.go   what has a value of its own
 //	scene.go       what an expression sees
+//	event.go       what can happen; checkpoint.go, where everything stands
 //	snapshot.go    what outlives a restart
 //	explain.go     where a rule stands, and why it did not fire
 //	doubts.go      what can run and is hardly meant, for hearth check
