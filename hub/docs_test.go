@@ -16,6 +16,7 @@ import (
 	"hearth/gpio"
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
+	"hearth/history"
 	"hearth/rules"
 	"hearth/trial"
 )
@@ -94,6 +95,9 @@ var bridgeSections = []keysIn{
 // deviceSections is the same for docs/devices.md.
 var deviceSections = []keysIn{{"In Home Assistant", announce.Config{}, nil}}
 
+// historySections is the same for docs/history.md.
+var historySections = []keysIn{{"What is recorded", history.Config{}, nil}}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
@@ -103,6 +107,7 @@ func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/broker.md", brokerSections)
 	complete(t, "../docs/access.md", accessSections)
 	complete(t, "../docs/devices.md", deviceSections)
+	complete(t, "../docs/history.md", historySections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
