@@ -240,3 +240,67 @@ func asJSON(t *testing.T, v any) string {
 	}
 	return string(b)
 }
+
+// What devices say of themselves is recorded, with units, whether or not a rule looks at it;
+// but not how good a link is, unless the owner wants that. And that they were gone.
+func TestDevicesAreRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := load(t, t.TempDir(), `
+[history]
+include = ["gw.link"]
+[device]
+gw = { id = "homeassistant/gw" }
+[rule.hot]
+trigger = { state = "gw.attic", above = 10 }
+action = { publish = "b/hot", payload = "x" }
+`)
+		h, stop := start(t, cfg, Options{})
+		w := newWorld(t, h, "b/#")
+		for _, id := range []string{"gw", "hall"} {
+			w.say("homeassistant/device/"+id+"/config", strings.ReplaceAll(`{"device":{"identifiers":["gw"],"name":"gw"},"origin":{"name":"x"},"availability_topic":"gw/there","components":{
+"a":{"platform":"sensor","unique_id":"gwa","name":"Attic","state_topic":"gw/a","unit_of_measurement":"°C"},
+"b":{"platform":"sensor","unique_id":"gwb","name":"Boiler","state_topic":"gw/b","unit_of_measurement":"°C"},
+"l":{"platform":"sensor","unique_id":"gwl","name":"Link","state_topic":"gw/l","unit_of_measurement":"%","entity_category":"diagnostic"}}}`, "gw", id))
+		}
+		for _, id := range []string{"gw", "hall"} {
+			w.say(id+"/there", "online")
+			w.say(id+"/there", "online")
+			w.say(id+"/a", "12")
+			w.say(id+"/b", "51.5")
+			w.say(id+"/l", "99")
+			w.say(id+"/there", "offline")
+		}
+		w.leave()
+		stop()
+
+		past, err := history.Open(cfg.DataDir(), cfg.History, history.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer past.Close()
+		units := map[string]string{}
+		for _, s := range past.Series() {
+			units[s.Name] = s.Unit
+		}
+		for name, unit := range map[string]string{"gw.attic": "°C", "gw.boiler": "°C", "gw.link": "%", "hall.attic": "°C", "hall.boiler": "°C"} {
+			if units[name] != unit {
+				t.Errorf("%s is in %q, want %q", name, units[name], unit)
+			}
+		}
+		if _, ok := units["hall.link"]; ok {
+			t.Error("how good a link is was recorded")
+		}
+		var notes []string
+		for n, err := range past.Notes(time.Time{}, time.Now().Add(time.Hour)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Kind == "device" {
+				notes = append(notes, n.Name+" "+n.Text)
+			}
+		}
+		if want := []string{"gw available", "gw unavailable", "hall available", "hall unavailable"}; !slices.Equal(notes, want) {
+			t.Errorf("the notes are %q, want %q", notes, want)
+		}
+	})
+}
