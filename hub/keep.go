@@ -402,6 +402,7 @@ func (h *Hub) stop() error {
 		for _, r := range it.readings {
 			if r.Topic == "" && !r.Event { // of the pins: they are safe now
 				h.sayPin(r)
+				h.recordSeen(r)
 			}
 		}
 	}

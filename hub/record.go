@@ -159,12 +159,19 @@ func (h *Hub) looked(all []devices.Reading) []devices.Reading {
 		switch {
 		case known.looksAt(r):
 			list = append(list, r)
-		case h.past != nil:
-			r.Message = nil
-			h.past.Seen(r, "")
+		default:
+			h.recordSeen(r)
 		}
 	}
 	return list
+}
+
+// recordSeen gives history a reading that the rules do not have.
+func (h *Hub) recordSeen(r devices.Reading) {
+	if h.past != nil {
+		r.Message = nil
+		h.past.Seen(r, "")
+	}
 }
 
 // recordDevice gives history what is new of a device, where no rule of a named one looks at
