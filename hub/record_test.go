@@ -135,7 +135,7 @@ func TestAHouseIsRecorded(t *testing.T) {
 					t.Errorf("two decisions are %d: %v and %v", e.Decision.ID, decisions[e.Decision.ID], e.Decision)
 				}
 				decisions[e.Decision.ID] = e.Decision
-			case e.Seen != nil:
+			case e.Seen != nil && e.Seen.Topic != "": // and not what pins are after a stop
 				seen = append(seen, e.Seen.Source+" "+e.Seen.Text)
 			}
 		}
