@@ -63,7 +63,7 @@ func (g *house) value() (any, string) {
 		s := rapid.String().Draw(g.t, "string")
 		return s, s
 	case 11:
-		v := map[string]any{"a": 1.5, "b": []any{true, nil, "x", -0.0}, "ü": map[string]any{}}
+		v := map[string]any{"a": 1.5, "b": []any{true, nil, "x", math.Copysign(0, -1)}, "ü": map[string]any{}}
 		return v, devices.Text(v)
 	}
 	return []any{1.0, "two", []any{}}, `[1.0,"two",[]]`

@@ -153,7 +153,6 @@ type History struct {
 
 type flushing struct {
 	done chan error
-	tidy bool
 }
 
 // Open opens the history in dir and makes the file if there is none. A damaged

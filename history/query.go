@@ -176,7 +176,8 @@ func (v *view) frames(p part, number uint32) (frames []frame, err error) {
 	}
 	var u unpacker
 	for _, b := range bodies {
-		if frames, err = u.unpack(b, frames); err != nil {
+		var bad error
+		if frames, bad = u.unpack(b, frames); bad != nil {
 			v.h.damaged(1)
 		}
 	}

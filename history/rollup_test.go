@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,13 @@ type home struct {
 	zone *time.Location
 	boot string
 	now  devices.Now
+	told atomic.Pointer[devices.Now] // what history is told that it is
+}
+
+// tell lets history know what time it is.
+func (h *home) tell() {
+	now := h.now
+	h.told.Store(&now)
 }
 
 func newHome(t interface {
@@ -42,8 +50,9 @@ func newHome(t interface {
 
 func (h *home) start() {
 	h.t.Helper()
+	h.tell()
 	var err error
-	h.History, err = Open(h.dir, h.cfg, Options{Zone: h.zone, Boot: h.boot, Now: func() devices.Now { return h.now }})
+	h.History, err = Open(h.dir, h.cfg, Options{Zone: h.zone, Boot: h.boot, Now: func() devices.Now { return *h.told.Load() }})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -51,6 +60,7 @@ func (h *home) start() {
 
 func (h *home) stop() {
 	h.t.Helper()
+	h.tell()
 	if err := h.Close(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -58,18 +68,23 @@ func (h *home) stop() {
 
 func (h *home) flush() {
 	h.t.Helper()
+	h.tell()
 	if err := h.Flush(context.Background()); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *home) pass(d time.Duration) { h.now = h.now.Add(d) }
+func (h *home) pass(d time.Duration) {
+	h.now = h.now.Add(d)
+	h.tell()
+}
 
 func reading(name string, v any, at devices.Now) devices.Reading {
 	return devices.Reading{Source: name, Value: v, Text: devices.Text(v), At: at}
 }
 
 func (h *home) report(name string, v any) {
+	h.tell()
 	h.Event(rules.Event{At: h.now, Kind: rules.Report, Readings: []devices.Reading{reading(name, v, h.now)}})
 }
 
