@@ -12,8 +12,9 @@ const (
 	// disk, but no more than this.
 	mostReserve = 64 << 20
 
-	// So much of the newest history is kept even if the disk has no room for it, with the log.
-	leastSize = logSize + 256<<10
+	// So much of the newest history is kept even if the disk has no room for it: the log, and
+	// what it takes to empty that into the database.
+	leastSize = logSize + 8<<20
 )
 
 // roomFor is how large history's file may be in bytes, of which it now takes used, so that
