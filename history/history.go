@@ -398,6 +398,7 @@ func (h *History) Decided(d rules.Decision, refused []string) {
 	h.do(func() {
 		h.frame(decisionSeries, d.At, d.ID, func(b []byte) []byte { return appendRecord(b, &decided{d, refused}) })
 		h.open.ids.add(d.ID)
+		concerns(&d, func(w string) { h.open.about[word(w)] = struct{}{} })
 	})
 }
 
@@ -625,7 +626,7 @@ func (h *History) segment(at devices.Now) *segment {
 		}
 	}
 	if h.open == nil {
-		h.open = &segment{rows: make(map[uint32]*builder)}
+		h.open = &segment{rows: make(map[uint32]*builder), about: make(map[uint64]struct{})}
 		h.open.id, h.open.session, h.open.boot, h.open.life = h.next, h.session, h.boot, h.life
 		h.open.first, h.open.last = h.order, h.order
 		h.next++
@@ -653,6 +654,10 @@ func (h *History) seal() {
 		slices.SortFunc(s.names, func(a, b nameRow) int { return int(a.number) - int(b.number) })
 	}
 	s.number = h.number
+	for number := range s.rows {
+		s.about[seriesWord(number)] = struct{}{}
+	}
+	s.words, s.about = newFilter(s.about), nil
 	h.waiting = append(h.waiting, s)
 	total := 0
 	for _, w := range h.waiting {

@@ -70,15 +70,24 @@ func (l *recent) open(after uint64) error {
 		l.close()
 		return err
 	}
+	if err := l.look(after); err != nil {
+		l.close()
+		return err
+	}
+	return nil
+}
+
+// look finds what is in the file.
+func (l *recent) look(after uint64) error {
 	block := make([]byte, pageSize)
 	for at := int64(0); at < logSize; at += pageSize {
-		_, err := f.ReadAt(block, at)
+		_, err := l.file.ReadAt(block, at)
 		switch {
 		case err == nil && l.note(block, at, after):
 			l.next = at + pageSize
 		case err != nil, isDamaged(block, after):
 			l.damaged++
-			f.WriteAt(make([]byte, pageSize), at) // so that it is told once; if it can't be written, add finds out
+			l.file.WriteAt(make([]byte, pageSize), at) // so that it is told once; if it can't be written, add finds out
 		}
 	}
 	l.sort()

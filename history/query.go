@@ -115,6 +115,9 @@ func (v *view) bodies(p part, number uint32) ([][]byte, error) {
 		}
 		return bodies, nil
 	}
+	if !p.words.may(seriesWord(number)) {
+		return nil, nil
+	}
 	return v.h.read(tableChunk, p.id, number)
 }
 
@@ -404,7 +407,8 @@ func sameValue(a, b any) bool {
 	return devices.Text(a) == devices.Text(b)
 }
 
-// Decision finds a decision by its ID.
+// Decision finds a decision by its ID. As in all that is asked, but not in Entries, what was
+// refused of it stands in its Why; where all was refused it is blocked, and has no commands.
 func (h *History) Decision(id uint64) (rules.Decision, bool, error) {
 	v := h.view(decisionSeries, false)
 	for _, p := range slices.Backward(v.parts) {
@@ -435,7 +439,7 @@ func (h *History) Decision(id uint64) (rules.Decision, bool, error) {
 		for _, f := range frames {
 			if f.id == id {
 				d, err := h.decided(f)
-				return d.Decision, err == nil, err
+				return d.told(), err == nil, err
 			}
 		}
 	}
@@ -481,7 +485,7 @@ func (h *History) Decisions(from, to time.Time) iter.Seq2[rules.Decision, error]
 			if err == nil {
 				d, err = h.decided(f)
 			}
-			if !yield(d.Decision, err) {
+			if !yield(d.told(), err) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"encoding/binary"
 	"iter"
 	"slices"
@@ -32,6 +33,7 @@ type head struct {
 	allNames    bool    // it has the names of all series
 	named       int     // rows of names that it has
 	number      uint32  // that the next new series was to have
+	words       filter  // what it is about
 }
 
 const formatHead = 1
@@ -68,7 +70,8 @@ func (s *head) appendTo(b []byte) []byte {
 		b = binary.AppendVarint(b, c.from)
 		b = binary.AppendVarint(b, c.to-c.from)
 	}
-	return b
+	b = binary.AppendUvarint(b, uint64(len(s.words)))
+	return append(b, s.words...)
 }
 
 func (r *reader) head() *head {
@@ -98,6 +101,9 @@ func (r *reader) head() *head {
 		c.known = r.byte() == 1
 		c.from = r.int()
 		c.to = c.from + r.int()
+	}
+	if s.words = filter(bytes.Clone(r.bytes())); len(s.words)&(len(s.words)-1) != 0 {
+		r.fail()
 	}
 	if r.bad {
 		return nil
@@ -203,9 +209,10 @@ type segment struct {
 	head
 	rows    map[uint32]*builder
 	streams [firstSeries]stream
-	size    int       // of all that, in bytes
-	entries int       // readings and all else
-	names   []nameRow // to be written with it
+	size    int                 // of all that, in bytes
+	entries int                 // readings and all else
+	names   []nameRow           // to be written with it
+	about   map[uint64]struct{} // words of its decisions
 }
 
 // A nameRow is what is kept of a series beside its readings.
