@@ -97,6 +97,7 @@ type Reading struct {
 	Old      any      // of the registry's: the value before this one
 	Message  *Message // the whole of which it is a part; nil for what is no message
 	Captured *Capture // what {name}s of the source stood for; nil if it has none
+	From     *Reading // of what is computed: the report at which it was; nil if time was what made it new
 }
 
 // A Capture is what the {name}s of a source stand for in one topic.

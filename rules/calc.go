@@ -208,7 +208,9 @@ func (e *Engine) compute(x *calc, in *devices.Reading) (devices.Reading, bool) {
 	case x.list && len(x.members) < len(x.of):
 		return devices.Reading{}, false
 	}
-	return e.result(x, devices.Reading{Source: x.name, At: in.At, Initial: in.Initial, Origin: in.Origin})
+	from := *in
+	from.Message, from.Old = nil, nil // which may be large
+	return e.result(x, devices.Reading{Source: x.name, At: in.At, Initial: in.Initial, Origin: in.Origin, From: &from})
 }
 
 // trim drops what is older than the window, or more.

@@ -46,7 +46,7 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 		case pass && !l.truth && !t.ends(inst, in) && !e.overElsewhere(inst, t):
 			e.rise(inst, t, in)
 		case !pass && l.pending != nil: // whatever its until: for wants no interruption
-			e.fall(inst, t, in.At, in)
+			e.fall(inst, t, in.At, in, nil)
 		}
 		if !pass && !l.truth && !l.seen {
 			l.seen = true
@@ -367,13 +367,14 @@ func (e *Engine) end(inst *instance, t *trigger, in *devices.Reading) {
 		}
 	}
 	if over {
-		e.fall(inst, t, in.At, in)
+		e.fall(inst, t, in.At, in, nil)
 	}
 }
 
 // fall is the end of a truth: a for that still waits is cancelled, an episode
-// ends unless its least time is not over.
-func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in *devices.Reading) {
+// ends unless its least time is not over. Where time was what brought it, since is the report
+// since which what ends it holds.
+func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in, since *devices.Reading) {
 	r, l := inst.rule, &inst.latches[t.index]
 	if l.earliest != nil {
 		return // min_on: looked at again when it is over
@@ -396,7 +397,7 @@ func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in *devices.R
 		return
 	}
 	d := e.decision(inst, now, t.text, in, Ended)
-	d.Follows = l.by
+	d.Follows, d.Since = l.by, since
 	origin := devices.Origin{By: "time"}
 	if in != nil {
 		origin = in.Origin
@@ -404,6 +405,20 @@ func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in *devices.R
 	e.close(inst, t, now, origin.Then(r.name), true, &d)
 	e.decide(d)
 	e.tell(inst, d.ID)
+}
+
+// since is the report since which an until holds that time has made an end; nil if nobody
+// knows of one.
+func (e *Engine) since(inst *instance, u *until, now devices.Now) *devices.Reading {
+	r, ok := e.registry.Last(inst.source(e, u.source))
+	if !ok {
+		return nil
+	}
+	if r.Restored || u.hold > 0 && r.At.Mono > now.Mono-u.hold { // said again meanwhile
+		r.At = now.Add(-u.hold)
+	}
+	r.Message, r.Old = nil, nil
+	return &r
 }
 
 // close ends an episode: its run is cancelled, the off values are sent, and with
@@ -482,7 +497,7 @@ func (e *Engine) silence(inst *instance, t *trigger, i int, now devices.Now) {
 			return
 		}
 		if u.hold == 0 {
-			e.fall(inst, t, now, nil)
+			e.fall(inst, t, now, nil, e.since(inst, u, now))
 		} else if s.since == nil && l.pending == nil {
 			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, now.Mono+u.hold)
 		}
@@ -582,7 +597,7 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 			e.moved(inst)
 			return
 		}
-		e.fall(inst, t.trigger, now, nil)
+		e.fall(inst, t.trigger, now, nil, e.since(inst, t.trigger.untils[t.until], now))
 	case silenceOver:
 		e.silence(inst, t.trigger, t.until, now)
 	case minOnOver:
@@ -590,7 +605,7 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 		for i, u := range t.trigger.untils {
 			// An until with a for of its own counts once that for was over.
 			if s := l.untils[i]; (s.since == nil || s.since.due <= now.Mono) && u.holdsNow(e, inst, s.silent) {
-				e.fall(inst, t.trigger, now, nil)
+				e.fall(inst, t.trigger, now, nil, e.since(inst, u, now))
 				return
 			}
 		}

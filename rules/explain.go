@@ -46,22 +46,27 @@ func (e *Engine) Infos(now devices.Now) []Info {
 func (e *Engine) Explain(now devices.Now) []string {
 	var lines []string
 	for _, r := range e.rules {
-		if r.off {
-			lines = append(lines, r.name+": disabled")
-			continue
-		}
-		if m := r.machine; m != nil {
-			line := fmt.Sprintf("%s: %s", r.name, m.state)
-			for i, t := range m.after {
-				if t != nil {
-					line += fmt.Sprintf(", %s to %s", left(t, now), m.moves[i].to)
-				}
+		lines = append(lines, r.explain(now)...)
+	}
+	return lines
+}
+
+func (r *rule) explain(now devices.Now) []string {
+	if r.off {
+		return []string{r.name + ": disabled"}
+	}
+	var lines []string
+	if m := r.machine; m != nil {
+		line := fmt.Sprintf("%s: %s", r.name, m.state)
+		for i, t := range m.after {
+			if t != nil {
+				line += fmt.Sprintf(", %s to %s", left(t, now), m.moves[i].to)
 			}
-			lines = append(lines, line)
 		}
-		for _, inst := range r.all() {
-			lines = append(lines, inst.explain(now)...)
-		}
+		lines = append(lines, line)
+	}
+	for _, inst := range r.all() {
+		lines = append(lines, inst.explain(now)...)
 	}
 	return lines
 }

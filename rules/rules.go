@@ -106,6 +106,7 @@ type Decision struct {
 	Instance string           // "[name=plug]"; "" without captures
 	Trigger  string           // "pir is true"
 	Cause    *devices.Reading // nil if time was the cause
+	Since    *devices.Reading // then of an end: the report since which what ends it has held, as far as one is known
 	Checks   []Check          // the conditions in the order they were looked at
 	Outcome  Outcome
 	Why      string
@@ -144,6 +145,7 @@ func (d *Decision) mask() {
 		c := veiled(*d.Cause)
 		d.Cause = &c
 	}
+	d.Since = nil
 	for i := range d.Checks {
 		if strings.HasPrefix(d.Checks[i].Text, "value ") {
 			d.Checks[i].Saw = "***"
@@ -543,7 +545,7 @@ func (e *Engine) decide(d Decision) {
 			d.Commands[i].Journal = true
 		}
 	}
-	if d.Cause == nil && d.secret || d.Cause != nil && e.Hidden(*d.Cause) {
+	if d.Cause == nil && d.secret || d.Cause != nil && e.Hidden(*d.Cause) || d.Since != nil && e.Hidden(*d.Since) {
 		d.mask()
 	}
 	e.decided = append(e.decided, d)

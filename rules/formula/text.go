@@ -138,6 +138,29 @@ func (t *Template) Plain() (string, bool) {
 	return "", false
 }
 
+// May says whether the holes could be filled so that it is this text.
+func (t *Template) May(text string) bool {
+	may := []int{0} // where in text the parts so far may end
+	for _, p := range t.parts {
+		var next []int
+		for _, at := range may {
+			switch rest := text[at:]; {
+			case p.hole != nil: // anything, so from here on every place
+				for i := at; i <= len(text); i++ {
+					next = append(next, i)
+				}
+			case strings.HasPrefix(rest, p.plain):
+				next = append(next, at+len(p.plain))
+			}
+			if p.hole != nil {
+				break
+			}
+		}
+		may = next
+	}
+	return slices.Contains(may, len(text))
+}
+
 // Text fills the holes. An error is that of the first hole that gives nothing,
 // as [Formula.Eval] has it; then there is no text.
 func (t *Template) Text(env Env) (string, error) {
