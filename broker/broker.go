@@ -84,6 +84,10 @@ type Message struct {
 	// Rights are those of the client that published it, nil for the hub. Of a retained
 	// value they are those that its publisher has by now.
 	Rights *access.Rights
+	// ReplyTo is the topic on which an MQTT 5 client wants to be answered, and Correlation
+	// what it wants to find in the answer. The hub may give its own messages a Correlation.
+	ReplyTo     string
+	Correlation []byte
 	// Found says that a connection of the process itself found it retained at another
 	// broker, and it was not published just now: see Options.Found.
 	Found bool
@@ -297,6 +301,7 @@ func (b *Broker) Publish(m Message) error {
 	defer b.wg.Done()
 	hold := b.send(&message{
 		topic: m.Topic, payload: m.Payload, qos: m.QoS, retain: m.Retain, origin: m.Origin, at: time.Now(),
+		props: passedOn(&packets.Properties{CorrelationData: m.Correlation}),
 	}, nil)
 	if err := wait(b.ctx, hold); err != nil {
 		return fmt.Errorf("publish to %q: %w", m.Topic, err)

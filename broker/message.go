@@ -129,6 +129,31 @@ func passedOn(p *packets.Properties) (b []byte) {
 	return b
 }
 
+// asksFor is what passedOn has encoded of an answer that is wanted.
+func asksFor(props []byte) (topic string, correlation []byte) {
+	text := func(from int) []byte {
+		n := int(binary.BigEndian.Uint16(props[from:])) + 2
+		of := props[from+2 : from+n]
+		props = props[from+n:]
+		return of
+	}
+	for len(props) > 0 {
+		switch props[0] {
+		case propPayloadFormat:
+			props = props[2:]
+		case propContentType:
+			text(1)
+		case propResponseTopic:
+			topic = string(text(1))
+		case propCorrelation:
+			return topic, slices.Clone(text(1))
+		default: // what users add is the last
+			return topic, nil
+		}
+	}
+	return topic, nil
+}
+
 func appendText[T string | []byte](b []byte, s T) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
 	return append(b, s...)

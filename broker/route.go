@@ -25,7 +25,10 @@ func (b *Broker) send(m *message, note *store.Record) (hold <-chan struct{}) {
 	b.received.Add(1)
 	var enter func() <-chan struct{}
 	if b.receive != nil {
+		replyTo, correlation := asksFor(m.props)
 		enter = b.receive(Message{
+			ReplyTo: replyTo, Correlation: correlation,
+
 			Topic:   strings.Clone(m.topic), // it is a part of the packet, and may be kept long
 			Payload: m.payload,
 			QoS:     m.qos,

@@ -99,6 +99,13 @@ func (r *Remote) Set(ctx context.Context, name, value string) (done Answer, err 
 	return done, err
 }
 
+// Why asks why something is as it is, or was at a moment as a person types it. The answer
+// is JSON, as package why makes it.
+func (r *Remote) Why(ctx context.Context, name, at string) (answer json.RawMessage, err error) {
+	err = r.ask(ctx, "GET", "/why", url.Values{"name": {name}, "at": {at}}, &answer)
+	return answer, err
+}
+
 // Reload has the hub read its configuration anew. What speaks against that is in
 // the answer.
 func (r *Remote) Reload(ctx context.Context) (done Reloaded, err error) {

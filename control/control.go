@@ -15,6 +15,7 @@
 //	POST   /devices/replace?old=A&new=B    Replaced; &force=true though B lacks what rules use
 //	POST   /devices/reinstate?name=N       Replaced
 //	POST   /set?name=N&value=V             Answer
+//	GET    /why?name=N&at=T                why it is as it is; T as a person types it, now without it
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //
 // What is refused has a fitting status and {"error": "..."}. The names of the

@@ -79,6 +79,13 @@ func (q *quietHouse) Set(_ context.Context, name, value string) (Answer, error) 
 	return Answer{Name: "lamp.state", Topic: "lamp/set", Payload: value, Reported: true}, nil
 }
 
+func (q *quietHouse) Why(_ context.Context, name, _ string) (json.RawMessage, error) {
+	if name == "" {
+		return nil, Mistaken(errors.New("want a name"))
+	}
+	return json.RawMessage(`{"name":"` + name + `"}`), nil
+}
+
 func (q *quietHouse) Reload(ctx context.Context) (Reloaded, error) {
 	if q.asked != nil {
 		close(q.asked)

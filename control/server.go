@@ -45,6 +45,8 @@ type House interface {
 	ReinstateDevice(ctx context.Context, name string) (Replaced, error)
 	// Set tells an output or a device's property a value.
 	Set(ctx context.Context, name, value string) (Answer, error)
+	// Why says in JSON why something is as it is, or was at a moment, "" for now.
+	Why(ctx context.Context, name, at string) (json.RawMessage, error)
 	// Reload reads the configuration anew. The error says that it could not even
 	// be asked for.
 	Reload(ctx context.Context) (Reloaded, error)
@@ -271,6 +273,15 @@ func (s *Server) routes() http.Handler {
 			return
 		}
 		answer(w, http.StatusOK, done)
+	})
+	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) {
+		putOff(w, workWithin)
+		why, err := s.house.Why(r.Context(), r.URL.Query().Get("name"), r.URL.Query().Get("at"))
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, why)
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)
