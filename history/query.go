@@ -139,7 +139,7 @@ func (v *view) during(number uint32, from, to int64) iter.Seq2[part, error] {
 			var spans []span
 			var ids []uint64
 			for _, p := range list {
-				if p.memory == nil {
+				if p.memory == nil && p.words.may(seriesWord(number)) {
 					spans = append(spans, span{rowID(p.id, number, 0), rowID(p.id, number, maxPart)})
 					ids = append(ids, p.id)
 				}

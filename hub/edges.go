@@ -95,6 +95,12 @@ func (h *Hub) item(known *names, m broker.Message, initial bool) *item {
 	}
 	it := &item{message: &msg, readings: known.index.Normalize(msg, h.now()), index: h.index.Load(), announces: h.announces(m.Topic)}
 	it.values = it.index.Read(msg)
+	if m.Topic == whyTopic {
+		it.replyTo, it.correlation = m.ReplyTo, m.Correlation
+		if m.Rights != nil {
+			it.hears = m.Rights.Receive
+		}
+	}
 	if isControl(m.Topic) || m.QoS > 0 || len(it.readings) == 0 || len(it.values) > 0 || it.announces {
 		return it
 	}
@@ -119,11 +125,12 @@ func (h *Hub) mayPublish(topic string) bool {
 	return isControl(topic) || !strings.HasPrefix(topic, "hearth/") && !h.isOwn(topic)
 }
 
-// isControl reports whether topic commands the hub: an output, a rule or a machine.
+// isControl reports whether topic commands the hub, an output, a rule or a machine, or asks
+// it something.
 func isControl(topic string) bool {
 	_, _, rule := ruleTopic(topic)
 	_, machine := machineSet(topic)
-	return rule || machine || isSet(topic)
+	return rule || machine || isSet(topic) || topic == whyTopic
 }
 
 // isSet reports whether topic commands an output, whether or not there is one.
@@ -142,7 +149,7 @@ func (h *Hub) set(m devices.Message) {
 		h.setTotal(name, m)
 		return
 	}
-	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload), At: h.now(), Origin: m.Origin}}
 	part, ok := h.cfg.part(name)
 	c, err := gpio.ParseSet(m.Payload, part.Takes)
 	switch {
@@ -172,7 +179,7 @@ func (h *Hub) set(m devices.Message) {
 // setTotal obeys hearth/<counter>/set, whose message is what the meter shows.
 func (h *Hub) setTotal(name string, m devices.Message) {
 	word := strings.TrimSpace(string(m.Payload))
-	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word}, Why: "the total was set"}
+	d := rules.Decision{At: h.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word, At: h.now(), Origin: m.Origin}, Why: "the total was set"}
 	total, err := gpio.ParseTotal(word)
 	switch {
 	case m.Retain || m.Initial: // it would be set again at every start

@@ -120,6 +120,7 @@ type Hub struct {
 	lines       *outbox[func()]               // of the log
 	past        *history.History              // nil: what happens is forgotten
 	pastTrouble string                        // why
+	whys        *outbox[whyQuestion]          // of clients
 	comings     comings                       // of clients
 	known       atomic.Pointer[names]         // what the edges need to know
 	index       atomic.Pointer[catalog.Index] // of what devices report
@@ -131,6 +132,7 @@ type Hub struct {
 	clockKnown atomic.Bool
 	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
+	whysWait   atomic.Int32 // questions of clients that have no answer yet
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.
@@ -250,6 +252,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 			h.log.Error("a message of the hub's own was not published", "topic", m.Topic, "err", err)
 		}
 	})
+	h.whys = newOutbox(h.answerWhy)
 	h.bridges = h.openBridges()
 	h.buses = openBuses(cfg, opt)
 	owed := h.takeUp()
@@ -422,6 +425,7 @@ func (h *Hub) handle(it *item) {
 		h.set(*it.message)
 		h.askRule(*it.message)
 		h.askMachine(*it.message)
+		h.askWhy(it)
 		h.greet(*it.message)
 		if now := h.devices.registry.Index(); len(it.values) == 0 && it.index != now {
 			it.values = now.Read(*it.message) // its device was not known yet
@@ -663,6 +667,7 @@ func (h *Hub) send(c devices.Command) error {
 			h.refused++
 		}
 		h.tellWait(c.Output)
+		h.noteWait(c.Output)
 		return err
 	case c.HTTP != nil:
 		if full := h.http.put(*c.HTTP); full != nil {

@@ -19,6 +19,10 @@ type item struct {
 	readings []devices.Reading
 	control  func()
 
+	replyTo     string                  // where who published wants to be answered, as MQTT 5 says it
+	correlation []byte                  // and what it wants to find in the answer
+	hears       func(topic string) bool // what it may receive; nil: anything
+
 	values    []catalog.Value // what devices that announced themselves report in it
 	index     *catalog.Index  // by which
 	announces bool            // it may say what a device is

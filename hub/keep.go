@@ -445,6 +445,9 @@ func (h *Hub) close() {
 	if h.words != nil {
 		h.words.finish()
 	}
+	if h.whys != nil { // before what its answers go through
+		h.whys.finish()
+	}
 	if h.mqtt != nil {
 		h.mqtt.finish()
 	}

@@ -59,7 +59,7 @@ func (p *play) turnKnob(name string, by int) {
 // setTotal obeys hearth/<counter>/set, as the hub does.
 func (p *play) setTotal(name string, c *counter, m devices.Message) {
 	word := strings.TrimSpace(string(m.Payload))
-	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word}, Why: "the total was set"}
+	d := rules.Decision{ID: p.nextOwn(), At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: word, At: p.now(), Origin: m.Origin}, Why: "the total was set"}
 	switch total, err := gpio.ParseTotal(word); {
 	case m.Retain || m.Initial:
 		d.Outcome, d.Why = rules.Blocked, "the total is retained, so nobody knows how old it is"

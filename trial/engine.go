@@ -20,6 +20,9 @@ func (h House) engine(seed uint64, registry *devices.Registry) *rules.Engine {
 // happen lets one thing happen to the rules, by the door that the hub's own have.
 func (p *play) happen(ev rules.Event) []rules.Decision {
 	ev.At = p.now()
+	if p.watcher != nil {
+		p.watcher.Happened(ev)
+	}
 	return p.engine.Take(ev)
 }
 

@@ -98,8 +98,11 @@ type play struct {
 	mocks    []Send                     // answers that wait for a request
 	queue    []func()                   // what is to be done in this moment
 
+	watcher Watcher // nil: nobody
+
 	up    bool
 	lives uint64        // of the hub
+	own   uint64        // decisions of the life that goes on which the hub itself made
 	back  time.Duration // when a hub that is down starts again
 	disk  memory        // and what it takes up then
 }
@@ -301,7 +304,7 @@ func (p *play) begin(disk memory, old *gpio.Guard) {
 		p.later(func() { p.deviceReports(true, s) })
 	}
 	p.reported = nil // from then on the hub keeps it
-	p.lives++
+	p.lives, p.own = p.lives+1, 0
 	left := &rules.Checkpoint{Boot: boot, Life: p.lives, Decided: p.lives << 32, States: disk.States}
 	for _, k := range disk.Values {
 		left.Readings = append(left.Readings, restored(devices.Reading{Source: k.Source, Topic: k.Topic, Text: k.Text, Value: k.Value,
@@ -700,7 +703,7 @@ func (p *play) set(m devices.Message) {
 		return
 	}
 	part, ok := p.part(name)
-	d := rules.Decision{At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload)}}
+	d := rules.Decision{ID: p.nextOwn(), At: p.now(), Rule: m.Topic, Outcome: rules.Fired, Cause: &devices.Reading{Topic: m.Topic, Text: string(m.Payload), At: p.now(), Origin: m.Origin}}
 	c, err := gpio.ParseSet(m.Payload, part.Takes)
 	output, _ := p.house.Pins.Output.Get(name)
 	switch {
@@ -719,11 +722,18 @@ func (p *play) set(m devices.Message) {
 		if origin.By == "" {
 			origin.By = m.Topic
 		}
+		origin.Decision = d.ID
 		c.Output, c.Origin = name, origin
 		p.happen(rules.Event{Kind: rules.Tell, Name: name, Value: c.Value})
 		d.Commands = []devices.Command{c}
 	}
 	p.obey([]rules.Decision{d})
+}
+
+// nextOwn is the ID of a decision that the hub itself makes, which has the highest bit set.
+func (p *play) nextOwn() uint64 {
+	p.own++
+	return 1<<63 | p.lives<<32 | p.own
 }
 
 // part is the wired thing of that name that can be told something.
@@ -751,6 +761,9 @@ func (p *play) say(topic, payload string, from devices.Origin, initial bool) {
 func (p *play) obey(ds []rules.Decision) {
 	for i := range ds {
 		p.note(step{decision: &ds[i]})
+		if p.watcher != nil {
+			p.watcher.Decided(ds[i])
+		}
 		for _, c := range ds[i].Commands {
 			p.command(c, &ds[i])
 		}

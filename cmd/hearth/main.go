@@ -55,6 +55,7 @@ type commands struct {
 	Device   deviceCommand   `cmd:"" help:"Replace a device that broke: hearth device replace OLD NEW."`
 	Set      setCommand      `cmd:"" help:"Tell an output or a device a value, such as: hearth set hall_lamp.brightness 40."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
+	Why      whyCommand      `cmd:"" help:"Say why something is as it is: the chain back to what started it, and the rules that could have done otherwise."`
 	Import   importCommand   `cmd:"" help:"Turn automations of Home Assistant or rules of Tasmota into TOML."`
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
 	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT."`

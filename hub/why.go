@@ -1,0 +1,349 @@
+package hub
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth/broker"
+	"hearth/config"
+	"hearth/control"
+	"hearth/devices"
+	"hearth/history"
+	"hearth/rules"
+	"hearth/why"
+)
+
+// whyTopic is where clients ask why something is as it is. The payload is a name, or
+// {"name": "heater", "at": "07:30", "reply": "a/topic"}.
+const whyTopic = "hearth/why"
+
+// whysAtOnce is how many questions may wait for their answer, each of which may take some
+// milliseconds of a processor.
+const whysAtOnce = 16
+
+// A whyQuestion is one that a client has asked.
+type whyQuestion struct {
+	Name  string `json:"name"`
+	At    string `json:"at"`
+	Reply string `json:"reply"` // of clients that can't say it as MQTT 5 does
+
+	correlation []byte
+	hears       func(topic string) bool // what its client may receive; nil: anything
+}
+
+// Why says why something is as it is, or was at a moment as a person types it; "" is now. A
+// [control.Mistake] says what is wrong with the question.
+func (h *Hub) Why(ctx context.Context, name, at string) (why.Answer, error) {
+	a, _, err := h.why(ctx, name, at)
+	return a, err
+}
+
+// A mention is a text that stands in an answer where it tells of some topics.
+type mention struct {
+	text   string
+	topics []string
+}
+
+// why also gives what an answer may tell of.
+func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, error) {
+	type asked struct {
+		why.Question
+		past     why.Past
+		mentions []mention
+		err      error
+	}
+	got, err := ask(ctx, h, func() (a asked) {
+		now := h.now()
+		now.Wall = now.Wall.In(h.cfg.zone())
+		when := now.Wall
+		if at != "" {
+			if when, a.err = why.When(at, now.Wall); a.err != nil {
+				return a
+			}
+		}
+		thing, err := h.thing(name)
+		if a.err = err; err != nil {
+			return a
+		}
+		switch a.past = h.past; {
+		case !h.cfg.History.On():
+			a.err = errNoHistory
+			return a
+		case h.past == nil:
+			a.err = errors.New("nobody knows, for " + h.pastTrouble)
+			return a
+		}
+		a.Question = why.Ask(h.engine, thing, now, at == "" || when.Equal(now.Wall))
+		a.At, a.Zone = when, h.cfg.zone()
+		if a.Live {
+			for _, i := range slices.Concat(h.pins.Outputs(), h.pins.Covers()) {
+				switch {
+				case i.Name != thing.Name:
+				case i.Waits != "":
+					a.Limits = append(a.Limits, i.Waits)
+				case i.Fault != "":
+					a.Limits = append(a.Limits, i.Fault)
+				}
+			}
+		}
+		a.mentions = h.mentions(thing)
+		return a
+	})
+	switch {
+	case err != nil:
+		return why.Answer{}, nil, err
+	case got.err != nil:
+		return why.Answer{}, nil, control.Mistaken(got.err)
+	}
+	a, err := why.Why(got.past, got.Question)
+	return a, got.mentions, err
+}
+
+// mentions is every source of the house as an answer names it, and the thing asked about.
+// What is the house's own is told on its topics below hearth/.
+func (h *Hub) mentions(of rules.Thing) (all []mention) {
+	for _, s := range append(h.engine.Sources(), devices.Source{Name: of.Device}) {
+		d, announced := h.devices.registry.Find(s.Name)
+		switch {
+		case s.Filter != "":
+			all = append(all, mention{s.String(), []string{s.Filter}})
+		case s.Name != "" && announced:
+			m := mention{text: s.Name}
+			for _, p := range d.Properties {
+				for _, r := range p.Reports {
+					m.topics = append(m.topics, r.Topic)
+				}
+			}
+			all = append(all, m)
+		case s.Name != "":
+			all = append(all, mention{s.Name, []string{topic(s.Name, "state")}})
+		}
+	}
+	base, _, _ := strings.Cut(of.Name, ".")
+	if of.Device == "" && !strings.Contains(base, "/") {
+		all = append(all, mention{base, []string{topic(base, "state")}})
+	}
+	for _, t := range of.Topics {
+		if !isControl(t) {
+			all = append(all, mention{t, []string{t}})
+		}
+	}
+	return all
+}
+
+// thing finds what a name means here: what the configuration names, or a device that
+// announced itself.
+func (h *Hub) thing(name string) (rules.Thing, error) {
+	if name == "" {
+		return rules.Thing{}, errors.New("want the name of what to explain: an output, a device or a property of one, a topic, a variable, a machine or a rule")
+	}
+	t, ok := h.cfg.thing(h.engine, name)
+	s, property, announced := h.propertyCalled(name)
+	switch {
+	case announced && (!ok || t.Kind == "device" && t.Device != ""):
+		t = rules.Announced(s.Called)
+		if p, err := s.Property(property); err == nil && (property != "" || len(s.Properties) > 0) {
+			t = rules.Announced(s.Called + "." + p.Name)
+			if t.Name = name; p.Name == s.Properties[0].Name { // which the device's name stands for
+				t.Sources, t.Of = append(t.Sources, s.Called), ""
+			}
+		} else if property != "" {
+			return t, fmt.Errorf("%s has no property %s", s.Called, property)
+		}
+	case !ok:
+		return t, notCalled(name, slices.Concat(h.engine.Called(), h.devices.registry.Names()))
+	}
+	return t, nil
+}
+
+var errNoHistory = errors.New("no history is kept, so nobody knows: [history] has enabled = false")
+
+func notCalled(name string, known []string) error {
+	if near, ok := config.Nearest(name, known); ok {
+		return fmt.Errorf("nothing here is called %q, did you mean %q?", name, near)
+	}
+	return fmt.Errorf("nothing here is called %q: hearth devices lists devices, and the configuration names the rest", name)
+}
+
+// thing finds what a name means in the configuration.
+func (c *Config) thing(e *rules.Engine, name string) (rules.Thing, bool) {
+	for _, o := range c.Output { // what is told there follows from what switches it
+		if o.Value.Topic == name {
+			name = o.Name
+		}
+	}
+	return e.Thing(name)
+}
+
+// Why is what history alone says, of a house whose hub does not run: the chain, and which
+// rules could have acted, but not where they stand.
+func (c *Config) Why(name, at string) (why.Answer, error) {
+	zone := c.zone()
+	now := time.Now().In(zone)
+	if at != "" {
+		var err error
+		if now, err = why.When(at, now); err != nil {
+			return why.Answer{}, err
+		}
+	}
+	past, done, err := history.Read(c.DataDir(), history.Options{Zone: zone})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return why.Answer{}, fmt.Errorf("there is no history in %s, and no hub runs there", c.DataDir())
+	case err != nil:
+		return why.Answer{}, err
+	}
+	defer done()
+	e := rules.New(c.Logic, c.house(), new(devices.Registry), config.Place{})
+	t, ok := c.thing(e, name)
+	if !ok {
+		known := e.Called()
+		for _, s := range past.Series() {
+			known = append(known, s.Name)
+			if base, _, _ := strings.Cut(s.Name, "."); s.Name == name || base == name {
+				t, ok = rules.Announced(s.Name), true
+				t.Name = name
+			}
+		}
+		if !ok {
+			return why.Answer{}, notCalled(name, known)
+		}
+	}
+	q := why.Ask(e, t, devices.Now{Wall: now}, false)
+	q.Zone = zone
+	return why.Why(past, q)
+}
+
+// Why answers an administrator.
+func (d desk) Why(ctx context.Context, name, at string) (json.RawMessage, error) {
+	a, err := d.Hub.Why(ctx, name, at)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(a)
+}
+
+// askWhy takes a question of a client. The answer is found off the loop.
+func (h *Hub) askWhy(it *item) {
+	m := it.message
+	if m.Topic != whyTopic || m.Initial {
+		return
+	}
+	q := whyQuestion{correlation: it.correlation, hears: it.hears}
+	text := strings.TrimSpace(string(m.Payload))
+	if strings.HasPrefix(text, "{") {
+		if err := json.Unmarshal(m.Payload, &q); err != nil {
+			h.log.Warn("a question on hearth/why was not understood", "err", err)
+			return
+		}
+	} else {
+		q.Name = text
+	}
+	if q.Reply = cmp.Or(it.replyTo, q.Reply); q.Reply == "" {
+		q.Reply = whyTopic + "/" + plainLevel(q.Name)
+	} else if !h.mayAnswer(q.Reply, m) {
+		h.log.Warn("who asked why may not publish where the answer is to go, so there is none", "topic", q.Reply, "name", printable(q.Name))
+		return
+	}
+	if h.whysWait.Add(1) > whysAtOnce || h.whys.put(q) != nil {
+		h.whysWait.Add(-1)
+		h.log.Warn("too many ask why at once, so one had no answer", "name", printable(q.Name))
+	}
+}
+
+// mayAnswer says whether an answer may go to a topic: one that the asker could publish to
+// itself, and that commands nothing.
+func (h *Hub) mayAnswer(topic string, m *devices.Message) bool {
+	if devices.CheckTopic(topic) != nil || isControl(topic) {
+		return false
+	}
+	if level, below := strings.CutPrefix(topic, whyTopic+"/"); below {
+		return !strings.Contains(level, "/")
+	}
+	return h.mayPublish(topic) && (m.May == nil || m.May(topic))
+}
+
+// plainLevel is a name as one level of a topic.
+func plainLevel(name string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("/+#", r) || r < ' ' {
+			return '_'
+		}
+		return r
+	}, cmp.Or(name, "_"))
+}
+
+// answerWhy finds the answer to a client's question, and publishes it. It is called by the
+// goroutine of the outbox.
+func (h *Hub) answerWhy(q whyQuestion) {
+	defer h.whysWait.Add(-1)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var said any
+	a, mentions, err := h.why(ctx, q.Name, q.At)
+	if err == nil {
+		said, err = a, mayHear(a, mentions, q.hears)
+	}
+	if err != nil {
+		said = struct {
+			Name  string `json:"name"`
+			Error string `json:"error"`
+		}{q.Name, err.Error()}
+	}
+	b, err := json.Marshal(said)
+	if err == nil {
+		err = h.mqtt.put(broker.Message{Topic: q.Reply, Payload: b, Correlation: q.correlation, Origin: devices.Origin{By: "why"}})
+	}
+	if err != nil {
+		h.log.Error("why was not answered", "name", printable(q.Name), "err", err)
+	}
+}
+
+// mayHear is an error unless who asks may receive every topic of which an answer tells: what
+// conditions saw is in it, too.
+func mayHear(a why.Answer, mentions []mention, hears func(topic string) bool) error {
+	if hears == nil {
+		return nil
+	}
+	for _, l := range a.Because.Links() {
+		if name, _, _ := strings.Cut(l.Name, ":"); strings.Contains(name, "/") && l.What != why.Webhook {
+			mentions = append(mentions, mention{l.Name, []string{name}})
+		}
+	}
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	for _, m := range mentions {
+		quoted, err := json.Marshal(m.text)
+		if err != nil || !bytes.Contains(text, bytes.Trim(quoted, `"`)) {
+			continue
+		}
+		for _, t := range m.topics {
+			if !hears(t) {
+				return fmt.Errorf("the answer tells of %s, which this user may not receive", t)
+			}
+		}
+	}
+	return nil
+}
+
+// noteWait has history remember that an output does not obey yet, and why.
+func (h *Hub) noteWait(output string) {
+	if h.past == nil {
+		return
+	}
+	for _, i := range h.pins.Outputs() {
+		if i.Name == output && i.Waits != "" {
+			h.noteHub(why.NoteWaits, output, i.Waits)
+		}
+	}
+}

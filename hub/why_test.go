@@ -1,0 +1,203 @@
+package hub
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"hearth/gpio"
+	"hearth/why"
+)
+
+const shutterHouse = `
+[hub]
+timezone = "Europe/Berlin"
+[output.up]
+pin = "GPIO5"
+[output.down]
+pin = "GPIO6"
+[interlock.shutter]
+outputs = ["up", "down"]
+gap = "500ms"
+[variable.closing]
+initial = false
+[rule.ask]
+trigger = { state = "room/button", is = "down", for = "1m" }
+condition = { state = { "room/window" = "closed" } }
+action = [{ delay = "5m" }, { set = "closing", to = true }]
+[rule.close]
+trigger = { state = "closing", is = true }
+action = { set = "down", to = true }
+[rule.storm]
+trigger = { state = "garden/wind", above = 20 }
+condition = { state = { "room/window" = "open" } }
+action = { set = "down", to = false }
+[link.up]
+from = "room/up"
+to = "up"
+`
+
+// asked is a client that asks why.
+type asked struct {
+	t      *testing.T
+	client *paho.Client
+	got    []*paho.Publish
+}
+
+func asks(t *testing.T, h *Hub, topics ...string) (*asked, func()) {
+	a := &asked{t: t}
+	client, end := connect(t, h, "phone", func(p *paho.Publish) { a.got = append(a.got, p) })
+	for _, topic := range topics {
+		if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: topic}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.client = client
+	return a, end
+}
+
+// ask publishes a question, and gives what came on a topic.
+func (a *asked) ask(payload string, how *paho.PublishProperties, on string) (answer why.Answer, p *paho.Publish) {
+	a.t.Helper()
+	a.got = nil
+	if _, err := a.client.Publish(a.t.Context(), &paho.Publish{Topic: "hearth/why", QoS: 1, Payload: []byte(payload), Properties: how}); err != nil {
+		a.t.Fatal(err)
+	}
+	synctest.Wait()
+	i := slices.IndexFunc(a.got, func(p *paho.Publish) bool { return p.Topic == on })
+	if i < 0 {
+		return answer, nil
+	}
+	if err := json.Unmarshal(a.got[i].Payload, &answer); err != nil {
+		a.t.Fatal(err)
+	}
+	return answer, a.got[i]
+}
+
+// A shutter closes, minutes after a button was held: two rules, a wait, a delay, a restart of
+// the hub and an interlock lie between. Somebody asks why, and hears of each.
+func TestWhyTheShutterCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, sim, clock := t.TempDir(), gpio.NewSim(), testClock()
+		cfg := load(t, dir, shutterHouse)
+		h, stop := start(t, cfg, Options{Bank: sim, Clock: clock})
+		client, end := connect(t, h, "wall", func(*paho.Publish) {})
+		time.Sleep(2 * time.Second)
+		publish(t, client, 1, "garden/wind", "25") // nothing is known of the window yet
+		publish(t, client, 1, "room/window", "closed")
+		publish(t, client, 1, "room/button", "down")
+		time.Sleep(2 * time.Minute)
+		end()
+		stop()
+		time.Sleep(time.Minute)
+		h, stop = start(t, cfg, Options{Bank: sim, Clock: clock})
+		client, end = connect(t, h, "wall", func(*paho.Publish) {})
+		time.Sleep(2 * time.Minute)
+		publish(t, client, 1, "room/up", "ON") // so that it has to wait
+		time.Sleep(time.Minute + 30*time.Second)
+		if on, _ := h.registryLevel(t, "down"); !on {
+			t.Fatal("it does not close")
+		}
+
+		phone, hangUp := asks(t, h, "hearth/why/#", "phone/#")
+		a, answer := phone.ask("down", &paho.PublishProperties{ResponseTopic: "phone/answer", CorrelationData: []byte("17")}, "phone/answer")
+		if answer == nil || string(answer.Properties.CorrelationData) != "17" {
+			t.Fatalf("no answer where it was wanted: %+v", answer)
+		}
+		if got := a.Because.Rules(); strings.Join(got, " ") != "rule.close rule.ask rule.ask rule.ask" {
+			t.Errorf("the rules of the chain are %v", got)
+		}
+		if end := a.Because.End(); end.What != why.Message || end.Name != "room/button" || end.Value != "down" {
+			t.Errorf("it begins at %+v", end)
+		}
+		if held := a.Because.Held; len(held) != 1 || !strings.Contains(held[0], "shutter") {
+			t.Errorf("held back by %q, want the interlock", held)
+		}
+		restarts := 0
+		for _, l := range a.Because.Links() {
+			restarts += len(l.Restarts)
+		}
+		if restarts != 1 {
+			t.Errorf("%d restarts, want 1", restarts)
+		}
+		golden(t, "testdata/why-shutter.txt", strings.Join(a.Text, "\n")+"\n")
+
+		// As it was before, and of what never changed.
+		if a, _ := phone.ask(`{"name": "down", "at": "3m"}`, nil, "hearth/why/down"); a.Is != "OFF" || a.Present {
+			t.Errorf("3 minutes ago it was %q, and where rules stood is known: %v", a.Is, a.Present)
+		}
+		if a, _ := phone.ask(`{"name": "rule.storm", "reply": "phone/other"}`, nil, "phone/other"); len(a.Could) == 0 || a.Could[0].Stopped == nil || !strings.Contains(strings.Join(a.Text, "\n"), "room/window") {
+			t.Errorf("why the storm did nothing: %q", a.Text)
+		}
+		// What is no question has an answer, too.
+		for question, want := range map[string]string{
+			"donw":                            `nothing here is called \"donw\", did you mean \"down\"?`,
+			`{"name": "down", "at": "later"}`: `is no time: want one such as`,
+			"":                                `want the name of what to explain`,
+		} {
+			if _, p := phone.ask(question, nil, "hearth/why/"+plainLevel(strings.Split(strings.TrimPrefix(question, `{"name": "`), `"`)[0])); p == nil || !strings.Contains(string(p.Payload), want) {
+				t.Errorf("%q is answered %s, want %q", question, p, want)
+			}
+		}
+		// No answer commands anything, or says what the hub says.
+		for _, reply := range []string{"hearth/up/set", "hearth/up/state", "hearth/status", "a/+", "hearth/why/a/b"} {
+			if _, p := phone.ask(`{"name": "down", "reply": "`+reply+`"}`, nil, reply); p != nil {
+				t.Errorf("an answer went to %s", reply)
+			}
+		}
+		hangUp()
+		end()
+		stop()
+	})
+}
+
+// registryLevel asks the loop for the level of an output.
+func (h *Hub) registryLevel(t *testing.T, output string) (on, known bool) {
+	t.Helper()
+	if err := h.do(t.Context(), func() { on, known = h.registry.Level(output) }); err != nil {
+		t.Fatal(err)
+	}
+	return on, known
+}
+
+// Who may not receive a topic is not told of it on the way round by why.
+func TestWhyTellsNobodyMoreThanHeMayHear(t *testing.T) {
+	a := why.Answer{Name: "lamp", Because: &why.Link{What: why.Changed, Name: "lamp", Because: []*why.Link{{What: why.Message, Name: "door/code:digits", Value: "4711"}}}}
+	mentions := []mention{{"presence/house", []string{"presence/house"}}, {"lamp", []string{"hearth/lamp/state"}}}
+	for topics, want := range map[string]string{
+		"":                       "",
+		"hearth/lamp/state":      "door/code",
+		"door/code":              "hearth/lamp/state",
+		"presence/house":         "",
+		"nothing that it is of.": "",
+	} {
+		err := mayHear(a, mentions, func(topic string) bool { return topic != want })
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: who may not hear %q gets %v", topics, want, err)
+		}
+	}
+	a.Text = []string{"condition presence/house is home held"}
+	if err := mayHear(a, mentions, func(topic string) bool { return topic != "presence/house" }); err == nil {
+		t.Error("a condition tells of presence/house")
+	}
+}
+
+
+// golden compares with a file, or with -update writes it.
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(path); err != nil || string(want) != got {
+		t.Errorf("not as in %s (-update rewrites it): %v\n%s", path, err, got)
+	}
+}
