@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"hearth/control"
 	"hearth/why"
@@ -28,8 +29,10 @@ func (c *whyCommand) Run(ctx context.Context, std streams) error {
 	var a why.Answer
 	switch {
 	case errors.Is(err, control.ErrNobody) && h.cfg.Free() == nil:
-		if a, err = h.cfg.Why(c.Name, c.At); err != nil {
+		if a, err = h.cfg.Why(c.Name, c.At); errors.Is(err, fs.ErrPermission) {
 			return noPermission(err, h.data)
+		} else if err != nil {
+			return err
 		}
 		fmt.Fprintf(std.err, "no hub runs on %s: this is from its history, and where the rules stand is not known\n", h.data)
 	case err != nil:
