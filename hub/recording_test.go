@@ -1,0 +1,145 @@
+package hub
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth/devices"
+	"hearth/history"
+	"hearth/replay"
+	"hearth/rules"
+)
+
+// A recording for others has nothing in it that nobody else is to know, and replays with the
+// rules that are in it.
+func TestARecordingKeepsSecrets(t *testing.T) {
+	text := `
+[hub]
+name = "Villa Rosa"
+timezone = "Europe/Berlin"
+[secret]
+alarm = "4711"
+token = "hunter2"
+[device.plug]
+id = "shelly/shellyplus1-a8032abe54dc"
+room = "Villa Rosa's bathroom"
+[notify.phone]
+url = "https://user:hunter3@push.example/hunter4?key=hunter5"
+[rule.bell]
+trigger = { state = "study/temperature", above = 19, until = { below = 18 } }
+action = [
+  { http = "https://push.example/hunter4/{value}", method = "POST", body = "warm", headers = { X-Key = "hunter7" }, retry = ["5s"] },
+  { notify = "it is {value}" },
+]
+[rule.key]
+trigger = { every = "5s" }
+action = { publish = "log/key", value = 'secret("token") + "x"' }
+[rule.code]
+trigger = { event = "door/code" }
+condition = 'value == secret("alarm")'
+action = { publish = "door/open", payload = "1" }
+`
+	cfg, doc := Parse("config.toml", []byte(text))
+	if err := doc.Err(); err != nil {
+		t.Fatal(err)
+	}
+	about, hashes, err := cfg.About(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	house := cfg.Replay()
+	now := devices.Now{Mono: time.Minute, Wall: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Known: true}
+	registry := new(devices.Registry)
+	engine := rules.New(house.Logic, house.Rules, registry, doc.Root())
+	var entries []replay.Entry
+	happen := func(ev rules.Event) {
+		now = now.Add(time.Second)
+		if ev.At = now; ev.Kind == rules.Current {
+			ev.State = engine.Checkpoint(now, "boot")
+			ev.State.Config = cfg.Sum()
+		}
+		for i := range ev.Readings {
+			ev.Readings[i].At = now
+		}
+		masked := engine.Masked(ev)
+		entries = append(entries, history.Entry{Event: &masked})
+		for _, d := range engine.Take(ev) {
+			d = d.Masked()
+			entries = append(entries, history.Entry{Decision: &d})
+		}
+	}
+	read := func(topic, text string) {
+		index := devices.NewIndex(engine.Sources())
+		happen(rules.Event{Kind: rules.Report, Readings: index.Normalize(devices.Message{Topic: topic, Payload: []byte(text)}, now)})
+	}
+	happen(rules.Event{Kind: rules.Open, State: &rules.Checkpoint{Boot: "boot", Config: cfg.Sum()}})
+	happen(rules.Event{Kind: rules.Begin})
+	read("study/temperature", "19.5")
+	for _, e := range slices.Clone(entries) {
+		if d := e.Decision; d != nil {
+			for _, c := range d.Commands {
+				if c.HTTP != nil {
+					happen(rules.Event{Kind: rules.Answer, Name: c.HTTP.ID, Status: 503})
+				}
+			}
+		}
+	}
+	read("door/code", "4711")
+	read("door/code", "1234")
+	happen(rules.Event{Kind: rules.Current})
+	now = now.Add(10 * time.Second)
+	happen(rules.Event{Kind: rules.Pass})
+	all := func(entries []replay.Entry) replay.Entries {
+		return func(yield func(replay.Entry, error) bool) {
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+	for _, from := range []int{0, slices.IndexFunc(entries, func(e replay.Entry) bool { return e.Event != nil && e.Event.Kind == rules.Current })} {
+		var file bytes.Buffer
+		if _, err := replay.Write(&file, about, replay.Masked(all(entries[from:]), hashes)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := replay.Open(bytes.NewReader(file.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		house, err := Other(r.About)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, r.Text)
+		}
+		again, err := replay.Again(r.Entries(), house, time.Time{})
+		if err != nil || again.Differ > 0 {
+			t.Errorf("from %d: %v %+v\n%v\n%v", from, err, again, again.First[0].Was, again.First[0].Is)
+		}
+		if from == 0 && again.Veiled != 2 {
+			t.Errorf("want two messages that are not whole, got %d", again.Veiled)
+		}
+		for _, word := range []string{"hunter", "4711", "1234", "Rosa"} {
+			if strings.Contains(unpacked(t, file.Bytes()), word) {
+				t.Errorf("%q is in it:\n%s", word, unpacked(t, file.Bytes()))
+			}
+		}
+	}
+}
+
+func unpacked(t *testing.T, file []byte) string {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,422 @@
+package replay
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"hearth/devices"
+	"hearth/gpio"
+	"hearth/rules"
+)
+
+// An Outlook is what would have been different.
+type Outlook struct {
+	From        time.Time    `json:"from"`
+	To          time.Time    `json:"to"`
+	Events      int          `json:"events"`    // that the rules of the replay had
+	Decisions   int          `json:"decisions"` // that they made
+	Differences []Difference `json:"differences"`
+	Others      int          `json:"others,omitempty"` // differences beyond those
+	Silent      int          `json:"silent,omitempty"` // decisions that differ, of which nothing comes: a wait that began, a condition that said no
+	Outputs     []Use        `json:"outputs"`
+	Changed     []string     `json:"changed,omitempty"` // rules of another definition than recorded, new, or gone
+	Veiled      int          `json:"veiled,omitempty"`  // events that are not whole, for what they said was compared with a secret; the rules are taken to have done the same then
+	Unheard     []string     `json:"unheard,omitempty"` // sources that rules look at and of which nothing is recorded
+}
+
+// Same reports whether nothing would have been different.
+func (o *Outlook) Same() bool { return len(o.Differences)+o.Others+o.Silent == 0 }
+
+// A Difference is something that would have been done as well, or would not.
+type Difference struct {
+	At       time.Time `json:"at"`
+	Rule     string    `json:"rule"`
+	Instance string    `json:"instance,omitempty"`
+	Would    bool      `json:"would"`             // it would have been done; false: it was done, and would not have been
+	Done     []string  `json:"done"`              // what it sends, sets and so on
+	Because  string    `json:"because,omitempty"` // of where it is done: what set it off, and what it saw
+	Instead  string    `json:"instead,omitempty"` // of where it is not: what became of the rule there
+	Follows  string    `json:"follows,omitempty"` // the source whose other value led to it; "" of a rule that is another one
+
+	mono time.Duration
+	void bool // its counterpart came a moment apart
+}
+
+// A Use is how an output was used by record, and how it would have been.
+type Use struct {
+	Output   string        `json:"output"`
+	Was      time.Duration `json:"on_ns"`
+	Is       time.Duration `json:"would_on_ns"`
+	Switches int           `json:"switches"`
+	Would    int           `json:"would_switches"`
+}
+
+const (
+	// aMoment is how far apart the same may be done to count as the same.
+	aMoment = 2 * time.Second
+	// maxDifferences is how many are told; more would be no answer.
+	maxDifferences = 10_000
+)
+
+// outlook gathers an Outlook.
+type outlook struct {
+	Outlook
+	recent  []*Difference // of the last moment, which may still find their counterpart
+	named   map[string]bool
+	outputs map[string]*uses
+	shift   time.Duration // by how much the clock was wrong, as is known by now
+}
+
+// uses is how one output is used.
+type uses struct{ was, is use }
+
+type use struct {
+	on       bool
+	known    bool
+	since    time.Duration
+	total    time.Duration
+	switches int
+}
+
+func newOutlook(cfg gpio.Config) *outlook {
+	o := &outlook{named: make(map[string]bool), outputs: make(map[string]*uses)}
+	o.Differences, o.Outputs = []Difference{}, []Use{}
+	for _, name := range cfg.Output.Names() {
+		o.outputs[name] = new(uses)
+		o.Outputs = append(o.Outputs, Use{Output: name})
+	}
+	return o
+}
+
+func (o *outlook) begin(now devices.Now) { o.From = now.Wall.Add(o.shift) }
+
+// at lets time pass.
+func (o *outlook) at(now devices.Now) {
+	o.To = now.Wall.Add(o.shift)
+	n := 0
+	for n < len(o.recent) && (now.Mono-o.recent[n].mono > aMoment || now.Mono < o.recent[n].mono) {
+		n++
+	}
+	o.tell(n)
+}
+
+// tell tells of the first n of what is recent.
+func (o *outlook) tell(n int) {
+	for _, d := range o.recent[:n] {
+		switch {
+		case d.void:
+		case len(o.Differences) < maxDifferences:
+			o.Differences = append(o.Differences, *d)
+		default:
+			o.Others++
+		}
+	}
+	o.recent = o.recent[n:]
+}
+
+// changed names what has another definition than recorded: by the key of its state.
+func (o *outlook) changed(key string) {
+	name, _, _ := strings.Cut(key, "{")
+	if !o.named[name] {
+		o.named[name] = true
+		o.Changed = append(o.Changed, name)
+		slices.Sort(o.Changed)
+	}
+}
+
+func (o *outlook) was(r devices.Reading) {
+	if u := o.outputs[r.Source]; u != nil {
+		u.was.read(r)
+	}
+}
+
+func (o *outlook) is(r devices.Reading) {
+	if u := o.outputs[r.Source]; u != nil {
+		u.is.read(r)
+	}
+}
+
+func (u *use) read(r devices.Reading) {
+	on, ok := r.Value.(bool)
+	if !ok || r.Bad != "" {
+		return
+	}
+	if u.known && on != u.on {
+		u.switches++
+	}
+	u.pass(r.At.Mono)
+	u.on, u.known, u.since = on, true, r.At.Mono
+}
+
+func (u *use) pass(now time.Duration) {
+	if u.on {
+		u.total += max(0, now-u.since)
+	}
+	u.since = now
+}
+
+// down is a hub that is gone since then: how its outputs were until it came back is not
+// counted.
+func (o *outlook) down(since devices.Now) {
+	for _, u := range o.outputs {
+		u.was.pass(since.Mono)
+		u.is.pass(since.Mono)
+		u.was.on, u.is.on, u.was.known, u.is.known = false, false, false, false
+	}
+	o.tell(len(o.recent))
+}
+
+func (o *outlook) close(now devices.Now) {
+	o.tell(len(o.recent))
+	for i := range o.Differences {
+		if o.named[o.Differences[i].Rule] { // which needs no other reason
+			o.Differences[i].Follows = ""
+		}
+	}
+	for i := range o.Outputs {
+		out := &o.Outputs[i]
+		u := o.outputs[out.Output]
+		u.was.pass(now.Mono)
+		u.is.pass(now.Mono)
+		out.Was, out.Is, out.Switches, out.Would = u.was.total, u.is.total, u.was.switches, u.is.switches
+	}
+}
+
+// acts is all that a decision does, each in words that tell it from others.
+func acts(d *rules.Decision) (all []string) {
+	for _, c := range d.Commands {
+		all = append(all, act(d, c))
+	}
+	for _, s := range d.Sets {
+		all = append(all, d.Rule+d.Instance+" "+s)
+	}
+	for _, s := range d.Entered {
+		all = append(all, d.Rule+d.Instance+" "+s.Machine+" is "+s.State)
+	}
+	for _, s := range d.Switched {
+		all = append(all, fmt.Sprintf("%s%s %s %v", d.Rule, d.Instance, s.Rule, s.On))
+	}
+	return all
+}
+
+// compare finds what differs between what was decided because of an event then and here;
+// false if nothing does.
+func (o *outlook) compare(t *trying, then []Entry, own []rules.Decision) bool {
+	if len(then) == len(own) {
+		same := true
+		for i := range own {
+			same = same && alikeDecisions(then[i].Decision, &own[i])
+		}
+		if same {
+			return false
+		}
+	}
+	count := make(map[string]int)
+	silent := make(map[string]int)
+	verdict := func(d *rules.Decision) string { return d.Rule + d.Instance + " " + string(d.Outcome) }
+	for _, e := range then {
+		list := acts(e.Decision)
+		for _, a := range list {
+			count[a]++
+		}
+		if len(list) == 0 {
+			silent[verdict(e.Decision)]++
+		}
+	}
+	differs := false
+	for i := range own {
+		d := &own[i]
+		var more []string
+		list := acts(d)
+		for _, a := range list {
+			if count[a]--; count[a] < 0 {
+				count[a] = 0
+				more = append(more, strings.TrimPrefix(a, d.Rule+d.Instance+" "))
+			}
+		}
+		if len(list) == 0 {
+			if silent[verdict(d)]--; silent[verdict(d)] < 0 {
+				silent[verdict(d)] = 0
+				o.Silent++
+				differs = true
+			}
+		}
+		if len(more) > 0 {
+			differs = true
+			one := &Difference{At: d.At.Wall, Rule: d.Rule, Instance: d.Instance, Would: true, Done: more, Because: because(d), mono: d.At.Mono}
+			for _, e := range then {
+				if e.Decision.Rule == d.Rule && e.Decision.Instance == d.Instance {
+					one.Instead = string(e.Decision.Outcome) + ": " + because(e.Decision)
+				}
+			}
+			o.add(t, one, d)
+		}
+	}
+	for i := len(then) - 1; i >= 0; i-- { // of several that are the same the last are those that are missing
+		d := then[i].Decision
+		var less []string
+		for _, a := range acts(d) {
+			if count[a] > 0 {
+				count[a]--
+				less = append(less, strings.TrimPrefix(a, d.Rule+d.Instance+" "))
+			}
+		}
+		if len(less) > 0 {
+			differs = true
+			o.add(t, &Difference{At: d.At.Wall, Rule: d.Rule, Instance: d.Instance, Done: less, Because: because(d), Instead: t.instead(d, own), mono: d.At.Mono}, d)
+		}
+	}
+	for _, n := range silent {
+		if n > 0 {
+			o.Silent += n
+			differs = true
+		}
+	}
+	return differs
+}
+
+// alikeDecisions reports whether two decisions are the same for all that follows.
+func alikeDecisions(a, b *rules.Decision) bool {
+	return a.Rule == b.Rule && a.Instance == b.Instance && a.Outcome == b.Outcome && slices.Equal(acts(a), acts(b))
+}
+
+// add notes a difference, unless it is one in time alone, and by no more than a moment.
+func (o *outlook) add(t *trying, d *Difference, of *rules.Decision) {
+	for _, other := range o.recent {
+		if !other.void && other.Would != d.Would && other.Rule == d.Rule && other.Instance == d.Instance && slices.Equal(other.Done, d.Done) {
+			other.void, d.void = true, true
+			return
+		}
+	}
+	if c := of.Cause; c != nil && t.strays[c.Source] {
+		d.Follows = c.Source
+	} else {
+		d.Follows = "what was different before"
+	}
+	d.At = d.At.Add(o.shift)
+	o.recent = append(o.recent, d)
+}
+
+// instead is what became here of a rule that then did something.
+func (t *trying) instead(d *rules.Decision, own []rules.Decision) string {
+	for i := range own {
+		if own[i].Rule == d.Rule && own[i].Instance == d.Instance {
+			return string(own[i].Outcome) + ": " + because(&own[i])
+		}
+	}
+	var why []string
+	for _, line := range t.engine.WhyNot(d.Rule, t.now) {
+		if rest, ok := strings.CutPrefix(line, d.Rule+d.Instance+", "); ok {
+			why = append(why, rest)
+		} else if strings.HasPrefix(line, d.Rule+" ") {
+			why = append(why, line)
+		}
+	}
+	if why == nil {
+		return "there is no such rule"
+	}
+	return strings.Join(why, "; ")
+}
+
+// because is a decision without what it does.
+func because(d *rules.Decision) string {
+	bare := *d
+	bare.Commands, bare.Sets = nil, nil
+	text := bare.String()
+	text = strings.TrimPrefix(text, d.Rule+d.Instance+" "+string(d.Outcome))
+	text = strings.TrimPrefix(strings.TrimPrefix(text, ": "), "; ")
+	return cmp.Or(text, "its time had come")
+}
+
+// Print tells an outlook to a person: per rule what would have been done otherwise and
+// why, then per output how long it was on.
+func (o *Outlook) Print(w io.Writer) error {
+	var b strings.Builder
+	byRule := make(map[string][]Difference)
+	for _, d := range o.Differences {
+		byRule[d.Rule] = append(byRule[d.Rule], d)
+	}
+	for _, rule := range slices.SortedFunc(maps.Keys(byRule), func(a, b string) int {
+		return byRule[a][0].At.Compare(byRule[b][0].At)
+	}) {
+		list := byRule[rule]
+		would := 0
+		for _, d := range list {
+			if d.Would {
+				would++
+			}
+		}
+		fmt.Fprintf(&b, "%s: %d more, %d less\n", rule, would, len(list)-would)
+		for _, d := range list {
+			word := "would not have:"
+			if d.Would {
+				word = "would have:"
+			}
+			fmt.Fprintf(&b, "  %s %s %s%s\n", d.At.Format(time.DateTime), word, instance(d.Instance), strings.Join(d.Done, ", "))
+			if d.Would {
+				fmt.Fprintf(&b, "    because: %s\n", d.Because)
+				if d.Instead != "" {
+					fmt.Fprintf(&b, "    it was %s\n", d.Instead)
+				}
+			} else {
+				fmt.Fprintf(&b, "    it was because: %s\n", d.Because)
+				fmt.Fprintf(&b, "    but: %s\n", d.Instead)
+			}
+			if d.Follows != "" {
+				fmt.Fprintf(&b, "    follows from %s\n", d.Follows)
+			}
+		}
+	}
+	if o.Others > 0 {
+		fmt.Fprintf(&b, "and %d more differences\n", o.Others)
+	}
+	if !o.Same() && slices.ContainsFunc(o.Outputs, Use.differs) {
+		b.WriteByte('\n')
+		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(t, "OUTPUT\tWAS ON\tWOULD HAVE BEEN\tSWITCHED\tWOULD HAVE BEEN\n")
+		for _, u := range o.Outputs {
+			if u.differs() {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\n", u.Output, hours(u.Was), hours(u.Is), u.Switches, u.Would)
+			}
+		}
+		t.Flush()
+	}
+	if len(o.Unheard) > 0 {
+		fmt.Fprintf(&b, "\nNothing is recorded of these, so what rules make of them can't be told:\n")
+		for _, s := range o.Unheard {
+			fmt.Fprintf(&b, "  %s\n", s)
+		}
+	}
+	if o.Veiled > 0 {
+		fmt.Fprintf(&b, "\n%d messages are not in the recording, for rules compare them with a secret; what these make of them is taken to be the same.\n", o.Veiled)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (u Use) differs() bool {
+	return u.Was.Round(time.Second) != u.Is.Round(time.Second) || u.Switches != u.Would
+}
+
+// hours is a time as people add it up: "7h12m", "0m40s".
+func hours(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+}
+
+func instance(text string) string {
+	if text == "" {
+		return ""
+	}
+	return text + " "
+}
