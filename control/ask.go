@@ -113,36 +113,59 @@ func (r *Remote) Reload(ctx context.Context) (done Reloaded, err error) {
 	return done, err
 }
 
+// Recording is what was recorded since a moment, as package replay reads it. It is to be
+// closed.
+func (r *Remote) Recording(ctx context.Context, since time.Time) (io.ReadCloser, error) {
+	slow := &http.Client{Transport: r.http.Transport} // a week takes as long as it takes
+	resp, err := r.answer(ctx, slow, "GET", "/recording", url.Values{"since": {since.Format(time.RFC3339)}})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
 func (r *Remote) ask(ctx context.Context, method, path string, query url.Values, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://hub"+path+"?"+query.Encode(), nil)
+	resp, err := r.answer(ctx, r.http, method, path, query)
 	if err != nil {
 		return err
 	}
-	resp, err := r.http.Do(req)
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("the hub's answer ended early: %w", err)
+	}
+	return nil
+}
+
+// answer is what the hub answers, if that is no refusal. Its body is to be closed.
+func (r *Remote) answer(ctx context.Context, by *http.Client, method, path string, query url.Values) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://hub"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := by.Do(req)
 	var asked *url.Error
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return ErrNobody
+		return nil, ErrNobody
 	case errors.As(err, &asked) && asked.Timeout():
-		return errors.New("the hub does not answer")
+		return nil, errors.New("the hub does not answer")
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return errors.New("the hub ended meanwhile")
+		return nil, errors.New("the hub ended meanwhile")
 	case err != nil:
-		return errors.Unwrap(err) // without the address, which is none
+		return nil, errors.Unwrap(err) // without the address, which is none
+	}
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusConflict:
+		return resp, nil
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
-	case http.StatusOK, http.StatusConflict:
-		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-			return fmt.Errorf("the hub's answer ended early: %w", err)
-		}
-		return nil
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		return errors.New("the hub that runs is of another version and does not know this; restart it")
+		return nil, errors.New("the hub that runs is of another version and does not know this; restart it")
 	}
 	var why refusal
 	if json.NewDecoder(resp.Body).Decode(&why) != nil || why.Error == "" {
-		return fmt.Errorf("the hub answers %s", resp.Status)
+		return nil, fmt.Errorf("the hub answers %s", resp.Status)
 	}
-	return errors.New(why.Error)
+	return nil, errors.New(why.Error)
 }

@@ -16,6 +16,7 @@
 //	POST   /devices/reinstate?name=N       Replaced
 //	POST   /set?name=N&value=V             Answer
 //	GET    /why?name=N&at=T                why it is as it is; T as a person types it, now without it
+//	GET    /recording?since=T              what was recorded since T (RFC 3339), as package replay writes it
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //
 // What is refused has a fitting status and {"error": "..."}. The names of the

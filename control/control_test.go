@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -86,6 +87,15 @@ func (q *quietHouse) Why(_ context.Context, name, _ string) (json.RawMessage, er
 	return json.RawMessage(`{"name":"` + name + `"}`), nil
 }
 
+func (q *quietHouse) Record(_ context.Context, since time.Time, w io.Writer) error {
+	if since.Year() < 2000 {
+		return Mistaken(errors.New("nothing was recorded then"))
+	}
+	if _, err := io.WriteString(w, "since "+since.UTC().Format(time.DateTime)); err != nil || since.Year() < 2026 {
+		return errors.Join(err, errors.New("the disk is broken"))
+	}
+	return nil
+}
 func (q *quietHouse) Reload(ctx context.Context) (Reloaded, error) {
 	if q.asked != nil {
 		close(q.asked)
@@ -382,4 +392,30 @@ func FuzzPayload(f *testing.F) {
 			t.Fatalf("%q cut at %d is %q, half a character", in, n, short)
 		}
 	})
+}
+
+// What was recorded comes as a stream. One that fails before it has begun says why; one that
+// fails in the midst of it is cut off, so that nobody takes it for the whole.
+func TestARecordingIsAStream(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir, new(quietHouse))
+	hub := Ask(dir)
+	read := func(year int) (string, error) {
+		body, err := hub.Recording(t.Context(), time.Date(year, 3, 1, 10, 0, 0, 0, time.UTC))
+		if err != nil {
+			return "", err
+		}
+		defer body.Close()
+		b, err := io.ReadAll(body)
+		return string(b), err
+	}
+	if got, err := read(2026); got != "since 2026-03-01 10:00:00" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := read(1990); err == nil || err.Error() != "nothing was recorded then" {
+		t.Errorf("want why, got %v", err)
+	}
+	if got, err := read(2010); err == nil {
+		t.Errorf("got %q as if it were the whole", got)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -47,6 +48,8 @@ type House interface {
 	Set(ctx context.Context, name, value string) (Answer, error)
 	// Why says in JSON why something is as it is, or was at a moment, "" for now.
 	Why(ctx context.Context, name, at string) (json.RawMessage, error)
+	// Record writes what was recorded since a moment.
+	Record(ctx context.Context, since time.Time, w io.Writer) error
 	// Reload reads the configuration anew. The error says that it could not even
 	// be asked for.
 	Reload(ctx context.Context) (Reloaded, error)
@@ -283,6 +286,7 @@ func (s *Server) routes() http.Handler {
 		}
 		answer(w, http.StatusOK, why)
 	})
+	mux.HandleFunc("GET /recording", s.recording)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)
 		ctx, cancel := context.WithTimeoutCause(r.Context(), workWithin, errors.New("the hub takes too long; its log will say what came of it"))
@@ -307,6 +311,40 @@ func (s *Server) routes() http.Handler {
 		http.NewResponseController(w).SetReadDeadline(time.Time{})
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// recording answers with what was recorded, as it is read. Where that fails in the midst of
+// it the answer is cut off, so that nobody takes it for the whole.
+func (s *Server) recording(w http.ResponseWriter, r *http.Request) {
+	since, err := time.Parse(time.RFC3339, r.URL.Query().Get("since"))
+	if err != nil {
+		refuse(w, Mistaken(errors.New("since: want a moment as RFC 3339 has it")))
+		return
+	}
+	out := &slowly{w: w}
+	switch err := s.house.Record(r.Context(), since, out); {
+	case err == nil:
+	case !out.begun:
+		refuse(w, err)
+	default:
+		s.log.Error("a recording was not sent to its end", "err", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// slowly is an answer that may take as long as it is read.
+type slowly struct {
+	w     http.ResponseWriter
+	begun bool
+}
+
+func (s *slowly) Write(b []byte) (int, error) {
+	if !s.begun {
+		s.w.Header().Set("Content-Type", "application/gzip")
+		s.begun = true
+	}
+	putOff(s.w, readWithin)
+	return s.w.Write(b)
 }
 
 type cleared struct {

@@ -4,6 +4,8 @@
 //	hearth serve      runs the house that config.toml describes
 //	hearth check      says what is wrong with a config.toml
 //	hearth test       runs its tests on a virtual clock
+//	hearth replay     lets what happened happen again, also with other rules
+//	hearth record     writes what happened into a file, for a bug report
 //	hearth pub, sub   a small MQTT client, to try it with
 //	hearth clients    who is connected to the broker of the hub that runs
 //	hearth retained   its retained values, to look at and to delete
@@ -22,7 +24,8 @@
 // testdata has a session with each that reads like documentation.
 //
 // The exit status is 0 when all went well, 1 when something did not, 2 when the
-// command line makes no sense, and 3 when hearth import left something out.
+// command line makes no sense, and 3 when hearth import left something out. That of
+// hearth replay is as of diff: 0 when nothing differs, 1 when something does, 2 for trouble.
 package main
 
 import (
@@ -47,6 +50,8 @@ type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run the house."`
 	Check    checkCommand    `cmd:"" help:"Say what is wrong with a configuration."`
 	Test     testCommand     `cmd:"" help:"Run the tests of a configuration on a virtual clock."`
+	Replay   replayCommand   `cmd:"" help:"Let what happened happen again, also with other rules, and say what would have been different; nothing is sent."`
+	Record   recordCommand   `cmd:"" help:"Write what happened into a file, without secrets, to be replayed elsewhere."`
 	Pub      pubCommand      `cmd:"" help:"Publish one MQTT message."`
 	Sub      subCommand      `cmd:"" help:"Print MQTT messages as they come."`
 	Clients  clientsCommand  `cmd:"" help:"Show who is connected to the hub that runs here, and who is away."`
@@ -106,8 +111,12 @@ func main() {
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(streams{os.Stdin, os.Stdout, os.Stderr}); err != nil {
+		var status exitStatus
+		if errors.As(err, &status) {
+			os.Exit(int(status))
+		}
 		fmt.Fprintf(os.Stderr, "hearth: %v\n", err)
-		if errors.As(err, new(usageError)) {
+		if errors.As(err, new(usageError)) || errors.As(err, new(troubleError)) {
 			os.Exit(2)
 		}
 		if errors.As(err, new(partialError)) {
