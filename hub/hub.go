@@ -167,6 +167,7 @@ type Hub struct {
 	watchers      map[chan web.Event]bool
 	waited        map[string]bool // by output: the pages were told that a command waits
 	decisions     []web.Decision  // the newest last
+	decided       map[ruled]int64 // how often each was, since the hub started
 	reloadTrouble string          // why the configuration on disk is not in force
 	began         time.Duration   // when it started, monotonic
 	logMinute     time.Duration   // the minute that logged counts
@@ -199,6 +200,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		due:       make(map[string]*due),
 		later:     make(map[string]store.Record),
 		turned:    make(map[string]bool),
+		decided:   make(map[ruled]int64),
 		waited:    make(map[string]bool),
 		began:     opt.Clock.Mono(),
 	}
@@ -572,6 +574,7 @@ func (h *Hub) note(d rules.Decision) {
 	if len(h.decisions) >= 2*decisionsKept { // cut seldom, for it moves all the others
 		h.decisions = append(h.decisions[:0], h.decisions[len(h.decisions)-decisionsKept:]...)
 	}
+	h.count(d)
 	h.keepTrace(d)
 	told := webDecision(d) // of a message that may be large it keeps a line
 	h.decisions = append(h.decisions, told)

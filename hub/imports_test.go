@@ -58,6 +58,7 @@ var hidden = map[string]string{
 	"modernc.org/":                  "hearth/history",
 	"golang.org/x/crypto/":          "hearth/broker/access",
 	"golang.org/x/term":             "hearth/cmd/hearth",
+	"github.com/VictoriaMetrics/":   "hearth/web",
 }
 
 func imports(t *testing.T) map[string][]string {

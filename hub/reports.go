@@ -113,7 +113,7 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 	if v.Value != nil {
 		view.Text = printable(strings.TrimSpace(inWords(v.Value) + " " + p.Unit))
 	}
-	if h.engine.Hidden(devices.Reading{Source: view.Source}) || p == &s.Properties[0] && h.engine.Hidden(devices.Reading{Source: s.Called}) {
+	if h.secretly(s, p) {
 		view.Text = "***"
 	}
 	switch {
@@ -123,6 +123,11 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 		view.Bad = printable("not valid: " + v.Bad)
 	}
 	return view, true
+}
+
+// secretly says whether a rule compares a property with a secret, so that nobody is shown it.
+func (h *Hub) secretly(s *catalog.State, p *catalog.Property) bool {
+	return h.engine.Hidden(devices.Reading{Source: s.Called + "." + p.Name}) || p == &s.Properties[0] && h.engine.Hidden(devices.Reading{Source: s.Called})
 }
 
 // inWords is a value as people are shown it, at a terminal as on the page.

@@ -122,6 +122,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/style.css", serveFile("style.css", "text/css; charset=utf-8")},
 		{"GET", "/icon.svg", serveFile("icon.svg", "image/svg+xml")},
 		{"GET", "/healthz", s.serveHealth},
+		{"GET", "/metrics", s.serveMetrics},
 		{"GET", "/api/house", s.serveHouse},
 		{"GET", "/api/events", s.serveEvents},
 		{"POST", "/api/output/{name}", s.serveSwitch(s.house.Switch, func(v View) []Pin { return v.Outputs })},
@@ -176,12 +177,12 @@ func ownHost(next http.Handler) http.Handler {
 	})
 }
 
-// ownReaders keeps other sites from so much as opening streams. They could not
-// read them, but they could take the place of those who may.
+// ownReaders keeps other sites from so much as opening streams, or asking for all there
+// is. They could not read it, but they could take the place of those who may.
 func ownReaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from := r.Header.Get("Sec-Fetch-Site")
-		if strings.HasPrefix(r.URL.Path, "/api/") && (from == "cross-site" || from == "same-site") {
+		if (strings.HasPrefix(r.URL.Path, "/api/") || r.URL.Path == "/metrics") && (from == "cross-site" || from == "same-site") {
 			refuse(w, http.StatusForbidden, "another site asked for this")
 			return
 		}

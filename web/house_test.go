@@ -23,6 +23,7 @@ type smallHouse struct {
 	stalled  bool  // View waits until its context ends
 	broken   error // what View says instead
 	deaf     bool  // outputs take commands and do not turn
+	metrics  []Metric
 }
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.FixedZone("CET", 3600))
@@ -191,4 +192,10 @@ func listenOn(t testing.TB, s *Server, listen string) {
 		t.Fatal(err)
 	}
 	c.Commit()
+}
+
+func (h *smallHouse) Metrics(context.Context) ([]Metric, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.metrics, h.broken
 }

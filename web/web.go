@@ -31,6 +31,7 @@
 //	POST /api/input/{name}    {"on":true} -> 204; simulated inputs only
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
+//	GET  /metrics             each [Metric] for Prometheus, in its text format
 //
 // Anything refused has a fitting status and {"error":"..."}. The stream begins
 // with an event named house, which carries a whole View; what happens
@@ -52,8 +53,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"hearth/config"
 )
@@ -63,6 +67,10 @@ type Config struct {
 	// Listen is the address and port of the page, 127.0.0.1:8080 where it is
 	// not given; "" turns the page off.
 	Listen *string `toml:"listen"`
+
+	// Metrics tells Prometheus on /metrics what the house measures and how the hub is
+	// doing. Default true.
+	Metrics *bool `toml:"metrics"`
 }
 
 const defaultListen = "127.0.0.1:8080"
@@ -123,6 +131,9 @@ type House interface {
 
 	// Hook is a POST to a path below /hook/; false if no rule names it.
 	Hook(ctx context.Context, path string, body []byte) (known bool, err error)
+
+	// Metrics is all there is to measure, in an order that does not change.
+	Metrics(ctx context.Context) ([]Metric, error)
 }
 
 // A View is the whole house at one moment.
@@ -192,6 +203,7 @@ type Server struct {
 	handler  http.Handler
 	watchers chan struct{} // a token for each stream
 	beat     time.Duration // between two signs of life on a stream
+	quiet    atomic.Bool   // there are no metrics
 
 	mu     sync.Mutex
 	now    *listener // nil while the page is off
@@ -201,6 +213,7 @@ type Server struct {
 
 // New makes the server of house. It does not listen yet.
 func New(house House, log *slog.Logger) *Server {
+	metrics.ExposeMetadata(true) // of the process: its types
 	s := &Server{house: house, log: log, watchers: make(chan struct{}, mostWatchers), beat: 15 * time.Second}
 	s.handler = s.routes()
 	return s
@@ -223,6 +236,7 @@ func (s *Server) Addr() string {
 // committed everything is as it was, but the new address is already bound.
 type Change struct {
 	server *Server
+	quiet  bool
 	same   bool
 	next   *listener // nil turns the page off
 }
@@ -235,7 +249,7 @@ func (s *Server) Prepare(cfg Config) (*Change, error) {
 	if err != nil {
 		return nil, fmt.Errorf("web.listen = %q: %w", listen, err)
 	}
-	c := &Change{server: s}
+	c := &Change{server: s, quiet: cfg.Metrics != nil && !*cfg.Metrics}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -274,6 +288,7 @@ func (c *Change) Commit() {
 	s := c.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.quiet.Store(c.quiet)
 	if c.same || s.closed {
 		if c.next != nil {
 			c.next.Listener.Close()
