@@ -16,6 +16,7 @@ import (
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
 	"hearth/history"
+	"hearth/push"
 	"hearth/rules"
 	"hearth/rules/calendar"
 	"hearth/trial"
@@ -32,6 +33,7 @@ type Config struct {
 	Sensors            // [sensor.x]
 	Buses              // [i2c.x]
 	Bridges            // [bridge.x]
+	Pushes             // [push.x]
 	Logic              // [link.x], [rule.x] and what else decides
 	Tests              // [[test]]
 
@@ -45,13 +47,14 @@ type Config struct {
 	sum  string // of the text
 }
 
-// Pins, Sensors, Buses, Bridges, Logic and Tests are other packages' parts under names of their own,
+// Pins, Sensors, Buses, Bridges, Pushes, Logic and Tests are other packages' parts under names of their own,
 // because all lie at the top of the file.
 type (
 	Pins    = gpio.Config
 	Sensors = sensor.Config
 	Buses   = bus.Config
 	Bridges = bridge.Config
+	Pushes  = push.Config
 	Logic   = rules.Config
 	Tests   = trial.Config
 )
@@ -131,6 +134,7 @@ func (c *Config) check(doc *config.Doc) {
 			doc.Root().Key("history").Key("include").Index(i).Mistake("%v", err)
 		}
 	}
+	c.checkPush(doc.Root())
 	rules.New(c.Logic, c.house(), new(devices.Registry), doc.Root())
 	trial.Check(c.Test, c.Trial(), doc.Root())
 }

@@ -17,6 +17,7 @@ import (
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
 	"hearth/history"
+	"hearth/push"
 	"hearth/rules"
 	"hearth/trial"
 )
@@ -92,6 +93,9 @@ var bridgeSections = []keysIn{
 	{"Backoff", bridge.Backoff{}, nil},
 }
 
+// metricSections is the same for docs/metrics.md.
+var metricSections = []keysIn{{"InfluxDB", push.Target{}, nil}}
+
 // deviceSections is the same for docs/devices.md.
 var deviceSections = []keysIn{{"In Home Assistant", announce.Config{}, nil}}
 
@@ -108,6 +112,7 @@ func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/access.md", accessSections)
 	complete(t, "../docs/devices.md", deviceSections)
 	complete(t, "../docs/history.md", historySections)
+	complete(t, "../docs/metrics.md", metricSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -187,7 +192,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../docs/devices.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../docs/devices.md", "../docs/metrics.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -47,6 +48,7 @@ import (
 	"hearth/gpio/bus"
 	"hearth/gpio/sensor"
 	"hearth/history"
+	"hearth/push"
 	"hearth/rules"
 	"hearth/store"
 	"hearth/web"
@@ -89,9 +91,10 @@ type Options struct {
 	// log in: the password is kept nowhere. Nil: none is made.
 	FirstUser func(name, password string)
 
-	publish  func(broker.Message) error       // of tests: in place of the broker's
-	dial     dialer                           // of tests: in place of the network, for bridges
-	patience func(*os.File, int) (int, error) // of tests: in place of the watchdog's
+	publish   func(broker.Message) error       // of tests: in place of the broker's
+	dial      dialer                           // of tests: in place of the network, for bridges
+	transport http.RoundTripper                // of tests: the same for databases
+	patience  func(*os.File, int) (int, error) // of tests: in place of the watchdog's
 }
 
 // A Hub is a house that runs.
@@ -108,6 +111,7 @@ type Hub struct {
 	buses       *bus.Buses
 	sensors     *sensor.Sensors
 	web         *web.Server
+	pushers     *push.Pushers // to databases
 	control     *control.Server
 	dog         *watchdog
 	inbox       *inbox
@@ -228,6 +232,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.lookAtClock()
 	h.openHistory()
 	h.openDevices()
+	h.pushers = h.openPush()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
 	// The broker before the pins, for an output on a topic speaks at once. Nobody
@@ -269,6 +274,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.find()
 	h.appear()
 	h.web = web.New(page{h}, opt.Log)
+	h.pushers.Use(cfg.Pushes)
 	h.dog = &watchdog{log: opt.Log, patience: devicePatience}
 	if opt.patience != nil {
 		h.dog.patience = opt.patience
@@ -468,6 +474,7 @@ func (h *Hub) read(all ...devices.Reading) {
 
 // took lets the house know of a reading that the rules have.
 func (h *Hub) took(r devices.Reading) {
+	h.push(r)
 	if r.Event { // there is no last value of it to be found later
 		if r.Topic == "" {
 			h.sayEvent(r)

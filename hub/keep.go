@@ -451,6 +451,9 @@ func (h *Hub) close() {
 	if h.mqtt != nil {
 		h.mqtt.finish()
 	}
+	if h.pushers != nil {
+		h.pushers.Close()
+	}
 	if h.web != nil {
 		h.web.Close()
 	}

@@ -38,6 +38,7 @@ func (p page) Metrics(ctx context.Context) ([]web.Metric, error) {
 	return ask(ctx, p.Hub, func() []web.Metric {
 		m := new(meter)
 		p.measureHub(m)
+		p.measurePush(m)
 		p.measureRules(m)
 		p.measurePins(m)
 		p.measureDevices(m)
@@ -109,6 +110,16 @@ func (h *Hub) measureHub(m *meter) {
 		m.counter("hearth_bridge_messages_received_total", "Messages that came from there.", float64(s.In), "bridge", s.Name)
 		m.counter("hearth_bridge_messages_sent_total", "Messages that went there.", float64(s.Out), "bridge", s.Name)
 		m.counter("hearth_bridge_messages_dropped_total", "Messages not passed because the other side could not take them.", float64(s.Dropped), "bridge", s.Name)
+	}
+}
+
+func (h *Hub) measurePush(m *meter) {
+	for _, s := range h.pushers.Status() {
+		m.gauge("hearth_push_waiting", "Readings that wait to be sent to a database.", float64(s.Waiting), "push", s.Name)
+		m.gauge("hearth_push_trouble", "Whether it takes nothing now.", truth(s.Trouble != ""), "push", s.Name)
+		m.counter("hearth_push_sent_total", "Readings that it took.", float64(s.Sent), "push", s.Name)
+		m.counter("hearth_push_dropped_total", "Readings that were lost because too many waited.", float64(s.Dropped), "push", s.Name)
+		m.counter("hearth_push_refused_total", "Readings that it did not understand.", float64(s.Refused), "push", s.Name)
 	}
 }
 

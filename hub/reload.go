@@ -40,7 +40,9 @@ func (h *Hub) Reload(cfg *Config) error {
 	// The pins go first, so that the new rules find every output they name.
 	pins.Commit()
 	h.sensors.Reload(cfg.Sensors)
-	err = h.do(context.Background(), func() { h.swap(cfg) })
+	if err = h.do(context.Background(), func() { h.swap(cfg) }); err == nil {
+		h.pushers.Use(cfg.Pushes)
+	}
 	outside.Commit()
 	h.openControl()
 	if err == nil {

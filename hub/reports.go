@@ -29,9 +29,14 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if c.Away && !c.Found {
 			continue // its part is away, whatever it says
 		}
-		if s, ok := h.devices.registry.Find(c.ID); ok && len(h.watchers) > 0 {
-			if v, ok := h.propertyView(s, c.Property); ok {
-				h.tell(web.Event{Reading: v})
+		if s, ok := h.devices.registry.Find(c.ID); ok {
+			if len(h.watchers) > 0 {
+				if v, ok := h.propertyView(s, c.Property); ok {
+					h.tell(web.Event{Reading: v})
+				}
+			}
+			if !m.Initial {
+				h.pushChange(s, c, now)
 			}
 		}
 		h.noteAvailability(c)
