@@ -3,6 +3,7 @@ package push
 import (
 	"cmp"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -41,8 +42,8 @@ type Target struct {
 	Measurement string            `toml:"measurement" eg:"\"hearth\""` // of all readings; default "hearth"
 	Tags        map[string]string `toml:"tags"`                        // of all of them, beside device, property, room and unit
 
-	// Include and Exclude are patterns of names: "*.temperature". A * is any text.
-	// Default: all that is read.
+	// Include and Exclude are patterns of names: "*.temperature". A * is any text but a
+	// slash. Default: all that is read.
 	Include config.List[string] `toml:"include" eg:"\"*.temperature\""`
 	Exclude config.List[string] `toml:"exclude" eg:"\"*.linkquality\""`
 
@@ -71,23 +72,10 @@ func (t Target) wants(name string) bool {
 	return wanted
 }
 
-// matches says whether a pattern is about a name; * is any text, and all else itself.
+// matches says whether a pattern is about a name, as those of [history] are.
 func matches(pattern, name string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == name
-	}
-	rest, ok := strings.CutPrefix(name, parts[0])
-	if !ok {
-		return false
-	}
-	last := len(parts) - 1
-	for _, part := range parts[1:last] {
-		if _, rest, ok = strings.Cut(rest, part); !ok {
-			return false
-		}
-	}
-	return strings.HasSuffix(rest, parts[last])
+	is, err := path.Match(pattern, name)
+	return is && err == nil
 }
 
 // tagKey is what a tag may be called here: nothing that would need to be escaped, nor
@@ -146,8 +134,8 @@ func (t Target) Check(at config.Place) {
 		patterns config.List[string]
 	}{{"include", t.Include}, {"exclude", t.Exclude}} {
 		for i, pattern := range list.patterns {
-			if pattern == "" {
-				at.Key(list.key).Index(i).Mistake(`want a pattern of names, such as "*.temperature"`)
+			if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+				at.Key(list.key).Index(i).Mistake(`want a pattern of names such as "*.temperature" or "zigbee2mqtt/*:linkquality"`)
 			}
 		}
 	}

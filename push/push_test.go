@@ -435,27 +435,6 @@ func TestOverTheNetwork(t *testing.T) {
 	}
 }
 
-func TestMatches(t *testing.T) {
-	for _, c := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"hall.temperature", "hall.temperature", true},
-		{"hall.temperature", "hall.temperature2", false},
-		{"*.temperature", "hall.temperature", true},
-		{"*.temperature", "hall.temperature.x", false},
-		{"*", "", true},
-		{"zigbee2mqtt/*:*temp*", "zigbee2mqtt/a/b:out.temperature", true},
-		{"a*a", "a", false},
-		{"a*b*b", "ab", false},
-		{"[a-z]", "b", false},
-	} {
-		if got := matches(c.pattern, c.name); got != c.want {
-			t.Errorf("%q matches %q: %v", c.pattern, c.name, got)
-		}
-	}
-}
-
 // readLine takes a line apart as the reference says: a backslash escapes a comma, an equals
 // sign and a space in names and tags, a quote and itself in text, and is itself elsewhere.
 func readLine(line string) (measurement string, tags map[string]string, field string, value any, at string, err error) {
