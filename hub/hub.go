@@ -232,6 +232,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.lookAtClock()
 	h.openHistory()
 	h.openDevices()
+	h.tellUnits()
 	h.pushers = h.openPush()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)

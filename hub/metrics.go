@@ -38,6 +38,7 @@ func (p page) Metrics(ctx context.Context) ([]web.Metric, error) {
 	return ask(ctx, p.Hub, func() []web.Metric {
 		m := new(meter)
 		p.measureHub(m)
+		p.measureHistory(m)
 		p.measurePush(m)
 		p.measureRules(m)
 		p.measurePins(m)
@@ -110,6 +111,22 @@ func (h *Hub) measureHub(m *meter) {
 		m.counter("hearth_bridge_messages_received_total", "Messages that came from there.", float64(s.In), "bridge", s.Name)
 		m.counter("hearth_bridge_messages_sent_total", "Messages that went there.", float64(s.Out), "bridge", s.Name)
 		m.counter("hearth_bridge_messages_dropped_total", "Messages not passed because the other side could not take them.", float64(s.Dropped), "bridge", s.Name)
+	}
+}
+
+func (h *Hub) measureHistory(m *meter) {
+	if h.past == nil {
+		return
+	}
+	s := h.past.Health()
+	m.gauge("hearth_history_bytes", "How large the file of the history is.", float64(s.Bytes))
+	m.gauge("hearth_history_series", "Names of which something is recorded.", float64(s.Series))
+	m.gauge("hearth_history_pending_bytes", "What of the history is in memory and not on the disk yet.", float64(s.Pending))
+	m.gauge("hearth_history_trouble", "Whether the disk takes no history now.", truth(s.Err != ""))
+	m.counter("hearth_history_lost_total", "Entries that no disk took, or for which there was no room.", float64(s.Lost))
+	m.counter("hearth_history_damaged_total", "Rows that were found damaged.", float64(s.Damaged))
+	if !s.Oldest.IsZero() {
+		m.gauge("hearth_history_oldest_timestamp_seconds", "When the oldest readings that are kept in full were made.", seconds(s.Oldest))
 	}
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -156,12 +157,12 @@ func (h *Hub) looked(all []devices.Reading) []devices.Reading {
 	}
 	var list []devices.Reading
 	for _, r := range all {
-		switch {
-		case known.looksAt(r):
+		if known.looksAt(r) {
 			list = append(list, r)
-		default:
-			h.recordSeen(r)
+			continue
 		}
+		h.push(r)
+		h.recordSeen(r)
 	}
 	return list
 }
@@ -196,10 +197,18 @@ func (h *Hub) recordDevice(c catalog.Change, r devices.Reading) {
 	h.past.Seen(r, unit)
 }
 
-// tellUnits tells history in which units that is what rules look at.
+// tellUnits tells history in which units that is what rules look at, and what is wired.
 func (h *Hub) tellUnits() {
 	if h.past == nil {
 		return
+	}
+	for _, p := range h.cfg.parts() {
+		for _, source := range append(slices.Sorted(maps.Keys(p.Properties)), "") {
+			source = strings.TrimSuffix(p.Name+"."+source, ".")
+			if l := h.labelsOf(source); l.unit != "" {
+				h.past.Unit(source, l.unit)
+			}
+		}
 	}
 	for _, source := range h.engine.Sources() {
 		if source.Name == "" {
