@@ -125,15 +125,22 @@ func (r *Remote) Recording(ctx context.Context, since time.Time) (io.ReadCloser,
 }
 
 func (r *Remote) ask(ctx context.Context, method, path string, query url.Values, into any) error {
+	return r.request(ctx, method, path, query, func(d *json.Decoder) error {
+		if err := d.Decode(into); err != nil {
+			return fmt.Errorf("the hub's answer ended early: %w", err)
+		}
+		return nil
+	})
+}
+
+// request has what the hub answers read.
+func (r *Remote) request(ctx context.Context, method, path string, query url.Values, read func(*json.Decoder) error) error {
 	resp, err := r.answer(ctx, r.http, method, path, query)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("the hub's answer ended early: %w", err)
-	}
-	return nil
+	return read(json.NewDecoder(resp.Body))
 }
 
 // answer is what the hub answers, if that is no refusal. Its body is to be closed.

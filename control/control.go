@@ -17,6 +17,10 @@
 //	POST   /set?name=N&value=V             Answer
 //	GET    /why?name=N&at=T                why it is as it is; T as a person types it, now without it
 //	GET    /recording?since=T              what was recorded since T (RFC 3339), as package replay writes it
+//	GET    /history                        [Series, ...]
+//	GET    /history/points?name=N&from=T&to=T      Point, one a line
+//	GET    /history/chart?name=N&from=T&to=T&n=N   [Bucket, ...]
+//	GET    /history/summary?name=N&from=T&to=T     Summary
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //
 // What is refused has a fitting status and {"error": "..."}. The names of the

@@ -50,6 +50,8 @@ type House interface {
 	Why(ctx context.Context, name, at string) (json.RawMessage, error)
 	// Record writes what was recorded since a moment.
 	Record(ctx context.Context, since time.Time, w io.Writer) error
+	// Past is what history knows. What is wrong with a question is a [Mistake].
+	Past
 	// Reload reads the configuration anew. The error says that it could not even
 	// be asked for.
 	Reload(ctx context.Context) (Reloaded, error)
@@ -287,6 +289,7 @@ func (s *Server) routes() http.Handler {
 		answer(w, http.StatusOK, why)
 	})
 	mux.HandleFunc("GET /recording", s.recording)
+	servePast(mux, s.house)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)
 		ctx, cancel := context.WithTimeoutCause(r.Context(), workWithin, errors.New("the hub takes too long; its log will say what came of it"))

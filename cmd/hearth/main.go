@@ -12,6 +12,7 @@
 //	hearth devices    the devices that have announced themselves
 //	hearth device     puts a device into the place of one that broke
 //	hearth set        tells an output or a device something
+//	hearth history    what was recorded, as a table, a chart or numbers; export to files
 //	hearth reload     has it read its configuration anew
 //	hearth import     turns automations of Home Assistant and rules of Tasmota into TOML
 //	hearth gpio       shows the pins, and tries one by hand
@@ -59,6 +60,8 @@ type commands struct {
 	Devices  devicesCommand  `cmd:"" help:"Show the devices that have announced themselves, or all of one."`
 	Device   deviceCommand   `cmd:"" help:"Replace a device that broke: hearth device replace OLD NEW."`
 	Set      setCommand      `cmd:"" help:"Tell an output or a device a value, such as: hearth set hall_lamp.brightness 40."`
+	History  historyCommand  `cmd:"" help:"Show what was recorded: values, a chart, numbers."`
+	Export   exportCommand   `cmd:"" help:"Write what was recorded to files."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
 	Why      whyCommand      `cmd:"" help:"Say why something is as it is: the chain back to what started it, and the rules that could have done otherwise."`
 	Import   importCommand   `cmd:"" help:"Turn automations of Home Assistant or rules of Tasmota into TOML."`

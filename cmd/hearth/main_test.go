@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 //	kept regexp          waits until what is on disk in data matches
 //	until regexp program args...
 //	                     runs a program until what it prints has a line that matches
+//	remember             fills data with a history of two days, see history_test.go
 //	gate [certificate|expired]
 //	                     listens with TLS for $BROKER at $TLS, and at $TLS_BY_NAME, which
 //	                     is not in its certificate; with certificate whoever comes must
@@ -67,15 +68,16 @@ func TestSessions(t *testing.T) {
 			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":   serve,
-			"start":   start,
-			"says":    says,
-			"signal":  sendSignal,
-			"ends":    ends,
-			"kept":    keptOnDisk,
-			"systemd": systemd,
-			"gate":    gate,
-			"until":   until,
+			"serve":    serve,
+			"start":    start,
+			"says":     says,
+			"signal":   sendSignal,
+			"ends":     ends,
+			"kept":     keptOnDisk,
+			"systemd":  systemd,
+			"gate":     gate,
+			"until":    until,
+			"remember": remember,
 		},
 	})
 }
