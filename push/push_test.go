@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,12 +108,13 @@ type trial struct {
 	db    *influx
 	log   *bytes.Buffer
 	began time.Time
-	known bool
+	known atomic.Bool
 }
 
 func begin(t *testing.T, text string) *trial {
 	t.Helper()
-	x := &trial{db: new(influx), log: new(bytes.Buffer), began: time.Now(), known: true}
+	x := &trial{db: new(influx), log: new(bytes.Buffer), began: time.Now()}
+	x.known.Store(true)
 	handler := slog.NewTextHandler(x.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
@@ -126,7 +128,7 @@ func begin(t *testing.T, text string) *trial {
 }
 
 func (x *trial) now() devices.Now {
-	return devices.Now{Mono: time.Since(x.began), Wall: time.Now(), Known: x.known}
+	return devices.Now{Mono: time.Since(x.began), Wall: time.Now(), Known: x.known.Load()}
 }
 
 // measure puts a temperature.
@@ -229,7 +231,7 @@ every = "1s"
 func TestReadingsOfBeforeTheClockWasSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := begin(t, home)
-		x.known = false
+		x.known.Store(false)
 		wrong := x.now()
 		wrong.Wall = time.Unix(0, 0)
 		x.Put(Point{At: wrong, Device: "hall", Value: 1.0})
@@ -237,7 +239,7 @@ func TestReadingsOfBeforeTheClockWasSet(t *testing.T) {
 		if _, asked := x.db.took(); asked != 0 {
 			t.Error("it was sent")
 		}
-		x.known = true
+		x.known.Store(true)
 		time.Sleep(10 * time.Second)
 		x.Close()
 		if lines, _ := x.db.took(); !slices.Equal(lines, []string{"hearth,device=hall value=1 946684800000000000"}) {
@@ -391,9 +393,11 @@ func TestAReload(t *testing.T) {
 		x.measure(2)
 		time.Sleep(time.Minute)
 		got := make(map[string]int)
+		x.db.mu.Lock()
 		for _, r := range x.db.asked {
 			got[r.URL.Host+" "+r.URL.Query().Get("bucket")]++
 		}
+		x.db.mu.Unlock()
 		if lines, _ := x.db.took(); len(lines) != 5 || got["new.lan:8086 other"] != 1 || got["influx.lan:8086 home"] == 0 || got["influx.lan:8086 other"] != 1 {
 			t.Errorf("%v %q", got, lines)
 		}
