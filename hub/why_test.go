@@ -188,7 +188,6 @@ func TestWhyTellsNobodyMoreThanHeMayHear(t *testing.T) {
 	}
 }
 
-
 // golden compares with a file, or with -update writes it.
 func golden(t *testing.T, path, got string) {
 	t.Helper()
