@@ -3,7 +3,6 @@ package replay_test
 import (
 	"bytes"
 	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -213,13 +212,15 @@ func FuzzOpen(f *testing.F) {
 	text, _ := io.ReadAll(z)
 	f.Add(string(text))
 	f.Add("{\"hearth recording\":1}\n")
-	house := houseOf(f, bigHouse("19.0"))
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := replay.Receive(bytes.NewReader(packed(text)))
 		if err != nil {
 			return
 		}
-		_, err = replay.Again(r.Entries(), house, time.Time{})
-		_ = errors.Unwrap(err)
+		for e, err := range r.Entries() {
+			if err == nil && e.Event != nil && e.Event.Kind == rules.Open && e.Event.State == nil {
+				t.Error("an engine can't take this")
+			}
+		}
 	})
 }
