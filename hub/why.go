@@ -65,7 +65,7 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 		now.Wall = now.Wall.In(h.cfg.zone())
 		when := now.Wall
 		if at != "" {
-			if when, a.err = why.When(at, now.Wall); a.err != nil {
+			if when, a.err = before(at, now.Wall); a.err != nil {
 				return a
 			}
 		}
@@ -164,7 +164,14 @@ func (h *Hub) thing(name string) (rules.Thing, error) {
 	return t, nil
 }
 
-var errNoHistory = errors.New("no history is kept, so nobody knows: [history] has enabled = false")
+// before is a moment that has been, as a person types it.
+func before(text string, now time.Time) (time.Time, error) {
+	at, err := config.When(text, now)
+	if err == nil && at.After(now) {
+		err = fmt.Errorf("%q is still to come: want a time before %s", text, now.Format(time.DateTime))
+	}
+	return at, err
+}
 
 func notCalled(name string, known []string) error {
 	if near, ok := config.Nearest(name, known); ok {
@@ -190,7 +197,7 @@ func (c *Config) Why(name, at string) (why.Answer, error) {
 	now := time.Now().In(zone)
 	if at != "" {
 		var err error
-		if now, err = why.When(at, now); err != nil {
+		if now, err = before(at, now); err != nil {
 			return why.Answer{}, err
 		}
 	}

@@ -138,7 +138,7 @@ func TestWhyTheShutterCloses(t *testing.T) {
 		// What is no question has an answer, too.
 		for question, want := range map[string]string{
 			"donw":                            `nothing here is called \"donw\", did you mean \"down\"?`,
-			`{"name": "down", "at": "later"}`: `is no time: want one such as`,
+			`{"name": "down", "at": "later"}`: `is no time: want `,
 			"":                                `want the name of what to explain`,
 		} {
 			if _, p := phone.ask(question, nil, "hearth/why/"+plainLevel(strings.Split(strings.TrimPrefix(question, `{"name": "`), `"`)[0])); p == nil || !strings.Contains(string(p.Payload), want) {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"hearth/config"
 	"time"
 	"unicode/utf8"
 
@@ -141,7 +143,7 @@ func draw(t *testing.T, kind, unit string, width int, ascii bool, since, until s
 		t.Fatal(err)
 	}
 	moment := func(text string) time.Time {
-		at, err := when(text, time.Date(2026, 12, 1, 0, 0, 0, 0, zone))
+		at, err := config.When(text, time.Date(2026, 12, 1, 0, 0, 0, 0, zone))
 		if err != nil {
 			t.Fatal(err)
 		}

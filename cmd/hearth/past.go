@@ -102,13 +102,13 @@ func (f stretchFlags) stretch(now time.Time, since time.Duration) (stretch, erro
 	s := stretch{to: now}
 	var err error
 	if f.Until != "" {
-		if s.to, err = when(f.Until, now); err != nil {
+		if s.to, err = config.When(f.Until, now); err != nil {
 			return s, usageError{fmt.Errorf("--until %w", err)}
 		}
 	}
 	s.from = s.to.Add(-since)
 	if f.Since != "" {
-		if s.from, err = when(f.Since, now); err != nil {
+		if s.from, err = config.When(f.Since, now); err != nil {
 			return s, usageError{fmt.Errorf("--since %w", err)}
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"strings"
@@ -43,13 +43,13 @@ func TestWhen(t *testing.T) {
 		{summer, "02:30", "2026-03-29T03:30:00+02:00"},
 		{summer, "yesterday", "2026-03-28T00:00:00+01:00"},
 	} {
-		got, err := when(c.text, c.now)
+		got, err := When(c.text, c.now)
 		if err != nil || got.Format(time.RFC3339) != c.want {
 			t.Errorf("%q at %v is %v, %v; want %s", c.text, c.now, got.Format(time.RFC3339), err, c.want)
 		}
 	}
 	for _, text := range []string{"", "soon", "25:00", "-2h", "yesterday noon", "2026-02-30", "yesterday 2h", "2026-11-29 7", "07:30 today"} {
-		if got, err := when(text, sunday); err == nil || !strings.Contains(err.Error(), `"yesterday 22:15"`) {
+		if got, err := When(text, sunday); err == nil || !strings.Contains(err.Error(), `"yesterday 22:15"`) {
 			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"cmp"
@@ -7,13 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"hearth/config"
 )
 
-// whenForms is how a moment of the past is written, for the help of commands.
+// whenForms is how a moment of the past is written.
 const whenForms = `"2h" ago, "07:30", "yesterday 22:15", "monday", "2026-11-29 22:15"`
 
-// when reads a moment as a person says it of something that has happened, in the time
+// When reads a moment as a person says it of something that has happened, in the time
 // zone of now, which is the house's:
 //
 //	2h, 90m, 7d, 1d12h        so long ago
@@ -28,7 +27,7 @@ const whenForms = `"2h" ago, "07:30", "yesterday 22:15", "monday", "2026-11-29 2
 // The day of a weekday is the last one that is over or has begun. A time that is there
 // twice, as when summer time ends, is the first of the two; one that is skipped is an hour
 // later. The error says what would be right.
-func when(text string, now time.Time) (time.Time, error) {
+func When(text string, now time.Time) (time.Time, error) {
 	wrong := fmt.Errorf("%q is no time: want %s", text, whenForms)
 	text = strings.TrimSpace(text)
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
@@ -38,7 +37,7 @@ func when(text string, now time.Time) (time.Time, error) {
 	if word == "now" {
 		return now, nil
 	}
-	if ago, err := config.ParseDuration(strings.TrimSpace(strings.TrimSuffix(word, "ago"))); err == nil {
+	if ago, err := ParseDuration(strings.TrimSpace(strings.TrimSuffix(word, "ago"))); err == nil {
 		return now.Add(-time.Duration(ago)), nil
 	}
 	date, clock, both := strings.Cut(strings.Replace(word, "t", " ", min(1, strings.Count(word, "-"))), " ")
