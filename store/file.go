@@ -173,6 +173,7 @@ type found struct {
 	damage  []Damage
 	commit  uint64 // the last one
 	end     int64  // where the next record goes
+	size    int64  // of the file
 	sealed  bool   // closed properly and fit to be written on: nothing but zeros after the seal
 	mark    uint64
 }
@@ -357,24 +358,33 @@ func openLog(fs FS, name string) (_ *logFile, _ *found, err error) {
 			f.Close()
 		}
 	}()
-	size, err := f.Size()
+	fd, err := readLog(f, name)
 	if err != nil {
 		return nil, nil, err
 	}
+	fd.sealed = fd.sealed && !readOnly // not to be written to
+	return &logFile{f: f, mark: fd.mark, end: fd.end, size: fd.size, sealed: fd.sealed}, fd, nil
+}
+
+// readLog reads a whole log.
+func readLog(f File, name string) (*found, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
 	if size > math.MaxInt32 {
-		return nil, nil, fmt.Errorf("%s is %d bytes long, which no log of Hearth is", name, size)
+		return nil, fmt.Errorf("%s is %d bytes long, which no log of Hearth is", name, size)
 	}
 	b, unread, err := readAll(f, size)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	fd, err := parse(b)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s %w", name, err)
+		return nil, fmt.Errorf("%s %w", name, err)
 	}
-	fd.damage = append(fd.damage, unread...)
-	fd.sealed = fd.sealed && !readOnly // not to be written to
-	return &logFile{f: f, mark: fd.mark, end: fd.end, size: size, sealed: fd.sealed}, fd, nil
+	fd.damage, fd.size = append(fd.damage, unread...), size
+	return fd, nil
 }
 
 // readAll reads a file of which the disk may refuse some pages. Those are zeros
