@@ -55,6 +55,20 @@ type Server struct {
 	TLS TLS `toml:"tls"`
 }
 
+// Files are the paths of the files that it names, which are relative to dir.
+func (s Server) Files(dir string) (files []string) {
+	for _, name := range []string{s.PasswordFile, s.TLS.CA, s.TLS.Certificate, s.TLS.Key} {
+		switch {
+		case name == "":
+		case filepath.IsAbs(name):
+			files = append(files, name)
+		default:
+			files = append(files, filepath.Join(dir, name))
+		}
+	}
+	return files
+}
+
 // A Remote is another broker and what is exchanged with it.
 type Remote struct {
 	Server

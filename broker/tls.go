@@ -92,8 +92,8 @@ func (t *TLS) path(name string) string {
 	return filepath.Join(t.dir, name)
 }
 
-// files are all that are read.
-func (t *TLS) files() []string {
+// Files are the paths of all that are read.
+func (t *TLS) Files() []string {
 	all := []string{t.path(t.Certificate), t.path(t.Key)}
 	if t.Client == "optional" || t.Client == "required" {
 		all = append(all, t.path(t.ClientCA))
@@ -228,7 +228,7 @@ func openKeeper(t TLS, log *slog.Logger) (*keeper, error) {
 	if missing := t.missing(); len(missing) > 0 {
 		return nil, missing[0]
 	}
-	k := &keeper{tls: t, log: log, stamps: stamps(t.files()), looked: time.Now(), said: map[string]bool{}}
+	k := &keeper{tls: t, log: log, stamps: stamps(t.Files()), looked: time.Now(), said: map[string]bool{}}
 	var err error
 	if k.current, err = t.load(); err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func (k *keeper) config(now time.Time) *tls.Config {
 // look takes what is in the files, if it is another and sound. Certificate and key
 // are not written in one moment: what does not fit is tried again at the next look.
 func (k *keeper) look() {
-	is := stamps(k.tls.files())
+	is := stamps(k.tls.Files())
 	if same(is, k.stamps) {
 		return
 	}

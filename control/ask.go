@@ -20,24 +20,23 @@ var ErrNobody = errors.New("no hub answers")
 
 // A Remote is the hub that runs on a data folder, as another process asks it.
 // Errors are [ErrNobody], fs.ErrPermission, or what the hub itself says.
-type Remote struct{ http *http.Client }
+type Remote struct{ http, slow *http.Client }
 
 // Ask makes the Remote of a folder. It connects when it is asked something.
 func Ask(dir string) *Remote {
-	return &Remote{&http.Client{
-		Timeout: workWithin + readWithin,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				path, done, err := reach(dir)
-				if err != nil {
-					return nil, err
-				}
-				defer done()
-				return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
-			},
+	way := &http.Transport{
+		DisableKeepAlives:     true,
+		ResponseHeaderTimeout: workWithin + readWithin,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			path, done, err := reach(dir)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
 		},
-	}}
+	}
+	return &Remote{&http.Client{Timeout: workWithin + readWithin, Transport: way}, &http.Client{Transport: way}}
 }
 
 // Clients lists the clients, sorted by id.
@@ -116,12 +115,45 @@ func (r *Remote) Reload(ctx context.Context) (done Reloaded, err error) {
 // Recording is what was recorded since a moment, as package replay reads it. It is to be
 // closed.
 func (r *Remote) Recording(ctx context.Context, since time.Time) (io.ReadCloser, error) {
-	slow := &http.Client{Transport: r.http.Transport} // a week takes as long as it takes
-	resp, err := r.answer(ctx, slow, "GET", "/recording", url.Values{"since": {since.Format(time.RFC3339)}})
+	resp, err := r.answer(ctx, r.slow, "GET", "/recording", url.Values{"since": {since.Format(time.RFC3339)}})
 	if err != nil {
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// Backup writes an archive of the house to w. An error of w itself is handed back as it is.
+func (r *Remote) Backup(ctx context.Context, w io.Writer) error {
+	resp, err := r.answer(ctx, r.slow, "POST", "/backup", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	into := &noting{w: w}
+	_, err = io.Copy(into, resp.Body)
+	switch why := resp.Trailer.Get(trailer); {
+	case into.err != nil:
+		return into.err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return errors.New("the hub ended meanwhile, or was not read from for too long")
+	case why != "":
+		return errors.New(why)
+	}
+	return nil
+}
+
+// noting keeps what w had to say.
+type noting struct {
+	w   io.Writer
+	err error
+}
+
+func (n *noting) Write(b []byte) (int, error) {
+	m, err := n.w.Write(b)
+	n.err = err
+	return m, err
 }
 
 func (r *Remote) ask(ctx context.Context, method, path string, query url.Values, into any) error {

@@ -21,6 +21,8 @@
 //	GET    /history/points?name=N&from=T&to=T      Point, one a line
 //	GET    /history/chart?name=N&from=T&to=T&n=N   [Bucket, ...]
 //	GET    /history/summary?name=N&from=T&to=T     Summary
+//	POST   /backup                         an archive of the house, as package backup has it; what went
+//	                                       wrong after its beginning is in the trailer Error
 //	POST   /reload                         Reloaded; status 409 if the old configuration stays
 //
 // What is refused has a fitting status and {"error": "..."}. The names of the

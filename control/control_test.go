@@ -28,6 +28,8 @@ type quietHouse struct {
 	asked    chan struct{}   // told when Reload is waiting
 	hangs    <-chan struct{} // what ClearRetained waits for
 	clearing chan struct{}   // told when it does
+	archive  []byte          // what Backup writes before it
+	broken   error           // fails
 }
 
 func (q *quietHouse) Clients() []Client { return q.clients }
@@ -96,6 +98,15 @@ func (q *quietHouse) Record(_ context.Context, since time.Time, w io.Writer) err
 	}
 	return nil
 }
+
+func (q *quietHouse) Backup(_ context.Context, w io.Writer) error {
+	if len(q.archive) == 0 {
+		return q.broken
+	}
+	_, err := w.Write(q.archive)
+	return errors.Join(err, q.broken)
+}
+
 func (q *quietHouse) Reload(ctx context.Context) (Reloaded, error) {
 	if q.asked != nil {
 		close(q.asked)
@@ -246,6 +257,39 @@ func TestAfterAKill(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
+
+// An archive comes through as it is, and with the reason where it is not whole, whichever side it
+// lies on.
+func TestABackupComesThrough(t *testing.T) {
+	ctx := context.Background()
+	save := func(house *quietHouse, w io.Writer) error {
+		dir := t.TempDir()
+		open(t, dir, house)
+		return Ask(dir).Backup(ctx, w)
+	}
+	large := bytes.Repeat([]byte("0123456789"), 200_000)
+	var got bytes.Buffer
+	if err := save(&quietHouse{archive: large}, &got); err != nil || !bytes.Equal(got.Bytes(), large) {
+		t.Errorf("%d bytes, %v", got.Len(), err)
+	}
+	full := errors.New("no space left")
+	if err := save(&quietHouse{archive: large}, fullWriter{full}); !errors.Is(err, full) {
+		t.Error(err)
+	}
+	if err := save(&quietHouse{archive: large, broken: errors.New("the card is\nbroken")}, io.Discard); err == nil || err.Error() != "the card is broken" {
+		t.Error(err)
+	}
+	if err := save(&quietHouse{broken: errors.New("nothing could be read")}, io.Discard); err == nil || err.Error() != "nothing could be read" {
+		t.Error(err)
+	}
+	if err := Ask(t.TempDir()).Backup(ctx, io.Discard); !errors.Is(err, ErrNobody) {
+		t.Error(err)
+	}
+}
+
+type fullWriter struct{ err error }
+
+func (w fullWriter) Write([]byte) (int, error) { return 0, w.err }
 
 // Whatever has the socket's name is no reason to delete it, if it is none.
 func TestAFileInTheWay(t *testing.T) {

@@ -204,7 +204,7 @@ func (r *Remote) Summary(ctx context.Context, name string, from, to time.Time) (
 // Points are the readings of a series, as they come: they may be more than fits into memory.
 func (r *Remote) Points(ctx context.Context, name string, from, to time.Time) iter.Seq2[Point, error] {
 	return func(yield func(Point, error) bool) {
-		patient := &Remote{&http.Client{Transport: r.http.Transport}} // it takes as long as it takes
+		patient := &Remote{r.slow, r.slow} // it takes as long as it takes
 		err := patient.request(ctx, "GET", "/history/points", times(name, from, to), func(d *json.Decoder) error {
 			for {
 				var p struct {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -52,6 +53,8 @@ type House interface {
 	Record(ctx context.Context, since time.Time, w io.Writer) error
 	// Past is what history knows. What is wrong with a question is a [Mistake].
 	Past
+	// Backup writes an archive of the house. It may take minutes.
+	Backup(ctx context.Context, w io.Writer) error
 	// Reload reads the configuration anew. The error says that it could not even
 	// be asked for.
 	Reload(ctx context.Context) (Reloaded, error)
@@ -290,6 +293,7 @@ func (s *Server) routes() http.Handler {
 	})
 	mux.HandleFunc("GET /recording", s.recording)
 	servePast(mux, s.house)
+	mux.HandleFunc("POST /backup", s.backup)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		putOff(w, workWithin)
 		ctx, cancel := context.WithTimeoutCause(r.Context(), workWithin, errors.New("the hub takes too long; its log will say what came of it"))
@@ -372,6 +376,38 @@ func (s *Server) retained(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	list(w, values)
+}
+
+// backup answers with an archive. That one was cut short it says of itself, and why, the trailer.
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/gzip")
+	w.Header().Set("Trailer", trailer)
+	out := &patient{w: w}
+	err := s.house.Backup(r.Context(), out)
+	switch {
+	case err != nil && !out.begun:
+		w.Header().Del("Trailer")
+		refuse(w, err)
+	case err != nil:
+		w.Header().Set(trailer, strings.Join(strings.Fields(err.Error()), " "))
+		s.log.Warn("a backup was not made", "err", err)
+	default:
+		s.log.Info("a backup was made by hand")
+	}
+}
+
+const trailer = "Error"
+
+// patient gives each piece of an answer as long as a slow stick takes for what it was given before.
+type patient struct {
+	w     http.ResponseWriter
+	begun bool
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	p.begun = true
+	putOff(p.w, workWithin)
+	return p.w.Write(b)
 }
 
 // list answers with an array. It is written piece by piece, for all retained

@@ -218,6 +218,9 @@ func (h *Hub) announcedHealth() []announce.Part {
 		{Name: "hub.started", Label: "Started", Kind: catalog.Sensor, State: startedAt, Class: "timestamp"},
 		{Name: "hub.clock", Label: "Clock known", Kind: catalog.BinarySensor, State: clockIsKnown},
 	}
+	if h.cfg.Backup != nil {
+		parts = append(parts, announce.Part{Name: "hub.backup", Label: "Newest backup", Kind: catalog.Sensor, State: backedUp, Class: "timestamp"})
+	}
 	if h.opt.Version != "" {
 		parts = append(parts, announce.Part{Name: "hub.version", Label: "Version", Kind: catalog.Sensor, State: version})
 	}

@@ -40,6 +40,7 @@ type Config struct {
 	HomeAssistant announce.Config `toml:"homeassistant"`
 
 	History history.Config    `toml:"history"`
+	Backup  *Backups          `toml:"backup"`
 	HTTP    HTTP              `toml:"http"`
 	Secret  map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 

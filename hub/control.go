@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strings"
 	"time"
@@ -80,6 +81,11 @@ func (d desk) ClearRetained(ctx context.Context, filter string) (int, error) {
 		}
 	}})
 	return n, err
+}
+
+func (d desk) Backup(ctx context.Context, w io.Writer) error {
+	_, err := d.Hub.Backup(ctx, w)
+	return err
 }
 
 func (d desk) Reload(ctx context.Context) (control.Reloaded, error) {

@@ -102,6 +102,9 @@ var deviceSections = []keysIn{{"In Home Assistant", announce.Config{}, nil}}
 // historySections is the same for docs/history.md.
 var historySections = []keysIn{{"What is recorded", history.Config{}, nil}}
 
+// backupSections is the same for docs/backup.md.
+var backupSections = []keysIn{{"By the clock", Backups{}, nil}}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
@@ -113,6 +116,7 @@ func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/devices.md", deviceSections)
 	complete(t, "../docs/history.md", historySections)
 	complete(t, "../docs/metrics.md", metricSections)
+	complete(t, "../docs/backup.md", backupSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -192,7 +196,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../docs/devices.md", "../docs/metrics.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../docs/devices.md", "../docs/metrics.md", "../docs/history.md", "../docs/backup.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ const (
 	version      = "hearth/version"
 	startedAt    = "hearth/started" // RFC 3339; nothing while the clock is not known to be right
 	clockIsKnown = "hearth/clock"   // ON or OFF: whether it is known to be right
+	backedUp     = "hearth/backup"  // RFC 3339: when the newest backup by the clock was made; nothing if there are to be none
 	problem      = "hearth/problem" // the first thing that is wrong, for a person; "none"
 )
 
@@ -37,6 +38,11 @@ func (h *Hub) sayHealth() {
 	} else if !now.Known {
 		h.say(startedAt, "") // the last life's
 	}
+	if h.cfg.Backup == nil {
+		h.say(backedUp, "")
+	} else if !h.backup.newest.IsZero() { // else nobody knows: the last life's stays
+		h.say(backedUp, h.backup.newest.Format(time.RFC3339))
+	}
 	is, was := h.problem(), h.published[problem]
 	if is == was || is != "none" && was != "none" && was != "" && now.Mono-h.complained < complainEvery {
 		return
@@ -57,6 +63,9 @@ func (h *Hub) problem() string {
 	}
 	if h.reloadTrouble != "" {
 		all = append(all, h.reloadTrouble)
+	}
+	if h.backup.wrong != "" && h.cfg.Backup != nil {
+		all = append(all, "no backup was made: "+h.backup.wrong)
 	}
 	for _, i := range append(h.pins.Outputs(), h.pins.Inputs()...) {
 		if i.Fault != "" {

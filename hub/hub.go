@@ -35,6 +35,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hearth/backup"
 	"hearth/bridge"
 	"hearth/broker"
 	"hearth/broker/access"
@@ -117,6 +118,8 @@ type Hub struct {
 	inbox       *inbox
 	ended       chan struct{} // closed when the loop has stopped turning
 	reload      sync.Mutex
+	saving      chan struct{} // has one in it while a backup is written
+	saver       *saver        // of backups by the clock
 	mqtt        *outbox[broker.Message]
 	http        *caller                       // requests of rules
 	words       *words                        // what outputs on topics tell their devices
@@ -172,6 +175,7 @@ type Hub struct {
 	waited        map[string]bool // by output: the pages were told that a command waits
 	decisions     []web.Decision  // the newest last
 	decided       map[ruled]int64 // how often each was, since the hub started
+	backup        saved           // the newest one, and what is wrong
 	reloadTrouble string          // why the configuration on disk is not in force
 	began         time.Duration   // when it started, monotonic
 	logMinute     time.Duration   // the minute that logged counts
@@ -195,6 +199,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		clock:     opt.Clock,
 		inbox:     newInbox(inboxSize),
 		ended:     make(chan struct{}),
+		saving:    make(chan struct{}, 1),
 		registry:  new(devices.Registry),
 		held:      make(map[string][]held),
 		awaited:   make(map[string]devices.Command),
@@ -215,6 +220,9 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 			h.close()
 		}
 	}()
+	if err = backup.Interrupted(cfg.DataDir()); err != nil {
+		return nil, err
+	}
 	if h.store, err = store.Open(cfg.DataDir(), store.Options{FS: opt.FS, Log: opt.Log}); err != nil {
 		return nil, err
 	}
@@ -287,6 +295,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	outside.Commit()
 	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
 	h.openControl()
+	h.saver = h.openSaver(cfg)
 	return h, nil
 }
 

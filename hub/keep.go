@@ -425,6 +425,9 @@ func (h *Hub) close() {
 	if h.control != nil {
 		h.control.End()
 	}
+	if h.saver != nil {
+		h.saver.close()
+	}
 	if h.http != nil {
 		h.http.finish()
 	}

@@ -45,6 +45,7 @@ func (h *Hub) Reload(cfg *Config) error {
 	}
 	outside.Commit()
 	h.openControl()
+	h.saver.use(cfg)
 	if err == nil {
 		err = h.do(context.Background(), h.rejudge) // by the rights that are in force now
 	}

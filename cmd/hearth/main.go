@@ -14,6 +14,8 @@
 //	hearth set        tells an output or a device something
 //	hearth history    what was recorded, as a table, a chart or numbers; export to files
 //	hearth reload     has it read its configuration anew
+//	hearth backup     saves the house in a file, while it runs
+//	hearth restore    brings one onto this machine
 //	hearth import     turns automations of Home Assistant and rules of Tasmota into TOML
 //	hearth gpio       shows the pins, and tries one by hand
 //	hearth user       keeps who may log in
@@ -64,6 +66,8 @@ type commands struct {
 	Export   exportCommand   `cmd:"" help:"Write what was recorded to files."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
 	Why      whyCommand      `cmd:"" help:"Say why something is as it is: the chain back to what started it, and the rules that could have done otherwise."`
+	Backup   backupCommand   `cmd:"" help:"Save the house in a file, while it runs or not; hearth backup verify FILE looks at one."`
+	Restore  restoreCommand  `cmd:"" help:"Bring a house from a backup onto this machine."`
 	Import   importCommand   `cmd:"" help:"Turn automations of Home Assistant or rules of Tasmota into TOML."`
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
 	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT."`
@@ -109,7 +113,7 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "import" {
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "import" || command == "restore" {
 		stop() // they have nothing to end in order
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
