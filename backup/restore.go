@@ -1,12 +1,14 @@
 package backup
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +39,10 @@ type Restoring struct {
 	Targets []Target  // the first is the one that [Interrupted] and [Undo] are asked of
 	Last    string    // the member that comes last of all: without it there is no house
 	LastAs  string    // what it is called then, below its target
+
+	// Streams are members that came in parts, by the name before those. What is made of one
+	// goes to the folder for the target that it belongs to.
+	Streams map[string]func(dir string, r io.Reader) error
 
 	// Check looks at what will be put into each target, in a folder of its own, before
 	// anything is changed. Nil: nothing more is asked.
@@ -106,8 +112,32 @@ func (r Restoring) Run() (aside []string, err error) {
 	if err := r.room(); err != nil {
 		return nil, err
 	}
-	again, err := Read(f, func(_ Head, m Member, content io.Reader) error { return r.stage(stages, m, content) })
+	flow := &flow{}
+	again, err := Read(f, func(_ Head, m Member, content io.Reader) error {
+		name := path.Dir(m.Name)
+		if r.Streams[name] == nil {
+			return r.stage(stages, m, content)
+		}
+		if flow.name != name {
+			if err := flow.end(nil); err != nil {
+				return err
+			}
+			i, _, err := r.place(m)
+			if err != nil {
+				return err
+			}
+			flow.begin(name, filepath.Join(stages[i], stagedName), r.Streams[name])
+		}
+		_, err := io.Copy(flow.to, content)
+		return err
+	})
+	if failed := flow.end(err); failed != nil && err == nil {
+		err = failed
+	}
 	if err != nil {
+		return nil, err
+	}
+	if err := r.ownMade(stages); err != nil {
 		return nil, err
 	}
 	if !slices.Equal(again.Members, r.Done.Members) {
@@ -249,6 +279,76 @@ func (r Restoring) stage(stages []string, m Member, content io.Reader) error {
 	return f.Sync()
 }
 
+// staging calls f with every file below a folder.
+func staging(dir string, f func(name string) error) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return f(name)
+	})
+}
+
+// ownMade gives what was made of streams to whose it is to be, and waits for the disk to have it.
+func (r Restoring) ownMade(stages []string) error {
+	is := make(map[string]bool)
+	for _, m := range r.Done.Members {
+		if i, name, err := r.place(m); err == nil && i >= 0 {
+			is[filepath.Join(stages[i], stagedName, name)] = true
+		}
+	}
+	for i, t := range r.Targets {
+		dir := filepath.Join(stages[i], stagedName)
+		if err := staging(dir, func(name string) error {
+			if is[name] {
+				return nil
+			}
+			if err := r.own(name, t, Member{Name: t.Prefix + strings.TrimPrefix(name, dir+"/"), Mode: 0o600}); err != nil {
+				return err
+			}
+			f, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return f.Sync()
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A flow is a stream whose parts come one after the other.
+type flow struct {
+	name string
+	to   *io.PipeWriter
+	done chan error
+}
+
+func (f *flow) begin(name, dir string, work func(string, io.Reader) error) {
+	var from *io.PipeReader
+	from, f.to = io.Pipe()
+	f.name, f.done = name, make(chan error, 1)
+	go func() {
+		err := work(dir, from)
+		from.CloseWithError(cmp.Or(err, errEnough))
+		f.done <- err
+	}()
+}
+
+var errEnough = errors.New("more of a stream than belongs to it")
+
+// end waits for what is made of it, which is told err in the place of its end if there is one.
+func (f *flow) end(err error) error {
+	if f.to == nil {
+		return nil
+	}
+	f.to.CloseWithError(err)
+	f.to, f.name = nil, ""
+	return <-f.done
+}
+
 // syncTree brings the names in a folder and those below to the disk.
 func syncTree(dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -266,14 +366,14 @@ func (r Restoring) plan(staged []string) (moves []move, asides []string, err err
 	for i, t := range r.Targets {
 		aside := ""
 		away := func(name string) error {
-			path := filepath.Join(t.Dir, name)
-			for above := path; above != filepath.Dir(above); above = filepath.Dir(above) {
+			old := filepath.Join(t.Dir, name)
+			for above := old; above != filepath.Dir(above); above = filepath.Dir(above) {
 				if gone[above] {
 					return nil
 				}
 			}
-			gone[path] = true
-			if _, err := os.Lstat(path); err != nil {
+			gone[old] = true
+			if _, err := os.Lstat(old); err != nil {
 				if errors.Is(err, fs.ErrNotExist) {
 					return nil
 				}
@@ -296,7 +396,7 @@ func (r Restoring) plan(staged []string) (moves []move, asides []string, err err
 				}
 				asides = append(asides, aside)
 			}
-			moves = append(moves, move{path, filepath.Join(aside, name)})
+			moves = append(moves, move{old, filepath.Join(aside, name)})
 			return nil
 		}
 		for _, name := range t.Aside {
@@ -304,23 +404,21 @@ func (r Restoring) plan(staged []string) (moves []move, asides []string, err err
 				return nil, asides, err
 			}
 		}
-		for _, m := range r.Done.Members {
-			at, name, err := r.place(m)
-			if err != nil {
-				return nil, asides, err
-			}
-			if at != i {
-				continue
-			}
+		err := staging(staged[i], func(name string) error {
+			name = strings.TrimPrefix(name, staged[i]+"/")
 			if err := away(name); err != nil {
-				return nil, asides, err
+				return err
 			}
 			in := move{filepath.Join(staged[i], name), filepath.Join(t.Dir, name)}
-			if m.Name == r.Last {
+			if strings.HasPrefix(r.Last, t.Prefix) && name == filepath.Join(t.Below, r.LastAs) {
 				last = append(last, in)
 			} else {
 				moves = append(moves, in)
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, asides, err
 		}
 	}
 	return append(moves, last...), asides, nil

@@ -14,6 +14,7 @@ import (
 
 	"hearth/backup"
 	"hearth/config"
+	"hearth/history"
 	"hearth/store"
 )
 
@@ -58,7 +59,16 @@ func (h *Hub) Backup(ctx context.Context, w io.Writer) (*backup.Manifest, error)
 	if err != nil {
 		return nil, err
 	}
-	return cfg.save(ctx, w, h.now().Wall, h.clockKnown.Load(), h.opt.Version, h.store.Snapshot())
+	var past copier
+	if h.past != nil {
+		past = h.past
+	}
+	return cfg.save(ctx, w, h.now().Wall, h.clockKnown.Load(), h.opt.Version, h.store.Snapshot(), past)
+}
+
+// A copier is a history that can be copied while it is written.
+type copier interface {
+	Copy(ctx context.Context, w io.Writer) error
 }
 
 // Save is Hub.Backup of a house that does not run; while a hub runs on its data folder that is
@@ -80,11 +90,11 @@ func (c *Config) Save(ctx context.Context, w io.Writer, version string, warn fun
 	default:
 		return nil, err
 	}
-	return c.save(ctx, w, time.Now(), clockSynchronized() || c.Hub.Clock == "trust", version, state)
+	return c.save(ctx, w, time.Now(), clockSynchronized() || c.Hub.Clock == "trust", version, state, nil)
 }
 
 // save writes the archive. Without a state there is none yet.
-func (c *Config) save(ctx context.Context, w io.Writer, now time.Time, known bool, version string, state *store.Snapshot) (*backup.Manifest, error) {
+func (c *Config) save(ctx context.Context, w io.Writer, now time.Time, known bool, version string, state *store.Snapshot, past copier) (*backup.Manifest, error) {
 	main, err := filepath.Abs(c.path)
 	if err != nil {
 		return nil, err
@@ -143,7 +153,49 @@ func (c *Config) save(ctx context.Context, w io.Writer, now time.Time, known boo
 			return nil, err
 		}
 	}
+	if past != nil {
+		var wrong error
+		if err := a.Stream(streamOfHistory, func(w io.Writer) error { wrong = past.Copy(ctx, w); return nil }); err != nil {
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if wrong != nil { // that of w is Close's too
+			a.LeftOut(fmt.Sprintf("a part of the history: %v", wrong))
+		}
+	} else if err := addHistory(a, data); err != nil {
+		return nil, err
+	}
 	return a.Close()
+}
+
+// streamOfHistory is where a history is that was copied while it was written.
+const streamOfHistory = ofData + "history"
+
+// addHistory adds the files of a history that nobody writes.
+func addHistory(a *backup.Writer, data string) error {
+	for _, name := range []string{history.File, history.File + "-journal", history.LogFile} {
+		f, err := os.Open(filepath.Join(data, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			a.LeftOut(err.Error())
+			continue
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		m := backup.Member{Name: ofData + name, Size: info.Size(), Mode: 0o600}
+		m.User, m.Group = backup.Owner(info)
+		if err := a.Add(m, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // placeOf is where a file is in a backup.

@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -159,6 +160,22 @@ func known(t *testing.T, h *Hub) map[string]string {
 	return all
 }
 
+// remembered is what the history has.
+func remembered(t *testing.T, h *Hub) (all []string) {
+	t.Helper()
+	for e, err := range h.past.Entries(time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(text))
+	}
+	return all
+}
+
 // A house in use is saved, and restored on another machine: sessions and what waits for
 // them, retained values, devices with their values, what a meter has counted, the state of a
 // machine and of a lamp are there, and timers go on as after a long power cut.
@@ -185,6 +202,7 @@ func TestARestoredHouseIsTheSame(t *testing.T) {
 		publish(t, client, 1, "stairs/motion", "x")
 		time.Sleep(4 * time.Minute)
 		is := known(t, h)
+		before := remembered(t, h)
 		name, done := saveTo(t, h)
 		if len(done.LeftOut) > 0 || done.Head.House != "mill" || done.Head.Hearth != "v1" || done.Head.Unsure {
 			t.Errorf("%+v", done)
@@ -193,7 +211,7 @@ func TestARestoredHouseIsTheSame(t *testing.T) {
 		for _, m := range done.Members {
 			names = append(names, m.Name)
 		}
-		if want := []string{"backup.json", "config/config.toml", "config/rules/all.toml", "config/tls/house.crt", "config/tls/house.key", "data/users.toml", "data/hearth.log"}; !slices.Equal(names, want) {
+		if want := []string{"backup.json", "config/config.toml", "config/rules/all.toml", "config/tls/house.crt", "config/tls/house.key", "data/users.toml", "data/hearth.log", "data/history/000001"}; !slices.Equal(names, want) {
 			t.Errorf("%q", names)
 		}
 		end()
@@ -223,6 +241,9 @@ func TestARestoredHouseIsTheSame(t *testing.T) {
 		}
 		if !strings.Contains(fmt.Sprint(cfg.Broker.AllUsers(cfg.UsersFile())), "anna") {
 			t.Error("there are no users")
+		}
+		if all := remembered(t, h); len(before) < 10 || len(all) < len(before) || !slices.Equal(all[:len(before)], before) {
+			t.Errorf("it remembers %d things, and has to remember these %d first", len(all), len(before))
 		}
 		began := time.Now()
 		listen, endListener := connect(t, h, "other listener", func(p *paho.Publish) {

@@ -15,6 +15,7 @@ import (
 
 	"hearth/backup"
 	"hearth/config"
+	"hearth/history"
 	"hearth/store"
 )
 
@@ -118,6 +119,13 @@ func Restore(r Restoring) (*Restored, error) {
 			{Prefix: ofData, Dir: to.Data, Aside: before, Own: owners.ofData},
 			{Prefix: ofConfig, Dir: folder, Aside: configs, Own: owners.ofConfig},
 		},
+		Streams: map[string]func(string, io.Reader) error{streamOfHistory: func(dir string, r io.Reader) error {
+			_, err := history.Restore(dir, r)
+			if errors.Is(err, history.ErrCopyCut) { // it was when it was saved, which is said
+				return nil
+			}
+			return err
+		}},
 		Check: func(staged []string) error {
 			if held == nil { // the folder has been made by now
 				if held, err = store.Hold(to.Data); err != nil {
