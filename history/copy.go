@@ -88,7 +88,7 @@ func Restore(dir string, r io.Reader) (rows uint64, err error) {
 	if _, err := io.ReadFull(in, magic); err != nil || string(magic) != copyMagic {
 		return 0, errors.New("is no copy of a history that this Hearth knows")
 	}
-	d, err := openDisk(filepath.Join(dir, File), math.MaxInt64)
+	d, err := openDisk(filepath.Join(dir, File))
 	if err != nil {
 		return 0, err
 	}
@@ -144,7 +144,7 @@ func Restore(dir string, r io.Reader) (rows uint64, err error) {
 		if _, err := io.ReadFull(in, body); err != nil {
 			return rows, errors.Join(ErrCopyCut, flush(now))
 		}
-		batch = append(batch, row{id, sealed(id, body)})
+		batch = append(batch, row{id, sealed(now, id, body)})
 		rows++
 		if len(batch) == 500 {
 			if err := flush(now); err != nil {
