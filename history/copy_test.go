@@ -15,7 +15,7 @@ import (
 )
 
 // everything is all that a history has, in order.
-func everything(t *testing.T, h *History) (all []any) {
+func entriesOf(t *testing.T, h *History) (all []any) {
 	t.Helper()
 	for e, err := range h.Entries(time.Time{}) {
 		if err != nil {
@@ -52,7 +52,7 @@ func TestACopyIsTheSameHistory(t *testing.T) {
 		}
 	}
 	record(3000) // more than two days
-	want := everything(t, h)
+	want := entriesOf(t, h)
 	var b bytes.Buffer
 	if err := h.Copy(t.Context(), &interrupted{&b, func() { record(3000) }}); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestACopyIsTheSameHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := everything(t, copied); len(got) < len(want) || !reflect.DeepEqual(got[:len(want)], want) {
+	if got := entriesOf(t, copied); len(got) < len(want) || !reflect.DeepEqual(got[:len(want)], want) {
 		t.Errorf("%d entries, want at least %d, and the same", len(got), len(want))
 	}
 	if err := copied.Close(); err != nil {
