@@ -35,7 +35,7 @@ func Read(dir string, opt Options) (h *History, done func() error, err error) {
 		}
 		db.SetMaxOpenConns(1)
 		h = &History{
-			opt: opt, closed: true, disk: &disk{path: path, db: db, damaged: func() {}}, number: firstSeries,
+			opt: opt, closed: true, disk: &disk{path: path, db: db, damaged: func() {}, find: make(map[table]*sql.Stmt)}, number: firstSeries,
 			times: make(timeline), rolledDays: make(map[int64]dayRow), named: make(map[string]*series), numbered: make(map[uint32]*series),
 		}
 		if h.disk.recent, err = readRecent(filepath.Join(dir, LogFile), h.disk); err == nil {
