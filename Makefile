@@ -68,6 +68,7 @@ history:
 	HEARTH_DAYS=$(DAYS) go test ./history -run 'WhatADayWrites' -v -timeout 0
 	HEARTH_DAYS=365 go test ./history -run 'Memory' -v -timeout 0
 	HEARTH_DAYS=365 go test ./history -run '^$$' -bench . -timeout 0
+	HEARTH_STARTS=500 go test ./history -run 'ADamagedFile' -v -timeout 0
 
 # Binaries and Debian packages for every Raspberry Pi. Debian's armhf is ARMv7,
 # but Raspberry Pi OS calls its ARMv6 armhf too, so one package serves both.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -308,9 +309,9 @@ func (x *recording) rolledBack(at int, bit byte) (from, to uint32) {
 // A damaged file starts; what is read is right or not there; and what is not there was on a page that
 // was damaged, and is reported.
 func TestADamagedFileCostsWhatWasOnThePage(t *testing.T) {
-	starts := 60 // 500 take some minutes
-	if os.Getenv("HEARTH_CI") == "1" {
-		starts = 500
+	starts := 60
+	if n, err := strconv.Atoi(os.Getenv("HEARTH_STARTS")); err == nil { // 500 take some minutes
+		starts = n
 	}
 	x := recordedHouse(t, 150)
 	total := 0
