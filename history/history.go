@@ -155,8 +155,8 @@ type flushing struct {
 	done chan error
 }
 
-// Open opens the history in dir and makes the file if there is none. A damaged
-// one is no error: what can be is saved, and Health tells the rest.
+// Open opens the history in dir and makes the file if there is none, for which there has
+// to be room. A damaged one is no error: what can be is saved, and Health tells the rest.
 func Open(dir string, cfg Config, opt Options) (*History, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -194,6 +194,9 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 		return nil, fmt.Errorf("history: want a folder that is there: %s: %w", dir, cmp.Or(err, error(syscall.ENOTDIR)))
 	}
 	path := filepath.Join(dir, File)
+	if err := mayBegin(path); err != nil && cfg.On() {
+		return nil, fmt.Errorf("history: %w", err)
+	}
 	if _, err := replace(path); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}

@@ -3,7 +3,9 @@ package history
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -28,6 +30,23 @@ func roomFor(dir string, used, limit int64) (int64, error) {
 	free, total := int64(disk.Bavail)*disk.Bsize, int64(disk.Blocks)*disk.Bsize
 	reserve := min(total/10, mostReserve)
 	return max(min(limit, used+free-reserve), leastSize), nil
+}
+
+// mayBegin says that a history may be made where there is none: on a very small disk it
+// would take the room that the state of the house needs.
+func mayBegin(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(filepath.Dir(path), &disk); err != nil {
+		return nil // who opens it will be told
+	}
+	free, total := int64(disk.Bavail)*disk.Bsize, int64(disk.Blocks)*disk.Bsize
+	if need := leastSize + min(total/10, mostReserve); free < need {
+		return fmt.Errorf("%d MiB are free in %s, and it wants %d; the next start looks again", free>>20, filepath.Dir(path), (need+1<<20-1)>>20)
+	}
+	return nil
 }
 
 // takenBy is how many bytes of the disk a file takes, without its holes.
