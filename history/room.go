@@ -23,13 +23,22 @@ const (
 // the reserve stays free on its disk. What others write takes that room away again: then
 // the oldest history goes. limit is what the owner allows.
 func roomFor(dir string, used, limit int64) (int64, error) {
+	free, reserve, err := freeOn(dir)
+	if err != nil {
+		return limit, err
+	}
+	return max(min(limit, used+free-reserve), leastSize), nil
+}
+
+// freeOn is how many bytes are free on the disk of a folder, and how many of them history
+// leaves so.
+func freeOn(dir string) (free, reserve int64, err error) {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
-		return limit, &os.PathError{Op: "statfs", Path: dir, Err: err}
+		return 0, 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	free, total := int64(disk.Bavail)*disk.Bsize, int64(disk.Blocks)*disk.Bsize
-	reserve := min(total/10, mostReserve)
-	return max(min(limit, used+free-reserve), leastSize), nil
+	size := int64(disk.Bsize) // of another type on each kind of machine
+	return int64(disk.Bavail) * size, min(int64(disk.Blocks)*size/10, mostReserve), nil
 }
 
 // mayBegin says that a history may be made where there is none: on a very small disk it
@@ -38,12 +47,8 @@ func mayBegin(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(filepath.Dir(path), &disk); err != nil {
-		return nil // who opens it will be told
-	}
-	free, total := int64(disk.Bavail)*disk.Bsize, int64(disk.Blocks)*disk.Bsize
-	if need := leastSize + min(total/10, mostReserve); free < need {
+	free, reserve, err := freeOn(filepath.Dir(path))
+	if need := leastSize + reserve; err == nil && free < need { // of an error he is told who opens it
 		return fmt.Errorf("%d MiB are free in %s, and it wants %d; the next start looks again", free>>20, filepath.Dir(path), (need+1<<20-1)>>20)
 	}
 	return nil
