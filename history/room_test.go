@@ -78,7 +78,7 @@ func TestRoomOfFreePagesGoesBackToTheDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 1000 {
-			id := int64(1<<40 + i)
+			id := int64(1)<<40 + int64(i)
 			data := sealed(tableChunk, id, make([]byte, i))
 			if _, err := db.Exec("insert into chunk values (?, ?)", id, data); err != nil {
 				t.Fatal(err)

@@ -95,7 +95,7 @@ func TestFullDiskTakesTheOldestHistory(t *testing.T) {
 		if err := syscall.Statfs(disk.dir, &s); err != nil {
 			t.Fatal(err)
 		}
-		return int64(s.Bavail) * s.Bsize
+		return int64(s.Bavail) * int64(s.Bsize)
 	}
 	said := func() promise {
 		r.mu.Lock()
