@@ -36,11 +36,11 @@ race:
 	@grep -ahE '^ *--- SKIP' -B1 $(TESTLOG) || true
 	@echo "$$(grep -acE '^ *--- PASS' $(TESTLOG)) passed, 0 failed, $$(grep -acE '^ *--- SKIP' $(TESTLOG)) skipped"
 
-# Every fuzz target for FUZZTIME, ten at a time: much of it is building them.
+# Every fuzz target for FUZZTIME, sixteen at a time: much of it is building them.
 FUZZTIME ?= 60s
 fuzz:
 	@grep -rnoE '^func Fuzz\w+' --include=*_test.go . | sed -E 's|^\./(.*)/[^/]*:[0-9]+:func |\1 |' | sort | \
-	xargs -L 1 -P 10 tools/fuzz.sh $(FUZZTIME)
+	xargs -L 1 -P 16 tools/fuzz.sh $(FUZZTIME)
 
 # A real kernel with simulated lines, in an emulated machine: the pins, and the hub
 # that ships. Then an emulated Raspberry Pi 3B; and the first with large numbers.
