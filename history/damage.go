@@ -287,8 +287,13 @@ func (h *History) scrub(ctx context.Context) {
 		began := time.Now()
 		bad, err := h.disk.inspect(tableChunk, s.id)
 		if i > 0 && s.before != segments[i-1].id && s.before >= segments[0].id && err == nil {
-			known, err2 := h.disk.knownLosses(tableChunk, s.before)
-			err, bad.unseen = err2, bad.unseen || !slices.Contains(known, loss{segment: s.before, all: true})
+			var known []loss
+			var first uint64
+			if known, err = h.disk.knownLosses(tableChunk, s.before); err == nil {
+				first, _, err = h.disk.ends(tableChunk)
+			}
+			// What retention has taken meanwhile is not lost.
+			bad.unseen = bad.unseen || s.before >= first && !slices.Contains(known, loss{segment: s.before, all: true})
 		}
 		switch {
 		case errors.Is(err, errSalvage), h.disk.brokenBy() != nil:
@@ -352,7 +357,13 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 			return bad, err
 		}
 	}
-	rows, err := d.db.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
+	// All of it at one moment: retention may take rows away at any other.
+	now, err := d.db.Begin()
+	if err != nil {
+		return bad, d.noticed(err)
+	}
+	defer now.Rollback()
+	rows, err := now.Query("SELECT id, data FROM "+string(t)+" WHERE id BETWEEN ? AND ?", from, to)
 	if err != nil {
 		return bad, d.noticed(err)
 	}
@@ -388,7 +399,7 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 		return bad, d.noticed(err)
 	}
 	// Who looks for one row finds it by the pages that lead there, which going from row to row does not use.
-	find, err := d.db.Prepare("SELECT count(*) FROM " + string(t) + " WHERE id = ?")
+	find, err := now.Prepare("SELECT count(*) FROM " + string(t) + " WHERE id = ?")
 	if err != nil {
 		return bad, d.noticed(err)
 	}

@@ -230,14 +230,16 @@ func (v *view) run(m *meter, number uint32, from, to int64, known bool) error {
 	return nil
 }
 
-// look takes up a reading of before what is measured.
-func (m *meter) look(p *Point) {
+// look takes up a reading of before what is measured. It reports false if that leaves the
+// value as it was.
+func (m *meter) look(p *Point) bool {
 	if p.Event || p.Bad != "" && !p.Gone {
-		return
+		return false
 	}
 	var ok bool
 	m.value, ok = number(p.Value)
 	m.holds = ok && !p.Gone
+	return true
 }
 
 // before finds what a series was at a moment: what it was last, if the hub has not
@@ -257,9 +259,8 @@ func (v *view) before(m *meter, number uint32, at int64) error {
 			break
 		}
 		if _, err := v.entries(p, number, &sc, func(e placedEntry) bool {
-			if e.at < at {
+			if e.at < at && m.look(&Point{Value: e.r.Value, Bad: e.r.Bad, Gone: e.r.Gone, Event: e.r.Event}) {
 				some = true
-				m.look(&Point{Value: e.r.Value, Bad: e.r.Bad, Gone: e.r.Gone, Event: e.r.Event})
 			}
 			return true
 		}); err != nil {

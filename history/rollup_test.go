@@ -283,3 +283,19 @@ func TestRollupsAreRight(t *testing.T) {
 		}
 	})
 }
+
+// What a sensor said last holds, though all that was written since then was no value.
+func TestAValueHoldsOverWhatIsNone(t *testing.T) {
+	h := newHome(t, fastDir(t), time.Date(2026, 3, 26, 9, 30, 0, 0, time.UTC), Config{})
+	defer func() { h.Close() }()
+	h.report("x", 21.5)
+	h.flush()
+	h.pass(time.Hour)
+	h.Event(rules.Event{At: h.now, Kind: rules.Report, Readings: []devices.Reading{{Source: "x", At: h.now, Bad: "null", Text: "null"}}})
+	h.flush()
+	h.pass(2 * time.Hour)
+	got, err := h.Stats("x", h.now.Wall.Add(-time.Hour), h.now.Wall)
+	if err != nil || got.Held != time.Hour || got.Mean != 21.5 {
+		t.Errorf("%s (%v), want 21.5 held for the hour", said(got.Bucket), err)
+	}
+}
