@@ -14,7 +14,7 @@ import (
 	"hearth/devices"
 )
 
-// everything is all that a history has, in order.
+// entriesOf is all that a history has, in order.
 func entriesOf(t *testing.T, h *History) (all []any) {
 	t.Helper()
 	for e, err := range h.Entries(time.Time{}) {
@@ -29,22 +29,17 @@ func entriesOf(t *testing.T, h *History) (all []any) {
 // A history is copied while it is written, and made anew from that: all is there that was
 // recorded before, however much came meanwhile, and it goes on.
 func TestACopyIsTheSameHistory(t *testing.T) {
-	now := devices.Now{Mono: time.Hour, Wall: time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC), Known: true}
-	opt := Options{Now: func() devices.Now { return now }, Zone: time.UTC, Boot: "a"}
-	h, err := Open(fastDir(t), Config{}, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	h := newHome(t, fastDir(t), time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC), Config{})
+	defer func() { h.Close() }()
 	record := func(n int) {
 		for i := range n {
-			now = now.Add(time.Minute)
+			h.pass(time.Minute)
 			for _, name := range []string{"a", "b", "c"} {
 				v := float64(i % 97)
-				h.Seen(devices.Reading{Source: name, Topic: "x/" + name, Value: v, Text: devices.Text(v), At: now}, "W")
+				h.Seen(devices.Reading{Source: name, Topic: "x/" + name, Value: v, Text: devices.Text(v), At: h.now}, "W")
 			}
 			if i%500 == 0 {
-				h.Note(Note{At: now, Kind: "start", Name: "hub", Text: fmt.Sprint(i)})
+				h.Note(Note{At: h.now, Kind: "start", Name: "hub", Text: fmt.Sprint(i)})
 				if err := h.Flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -52,7 +47,7 @@ func TestACopyIsTheSameHistory(t *testing.T) {
 		}
 	}
 	record(3000) // more than two days
-	want := entriesOf(t, h)
+	want := entriesOf(t, h.History)
 	var b bytes.Buffer
 	if err := h.Copy(t.Context(), &interrupted{&b, func() { record(3000) }}); err != nil {
 		t.Fatal(err)
@@ -63,7 +58,7 @@ func TestACopyIsTheSameHistory(t *testing.T) {
 	if err != nil || rows == 0 {
 		t.Fatal(rows, err)
 	}
-	copied, err := Open(dir, Config{}, opt)
+	copied, err := Open(dir, Config{}, Options{Zone: time.UTC, Boot: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 func TestTheHistoryInNumbers(t *testing.T) {
 	began := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)
 	now := devices.Now{Wall: began, Known: true}
-	h, err := history.Open(t.TempDir(), history.Config{}, history.Options{Now: func() devices.Now { return now }, Zone: time.UTC, Boot: "x"})
+	var present atomic.Pointer[devices.Now] // which history looks at when it likes
+	present.Store(new(now))
+	h, err := history.Open(t.TempDir(), history.Config{}, history.Options{Now: func() devices.Now { return *present.Load() }, Zone: time.UTC, Boot: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,6 +29,7 @@ func TestTheHistoryInNumbers(t *testing.T) {
 	say := func(hours float64, source, unit string, value any) {
 		now.Mono = at(hours).Sub(began)
 		now.Wall = at(hours)
+		present.Store(new(now))
 		r := devices.Reading{Source: source, Value: value, Text: devices.Text(value), At: now}
 		if value == nil {
 			r.Gone, r.Text = true, ""

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"hearth/config"
@@ -47,7 +48,9 @@ func recordTwoDays(dir string) error {
 	}
 	began := time.Date(2024, 11, 28, 0, 0, 0, 0, zone)
 	now := devices.Now{Wall: began, Known: true}
-	h, err := history.Open(dir, history.Config{}, history.Options{Now: func() devices.Now { return now }, Zone: zone, Boot: "test"})
+	var present atomic.Pointer[devices.Now] // which history looks at when it likes
+	present.Store(&devices.Now{Wall: began, Known: true})
+	h, err := history.Open(dir, history.Config{}, history.Options{Now: func() devices.Now { return *present.Load() }, Zone: zone, Boot: "test"})
 	if err != nil {
 		return err
 	}
@@ -62,6 +65,7 @@ func recordTwoDays(dir string) error {
 	for minute := 0; minute < 2*24*60; minute += 5 {
 		now.Mono = time.Duration(minute) * time.Minute
 		now.Wall = began.Add(now.Mono)
+		present.Store(new(now))
 		of := minute % (24 * 60)
 		say("hall.temperature", "°C", math.Round(200-30*math.Cos(2*math.Pi*float64(of-4*60)/(24*60)))/10, nil)
 		power := 100.0
