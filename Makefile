@@ -66,7 +66,6 @@ wear:
 DAYS ?= 34
 history:
 	HEARTH_DAYS=$(DAYS) go test ./history -run 'WhatADayWrites' -v -timeout 0
-	HEARTH_DAYS=365 go test ./history -run 'Memory' -v -timeout 0
 	HEARTH_DAYS=365 go test ./history -run '^$$' -bench . -timeout 0
 	HEARTH_STARTS=500 go test ./history -run 'ADamagedFile' -v -timeout 0
 

@@ -42,6 +42,7 @@ func Read(dir string, opt Options) (h *History, done func() error, err error) {
 			var t taken
 			if t, err = h.disk.takeUp(); err == nil {
 				h.begin(t)
+				h.session = 0 // none goes on
 				return h, h.disk.close, nil
 			}
 		}

@@ -216,45 +216,42 @@ func BenchmarkYear(b *testing.B) {
 
 // With a year of history open, and after questions about all of it, a program takes at
 // most 32 MiB.
-func TestMemory(t *testing.T) {
+func BenchmarkMemory(b *testing.B) {
 	const sign = "HEARTH_HISTORY_MEMORY"
 	if dir := os.Getenv(sign); dir != "" {
-		remember(t, dir)
+		remember(b, dir)
 		return
-	}
-	if testing.Short() {
-		t.Skip("takes a quarter of a minute")
 	}
 	days := 31
 	if n, err := strconv.Atoi(os.Getenv("HEARTH_DAYS")); err == nil {
 		days = n
 	}
-	dir := t.TempDir()
-	h := year(t, dir, days)
+	dir := b.TempDir()
+	h := year(b, dir, days)
 	h.stop()
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.run=^TestMemory$", "-test.v")
+	cmd := exec.Command(self, "-test.run=^$", "-test.bench=^BenchmarkMemory$", "-test.benchtime=1x", "-test.v")
 	cmd.Env = append(os.Environ(), sign+"="+dir)
 	out, err := cmd.CombinedOutput()
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "MiB") {
-			t.Log(strings.TrimSpace(line))
+			b.Log(strings.TrimSpace(line))
 		}
 	}
 	if err != nil {
-		t.Errorf("%v\n%s", err, out)
+		b.Errorf("%v\n%s", err, out)
 	}
 	info, err := os.Stat(filepath.Join(dir, File))
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	t.Logf("%d days with all readings: %d MiB on the disk", days, info.Size()>>20)
+	b.Logf("%d days with all readings: %d MiB on the disk", days, info.Size()>>20)
 }
 
-func remember(t *testing.T, dir string) {
+func remember(t testing.TB, dir string) {
 	cfg := Config{}
 	cfg.Raw, cfg.MaxSize = 366*24*3600*1e9, 4<<30
 	began := time.Now()

@@ -309,7 +309,7 @@ func (x *recording) rolledBack(at int, bit byte) (from, to uint32) {
 // A damaged file starts; what is read is right or not there; and what is not there was on a page that
 // was damaged, and is reported.
 func TestADamagedFileCostsWhatWasOnThePage(t *testing.T) {
-	starts := 60
+	starts := 30
 	if n, err := strconv.Atoi(os.Getenv("HEARTH_STARTS")); err == nil { // 500 take some minutes
 		starts = n
 	}

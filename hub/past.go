@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"log/slog"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"hearth/config"
@@ -19,22 +16,29 @@ import (
 
 // A Past answers what people ask of a history, of the hub that runs or of one that does
 // not. Its methods may be called from any goroutine, and none of them needs the loop.
-type Past struct{ h *history.History }
+type Past struct {
+	h     *history.History
+	close func() error // of one that does not run
+}
 
 // OpenPast opens the history of a hub that does not run.
 func (c *Config) OpenPast() (Past, error) {
-	file := filepath.Join(c.DataDir(), history.File)
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) { // which Open would make
-		return Past{}, fmt.Errorf("there is no history in %s yet: hearth serve records it", c.DataDir())
-	} else if err != nil {
-		return Past{}, err
-	}
-	h, err := history.Open(c.DataDir(), c.History, history.Options{Log: slog.New(slog.DiscardHandler), Zone: c.zone()})
-	return Past{h}, err
+	h, done, err := c.readHistory()
+	return Past{h, done}, err
 }
 
-// Close ends it.
-func (p Past) Close() error { return p.h.Close() }
+// Close ends what OpenPast began.
+func (p Past) Close() error { return p.close() }
+
+// readHistory is the history of a hub that does not run, to be read and not to be written:
+// one may start meanwhile. It is there until done is called.
+func (c *Config) readHistory() (past *history.History, done func() error, err error) {
+	past, done, err = history.Read(c.DataDir(), history.Options{Zone: c.zone()})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("there is no history in %s yet: hearth serve records it", c.DataDir())
+	}
+	return past, done, err
+}
 
 var errNoHistory = errors.New("no history is kept: [history] has enabled = false")
 
@@ -269,19 +273,21 @@ func (m *reckoning) shows(v float64) {
 }
 
 // Series, Points, Chart and Summary are asked of the history itself, off the loop.
-func (d desk) Series(ctx context.Context) ([]control.Series, error) { return Past{d.past}.Series(ctx) }
+func (d desk) Series(ctx context.Context) ([]control.Series, error) {
+	return Past{h: d.past}.Series(ctx)
+}
 
 // Points are the readings of a series.
 func (d desk) Points(ctx context.Context, name string, from, to time.Time) iter.Seq2[control.Point, error] {
-	return Past{d.past}.Points(ctx, name, from, to)
+	return Past{h: d.past}.Points(ctx, name, from, to)
 }
 
 // Chart makes n stretches of a series.
 func (d desk) Chart(ctx context.Context, name string, from, to time.Time, n int) ([]control.Bucket, error) {
-	return Past{d.past}.Chart(ctx, name, from, to, n)
+	return Past{h: d.past}.Chart(ctx, name, from, to, n)
 }
 
 // Summary is a series in numbers.
 func (d desk) Summary(ctx context.Context, name string, from, to time.Time) (control.Summary, error) {
-	return Past{d.past}.Summary(ctx, name, from, to)
+	return Past{h: d.past}.Summary(ctx, name, from, to)
 }

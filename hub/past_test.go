@@ -24,7 +24,7 @@ func TestTheHistoryInNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	past := Past{h}
+	past := Past{h: h}
 	at := func(hours float64) time.Time { return began.Add(time.Duration(hours * float64(time.Hour))) }
 	say := func(hours float64, source, unit string, value any) {
 		now.Mono = at(hours).Sub(began)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"hearth/config"
 	"hearth/control"
 	"hearth/devices"
-	"hearth/history"
 	"hearth/replay"
 	"hearth/rules"
 )
@@ -56,17 +53,14 @@ func until(ctx context.Context, entries replay.Entries) replay.Entries {
 // Recorded is what was recorded since a moment in the data folder of a configuration on which
 // no hub runs. It is there until done is called.
 func (c *Config) Recorded(since time.Time) (entries replay.Entries, done func(), err error) {
-	if _, err := os.Stat(filepath.Join(c.DataDir(), history.File)); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("nothing is recorded in %s, the data folder of %s", c.DataDir(), c.path)
-	}
 	if err := c.Free(); err != nil {
 		return nil, nil, err
 	}
-	past, err := history.Open(c.DataDir(), c.History, history.Options{Zone: c.zone()})
+	past, closed, err := c.readHistory()
 	if err != nil {
 		return nil, nil, err
 	}
-	return past.Entries(since), func() { past.Close() }, nil
+	return past.Entries(since), func() { closed() }, nil
 }
 
 // Replay is the house for a replay.

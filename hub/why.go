@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"hearth/config"
 	"hearth/control"
 	"hearth/devices"
-	"hearth/history"
 	"hearth/rules"
 	"hearth/why"
 )
@@ -201,11 +199,8 @@ func (c *Config) Why(name, at string) (why.Answer, error) {
 			return why.Answer{}, err
 		}
 	}
-	past, done, err := history.Read(c.DataDir(), history.Options{Zone: zone})
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return why.Answer{}, fmt.Errorf("there is no history in %s, and no hub runs there", c.DataDir())
-	case err != nil:
+	past, done, err := c.readHistory()
+	if err != nil {
 		return why.Answer{}, err
 	}
 	defer done()

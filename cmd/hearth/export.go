@@ -41,24 +41,11 @@ func (c *exportCommand) Run(ctx context.Context, std streams) error {
 	case format == "":
 		format = "csv"
 	}
-	h, err := c.find()
-	if err != nil {
-		return err
-	}
-	past, err := h.archive(ctx, std)
+	past, s, found, err := c.asked(ctx, std, c.stretchFlags, 100*365*24*time.Hour, c.Names)
 	if err != nil {
 		return err
 	}
 	defer past.close()
-	now := time.Now().In(past.zone)
-	s, err := c.stretch(now, 100*365*24*time.Hour)
-	if err != nil {
-		return err
-	}
-	found, err := past.find(c.Names)
-	if err != nil {
-		return err
-	}
 	x := &exporting{past: past, stretch: s, format: format, force: c.Force}
 	switch {
 	case c.To == "-":

@@ -57,24 +57,12 @@ func (c *historyCommand) Run(ctx context.Context, std streams) error {
 	case c.Stats && every > 0:
 		return usageError{errors.New("want either --stats, with --per, or --every")}
 	}
-	h, err := c.find()
-	if err != nil {
-		return err
-	}
-	past, err := h.archive(ctx, std)
+	past, when, found, err := c.asked(ctx, std, c.stretchFlags, 24*time.Hour, c.Names)
 	if err != nil {
 		return err
 	}
 	defer past.close()
 	now := time.Now().In(past.zone)
-	when, err := c.stretch(now, 24*time.Hour)
-	if err != nil {
-		return err
-	}
-	found, err := past.find(c.Names)
-	if err != nil {
-		return err
-	}
 	show := &showing{past: past, out: std.out, stretch: when, every: every, now: now, all: c.All, one: len(found) == 1}
 	switch {
 	case len(c.Names) == 0 && !c.Stats && !c.Chart && every == 0 && c.Since == "" && c.Until == "":

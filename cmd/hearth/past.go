@@ -48,6 +48,26 @@ func (h *hubHere) archive(ctx context.Context, std streams) (*archive, error) {
 	return a, nil
 }
 
+// asked is what a command of history is about: whose, when, and of which names. The archive
+// is to be closed.
+func (f hubFlags) asked(ctx context.Context, std streams, when stretchFlags, since time.Duration, names []string) (past *archive, s stretch, found []control.Series, err error) {
+	h, err := f.find()
+	if err != nil {
+		return nil, s, nil, err
+	}
+	if past, err = h.archive(ctx, std); err != nil {
+		return nil, s, nil, err
+	}
+	if s, err = when.stretch(time.Now().In(past.zone), since); err == nil {
+		found, err = past.find(names)
+	}
+	if err != nil {
+		past.close()
+		return nil, s, nil, err
+	}
+	return past, s, found, nil
+}
+
 // find gives the series of names: each a name, a pattern of such, or what stands before
 // the point of several. None is all.
 func (a *archive) find(names []string) ([]control.Series, error) {
