@@ -80,6 +80,12 @@ func (d *disk) make() error {
 // nothing is written to one that is not.
 func (d *disk) begin() error {
 	d.limit = 0
+	// SQLite would let everybody read a file that it makes, and the journal is as the file.
+	f, err := os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
 	var has int
 	if err := d.db.QueryRow("SELECT count(*) + (SELECT page_count FROM pragma_page_count) FROM sqlite_schema").Scan(&has); err != nil {
 		return d.noticed(err)

@@ -487,3 +487,20 @@ func TestFlushAndClose(t *testing.T) {
 	defer h.Close()
 	expect(t, h.points("x"), "2026-06-01 12:00:00 1")
 }
+
+// What is said in a house is nobody's business who may enter its data folder.
+func TestOnlyItsOwnerReadsHistory(t *testing.T) {
+	h := newHome(t, fastDir(t), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Config{})
+	defer func() { h.Close() }()
+	h.report("x", true)
+	h.flush()
+	files, err := os.ReadDir(h.dir)
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
