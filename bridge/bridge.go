@@ -105,8 +105,9 @@ type Bridge struct {
 	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan struct{}
-	forget bool // set before cancel: end the sessions too
-	leave  bool // the same: that at the remote, which is another one from now on
+	keeps  chan struct{} // closed when the own broker keeps what is to go out, or could not be asked
+	forget bool          // set before cancel: end the sessions too
+	leave  bool          // the same: that at the remote, which is another one from now on
 
 	mu     sync.Mutex
 	status Status
@@ -154,6 +155,7 @@ func startBridge(name string, cfg Remote, opt Options, was []byte) *Bridge {
 		name: name, cfg: cfg, opt: opt,
 		log:     opt.Log.With("bridge", name),
 		done:    make(chan struct{}),
+		keeps:   make(chan struct{}),
 		version: 5,
 		told:    map[string]bool{},
 		out:     newMemory(),
@@ -209,6 +211,8 @@ func LocalID(name string) string { return "bridge/" + name }
 
 func (b *Bridge) run(ctx context.Context) {
 	defer close(b.done)
+	asked := sync.OnceFunc(func() { close(b.keeps) })
+	defer asked()
 	b.opt.Available(b.name, false, false)
 	b.steady = time.NewTimer(0)
 	b.steady.Stop()
@@ -224,6 +228,7 @@ func (b *Bridge) run(ctx context.Context) {
 			} else {
 				err = fmt.Errorf("at the own broker: %w", err)
 			}
+			asked()
 		}
 		if err == nil {
 			err = b.link(ctx)

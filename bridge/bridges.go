@@ -42,13 +42,21 @@ func (ch *Change) Undo() {}
 
 // Commit stops the bridges that are gone or have changed and starts those that are
 // new or have changed; the others are not touched. What the brokers kept for one
-// that is gone is dropped.
+// that is gone is dropped. When it returns the own broker keeps what is to go out, so that
+// nothing is lost that is said right after the start.
 func (ch *Change) Commit() {
+	for _, b := range ch.swap() {
+		<-b.keeps
+	}
+}
+
+// swap is Commit but for the wait; it gives the bridges that are new.
+func (ch *Change) swap() (started []*Bridge) {
 	bs := ch.bs
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	if bs.closed {
-		return
+		return nil
 	}
 	var stopping sync.WaitGroup
 	stays := map[string]*Bridge{}
@@ -73,9 +81,11 @@ func (ch *Change) Commit() {
 		b := stays[n.Name]
 		if b == nil {
 			b = startBridge(n.Name, n.Value, bs.opt, was[n.Name])
+			started = append(started, b)
 		}
 		bs.running = append(bs.running, b)
 	}
+	return started
 }
 
 // Status is how all of them are doing, in the order of the configuration.
