@@ -38,17 +38,25 @@ func TestPowerCutsWhileHistoryIsRecorded(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	for _, c := range []struct{ name, size string }{
-		{"a file that grows", "512MiB"},
-		{"a file at its limit", "128KiB"},
+	for _, c := range []struct {
+		name, size string
+		limited    bool
+	}{
+		{"a file that grows", "512MiB", false},
+		{"a file at its limit", "14MiB", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			disk := newDisk(t, 64<<20)
 			disk.mount(t)
 			dir := filepath.Join(disk.dir, "data")
 			var told tally
+			var env []string
+			if c.limited {
+				env = []string{"HEARTH_TEST_BULK=1"}
+				fill(t, dir, c.size)
+			}
 			for n := range max(*cuts/2, 1) {
-				r := record(t, dir, c.size)
+				r := record(t, dir, c.size, env...)
 				told.check(t, r)
 				<-time.After(200*time.Millisecond + rand.N(time.Second))
 				if n%2 == 0 {
@@ -64,12 +72,33 @@ func TestPowerCutsWhileHistoryIsRecorded(t *testing.T) {
 			r.kill()
 			t.Logf("%d cuts, %d readings recorded, %d flushed before a cut, %d of them lost; %d had not been flushed, %d of them were there all the same",
 				told.cuts, told.recorded, told.flushed, told.lost, told.recorded-told.flushed, told.kept)
-			if r.said.foundFrom > 1 {
+			if c.limited {
 				t.Logf("to make room, what came before reading %d had gone", r.said.foundFrom)
+				if r.said.foundFrom <= 1 {
+					t.Error("nothing had to make room")
+				}
 			}
 			t.Logf("%d values of the store were acknowledged before a cut, %d of them lost", told.acked, told.storeLost)
 		})
 	}
+}
+
+// fill records until old history has to make room.
+func fill(t *testing.T, dir, size string) {
+	t.Helper()
+	for range 20 {
+		r := record(t, dir, size, "HEARTH_TEST_BULK=1")
+		from := r.begun(t).foundFrom
+		if from <= 1 {
+			<-time.After(4 * time.Second)
+			r.nextFlush(t)
+		}
+		r.kill()
+		if from > 1 {
+			return
+		}
+	}
+	t.Fatal("history has not reached its limit")
 }
 
 // When others fill the disk, the oldest history goes and gives its room back; what the store has to keep
@@ -102,7 +131,9 @@ func TestFullDiskTakesTheOldestHistory(t *testing.T) {
 		defer r.mu.Unlock()
 		return r.said
 	}
-	eventually(t, "24 MiB of history", func() bool { return taken() > 24<<20 })
+	if !within(6*patience, func() bool { return taken() > 24<<20 }) {
+		t.Fatalf("history has taken %d KiB, want 24 MiB", taken()>>10)
+	}
 	before, kept := taken(), said()
 	ballast, err := os.Create(filepath.Join(disk.dir, "others"))
 	if err != nil {
