@@ -582,3 +582,39 @@ func (x *recording) compare(t *testing.T, what string, got map[string]map[int64]
 	}
 	return lost
 }
+
+// The list of a day's segments is damaged: that costs none of them.
+func TestADamagedListOfSegmentsCostsNone(t *testing.T) {
+	h := newHome(t, fastDir(t), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Config{})
+	defer func() { h.Close() }()
+	for range 60 {
+		h.report("x", 1.0)
+		h.pass(time.Hour)
+		h.flush()
+	}
+	count := func() (n int) {
+		for _, err := range h.Readings("x", time.Time{}, h.now.Wall) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		return n
+	}
+	if n := count(); n != 60 {
+		t.Fatal(n)
+	}
+	done, err := h.disk.db.Exec("UPDATE day SET data = x'00' WHERE id BETWEEN ? AND ?",
+		rowID(uint64(floorDay(micros(h.now.Wall))-2), headSeries, 1), rowID(uint64(floorDay(micros(h.now.Wall))-2), headSeries, maxPart))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := done.RowsAffected(); n == 0 {
+		t.Fatal("there is no such list")
+	}
+	h.stop()
+	h.start()
+	if n := count(); n != 60 {
+		t.Errorf("%d readings are found, want 60", n)
+	}
+}

@@ -478,5 +478,18 @@ func (t *taken) days(d *disk) error {
 	slices.SortFunc(t.heads, func(a, b *head) int { return cmp.Compare(a.id, b.id) })
 	more, err := d.heads(t.listed + 1)
 	t.heads = append(t.heads, more...)
+	if err == nil && !unbroken(t.heads, first) { // a list was damaged: those of the segments themselves are looked at
+		t.heads, err = d.heads(first)
+	}
 	return err
+}
+
+// unbroken reports whether heads are those of all segments from one on.
+func unbroken(heads []*head, first uint64) bool {
+	for i, s := range heads {
+		if i == 0 && first > 0 && s.id != first || i > 0 && s.before != heads[i-1].id {
+			return false
+		}
+	}
+	return true
 }

