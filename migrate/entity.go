@@ -68,7 +68,7 @@ func (x *home) entity(id string) (*entity, error) {
 		return e, nil
 	}
 	domain, object, ok := strings.Cut(id, ".")
-	if !ok || object == "" || noWord.MatchString(strings.ReplaceAll(object, "_", "")) || noWord.MatchString(strings.ReplaceAll(domain, "_", "")) {
+	if !ok || object == "" || noWord().MatchString(strings.ReplaceAll(object, "_", "")) || noWord().MatchString(strings.ReplaceAll(domain, "_", "")) {
 		return nil, fmt.Errorf("%s is no entity such as light.hall: name one", strconv.Quote(oneLine(id)))
 	}
 	e := &entity{id: id, domain: domain}
@@ -475,7 +475,7 @@ func scalarOf(s string) any {
 
 // ref is a source in an expression.
 func ref(source string) string {
-	if strings.ContainsAny(source, `/:"`) || !strings.Contains(source, ".") && noWord.MatchString(strings.ReplaceAll(source, "_", "")) {
+	if strings.ContainsAny(source, `/:"`) || !strings.Contains(source, ".") && noWord().MatchString(strings.ReplaceAll(source, "_", "")) {
 		return "state(" + exprText(source) + ")"
 	}
 	return source

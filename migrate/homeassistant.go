@@ -3,7 +3,6 @@ package migrate
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -334,9 +333,9 @@ func (x *home) triggered(i int, t table) whose {
 }
 
 var (
-	ranLast    = regexp.MustCompile(`(?:state_attr\('automation\.([a-z0-9_]+)','last_triggered'\)|states\.automation\.([a-z0-9_]+)\.attributes\.last_triggered|(this)\.attributes\.last_triggered)`)
-	sinceThen  = regexp.MustCompile(`^\{\{\(*(?:as_timestamp\(now\(\)\)|now\(\)(?:\.timestamp\(\))?)\)*-\(*(?:as_timestamp\()?LAST(?:\|default\(0\)|,(?:default=)?0|\|as_timestamp|or0)*\)*(?:\|int(?:\(0\))?|\|float(?:\(0\))?|\.total_seconds\(\)|\.seconds)?\)*>=?(?:(\d+)|timedelta\((hours|minutes|seconds)=(\d+)\))\)*\}\}$`)
-	noneBefore = regexp.MustCompile(`(?:notLAST|LASTisnone|LAST==none)or`)
+	ranLast    = lazily(`(?:state_attr\('automation\.([a-z0-9_]+)','last_triggered'\)|states\.automation\.([a-z0-9_]+)\.attributes\.last_triggered|(this)\.attributes\.last_triggered)`)
+	sinceThen  = lazily(`^\{\{\(*(?:as_timestamp\(now\(\)\)|now\(\)(?:\.timestamp\(\))?)\)*-\(*(?:as_timestamp\()?LAST(?:\|default\(0\)|,(?:default=)?0|\|as_timestamp|or0)*\)*(?:\|int(?:\(0\))?|\|float(?:\(0\))?|\.total_seconds\(\)|\.seconds)?\)*>=?(?:(\d+)|timedelta\((hours|minutes|seconds)=(\d+)\))\)*\}\}$`)
+	noneBefore = lazily(`(?:notLAST|LASTisnone|LAST==none)or`)
 )
 
 // lastRun is the pause that a condition wants since the automation ran last, which
@@ -347,13 +346,13 @@ func lastRun(n *node, alias string) string {
 		text = n.get("value_template").str()
 	}
 	text = strings.ReplaceAll(strings.Join(strings.Fields(text), ""), `"`, "'")
-	for _, m := range ranLast.FindAllStringSubmatch(text, -1) {
+	for _, m := range ranLast().FindAllStringSubmatch(text, -1) {
 		if m[3] == "" && m[1]+m[2] != alias {
 			return ""
 		}
 	}
-	text = noneBefore.ReplaceAllString(ranLast.ReplaceAllString(text, "LAST"), "")
-	m := sinceThen.FindStringSubmatch(text)
+	text = noneBefore().ReplaceAllString(ranLast().ReplaceAllString(text, "LAST"), "")
+	m := sinceThen().FindStringSubmatch(text)
 	if m == nil {
 		return ""
 	}

@@ -273,8 +273,8 @@ func (n *node) with(i int, v *node) *node {
 }
 
 var (
-	someOf = regexp.MustCompile(`range\((\d{1,5}), *(\d{1,5})\)\)? *\| *random`)
-	ofUnit = regexp.MustCompile(`^\{\{ *'(?:%0?2?[id]|00?):(%0?2?[id]|00):?(%0?2?[id]|00)?' *%`)
+	someOf = lazily(`range\((\d{1,5}), *(\d{1,5})\)\)? *\| *random`)
+	ofUnit = lazily(`^\{\{ *'(?:%0?2?[id]|00?):(%0?2?[id]|00):?(%0?2?[id]|00)?' *%`)
 )
 
 // chance is a delay of a time that is drawn: {{ range(1, 30) | random }} of some unit,
@@ -286,7 +286,7 @@ func chance(n *node) table {
 		if strings.Contains(text, "%0") {
 			return nil
 		}
-	} else if m := ofUnit.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
+	} else if m := ofUnit().FindStringSubmatch(strings.TrimSpace(text)); m != nil {
 		unit = "s"
 		if strings.HasPrefix(m[1], "%") {
 			unit = "m"
@@ -295,7 +295,7 @@ func chance(n *node) table {
 			return nil
 		}
 	}
-	m := someOf.FindStringSubmatch(text)
+	m := someOf().FindStringSubmatch(text)
 	if m == nil || unit == "" || strings.Count(text, "random") != 1 || strings.ContainsAny(strings.Replace(text, m[0], "", 1), "*+/") {
 		return nil
 	}
@@ -1255,7 +1255,7 @@ func (c *call) message(key string) string {
 	}
 	source := n.text
 	spans, err := parseTemplate(source)
-	for _, block := range []*regexp.Regexp{blocks, holes} { // those that can't even be read
+	for _, block := range []*regexp.Regexp{blocks(), holes()} { // those that can't even be read
 		if err == nil {
 			break
 		}
@@ -1291,8 +1291,8 @@ func (c *call) message(key string) string {
 }
 
 var (
-	blocks = regexp.MustCompile(`(?s)\{%.*?%\}`)
-	holes  = regexp.MustCompile(`(?s)\{\{.*?\}\}|\{#.*?#\}`)
+	blocks = lazily(`(?s)\{%.*?%\}`)
+	holes  = lazily(`(?s)\{\{.*?\}\}|\{#.*?#\}`)
 )
 
 // each is what is done for every entity that the call names, one after the other.

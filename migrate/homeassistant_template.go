@@ -3,7 +3,6 @@ package migrate
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -901,7 +900,7 @@ func (x *home) filter(e *expr) (string, error) {
 	return "", fmt.Errorf("the filter %s has no counterpart in Hearth's expressions", oneLine(e.text))
 }
 
-var decimals = regexp.MustCompile(`^%0?\.([1-9])f$`)
+var decimals = lazily(`^%0?\.([1-9])f$`)
 
 // args0 is the text that a filter is applied to, if it is one.
 func (e *expr) args0() string {
@@ -950,7 +949,7 @@ func (x *home) hole(e *expr) (string, error) {
 		format = ":." + e.args[1].text // one decimal is also written where it is 0
 		e = e.args[0]
 	}
-	if m := decimals.FindStringSubmatch(e.args0()); e.op == "filter" && e.text == "format" && len(e.args) == 2 && m != nil {
+	if m := decimals().FindStringSubmatch(e.args0()); e.op == "filter" && e.text == "format" && len(e.args) == 2 && m != nil {
 		format, e = ":."+m[1], e.args[1]
 	}
 	v, err := x.value(e)

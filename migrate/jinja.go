@@ -3,7 +3,6 @@ package migrate
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,7 +77,7 @@ func parseTemplate(text string) ([]span, error) {
 			}
 			spans = append(spans, span{expr: e})
 		case '%':
-			if m := setting.FindStringSubmatch(strings.TrimSpace(trim(body))); m != nil {
+			if m := setting().FindStringSubmatch(strings.TrimSpace(trim(body))); m != nil {
 				e, err := parseExpr(m[2])
 				if err == nil {
 					e, err = insert(e)
@@ -108,7 +107,7 @@ func parseTemplate(text string) ([]span, error) {
 	return spans, nil
 }
 
-var setting = regexp.MustCompile(`^set\s+([A-Za-z_][A-Za-z0-9_]*)\s*=([^=](?s:.*))$`)
+var setting = lazily(`^set\s+([A-Za-z_][A-Za-z0-9_]*)\s*=([^=](?s:.*))$`)
 
 // insert puts in what names stand for.
 func (e *expr) insert(names map[string]*expr, n *int) *expr {

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"hearth/rules/formula"
 )
@@ -210,11 +211,17 @@ func unique(name string, taken map[string]bool) string {
 	return fmt.Sprintf("%s_%d", name, max(2, n))
 }
 
-var noWord = regexp.MustCompile(`[^a-z0-9]+`)
+// lazily is an expression that is compiled at its first use: every start of the hub
+// would pay for those of an import, also the one that makes outputs safe.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
+var noWord = lazily(`[^a-z0-9]+`)
 
 // slug makes a name of Hearth's out of any text.
 func slug(text string) string {
-	s := strings.Trim(noWord.ReplaceAllString(strings.ToLower(text), "_"), "_")
+	s := strings.Trim(noWord().ReplaceAllString(strings.ToLower(text), "_"), "_")
 	if len(s) > 60 {
 		s = strings.TrimRight(s[:60], "_")
 	}

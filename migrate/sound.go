@@ -2,12 +2,11 @@ package migrate
 
 import (
 	"fmt"
-	"regexp"
 
 	"hearth/rules/formula"
 )
 
-var name = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+var name = lazily(`[A-Za-z_][A-Za-z0-9_]*`)
 
 // known are the types of what an expression sees of a message.
 var known = map[string]formula.Type{"topic": formula.Text, "trigger": formula.Text, "n": formula.Number, "timed_out": formula.Boolean}
@@ -16,7 +15,7 @@ var known = map[string]formula.Type{"topic": formula.Text, "trigger": formula.Te
 // the house to say.
 func scope(text string) formula.Scope {
 	names := make(map[string]formula.Type)
-	for _, n := range name.FindAllString(text, -1) {
+	for _, n := range name().FindAllString(text, -1) {
 		if !formula.Reserved(n) {
 			names[n] = known[n]
 		}

@@ -108,16 +108,16 @@ func Tasmota(text []byte, o Options) (Result, error) {
 func (t *tasmota) line(at int) int { return 1 + strings.Count(t.text[:at], "\n") }
 
 var (
-	blockStart = regexp.MustCompile(`(?i)(?:^|\s)ON[ \t]+([^\s#]+#\S+)\s`)
-	blockEnd   = regexp.MustCompile(`(?i)(?:^|\s)(ENDON|BREAK)(?:\s|"|$)`)
-	wordDo     = regexp.MustCompile(`(?i)^\s*DO(\s|$)`)
-	operator   = regexp.MustCompile(`^\s*(==|!=|>=|<=|=|>|<|\|)\s*(\S+)?`)
+	blockStart = lazily(`(?i)(?:^|\s)ON[ \t]+([^\s#]+#\S+)\s`)
+	blockEnd   = lazily(`(?i)(?:^|\s)(ENDON|BREAK)(?:\s|"|$)`)
+	wordDo     = lazily(`(?i)^\s*DO(\s|$)`)
+	operator   = lazily(`^\s*(==|!=|>=|<=|=|>|<|\|)\s*(\S+)?`)
 	// Where a device is asked or told of a second relay it has several.
-	severalRelays = regexp.MustCompile(`(?i)\bON\s+Power[2-9]#|(\bDO|\bBacklog|;|\))\s*Power[2-9]\b`)
-	ruleWord      = regexp.MustCompile(`(?i)^rule ?([123]?)$`)
+	severalRelays = lazily(`(?i)\bON\s+Power[2-9]#|(\bDO|\bBacklog|;|\))\s*Power[2-9]\b`)
+	ruleWord      = lazily(`(?i)^rule ?([123]?)$`)
 )
 
-var fullTopic = regexp.MustCompile(`(?im)(?:^|;)\s*FullTopic\s+([^\s;]+)`)
+var fullTopic = lazily(`(?im)(?:^|;)\s*FullTopic\s+([^\s;]+)`)
 
 // under is where the device publishes or listens: prefix is stat, tele or cmnd.
 func (t *tasmota) under(prefix string) string {
@@ -127,13 +127,13 @@ func (t *tasmota) under(prefix string) string {
 // read takes the text apart and makes its rules.
 func (t *tasmota) read() error {
 	t.full = "%prefix%/%topic%/"
-	if m := fullTopic.FindStringSubmatch(t.text); m != nil && strings.Contains(m[1], "%prefix%") && strings.Contains(m[1], "%topic%") && strings.Count(m[1], "%") == 4 && !strings.ContainsAny(m[1], "+#{}\":") {
+	if m := fullTopic().FindStringSubmatch(t.text); m != nil && strings.Contains(m[1], "%prefix%") && strings.Contains(m[1], "%topic%") && strings.Count(m[1], "%") == 4 && !strings.ContainsAny(m[1], "+#{}\":") {
 		t.full = strings.TrimSuffix(m[1], "/") + "/"
 	}
 	set := 1
 	rest, at := t.text, 0
 	for {
-		m := blockStart.FindStringSubmatchIndex(rest)
+		m := blockStart().FindStringSubmatchIndex(rest)
 		if m == nil {
 			t.between(rest, at, set)
 			break
@@ -142,7 +142,7 @@ func (t *tasmota) read() error {
 		b := &block{line: t.line(at + m[2]), set: set, trigger: rest[m[2]:m[3]]}
 		at, rest = at+m[3], rest[m[3]:]
 		// The comparison may stand apart: ON Energy#Power > 10 DO.
-		if op := operator.FindString(rest); op != "" {
+		if op := operator().FindString(rest); op != "" {
 			b.trigger += strings.ReplaceAll(strings.ReplaceAll(op, " ", ""), "\t", "")
 			at, rest = at+len(op), rest[len(op):]
 		} else if strings.ContainsRune("=<>|", rune(b.trigger[len(b.trigger)-1])) {
@@ -152,10 +152,10 @@ func (t *tasmota) read() error {
 				at, rest = at+n, rest[n:]
 			}
 		}
-		if d := wordDo.FindString(rest); d != "" {
+		if d := wordDo().FindString(rest); d != "" {
 			at, rest = at+len(d), rest[len(d):]
 		}
-		e := blockEnd.FindStringSubmatchIndex(rest)
+		e := blockEnd().FindStringSubmatchIndex(rest)
 		if e == nil {
 			t.leave(b.line, "ON "+b.trigger, "it has no ENDON")
 			t.notes = nil
@@ -176,7 +176,7 @@ func (t *tasmota) read() error {
 	if len(all) > 500 {
 		return fmt.Errorf("it has %d rules: at most 500 are read", len(all))
 	}
-	t.single = !severalRelays.MatchString(t.text)
+	t.single = !severalRelays().MatchString(t.text)
 	taken := make(map[string]bool)
 	for _, b := range all {
 		b.name = unique(slug(t.Topic+"_"+strings.ReplaceAll(b.trigger, "%", "")), taken)
@@ -197,21 +197,21 @@ func (t *tasmota) read() error {
 }
 
 var (
-	writing   = regexp.MustCompile(`(?i)(?:^|[;\s)])(var|mem|add|sub|mult|scale)(\d*)(?:\s|=[^=])`)
-	counting  = regexp.MustCompile(`(?i)^button(\d*)#state==?1\d$`)
-	firing    = regexp.MustCompile(`(?i)(?:^|[;\s(])event\s+([^\s=;]+)\s*(=\s*%time%)?`)
-	subscribe = regexp.MustCompile(`(?i)^subscribe2?\s+([^,\s]+)\s*,\s*([^,\s]+)\s*(?:,\s*(\S+))?\s*$`)
+	writing   = lazily(`(?i)(?:^|[;\s)])(var|mem|add|sub|mult|scale)(\d*)(?:\s|=[^=])`)
+	counting  = lazily(`(?i)^button(\d*)#state==?1\d$`)
+	firing    = lazily(`(?i)(?:^|[;\s(])event\s+([^\s=;]+)\s*(=\s*%time%)?`)
+	subscribe = lazily(`(?i)^subscribe2?\s+([^,\s]+)\s*,\s*([^,\s]+)\s*(?:,\s*(\S+))?\s*$`)
 )
 
 // foresee notes what other rules have to know of one.
 func (t *tasmota) foresee(b *block) {
-	if m := counting.FindStringSubmatch(b.trigger); m != nil {
+	if m := counting().FindStringSubmatch(b.trigger); m != nil {
 		t.counts[max(1, int(number1(m[1])))] = true
 	}
 	for _, v := range written(b.body) {
 		t.writes[v] = true
 	}
-	for _, m := range firing.FindAllStringSubmatch(b.body, -1) {
+	for _, m := range firing().FindAllStringSubmatch(b.body, -1) {
 		t.fired[strings.ToLower(m[1])] = true
 		if m[2] != "" {
 			t.clocks[strings.ToLower(m[1])] = true
@@ -228,7 +228,7 @@ func (t *tasmota) foresee(b *block) {
 
 // written are the variables that commands set: "var1".
 func written(commands string) (all []string) {
-	for _, m := range writing.FindAllStringSubmatch(commands, -1) {
+	for _, m := range writing().FindAllStringSubmatch(commands, -1) {
 		kind := strings.ToLower(m[1])
 		if kind != "mem" {
 			kind = "var"
@@ -246,7 +246,7 @@ func (t *tasmota) lack(commands string) {
 }
 
 func (t *tasmota) subscription(command string) bool {
-	m := subscribe.FindStringSubmatch(command)
+	m := subscribe().FindStringSubmatch(command)
 	if m == nil || !listenable(m[2]) {
 		return false
 	}
@@ -284,7 +284,7 @@ func (t *tasmota) console(c string, line, set int) int {
 	if c == "" || c == "+" || c == `"` {
 		return set
 	}
-	if m := ruleWord.FindStringSubmatch(strings.TrimRight(c, ` +"`)); m != nil {
+	if m := ruleWord().FindStringSubmatch(strings.TrimRight(c, ` +"`)); m != nil {
 		return max(1, int(number1(m[1])))
 	}
 	word, args, _ := strings.Cut(c, " ")
@@ -319,7 +319,7 @@ func (t *tasmota) console(c string, line, set int) int {
 	if t.subscription(c) || name == "fulltopic" && t.full != "%prefix%/%topic%/" {
 		return set
 	}
-	if wordOnly.MatchString(word) && len(c) < 200 {
+	if wordOnly().MatchString(word) && len(c) < 200 {
 		t.need("line %d: %s is a setting of the device: it has to be made there, in its console", line, oneLine(c))
 		return set
 	}
@@ -328,7 +328,7 @@ func (t *tasmota) console(c string, line, set int) int {
 	return set
 }
 
-var wordOnly = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
+var wordOnly = lazily(`^[A-Za-z][A-Za-z0-9]*$`)
 
 func number1(s string) float64 {
 	f, _ := strconv.ParseFloat(s, 64)
@@ -497,11 +497,11 @@ func hasDelay(actions []any) bool {
 	return false
 }
 
-var triggerParts = regexp.MustCompile(`^([^=<>|!$]+)(==|!=|>=|<=|\$[!<>|^]|=|>|<|\||)(.*)$`)
+var triggerParts = lazily(`^([^=<>|!$]+)(==|!=|>=|<=|\$[!<>|^]|=|>|<|\||)(.*)$`)
 
 // trigger is what sets a rule off, and a condition that it asks beside.
 func (t *tasmota) trigger(b *block, set *ruleSet) ([]table, *cond, error) {
-	m := triggerParts.FindStringSubmatch(b.trigger)
+	m := triggerParts().FindStringSubmatch(b.trigger)
 	if m == nil {
 		return nil, nil, errors.New("want a trigger such as Power1#state=1")
 	}
@@ -540,7 +540,7 @@ func (t *tasmota) trigger(b *block, set *ruleSet) ([]table, *cond, error) {
 		if other == b {
 			break
 		}
-		o := triggerParts.FindStringSubmatch(other.trigger)
+		o := triggerParts().FindStringSubmatch(other.trigger)
 		if !other.stops || o == nil || !strings.EqualFold(o[1], m[1]) {
 			continue
 		}
@@ -940,7 +940,7 @@ func (t *tasmota) parent() {
 // variable that an earlier one sets.
 func together(all []*block) {
 	path := func(b *block) (object, place string) {
-		path := strings.TrimPrefix(strings.ToLower(triggerParts.ReplaceAllString(b.trigger, "$1")), "tele-")
+		path := strings.TrimPrefix(strings.ToLower(triggerParts().ReplaceAllString(b.trigger, "$1")), "tele-")
 		i := max(0, strings.LastIndex(path, "#"))
 		return fmt.Sprint(b.set, path[:i]), path[i:]
 	}

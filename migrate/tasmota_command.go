@@ -30,14 +30,14 @@ type statements struct {
 	err  error
 }
 
-var word = regexp.MustCompile(`^[A-Za-z]+[0-9]*`)
+var word = lazily(`^[A-Za-z]+[0-9]*`)
 
 // next is the word that comes, in capitals.
 func (p *statements) next() string {
 	for p.at < len(p.text) && (p.text[p.at] <= ' ' || p.text[p.at] == ';') {
 		p.at++
 	}
-	return strings.ToUpper(word.FindString(p.text[p.at:]))
+	return strings.ToUpper(word().FindString(p.text[p.at:]))
 }
 
 // list reads statements up to the end, or to what ends a branch.
@@ -82,7 +82,7 @@ func (p *statements) list(depth int) []statement {
 			continue
 		}
 		end := len(p.text)
-		if alone := at == 0 || strings.TrimSpace(p.text[:at]) == ""; alone && sends.MatchString(w) {
+		if alone := at == 0 || strings.TrimSpace(p.text[:at]) == ""; alone && sends().MatchString(w) {
 			p.at = end // it is not in a Backlog, so a semicolon is a part of what it sends
 			return append(all, statement{at: at, command: strings.TrimSpace(p.text[at:])})
 		}
@@ -90,7 +90,7 @@ func (p *statements) list(depth int) []statement {
 			end = p.at + i
 		}
 		if depth > 0 {
-			if m := branchEnd.FindStringIndex(p.text[p.at:end]); m != nil {
+			if m := branchEnd().FindStringIndex(p.text[p.at:end]); m != nil {
 				end = p.at + m[0]
 			}
 		}
@@ -103,9 +103,9 @@ func (p *statements) list(depth int) []statement {
 	return nil
 }
 
-var sends = regexp.MustCompile(`^(PUBLISH2?|WEBSEND|WEBQUERY)$`)
+var sends = lazily(`^(PUBLISH2?|WEBSEND|WEBQUERY)$`)
 
-var branchEnd = regexp.MustCompile(`(?i)\s(ENDIF|ELSEIF|ELSE)(\s|;|\(|$)`)
+var branchEnd = lazily(`(?i)\s(ENDIF|ELSEIF|ELSE)(\s|;|\(|$)`)
 
 // parenthesis reads a condition.
 func (p *statements) parenthesis() string {
@@ -213,7 +213,7 @@ func (t *tasmota) command(text string) ([]any, error) {
 	if m := regexp.MustCompile(`^([A-Za-z]+)%(\w+)%$`).FindStringSubmatch(head); m != nil {
 		return nil, errors.New("a command whose number stands in a variable: write one for each number, with IF")
 	}
-	if !wordOnly.MatchString(head) {
+	if !wordOnly().MatchString(head) {
 		return nil, errors.New("this is no command")
 	}
 	args = strings.Join(strings.Fields(args), " ")
@@ -492,7 +492,7 @@ func (t *tasmota) request(name, args string) ([]any, error) {
 	}
 	address := "http://" + host + "/cm?cmnd="
 	for at := 0; at < len(rest); {
-		next := variable.FindStringIndex(rest[at:])
+		next := variable().FindStringIndex(rest[at:])
 		if next == nil {
 			next = []int{len(rest) - at, len(rest) - at}
 		}
@@ -509,7 +509,7 @@ func (t *tasmota) request(name, args string) ([]any, error) {
 	return []any{append(table{{"http", address}}, list[0].(table)[1:]...)}, nil
 }
 
-var variable = regexp.MustCompile(`%[A-Za-z]+[0-9]*%`)
+var variable = lazily(`%[A-Za-z]+[0-9]*%`)
 
 func (t *tasmota) http(address, method string) ([]any, error) {
 	u, err := url.Parse(address)

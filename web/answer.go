@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 )
@@ -25,22 +26,24 @@ import (
 //go:embed page.html app.js style.css icon.svg
 var files embed.FS
 
-var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"clock": clock,
-	"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
-	"empty": func(v View) bool {
-		return len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
-	},
-	"troubles": troubles,
-	// What the templates of the rows take.
-	"row":  func(kind string, p Pin) pinRow { return pinRow{p, kind} },
-	"told": func(d Decision, now time.Time) decisionRow { return decisionRow{d, clock(d.At, now)} },
-	"said": func(r Reading, now time.Time) readingRow { return readingRow{r, clock(r.At, now)} },
-	// Empty ones, for the rows that the script will fill.
-	"blankPin":      func() Pin { return Pin{} },
-	"blankDecision": func() Decision { return Decision{} },
-	"blankReading":  func() Reading { return Reading{} },
-}).ParseFS(files, "page.html"))
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page.html").Funcs(template.FuncMap{
+		"clock": clock,
+		"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
+		"empty": func(v View) bool {
+			return len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
+		},
+		"troubles": troubles,
+		// What the templates of the rows take.
+		"row":  func(kind string, p Pin) pinRow { return pinRow{p, kind} },
+		"told": func(d Decision, now time.Time) decisionRow { return decisionRow{d, clock(d.At, now)} },
+		"said": func(r Reading, now time.Time) readingRow { return readingRow{r, clock(r.At, now)} },
+		// Empty ones, for the rows that the script will fill.
+		"blankPin":      func() Pin { return Pin{} },
+		"blankDecision": func() Decision { return Decision{} },
+		"blankReading":  func() Reading { return Reading{} },
+	}).ParseFS(files, "page.html"))
+})
 
 type pinRow struct {
 	Pin
@@ -208,7 +211,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var b bytes.Buffer
-	if err := page.Execute(&b, v); err != nil {
+	if err := page().Execute(&b, v); err != nil {
 		s.log.Error("the page could not be written", "err", err)
 		refuse(w, http.StatusInternalServerError, "the page could not be written: "+err.Error())
 		return

@@ -145,7 +145,7 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 	case len(message) == 0: // which is as good as empty to Home Assistant
 		return h.replace(m.Topic, old, nil), nil
 	}
-	message = haExpand(message, haLong)
+	message = haExpand(message, haLong())
 	if moves, _ := message["migrate_discovery"].(bool); moves {
 		return h.move(old, sum, len(m.Payload)), nil
 	}
@@ -237,7 +237,7 @@ func haRead(place haPlace, message map[string]any) ([]*haEntity, error) {
 			wrong = append(wrong, fmt.Sprintf("component %.40q is no object", key))
 			continue
 		}
-		options = haExpand(options, haLong)
+		options = haExpand(options, haLong())
 		platform := haText(options["platform"])
 		if platform == "" {
 			wrong = append(wrong, fmt.Sprintf("component %.40q has no platform", key))
@@ -341,7 +341,7 @@ func haDeviceOf(c *haComponent, message map[string]any, component string, place 
 	}
 	block, ok := message["device"].(map[string]any)
 	if ok {
-		block = haExpand(block, haLongDevice)
+		block = haExpand(block, haLongDevice())
 		d = haDevice{
 			name: haText(block["name"]), room: haText(block["suggested_area"]), maker: haText(block["manufacturer"]),
 			model: haText(block["model"]), version: haText(block["sw_version"]),
@@ -872,7 +872,7 @@ func (c *haComponent) availability() Availability {
 				c.fault("an entry of availability is no object")
 				continue
 			}
-			one := &haComponent{options: haExpand(options, haLong), under: c.under}
+			one := &haComponent{options: haExpand(options, haLong()), under: c.under}
 			if base, ok := c.options["~"].(string); ok {
 				haBase(one.options, base)
 			}

@@ -1,6 +1,9 @@
 package catalog
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // haLong are the long names of the options of a component, by their abbreviations: the
 // list of Home Assistant's page on MQTT discovery, with those that only older versions
@@ -109,14 +112,16 @@ var haLongDevice = haPairs(`
 	cns connections, cu configuration_url, hw hw_version, ids identifiers, mdl model, mdl_id model_id,
 	mf manufacturer, sa suggested_area, sn serial_number, sw sw_version`)
 
-func haPairs(list string) map[string]string {
-	long := make(map[string]string)
-	for pair := range strings.SplitSeq(list, ",") {
-		if f := strings.Fields(pair); len(f) == 2 {
-			long[f[0]] = f[1]
+func haPairs(list string) func() map[string]string {
+	return sync.OnceValue(func() map[string]string {
+		long := make(map[string]string)
+		for pair := range strings.SplitSeq(list, ",") {
+			if f := strings.Fields(pair); len(f) == 2 {
+				long[f[0]] = f[1]
+			}
 		}
-	}
-	return long
+		return long
+	})
 }
 
 // haExpand gives options by their long names.
