@@ -30,7 +30,7 @@ test:
 # Those that need a kernel with pins are skipped here and run by gpio-test.
 race:
 	@mkdir -p dist/shots
-	HEARTH_SCREENSHOTS=$(CURDIR)/dist/shots go test -race -timeout 20m -v ./... >$(TESTLOG) 2>&1 || \
+	HEARTH_SCREENSHOTS=$(CURDIR)/dist/shots go test -race -p 3 -timeout 20m -v ./test ./... >$(TESTLOG) 2>&1 || \
 	{ grep -av '^=== ' $(TESTLOG) | grep -aE -B40 -A20 $(FAILED) | tail -n 400; echo "What failed:"; grep -aE $(FAILED) $(TESTLOG); exit 1; }
 	@grep -aE '^(ok|\?)' $(TESTLOG)
 	@grep -ahE '^ *--- SKIP' -B1 $(TESTLOG) || true

@@ -60,7 +60,7 @@ func TestARuleIsAskedAndSwitched(t *testing.T) {
 		if len(a.Last) != 1 || a.Last[0].Outcome != "blocked" || a.Last[0].Message.Topic != "a/motion" || len(a.Last[0].Checks) != 1 || a.Last[0].Checks[0].Saw != "off" {
 			t.Errorf("its last decisions: %+v", a.Last)
 		}
-		if all := strings.Join(a.WhyNot, "\n"); !strings.Contains(all, "its condition does not hold now: a/dark is true (off)") {
+		if all := strings.Join(a.WhyNot, "\n"); !strings.Contains(all, "its condition does not hold: a/dark is true (off)") {
 			t.Errorf("why not: %s", all)
 		}
 		if a = ask("porhc"); !strings.Contains(a.WhyNot[0], `did you mean "porch"?`) {

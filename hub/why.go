@@ -15,6 +15,8 @@ import (
 	"hearth/config"
 	"hearth/control"
 	"hearth/devices"
+	"hearth/history"
+	"hearth/replay"
 	"hearth/rules"
 	"hearth/why"
 )
@@ -54,7 +56,8 @@ type mention struct {
 func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, error) {
 	type asked struct {
 		why.Question
-		past     why.Past
+		past     *history.History
+		house    replay.House
 		mentions []mention
 		err      error
 	}
@@ -79,9 +82,10 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 			a.err = errors.New("nobody knows, for " + h.pastTrouble)
 			return a
 		}
-		a.Question = why.Ask(h.engine, thing, now, at == "" || when.Equal(now.Wall))
-		a.At, a.Zone = when, h.cfg.zone()
+		a.Question, a.house = why.Ask(h.engine, thing), h.cfg.Replay()
+		a.At, a.Zone, a.Live = when, h.cfg.zone(), at == "" || when.Equal(now.Wall)
 		if a.Live {
+			a.Stands = why.Stand(h.engine, a.Acts, now)
 			for _, i := range slices.Concat(h.pins.Outputs(), h.pins.Covers()) {
 				switch {
 				case i.Name != thing.Name:
@@ -101,8 +105,27 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 	case got.err != nil:
 		return why.Answer{}, nil, control.Mistaken(got.err)
 	}
+	if !got.Live {
+		if got.Stands, err = stood(until(ctx, got.past.Entries(got.At)), got.house, got.Question); err != nil {
+			return why.Answer{}, nil, err
+		}
+	}
 	a, err := why.Why(got.past, got.Question)
 	return a, got.mentions, err
+}
+
+// stood is where the rules stood at the moment of a question: where what was recorded since
+// the checkpoint before it brings an engine. It is nil where that can't be known, because
+// another configuration was in force or nothing is recorded from then.
+func stood(entries replay.Entries, house replay.House, q why.Question) (map[string][]string, error) {
+	engine, last, err := replay.At(entries, house, q.At)
+	switch {
+	case errors.Is(err, replay.ErrNoCheckpoint) || errors.Is(err, replay.ErrOtherConfig):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return why.Stand(engine, q.Acts, last.Add(max(q.At.Sub(last.Wall), 0))), nil
 }
 
 // mentions is every source of the house as an answer names it, and the thing asked about.
@@ -189,7 +212,7 @@ func (c *Config) thing(e *rules.Engine, name string) (rules.Thing, bool) {
 }
 
 // Why is what history alone says, of a house whose hub does not run: the chain, and which
-// rules could have acted, but not where they stand.
+// rules could have acted. Where they stood is known of a moment in the past only.
 func (c *Config) Why(name, at string) (why.Answer, error) {
 	zone := c.zone()
 	now := time.Now().In(zone)
@@ -219,8 +242,13 @@ func (c *Config) Why(name, at string) (why.Answer, error) {
 			return why.Answer{}, notCalled(name, known)
 		}
 	}
-	q := why.Ask(e, t, devices.Now{Wall: now}, false)
-	q.Zone = zone
+	q := why.Ask(e, t)
+	q.At, q.Zone = now, zone
+	if at != "" {
+		if q.Stands, err = stood(past.Entries(now), c.Replay(), q); err != nil {
+			return why.Answer{}, err
+		}
+	}
 	return why.Why(past, q)
 }
 

@@ -159,7 +159,7 @@ func (e *Engine) whyNot(inst *instance, t *trigger, now devices.Now) string {
 	}
 	for i := range r.conditions {
 		if check := e.see(&r.conditions[i], inst, ctx, now); !check.OK {
-			say("its condition does not hold now: %s (%s)", check.Text, check.Saw)
+			say("its condition does not hold: %s (%s)", check.Text, check.Saw)
 		}
 	}
 	if cooling := e.cooling(inst, now); cooling != "" {

@@ -171,7 +171,10 @@ func ask(t *testing.T, v *trial.Verdict, past why.Past, name string, at time.Dur
 	if !ok {
 		t.Fatalf("%s is nothing that one may ask about", name)
 	}
-	q := why.Ask(e, thing, now, up)
+	q := why.Ask(e, thing)
+	if q.Live = up; up {
+		q.Stands = why.Stand(e, q.Acts, now)
+	}
 	q.At, q.Zone = v.Moment(at), v.House.Zone
 	a, err := why.Why(past, q)
 	if err != nil {

@@ -38,31 +38,33 @@ type Past interface {
 type Question struct {
 	Thing  rules.Thing
 	At     time.Time // the moment asked about
-	Live   bool      // At is now, and Stands is known
+	Live   bool      // At is now
 	Zone   *time.Location
 	Acts   []rules.Act
-	Stands map[string][]string // of each rule of Acts: what it needs to fire, and what of it is under way; nil if nobody knows
+	Stands map[string][]string // of each rule of Acts: what it needed to fire at At, and what of it was under way; nil if nobody knows
 	Limits []string            // what the thing itself is declared to keep to, and what it waits for now
 }
 
-// Ask gathers on the goroutine that owns an engine what it knows of a thing. With standing
-// it says where the rules stand now, too.
-func Ask(e *rules.Engine, t rules.Thing, now devices.Now, standing bool) Question {
-	q := Question{Thing: t, At: now.Wall, Live: standing, Acts: e.Acts(t)}
+// Ask gathers on the goroutine that owns an engine what it knows of a thing, but for where
+// the rules stand; see [Stand].
+func Ask(e *rules.Engine, t rules.Thing) Question {
+	q := Question{Thing: t, Acts: e.Acts(t)}
 	if t.Rule != "" && t.Value == "" {
 		// Of a rule one asks why it fired, and why it did not.
 		q.Acts = append([]rules.Act{{Rule: t.Rule}}, q.Acts...)
 	}
-	if !standing {
-		return q
-	}
-	q.Stands = make(map[string][]string)
-	for _, a := range q.Acts {
-		if _, done := q.Stands[a.Rule]; !done {
-			q.Stands[a.Rule] = append(e.Underway(a.Rule, now), e.WhyNot(a.Rule, now)...)
+	return q
+}
+
+// Stand is where the rules of acts stand in an engine at a moment, for a [Question].
+func Stand(e *rules.Engine, acts []rules.Act, now devices.Now) map[string][]string {
+	stands := make(map[string][]string)
+	for _, a := range acts {
+		if _, done := stands[a.Rule]; !done {
+			stands[a.Rule] = append(e.Underway(a.Rule, now), e.WhyNot(a.Rule, now)...)
 		}
 	}
-	return q
+	return stands
 }
 
 // An Answer says why. The names of its fields in JSON are stable; fields may be added.
@@ -76,7 +78,7 @@ type Answer struct {
 	Because  *Link     `json:"because,omitempty"`  // the change, and what it follows from
 	Others   []Other   `json:"others,omitempty"`   // what else was said about it near that time
 	Could    []Could   `json:"could,omitempty"`    // rules that can act on it, and what stops each
-	Present  bool      `json:"present"`            // Could says where the rules stand
+	Present  bool      `json:"present"`            // Could says where the rules stand, or stood at that moment
 	Waits    []string  `json:"waits,omitempty"`    // of the thing itself: a command that waits, a limit
 	LookedTo time.Time `json:"looked_to,omitzero"` // not everything before this moment was looked at
 	Text     []string  `json:"text"`               // the whole for a person

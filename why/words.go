@@ -218,14 +218,17 @@ func (w words) could(a Answer) (lines []string) {
 		}
 		return lines
 	}
-	head := "What could act on it, and what stops each:"
+	head, stops := "What could act on it, and what ", "stops each:"
 	if a.Kind == "rule" || a.Kind == "link" || a.Kind == "machine" {
-		head = "What could set it off, and what stops it:"
+		head, stops = "What could set it off, and what ", "stops it:"
 	}
-	if !a.Present {
-		head = "What could act on it, and what stopped each before; where they stand is not known:"
+	switch {
+	case !a.Present:
+		stops = "stopped each before; where they stand is not known:"
+	case !w.live:
+		stops = "stood in the way then:"
 	}
-	lines = append(lines, head)
+	lines = append(lines, head+stops)
 	for _, c := range a.Could {
 		line := "  " + c.Rule
 		if len(c.Tells) > 0 {
