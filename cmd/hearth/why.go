@@ -34,7 +34,11 @@ func (c *whyCommand) Run(ctx context.Context, std streams) error {
 		} else if err != nil {
 			return err
 		}
-		fmt.Fprintf(std.err, "no hub runs on %s: this is from its history, and where the rules stand is not known\n", h.data)
+		note := ", and where the rules stand is not known"
+		if c.At != "" {
+			note = ""
+		}
+		fmt.Fprintf(std.err, "no hub runs on %s: this is from its history%s\n", h.data, note)
 	case err != nil:
 		return h.because(err)
 	default:
