@@ -8,7 +8,7 @@ TOOL     = go tool -modfile=tools/go.mod
 TESTLOG  = dist/test.log
 FAILED   = '^ *--- FAIL|^FAIL|^panic|DATA RACE'
 
-.PHONY: build check lint test race fuzz gpio-test gpio-pi3 gpio-long footprint wear history dist deb bench ci install clean
+.PHONY: build check lint test race crashes fuzz gpio-test gpio-pi3 gpio-long footprint wear history dist deb bench ci install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o hearth ./cmd/hearth
@@ -26,7 +26,8 @@ lint:
 test:
 	go test ./...
 
-# All tests again with the race detector; the last line says how many there were.
+# All tests again with the race detector, those that wait most first; the last line says
+# how many there were.
 # Those that need a kernel with pins are skipped here and run by gpio-test.
 race:
 	@mkdir -p dist/shots
@@ -36,11 +37,16 @@ race:
 	@grep -ahE '^ *--- SKIP' -B1 $(TESTLOG) || true
 	@echo "$$(grep -acE '^ *--- PASS' $(TESTLOG)) passed, 0 failed, $$(grep -acE '^ *--- SKIP' $(TESTLOG)) skipped"
 
-# Every fuzz target for FUZZTIME, sixteen at a time: much of it is building them.
+# The crashes and power cuts of ci again, more of them: some ten minutes, as root.
+CUTS ?= 50
+crashes:
+	HEARTH_CI=1 go test -timeout 1h -v ./test -run 'Kill|Cuts|Sessions' -cuts $(CUTS)
+
+# Every fuzz target for FUZZTIME, 28 at a time: much of it is building them.
 FUZZTIME ?= 60s
 fuzz:
 	@grep -rnoE '^func Fuzz\w+' --include=*_test.go . | sed -E 's|^\./(.*)/[^/]*:[0-9]+:func |\1 |' | sort | \
-	xargs -L 1 -P 16 tools/fuzz.sh $(FUZZTIME)
+	xargs -L 1 -P 28 tools/fuzz.sh $(FUZZTIME)
 
 # A real kernel with simulated lines, in an emulated machine: the pins, and the hub
 # that ships. Then an emulated Raspberry Pi 3B; and the first with large numbers.
