@@ -90,25 +90,29 @@ const byHub = 1 << 63
 
 // A Repeat is what came of letting the same happen again.
 type Repeat struct {
-	From, To  time.Time
-	Events    int
-	Decisions int       // that were compared
-	Differ    int       // of these
-	First     []Unequal // the first of those that differ
-	Veiled    int       // events that are not whole, for what they said was compared with a secret; what was decided because of them is not compared
-	Skipped   []Span    // when other configurations were in force
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+	Events    int       `json:"events"`
+	Decisions int       `json:"decisions"`         // that were compared
+	Differ    int       `json:"differ"`            // of these
+	First     []Unequal `json:"first,omitempty"`   // the first of those that differ
+	Veiled    int       `json:"veiled,omitempty"`  // events that are not whole, for what they said was compared with a secret; what was decided because of them is not compared
+	Skipped   []Span    `json:"skipped,omitempty"` // when other configurations were in force
 }
 
 // An Unequal is a decision that is another one now.
 type Unequal struct {
-	At   devices.Now
-	What string          // differs: "its commands"; "" where one of them is missing
-	Was  *rules.Decision // nil: there was none
-	Is   *rules.Decision // nil: there is none
+	At   devices.Now     `json:"at"`
+	What string          `json:"what,omitempty"` // differs: "its commands"; "" where one of them is missing
+	Was  *rules.Decision `json:"was,omitempty"`  // nil: there was none
+	Is   *rules.Decision `json:"is,omitempty"`   // nil: there is none
 }
 
 // A Span is a part of a recording.
-type Span struct{ From, To time.Time }
+type Span struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
 
 // firstKept is how many differences are kept of an exact replay: after the first most
 // follow from it.

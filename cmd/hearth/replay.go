@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +22,7 @@ import (
 
 type replayCommand struct {
 	Config string `short:"c" placeholder:"FILE" help:"The configuration to replay with; default that of the hub here, or of the recording."`
-	Since  string `default:"1d" placeholder:"TIME" help:"From when on: so long ago, such as 7d or 90m, or a local time such as \"2026-03-01 06:30\"."`
+	Since  string `placeholder:"TIME" help:"From when on: 7d (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"; default a day."`
 	Until  string `placeholder:"TIME" help:"Up to when; default now."`
 	From   string `placeholder:"FILE" help:"A recording, instead of what the hub here has recorded."`
 	Data   string `placeholder:"DIR" help:"Data folder of the hub; default that of the configuration, or if nothing is recorded there that of the default one."`
@@ -29,8 +31,8 @@ type replayCommand struct {
 
 type recordCommand struct {
 	hubFlags
-	File  string `arg:"" placeholder:"FILE" help:"The recording to be written."`
-	Since string `default:"1d" placeholder:"TIME" help:"From when on, as of hearth replay."`
+	File  string `arg:"" placeholder:"FILE" help:"The recording to be written; - prints it."`
+	Since string `default:"1d" placeholder:"TIME" help:"From when on, as of hearth replay; default a day."`
 }
 
 // An exitStatus ends the program with nothing more to say.
@@ -43,33 +45,16 @@ type troubleError struct{ error }
 
 func (t troubleError) Unwrap() error { return t.error }
 
-// moment reads a time: so long ago, or a local one.
+// moment reads a time of a flag as [config.When] does; "" is none.
 func moment(text, of string, now time.Time, zone *time.Location) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if d, err := config.ParseDuration(text); err == nil {
-		return now.Add(-time.Duration(d)), nil
+	t, err := config.When(text, now.In(zone))
+	if err != nil {
+		return t, usageError{fmt.Errorf("%s %w", of, err)}
 	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			return t, nil
-		}
-	}
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			local := now.In(zone)
-			today := time.Date(local.Year(), local.Month(), local.Day(), t.Hour(), t.Minute(), t.Second(), 0, zone)
-			if today.After(now) {
-				today = today.AddDate(0, 0, -1)
-			}
-			return today, nil
-		}
-	}
-	return time.Time{}, usageError{fmt.Errorf("%s %q: want how long ago, such as 7d or 90m, or a local time such as \"2026-03-01 06:30\"", of, text)}
+	return t, nil
 }
 
 // A past is what was recorded, to be read as often as needed.
@@ -91,7 +76,10 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 }
 
 func (c *replayCommand) run(ctx context.Context, std streams) (differs bool, err error) {
-	if c.From != "" {
+	switch {
+	case c.From != "" && c.Since != "":
+		return false, usageError{errors.New("--since goes with what the hub here has recorded: a recording is replayed from its beginning")}
+	case c.From != "":
 		return c.file(std)
 	}
 	path, err := findConfig(c.Config)
@@ -104,13 +92,16 @@ func (c *replayCommand) run(ctx context.Context, std streams) (differs bool, err
 	}
 	house := cfg.Replay()
 	now := time.Now()
-	since, err := moment(c.Since, "--since", now, house.Rules.Zone)
+	since, err := moment(cmp.Or(c.Since, "1d"), "--since", now, house.Rules.Zone)
 	if err != nil {
 		return false, err
 	}
 	until, err := moment(c.Until, "--until", now, house.Rules.Zone)
 	if err != nil {
 		return false, err
+	}
+	if to := cmp.Or(until, now.In(house.Rules.Zone)); !since.Before(to) {
+		return false, usageError{fmt.Errorf("there is no time from %s to %s", local(since), local(to))}
 	}
 	p, err := c.past(ctx, cfg, path, since)
 	if err != nil {
@@ -336,7 +327,14 @@ func (c *recordCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer done()
+	if c.File == "-" {
+		_, err := replay.Write(std.out, about, replay.Masked(entries, hashes))
+		return err
+	}
 	f, err := os.OpenFile(c.File, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already: name another file", c.File)
+	}
 	if err != nil {
 		return err
 	}
@@ -345,12 +343,12 @@ func (c *recordCommand) Run(ctx context.Context, std streams) error {
 		os.Remove(c.File)
 		return err
 	}
-	size := int64(0)
+	wrote := int64(0)
 	if info, err := os.Stat(c.File); err == nil {
-		size = info.Size()
+		wrote = info.Size()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s has %s in %s. It holds what was reported and decided, and the rules.\n", c.File, count(n, "line"), config.Size(size))
+	fmt.Fprintf(&b, "%s has %s in %s. It holds what was reported and decided, and the rules.\n", c.File, count(n, "line"), size(wrote))
 	b.WriteString("Left out are secrets, users and passwords, broker, page and bridges, the headers of requests, and of their addresses all but the host.\n")
 	if about.Secrets {
 		b.WriteString("What rules compare with a secret is not in it, so what these made of it can't be replayed.\n")
