@@ -114,7 +114,7 @@ type stretch struct{ from, to time.Time }
 
 // stretchFlags say which part of the past is meant.
 type stretchFlags struct {
-	Since string `placeholder:"TIME" help:"From then on: 2h (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"; default a day."`
+	Since string `placeholder:"TIME" help:"From then on: 2h (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"; default a day ago, of hearth export the beginning."`
 	Until string `placeholder:"TIME" help:"And up to then; default now."`
 }
 
