@@ -88,6 +88,9 @@ func when(e Entry) time.Time {
 // byHub marks the IDs of decisions that the hub itself made, not its rules.
 const byHub = 1 << 63
 
+// byRule says whether rules made a decision. What people did on the page once had no ID.
+func byRule(d *rules.Decision) bool { return d.ID != 0 && d.ID&byHub == 0 }
+
 // A Repeat is what came of letting the same happen again.
 type Repeat struct {
 	From      time.Time `json:"from"`
@@ -201,7 +204,7 @@ func Again(entries Entries, house House, until time.Time) (Repeat, error) {
 		if err != nil {
 			return p, err
 		}
-		if d := entry.Decision; d != nil && a.engine != nil && d.ID&byHub == 0 {
+		if d := entry.Decision; d != nil && a.engine != nil && byRule(d) {
 			was = append(was, *d)
 		}
 		if entry.Event == nil {

@@ -23,7 +23,7 @@ func (w words) answer(a Answer) (lines []string) {
 	case !a.Known && w.live:
 		say("Nothing is known of %s: since history was kept it has neither changed nor been told anything.", a.Name)
 	case !a.Known:
-		say("Nothing is known of %s %s: up to then it had neither changed nor been told anything.", a.Name, w.moment(w.at))
+		say("Nothing is known of %s on %s: up to then it had neither changed nor been told anything.", a.Name, w.at.In(w.zone).Format("Mon, 2 Jan 2006 at 15:04:05"))
 	case a.Kind == "rule" || a.Kind == "link":
 		say("%s: %s %s, %s.", a.Name, a.Is, w.moment(a.Since), w.before(a.Since))
 	default:
@@ -164,7 +164,7 @@ func (w words) decision(l *Link) (text string, more []string) {
 	if d.Trigger != "" {
 		text += ": " + d.Trigger
 	}
-	if d.Why != "" {
+	if d.Why != "" && d.Why != persons[d.Rule] { // which comes next
 		text += "; " + d.Why
 	}
 	if l.Lasted > 0 {
