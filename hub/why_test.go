@@ -184,6 +184,11 @@ action = { set = "heater", on = true, off = false }
 [rule.bath]
 trigger = { event = "bath/button", is = "press" }
 action = { set = "boiler", to = true }
+[rule.frost]
+trigger = { state = "garden/sensor:temperature", below = 0 }
+action = { notify = "It freezes" }
+[notify.phone]
+topic = "notify/phone"
 [rule.night]
 trigger = { event = "room/night" }
 action = { set = "blind", to = "close" }
@@ -233,6 +238,11 @@ func TestWhyTheHeaterStaysCold(t *testing.T) {
 		publish(t, client, 1, "hearth/blind/set", "50")
 		time.Sleep(time.Second)
 		says("blind", "blind", "blind became not known at ", "hearth/blind/set told it 50, which has not come to be")
+
+		// Of a topic rules may look at a place in its JSON alone.
+		publish(t, client, 1, "garden/sensor", `{"temperature": 4.5}`)
+		time.Sleep(time.Second)
+		says("garden/sensor", "garden_sensor", "garden/sensor became 4.5 at ", "garden/sensor:temperature said 4.5, which no rule of this house sent")
 
 		// What moves a motor is told to its cover.
 		says("down", "down", "It is driven by cover.blind: hearth why blind says what could move that.")

@@ -251,7 +251,11 @@ func (c *replayCommand) both(ctx context.Context, std streams, p past, house rep
 	if o.Same() {
 		fmt.Fprintf(out, "Nothing would have been different: ")
 	} else {
-		fmt.Fprintf(out, "\n%s would have done otherwise: %d more and %d less, and %s of which nothing comes. ", count(len(rules), "rule"), more, len(o.Differences)-more, count(o.Silent, "decision"))
+		fmt.Fprintf(out, "\n%s would have done otherwise: %d more and %d less", count(len(rules), "rule"), more, len(o.Differences)-more)
+		if o.Silent > 0 {
+			fmt.Fprintf(out, ", and %s of which nothing comes", count(o.Silent, "decision"))
+		}
+		fmt.Fprint(out, ". ")
 	}
 	fmt.Fprintf(out, "%s from %s to %s, in %.1f s.\n", count(o.Events, "event"), local(o.From), local(o.To), time.Since(began).Seconds())
 	return !o.Same(), out.Flush()
