@@ -544,7 +544,7 @@ func (p *Pins) infos(lines *[]*line) []Info {
 			}
 		}
 		if w, ok := p.guard.Waiting(l.name); ok && l.out != nil {
-			left := max(time.Second/10, (w.Until - p.now()).Round(time.Second/10)) // in 0s nobody believes
+			left := max(0, w.Until-p.now()).Round(time.Second / 10)
 			i.Waits = fmt.Sprintf("%s in %v, for %s", word(w.On), left, w.Why)
 			if w.Open {
 				i.Waits = fmt.Sprintf("%s waits for %s", word(w.On), w.Why)
