@@ -107,7 +107,11 @@ func (c *replayCommand) run(ctx context.Context, std streams) (differs bool, err
 	if err != nil {
 		return false, err
 	}
-	return c.both(ctx, std, p, house, until, c.Config != "")
+	differs, err = c.both(ctx, std, p, house, until, c.Config != "")
+	if keeps := hubAt(cfg, path).keeps(); errors.Is(err, replay.ErrNoCheckpoint) && keeps != nil && c.Config == "" {
+		err = keeps
+	}
+	return differs, err
 }
 
 // file replays a recording.
@@ -321,6 +325,9 @@ func (c *recordCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if c.File == "-" && isTerminal(std.out) {
+		return usageError{errors.New("a recording is nothing for a terminal: name a file, or send it on, as in: hearth record - | zcat")}
+	}
 	about, hashes, err := cfg.About(doc)
 	if err != nil {
 		return err
@@ -343,6 +350,11 @@ func (c *recordCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	n, err := replay.Write(f, about, replay.Masked(entries, hashes))
+	if n == 0 && err == nil {
+		if err = h.keeps(); err == nil {
+			err = fmt.Errorf("nothing was recorded since %s", local(since))
+		}
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(c.File)
 		return err
