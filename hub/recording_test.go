@@ -139,7 +139,7 @@ action = { publish = "door/open", payload = "1" }
 // happen again it is the same, also where it took the place of a pulse.
 func TestWhatThePageSwitchedHappensAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := load(t, t.TempDir(), `
+		text := `
 [output.lamp]
 pin = "GPIO17"
 [output.up]
@@ -154,7 +154,8 @@ close_time = "20s"
 [rule.stairs]
 trigger = { event = "stairs/button" }
 action = { pulse = "lamp", for = "1m" }
-`)
+`
+		cfg := load(t, t.TempDir(), text)
 		began := time.Now()
 		h, stop := start(t, cfg, Options{Bank: gpio.NewSim(), Clock: testClock()})
 		client, end := connect(t, h, "wall", func(*paho.Publish) {})
@@ -185,6 +186,21 @@ action = { pulse = "lamp", for = "1m" }
 		}
 		for _, u := range again.First {
 			t.Errorf("was %v, is %v", u.Was, u.Is)
+		}
+
+		// With other rules it happens, too; and of a wait that is longer is said how long.
+		other := load(t, t.TempDir(), strings.Replace(text, `"1m"`, `"90s"`, 1))
+		entries, done, err = cfg.Recorded(began.Add(-time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+		tried, err := replay.Try(entries, other.Replay(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(tried.Differences) != 2 || tried.Differences[0].Instead != "waits 30s" {
+			t.Errorf("%+v", tried.Differences)
 		}
 	})
 }

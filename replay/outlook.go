@@ -317,6 +317,14 @@ func (t *trying) instead(d *rules.Decision, own []rules.Decision) string {
 		}
 	}
 	var why []string
+	for _, line := range t.engine.Underway(d.Rule, t.now) { // of what went on then, where it is now
+		if rest, ok := strings.CutPrefix(line, d.Rule+d.Instance+": waits "); ok && d.Outcome == rules.Went {
+			why = append(why, "waits "+rest)
+		}
+	}
+	if why != nil {
+		return strings.Join(why, "; ")
+	}
 	for _, line := range t.engine.WhyNot(d.Rule, t.now) {
 		if rest, ok := strings.CutPrefix(line, d.Rule+d.Instance+", "); ok {
 			why = append(why, rest)
