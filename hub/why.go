@@ -293,7 +293,7 @@ func (h *Hub) askWhy(it *item) {
 	if strings.HasPrefix(text, "{") {
 		if err := json.Unmarshal(m.Payload, &q); err != nil {
 			h.log.Warn("a question on hearth/why was not understood", "err", err)
-			return
+			q.wrong = errors.New(`this is not understood: want a name, or {"name": "heater", "at": "07:30"}`)
 		}
 		if keys := slices.Sorted(maps.Keys(beside(m.Payload))); len(keys) > 0 {
 			q.wrong = fmt.Errorf("%q is nothing that a question has: want name, at or reply", keys[0])

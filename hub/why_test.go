@@ -139,6 +139,7 @@ func TestWhyTheShutterCloses(t *testing.T) {
 		for question, want := range map[string]string{
 			"donw":                            `nothing here is called \"donw\", did you mean \"down\"?`,
 			`{"name": "down", "at": "later"}`: `is no time: want `,
+			`{"name": "down", "at": 5}`:       `want a name, or {\"name\": \"heater\", \"at\": \"07:30\"}`,
 			`{"name": "down", "when": "3m"}`:  `\"when\" is nothing that a question has: want name, at or reply`,
 			"":                                `want the name of what to explain`,
 		} {
