@@ -17,6 +17,7 @@ import (
 	"hearth/control"
 	"hearth/devices"
 	"hearth/web"
+	"hearth/why"
 )
 
 // A plug as Zigbee2MQTT lists it.
@@ -102,6 +103,10 @@ func TestADeviceAppearsByItself(t *testing.T) {
 		}
 		if p := propertyNamed(t, deviceNamed(t, h, "desk_plug"), "state"); p.Value != false || p.Asked != nil {
 			t.Errorf("after the answer: %+v", p)
+		}
+		if a, err := h.Why(t.Context(), "desk_plug", ""); err != nil || a.Because == nil || !a.Because.Likely || a.Because.End().What != why.Person ||
+			strings.Count(strings.Join(a.Text, "\n"), "somebody called hearth set") != 1 {
+			t.Errorf("why it is off: %v %q", err, a.Text)
 		}
 		if _, err := (desk{h}).Set(t.Context(), "desk_plug.power", "3"); err == nil {
 			t.Error("a reading was told something")

@@ -110,14 +110,14 @@ func (h *Hub) tell(e web.Event) {
 
 func (p page) Switch(ctx context.Context, output string, on bool) error {
 	return p.try(ctx, func() error {
-		if _, cover := p.cfg.Cover.Get(output); !cover { // which opens and closes
+		if _, cover := p.cfg.Cover.Get(output); !cover {
 			if _, ok := p.cfg.Output.Get(output); !ok {
 				return unknownName("output", output, p.cfg.Output.Names())
 			}
-			p.engine.Told(output, on)
 		}
-		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
-			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}}})
+		p.happen(rules.Event{Kind: rules.Tell, Name: output, Value: on})
+		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
+			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}})
 		return nil
 	})
 }

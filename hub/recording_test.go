@@ -7,9 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
+
 	"hearth/devices"
+	"hearth/gpio"
 	"hearth/history"
 	"hearth/replay"
 	"hearth/rules"
@@ -129,6 +133,76 @@ action = { publish = "door/open", payload = "1" }
 			}
 		}
 	}
+}
+
+// What somebody switches on the page is no decision of a rule, and the rules hear of it: let
+// happen again it is the same, also where it took the place of a pulse.
+func TestWhatThePageSwitchedHappensAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := `
+[output.lamp]
+pin = "GPIO17"
+[output.up]
+pin = "GPIO5"
+[output.down]
+pin = "GPIO6"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+[rule.stairs]
+trigger = { event = "stairs/button" }
+action = { pulse = "lamp", for = "1m" }
+`
+		cfg := load(t, t.TempDir(), text)
+		began := time.Now()
+		h, stop := start(t, cfg, Options{Bank: gpio.NewSim(), Clock: testClock()})
+		client, end := connect(t, h, "wall", func(*paho.Publish) {})
+		time.Sleep(time.Second)
+		publish(t, client, 1, "stairs/button", "press")
+		time.Sleep(10 * time.Second)
+		for _, output := range []string{"lamp", "blind"} {
+			if err := (page{h}).Switch(t.Context(), output, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		if on, _ := h.registryLevel(t, "lamp"); !on {
+			t.Fatal("the pulse has ended what somebody switched on")
+		}
+		publish(t, client, 1, "stairs/button", "press")
+		time.Sleep(2 * time.Minute)
+		end()
+		stop()
+		entries, done, err := cfg.Recorded(began.Add(-time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+		again, err := replay.Again(entries, cfg.Replay(), time.Time{})
+		if err != nil || again.Differ > 0 || again.Decisions < 3 {
+			t.Errorf("%v: %+v", err, again)
+		}
+		for _, u := range again.First {
+			t.Errorf("was %v, is %v", u.Was, u.Is)
+		}
+
+		// With other rules it happens, too; and of a wait that is longer is said how long.
+		other := load(t, t.TempDir(), strings.Replace(text, `"1m"`, `"90s"`, 1))
+		entries, done, err = cfg.Recorded(began.Add(-time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+		tried, err := replay.Try(entries, other.Replay(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(tried.Differences) != 2 || tried.Differences[0].Instead != "waits 30s" {
+			t.Errorf("%+v", tried.Differences)
+		}
+	})
 }
 
 func unpacked(t *testing.T, file []byte) string {

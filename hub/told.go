@@ -14,6 +14,7 @@ import (
 	"hearth/devices"
 	"hearth/devices/catalog"
 	"hearth/gpio"
+	"hearth/rules"
 )
 
 const (
@@ -100,7 +101,7 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 			a.err = fmt.Errorf("%s was told nothing: %s", s.Called, trouble)
 			return a
 		}
-		by := devices.Origin{By: "hearth set"}
+		by := devices.Origin{By: "hearth set", Decision: d.nextOwn()}
 		m, err := d.devices.registry.Tell(s, property, value, by, d.now())
 		if err != nil {
 			a.err = err
@@ -111,6 +112,10 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		if a.err = d.tellDevice(m, by); a.err != nil {
 			return a
 		}
+		told := rules.Decision{ID: by.Decision, At: d.now(), Rule: "hearth set", Outcome: rules.Fired, Why: "somebody called hearth set",
+			Commands: []devices.Command{{Device: s.Called, Property: p.Name, Value: value, Origin: by}}}
+		d.recordDecision(told, nil)
+		d.note(told)
 		if _, ok := s.Asked[p.Name]; ok {
 			a.answer.Again = s.Again(p.Name)
 			a.wait, a.key = make(chan catalog.Change, 1), s.ID+"\x00"+p.Name

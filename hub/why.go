@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -35,8 +36,21 @@ type whyQuestion struct {
 	At    string `json:"at"`
 	Reply string `json:"reply"` // of clients that can't say it as MQTT 5 does
 
+	wrong       error // with the question
 	correlation []byte
 	hears       func(topic string) bool // what its client may receive; nil: anything
+}
+
+// beside is what stands in a question beside its parts.
+func beside(payload []byte) map[string]json.RawMessage {
+	all := make(map[string]json.RawMessage)
+	if json.Unmarshal(payload, &all) != nil {
+		return nil
+	}
+	maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool {
+		return slices.ContainsFunc([]string{"name", "at", "reply"}, func(part string) bool { return strings.EqualFold(part, key) })
+	})
+	return all
 }
 
 // Why says why something is as it is, or was at a moment as a person types it; "" is now. A
@@ -96,7 +110,11 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 				}
 			}
 		}
+		h.cfg.bound(&a.Question)
 		a.mentions = h.mentions(thing)
+		for _, r := range a.Rivals {
+			a.mentions = append(a.mentions, mention{r.Name, []string{topic(r.Name, "state")}})
+		}
 		return a
 	})
 	switch {
@@ -185,13 +203,21 @@ func (h *Hub) thing(name string) (rules.Thing, error) {
 	return t, nil
 }
 
-// before is a moment that has been, as a person types it.
+// before is a moment that has been, as a person types it. A whole second counts to its end:
+// what an answer says happened at 10:03:26 had happened then.
 func before(text string, now time.Time) (time.Time, error) {
 	at, err := config.When(text, now)
-	if err == nil && at.After(now) {
-		err = fmt.Errorf("%q is still to come: want a time before %s", text, now.Format(time.DateTime))
+	switch {
+	case err != nil:
+		return at, err
+	case at.After(now):
+		return at, fmt.Errorf("%q is still to come: want a time before %s", text, now.Format(time.DateTime))
+	case at.Nanosecond() == 0 && !at.Equal(now):
+		if at = at.Add(time.Second - time.Microsecond); at.After(now) {
+			at = now
+		}
 	}
-	return at, err
+	return at, nil
 }
 
 func notCalled(name string, known []string) error {
@@ -244,12 +270,35 @@ func (c *Config) Why(name, at string) (why.Answer, error) {
 	}
 	q := why.Ask(e, t)
 	q.At, q.Zone = now, zone
+	c.bound(&q)
 	if at != "" {
 		if q.Stands, err = stood(past.Entries(now), c.Replay(), q); err != nil {
 			return why.Answer{}, err
 		}
 	}
 	return why.Why(past, q)
+}
+
+// bound adds to a question about an output what it is declared to be together with.
+func (c *Config) bound(q *why.Question) {
+	if q.Thing.Kind != "output" {
+		return
+	}
+	for _, v := range c.Cover {
+		if v.Value.Up == q.Thing.Name || v.Value.Down == q.Thing.Name {
+			q.Cover = v.Name
+		}
+	}
+	for _, lock := range c.Interlock {
+		if !slices.Contains(lock.Value.Outputs, q.Thing.Name) {
+			continue
+		}
+		for _, o := range lock.Value.Outputs {
+			if o != q.Thing.Name {
+				q.Rivals = append(q.Rivals, why.Rival{Name: o, Lock: "interlock." + lock.Name})
+			}
+		}
+	}
 }
 
 // Why answers an administrator.
@@ -272,7 +321,10 @@ func (h *Hub) askWhy(it *item) {
 	if strings.HasPrefix(text, "{") {
 		if err := json.Unmarshal(m.Payload, &q); err != nil {
 			h.log.Warn("a question on hearth/why was not understood", "err", err)
-			return
+			q.wrong = errors.New(`this is not understood: want a name, or {"name": "heater", "at": "07:30"}`)
+		}
+		if keys := slices.Sorted(maps.Keys(beside(m.Payload))); len(keys) > 0 {
+			q.wrong = fmt.Errorf("%q is nothing that a question has: want name, at or reply", keys[0])
 		}
 	} else {
 		q.Name = text
@@ -318,7 +370,10 @@ func (h *Hub) answerWhy(q whyQuestion) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var said any
-	a, mentions, err := h.why(ctx, q.Name, q.At)
+	a, mentions, err := why.Answer{}, []mention(nil), q.wrong
+	if err == nil {
+		a, mentions, err = h.why(ctx, q.Name, q.At)
+	}
 	if err == nil {
 		said, err = a, mayHear(a, mentions, q.hears)
 	}

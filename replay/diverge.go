@@ -278,7 +278,7 @@ func (t *trying) take(m *moment) []rules.Decision {
 		c := devices.Command{Output: ev.Name, Value: ev.Value}
 		for _, e := range m.decisions {
 			for _, sent := range e.Decision.Commands {
-				if sent.Output == ev.Name && e.Decision.ID&byHub != 0 {
+				if sent.Output == ev.Name && !byRule(e.Decision) {
 					c = sent
 				}
 			}
@@ -658,7 +658,7 @@ func (t *trying) compare(m *moment, own []rules.Decision) {
 	var then []Entry
 	if m != nil {
 		for _, e := range m.decisions {
-			if e.Decision.ID&byHub == 0 {
+			if byRule(e.Decision) {
 				then = append(then, e)
 			}
 		}

@@ -174,6 +174,9 @@ func (o *outlook) down(since devices.Now) {
 
 func (o *outlook) close(now devices.Now) {
 	o.tell(len(o.recent))
+	if len(o.Differences) > 0 && o.Silent == 0 && o.Differences[0].Follows == before {
+		o.named[o.Differences[0].Rule] = true // nothing was different before, so it is this rule that is another one
+	}
 	for i := range o.Differences {
 		if o.named[o.Differences[i].Rule] { // which needs no other reason
 			o.Differences[i].Follows = ""
@@ -286,6 +289,9 @@ func alikeDecisions(a, b *rules.Decision) bool {
 	return a.Rule == b.Rule && a.Instance == b.Instance && a.Outcome == b.Outcome && slices.Equal(acts(a), acts(b))
 }
 
+// before is what a difference follows from if no reading of another value led to it.
+const before = "what was different before"
+
 // add notes a difference, unless it is one in time alone, and by no more than a moment.
 func (o *outlook) add(t *trying, d *Difference, of *rules.Decision) {
 	for _, other := range o.recent {
@@ -297,7 +303,7 @@ func (o *outlook) add(t *trying, d *Difference, of *rules.Decision) {
 	if c := of.Cause; c != nil && t.strays[c.Source] {
 		d.Follows = c.Source
 	} else {
-		d.Follows = "what was different before"
+		d.Follows = before
 	}
 	d.At = d.At.Add(o.shift)
 	o.recent = append(o.recent, d)
@@ -311,6 +317,14 @@ func (t *trying) instead(d *rules.Decision, own []rules.Decision) string {
 		}
 	}
 	var why []string
+	for _, line := range t.engine.Underway(d.Rule, t.now) { // of what went on then, where it is now
+		if rest, ok := strings.CutPrefix(line, d.Rule+d.Instance+": waits "); ok && d.Outcome == rules.Went {
+			why = append(why, "waits "+rest)
+		}
+	}
+	if why != nil {
+		return strings.Join(why, "; ")
+	}
 	for _, line := range t.engine.WhyNot(d.Rule, t.now) {
 		if rest, ok := strings.CutPrefix(line, d.Rule+d.Instance+", "); ok {
 			why = append(why, rest)

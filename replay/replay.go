@@ -88,27 +88,34 @@ func when(e Entry) time.Time {
 // byHub marks the IDs of decisions that the hub itself made, not its rules.
 const byHub = 1 << 63
 
+// byRule says whether rules made a decision. What people did on the page once had no ID.
+func byRule(d *rules.Decision) bool { return d.ID != 0 && d.ID&byHub == 0 }
+
 // A Repeat is what came of letting the same happen again.
 type Repeat struct {
-	From, To  time.Time
-	Events    int
-	Decisions int       // that were compared
-	Differ    int       // of these
-	First     []Unequal // the first of those that differ
-	Veiled    int       // events that are not whole, for what they said was compared with a secret; what was decided because of them is not compared
-	Skipped   []Span    // when other configurations were in force
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+	Events    int       `json:"events"`
+	Decisions int       `json:"decisions"`         // that were compared
+	Differ    int       `json:"differ"`            // of these
+	First     []Unequal `json:"first,omitempty"`   // the first of those that differ
+	Veiled    int       `json:"veiled,omitempty"`  // events that are not whole, for what they said was compared with a secret; what was decided because of them is not compared
+	Skipped   []Span    `json:"skipped,omitempty"` // when other configurations were in force
 }
 
 // An Unequal is a decision that is another one now.
 type Unequal struct {
-	At   devices.Now
-	What string          // differs: "its commands"; "" where one of them is missing
-	Was  *rules.Decision // nil: there was none
-	Is   *rules.Decision // nil: there is none
+	At   devices.Now     `json:"at"`
+	What string          `json:"what,omitempty"` // differs: "its commands"; "" where one of them is missing
+	Was  *rules.Decision `json:"was,omitempty"`  // nil: there was none
+	Is   *rules.Decision `json:"is,omitempty"`   // nil: there is none
 }
 
 // A Span is a part of a recording.
-type Span struct{ From, To time.Time }
+type Span struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
 
 // firstKept is how many differences are kept of an exact replay: after the first most
 // follow from it.
@@ -197,7 +204,7 @@ func Again(entries Entries, house House, until time.Time) (Repeat, error) {
 		if err != nil {
 			return p, err
 		}
-		if d := entry.Decision; d != nil && a.engine != nil && d.ID&byHub == 0 {
+		if d := entry.Decision; d != nil && a.engine != nil && byRule(d) {
 			was = append(was, *d)
 		}
 		if entry.Event == nil {

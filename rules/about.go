@@ -42,6 +42,11 @@ func (e *Engine) Thing(name string) (Thing, bool) {
 			return t, false
 		}
 		t.Kind, t.Sources, t.Topics = "topic", []string{name}, []string{s.Filter}
+		for _, source := range slices.Sorted(maps.Keys(e.sources)) {
+			if strings.HasPrefix(source, name+":") { // a place in its JSON
+				t.Sources = append(t.Sources, source)
+			}
+		}
 		return t, true
 	}
 	base, property, _ := strings.Cut(name, ".")

@@ -186,12 +186,14 @@ func (e *Engine) whySource(inst *instance, t *trigger, l *latch) []string {
 	switch {
 	case !ok:
 		why = append(why, "nothing valid has come from it")
+	case l.truth && (t.test.Silent != 0 || !t.test.of(inst).holds(last)):
+		why = append(why, fmt.Sprintf("it is %s, and what was true before has not ended; it fires when that becomes true again", short(last.Text)))
 	case l.truth:
-		why = append(why, fmt.Sprintf("it has been true since it became so; it is %s, and fires when that becomes true again", short(last.Text)))
+		why = append(why, fmt.Sprintf("it is %s, so that is true already; it fires when that becomes true again", short(last.Text)))
 	case t.truthless():
 		why = append(why, fmt.Sprintf("the last one was %s", short(last.Text)))
 	case t.test.of(inst).holds(last) && t.test.Silent == 0:
-		why = append(why, fmt.Sprintf("it is %s, and was so when it was found, or its end was there; it fires when that becomes true anew", short(last.Text)))
+		why = append(why, fmt.Sprintf("it is %s, but was so when the hub found it, or what ends it was true, too; it fires when that becomes true again", short(last.Text)))
 	default:
 		why = append(why, fmt.Sprintf("it is %s", short(last.Text)))
 	}

@@ -109,6 +109,8 @@ func (w *walk) change() (*Link, error) {
 		if ok && (newest == nil || p.At.After(newest.At)) {
 			newest, led = &Link{At: p.At, Unsure: !p.Sure, What: Changed, Name: source, Value: devices.Text(p.Value), By: p.By}, p.Decision
 			switch {
+			case p.Gone && w.q.Thing.Kind == "cover": // nobody knows its position
+				newest.Value = "not known"
 			case p.Gone:
 				newest.Value = "not there"
 			case p.Bad != "":
@@ -225,7 +227,13 @@ func (w *walk) explain(l *Link, led uint64) error {
 		return err
 	}
 	l.Because = []*Link{because}
-	return w.between(l, because)
+	if err := w.between(l, because); err != nil {
+		return err
+	}
+	if rival := w.rival(d); rival != nil && len(w.q.Thing.Became(d)) == 0 && base == w.q.Thing.Name {
+		l.Because = []*Link{{At: l.At, What: Limit, Name: base, By: rival.Lock + " with " + rival.Name, Because: l.Because}}
+	}
+	return nil
 }
 
 // hub is what the hub itself did to an output that nobody told anything: at its start, or

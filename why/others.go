@@ -2,10 +2,12 @@ package why
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
 
+	"hearth/devices"
 	"hearth/rules"
 )
 
@@ -22,9 +24,11 @@ const prompt = 200 * time.Millisecond
 // An Other is a decision beside the chain that told the thing something.
 type Other struct {
 	At       time.Time `json:"at"`
-	Came     string    `json:"came"`  // "before" or "after" the change
-	Tells    string    `json:"tells"` // what it told the thing
-	Same     bool      `json:"same"`  // which is what the thing became
+	Came     string    `json:"came"`                // "before" or "after" the change
+	Tells    string    `json:"tells"`               // what it told the thing
+	Same     bool      `json:"same"`                // which is what the thing became
+	Held     []string  `json:"held_back,omitempty"` // what it waited for, if that has not come to be
+	Gave     string    `json:"gave_way,omitempty"`  // and to whom it gave way then
 	Decision *Decision `json:"decision"`
 }
 
@@ -34,11 +38,7 @@ func (w *walk) others(change *Link) (list []Other, err error) {
 		return nil, nil
 	}
 	chain := change.Rules()
-	to := change.At.Add(around)
-	if to.After(w.q.At) {
-		to = w.q.At
-	}
-	for d, err := range w.past.Decisions(change.At.Add(-around), to.Add(time.Microsecond)) {
+	for d, err := range w.near(change.At) {
 		if err != nil {
 			return list, err
 		}
@@ -50,6 +50,9 @@ func (w *walk) others(change *Link) (list []Other, err error) {
 		o.Same = alike(o.Tells, change.Value)
 		if led := change.led(); led != nil && after(d, led) {
 			o.Came = "after"
+			if err := w.lost(&o, d); err != nil {
+				return list, err
+			}
 		} else if slices.Contains(chain, d.Rule) {
 			continue // what it did the last time
 		}
@@ -59,6 +62,66 @@ func (w *walk) others(change *Link) (list []Other, err error) {
 		list = list[len(list)-most:]
 	}
 	return list, nil
+}
+
+// near is the decisions of five minutes before and after a change, and of the last five
+// before the moment asked about: what was told just then may not have come to be.
+func (w *walk) near(change time.Time) iter.Seq2[rules.Decision, error] {
+	const next = time.Microsecond
+	to := change.Add(around)
+	if to.After(w.q.At.Add(-around)) {
+		return w.past.Decisions(change.Add(-around), w.q.At.Add(next))
+	}
+	return func(yield func(rules.Decision, error) bool) {
+		for _, all := range []iter.Seq2[rules.Decision, error]{
+			w.past.Decisions(change.Add(-around), to.Add(next)),
+			w.past.Decisions(w.q.At.Add(-around), w.q.At.Add(next)),
+		} {
+			for d, err := range all {
+				if !yield(d, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// lost says why an order has not come to be: what it waited for, and who was told to be on
+// meanwhile that is not on together with the thing.
+func (w *walk) lost(o *Other, d rules.Decision) error {
+	if o.Same {
+		return nil
+	}
+	base, _, _ := strings.Cut(w.q.Thing.Name, ".")
+	for n, err := range w.past.Notes(d.At.Wall, d.At.Wall.Add(prompt)) {
+		if err != nil {
+			return err
+		}
+		if n.Kind == NoteWaits && n.Name == base && n.Text != "" && o.Held == nil {
+			o.Held = []string{n.Text}
+		}
+	}
+	for later, err := range w.past.Decisions(d.At.Wall, w.q.At.Add(time.Microsecond)) {
+		if err != nil {
+			return err
+		}
+		if rival := w.rival(later); later.At.Wall.After(d.At.Wall) && rival != nil {
+			o.Gave = fmt.Sprintf("%s (%s), which %s told ON", rival.Name, rival.Lock, later.Rule+later.Instance)
+			return nil
+		}
+	}
+	return nil
+}
+
+// rival is who is not on together with the thing and was told to be on; nil if nobody was.
+func (w *walk) rival(d rules.Decision) *Rival {
+	for _, c := range d.Commands {
+		on, _ := devices.OnOff(devices.Text(c.Value))
+		if i := slices.IndexFunc(w.q.Rivals, func(r Rival) bool { return r.Name == c.Output }); on && i >= 0 {
+			return &w.q.Rivals[i]
+		}
+	}
+	return nil
 }
 
 // led is the newest decision of a chain; nil if there is none.

@@ -43,6 +43,14 @@ type Question struct {
 	Acts   []rules.Act
 	Stands map[string][]string // of each rule of Acts: what it needed to fire at At, and what of it was under way; nil if nobody knows
 	Limits []string            // what the thing itself is declared to keep to, and what it waits for now
+	Rivals []Rival             // of an output: those that go on when it goes off
+	Cover  string              // whose motor the output switches
+}
+
+// A Rival is an output that is not on together with the thing.
+type Rival struct {
+	Name string
+	Lock string // what says so: "interlock.heat"
 }
 
 // Ask gathers on the goroutine that owns an engine what it knows of a thing, but for where
@@ -80,6 +88,7 @@ type Answer struct {
 	Could    []Could   `json:"could,omitempty"`    // rules that can act on it, and what stops each
 	Present  bool      `json:"present"`            // Could says where the rules stand, or stood at that moment
 	Waits    []string  `json:"waits,omitempty"`    // of the thing itself: a command that waits, a limit
+	Cover    string    `json:"cover,omitempty"`    // whose motor the output switches
 	LookedTo time.Time `json:"looked_to,omitzero"` // not everything before this moment was looked at
 	Text     []string  `json:"text"`               // the whole for a person
 }
@@ -90,7 +99,7 @@ func Why(past Past, q Question) (Answer, error) {
 		q.Zone = time.UTC
 	}
 	w := &walk{past: past, q: q, seen: make(map[uint64]bool)}
-	a := Answer{Name: q.Thing.Name, Kind: q.Thing.Kind, At: q.At, Present: q.Stands != nil, Waits: q.Limits}
+	a := Answer{Name: q.Thing.Name, Kind: q.Thing.Kind, At: q.At, Present: q.Stands != nil, Waits: q.Limits, Cover: q.Cover}
 	change, err := w.change()
 	if err != nil {
 		return a, err

@@ -23,7 +23,7 @@ func (w words) answer(a Answer) (lines []string) {
 	case !a.Known && w.live:
 		say("Nothing is known of %s: since history was kept it has neither changed nor been told anything.", a.Name)
 	case !a.Known:
-		say("Nothing is known of %s %s: up to then it had neither changed nor been told anything.", a.Name, w.moment(w.at))
+		say("Nothing is known of %s on %s: up to then it had neither changed nor been told anything.", a.Name, w.at.In(w.zone).Format("Mon, 2 Jan 2006 at 15:04:05"))
 	case a.Kind == "rule" || a.Kind == "link":
 		say("%s: %s %s, %s.", a.Name, a.Is, w.moment(a.Since), w.before(a.Since))
 	default:
@@ -164,7 +164,7 @@ func (w words) decision(l *Link) (text string, more []string) {
 	if d.Trigger != "" {
 		text += ": " + d.Trigger
 	}
-	if d.Why != "" {
+	if d.Why != "" && d.Why != persons[d.Rule] { // which comes next
 		text += "; " + d.Why
 	}
 	if l.Lasted > 0 {
@@ -198,11 +198,19 @@ func (w words) other(o Other) string {
 	case o.Came == "before" && !o.Same:
 		text += ", and was overridden"
 	case o.Came == "before":
-		text += ", as what came after it did"
+		text += ", as did what came after it"
 	case o.Same:
 		text += " too, which changed nothing"
 	default:
 		text += ", which has not come to be"
+		sep := ": "
+		for _, held := range o.Held {
+			text += sep + "it was held back, " + held
+			sep = "; then "
+		}
+		if o.Gave != "" {
+			text += sep + "it gave way to " + o.Gave
+		}
 	}
 	if o.Decision.Trigger != "" {
 		text += " (" + o.Decision.Trigger + ")"
@@ -212,7 +220,13 @@ func (w words) other(o Other) string {
 
 // could is what the rules could do, and what stops each.
 func (w words) could(a Answer) (lines []string) {
+	if a.Cover != "" {
+		lines = append(lines, fmt.Sprintf("It is driven by cover.%s: hearth why %s says what could move that.", a.Cover, a.Cover))
+	}
 	if len(a.Could) == 0 {
+		if a.Cover != "" {
+			return lines
+		}
 		if a.Kind == "output" || a.Kind == "cover" || a.Kind == "device" || a.Kind == "variable" {
 			lines = append(lines, "No rule can tell it anything.")
 		}

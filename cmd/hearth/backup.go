@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,9 @@ type backupMake struct {
 }
 
 func (c *backupMake) Run(ctx context.Context, std streams) error {
+	if slices.Contains([]string{"list", "ls", "show", "create", "restore"}, c.File) { // and not a file of that name
+		return usageError{fmt.Errorf("there is no hearth backup %s: hearth backup FILE makes one, hearth backup verify FILE looks at one, hearth restore FILE brings it back; a file of that name is ./%s", c.File, c.File)}
+	}
 	h, err := c.find()
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,9 @@ func (s *showing) chart(ctx context.Context, one control.Series) error {
 	}
 	if lines == nil {
 		return s.nothing(ctx, one)
+	}
+	if name, numbers, ok := strings.Cut(lines[0], "   "); ok && utf8.RuneCountInString(lines[0]) > columns+labelWidth+2 {
+		lines = slices.Insert(lines[1:], 0, name, numbers)
 	}
 	for _, line := range append(lines, d.axis()...) {
 		if _, err := fmt.Fprintln(s.out, strings.TrimRight(shorten(line, columns+labelWidth+2), " ")); err != nil {

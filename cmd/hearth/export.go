@@ -18,10 +18,10 @@ import (
 )
 
 type exportCommand struct {
-	To    string   `arg:"" help:"A file, - for what is printed, or a folder, in which each series gets a file of its own."`
+	To    string   `arg:"" help:"A file that ends in .csv or .jsonl, - for what is printed, or a folder, in which each series gets a file of its own."`
 	Names []string `arg:"" optional:"" help:"What to export, as in hearth history; default all."`
 	stretchFlags
-	Format string `enum:",csv,jsonl" default:"" placeholder:"csv" help:"csv or jsonl, JSON of one object a line; default as the file ends, else csv."`
+	Format string `placeholder:"csv" help:"csv or jsonl, JSON of one object a line; default as the file ends, else csv."`
 	Force  bool   `help:"Replace files that are there."`
 	hubFlags
 }
@@ -33,9 +33,13 @@ func (c *exportCommand) Run(ctx context.Context, std streams) error {
 	isFile := c.To == "-" || ends == "csv" || ends == "jsonl"
 	if info, err := os.Stat(c.To); err == nil {
 		isFile = !info.IsDir() || c.To == "-"
+	} else if ends != "" && !isFile && !strings.HasSuffix(c.To, "/") {
+		return usageError{fmt.Errorf("%s: want a file that ends in .csv or .jsonl; or a folder: write %s/", c.To, c.To)}
 	}
 	format := c.Format
 	switch {
+	case format != "" && format != "csv" && format != "jsonl":
+		return usageError{fmt.Errorf("--format %s: want csv or jsonl", format)}
 	case format == "" && isFile && ends == "jsonl":
 		format = "jsonl"
 	case format == "":

@@ -29,7 +29,7 @@ type historyCommand struct {
 	Chart bool   `help:"As a chart."`
 	ASCII bool   `name:"ascii" help:"The chart in plain characters, as in a terminal that has no others (TERM=dumb)."`
 	Stats bool   `help:"In numbers: least, mean and greatest value and when, time on, switches, energy."`
-	Per   string `enum:",hour,day,week,month" default:"" placeholder:"day" help:"With --stats: of each hour, day, week or month."`
+	Per   string `placeholder:"day" help:"With --stats: of each hour, day, week or month."`
 	CSV   bool   `name:"csv" help:"As CSV."`
 	JSON  bool   `name:"json" help:"As JSON, one object a line."`
 	hubFlags
@@ -52,6 +52,8 @@ func (c *historyCommand) Run(ctx context.Context, std streams) error {
 		return usageError{errors.New("want either --csv or --json")}
 	case c.Chart && (c.CSV || c.JSON || c.Stats || every > 0):
 		return usageError{errors.New("--chart goes with --since, --until and --ascii alone: it is as fine as the terminal is wide")}
+	case c.Per != "" && periods[c.Per] == nil:
+		return usageError{fmt.Errorf("--per %s: want hour, day, week or month", c.Per)}
 	case c.Per != "" && !c.Stats:
 		return usageError{errors.New("--per goes with --stats")}
 	case c.Stats && every > 0:
@@ -63,7 +65,7 @@ func (c *historyCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer past.close()
 	now := time.Now().In(past.zone)
-	show := &showing{past: past, out: std.out, stretch: when, every: every, now: now, all: c.All, one: len(found) == 1}
+	show := &showing{past: past, out: std.out, stretch: when, every: every, now: now, all: c.All, one: len(found) == 1, fits: terminalWidth(std.out)}
 	switch {
 	case len(c.Names) == 0 && !c.Stats && !c.Chart && every == 0 && c.Since == "" && c.Until == "":
 		return show.list(found, c.CSV, c.JSON)
@@ -74,18 +76,26 @@ func (c *historyCommand) Run(ctx context.Context, std streams) error {
 	case c.JSON:
 		return show.json(ctx, found)
 	case c.Chart:
-		show.width, show.ascii = terminalWidth(std.out), c.ASCII || os.Getenv("TERM") == "dumb"
+		show.width, show.ascii = chartWidth(std.out), c.ASCII || os.Getenv("TERM") == "dumb"
 		return show.each(found, func(s control.Series) error { return show.chart(ctx, s) })
 	}
 	return show.each(found, func(s control.Series) error { return show.table(ctx, s) })
 }
 
-// terminalWidth is how many columns a chart may have.
+// terminalWidth is how many columns a terminal has; 0 of what is none.
 func terminalWidth(out io.Writer) int {
 	if f, ok := out.(*os.File); ok {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			return width
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return max(0, width)
 		}
+	}
+	return 0
+}
+
+// chartWidth is how many columns a chart may have.
+func chartWidth(out io.Writer) int {
+	if width := terminalWidth(out); width > 0 {
+		return width
 	}
 	if width, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && width > 0 {
 		return width
@@ -102,7 +112,8 @@ type showing struct {
 	now   time.Time
 	all   bool // however many
 	one   bool // series
-	width int
+	fits  int  // how wide a table may be; 0: any width, for where no terminal is a name that is cut can't be looked for
+	width int  // of a chart
 	ascii bool
 }
 
@@ -150,7 +161,7 @@ func (s *showing) list(found []control.Series, asCSV, asJSON bool) error {
 		t.add(one.Name, value, one.Unit, about(s.now.Sub(one.Last)), one.First.In(s.now.Location()).Format("2006-01-02 15:04"))
 	}
 	if len(found) > 0 {
-		if err := t.print(s.out, screen); err != nil {
+		if err := t.print(s.out, s.fits); err != nil {
 			return err
 		}
 	}
@@ -407,7 +418,7 @@ func (s *showing) table(ctx context.Context, one control.Series) error {
 		until = s.now
 	}
 	put(until)
-	return t.print(s.out, screen)
+	return t.print(s.out, s.fits)
 }
 
 func title(one control.Series) string {
@@ -472,7 +483,7 @@ func (s *showing) bucketTable(ctx context.Context, one control.Series, every tim
 		}
 		t.add(row...)
 	}
-	if err := t.print(s.out, screen); err != nil {
+	if err := t.print(s.out, s.fits); err != nil {
 		return err
 	}
 	if s.every == 0 {
@@ -575,7 +586,7 @@ func (s *showing) stats(ctx context.Context, found []control.Series, per string,
 			continue
 		}
 		fmt.Fprint(s.out, between)
-		if err := t.print(s.out, screen); err != nil {
+		if err := t.print(s.out, s.fits); err != nil {
 			return err
 		}
 		between = "\n"

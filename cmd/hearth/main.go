@@ -75,6 +75,16 @@ type commands struct {
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
+// called is the program with the command that was meant, as far as there is such a one.
+func called(parser *kong.Kong, args []string) string {
+	for _, c := range parser.Model.Children {
+		if c.Name == args[0] {
+			return "hearth " + c.Name
+		}
+	}
+	return "hearth"
+}
+
 // streams is where a command reads and writes.
 type streams struct {
 	in       io.Reader
@@ -118,7 +128,7 @@ func main() {
 		if negative.MatchString(err.Error()) {
 			err = errors.New("a value that begins with a - stands after --, as in: hearth set NAME -- -5")
 		}
-		fmt.Fprintf(os.Stderr, "hearth: %v\nhearth --help shows how it is used.\n", err)
+		fmt.Fprintf(os.Stderr, "hearth: %v\n%s --help shows how it is used.\n", err, called(parser, args))
 		os.Exit(2)
 	}
 	// The first signal asks for an orderly end. After it signals do what they do

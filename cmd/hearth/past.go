@@ -58,6 +58,10 @@ func (f hubFlags) asked(ctx context.Context, std streams, when stretchFlags, sin
 	if past, err = h.archive(ctx, std); err != nil {
 		return nil, s, nil, err
 	}
+	if err = h.keeps(); err != nil && len(past.all) == 0 {
+		past.close()
+		return nil, s, nil, err
+	}
 	if s, err = when.stretch(time.Now().In(past.zone), since); err == nil {
 		found, err = past.find(names)
 	}
@@ -66,6 +70,14 @@ func (f hubFlags) asked(ctx context.Context, std streams, when stretchFlags, sin
 		return nil, s, nil, err
 	}
 	return past, s, found, nil
+}
+
+// keeps is an error where no history is kept, which is why there may be none.
+func (h *hubHere) keeps() error {
+	if h.cfg.History.On() {
+		return nil
+	}
+	return errors.New("no history is kept: [history] has enabled = false")
 }
 
 // find gives the series of names: each a name, a pattern of such, or what stands before
@@ -114,7 +126,7 @@ type stretch struct{ from, to time.Time }
 
 // stretchFlags say which part of the past is meant.
 type stretchFlags struct {
-	Since string `placeholder:"TIME" help:"From then on: 2h (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"; default a day."`
+	Since string `placeholder:"TIME" help:"From then on: 2h (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"; default a day ago, of hearth export the beginning."`
 	Until string `placeholder:"TIME" help:"And up to then; default now."`
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +22,7 @@ import (
 
 type replayCommand struct {
 	Config string `short:"c" placeholder:"FILE" help:"The configuration to replay with; default that of the hub here, or of the recording."`
-	Since  string `default:"1d" placeholder:"TIME" help:"From when on: so long ago, such as 7d or 90m, or a local time such as \"2026-03-01 06:30\"."`
+	Since  string `placeholder:"TIME" help:"From when on: 7d (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"; default a day."`
 	Until  string `placeholder:"TIME" help:"Up to when; default now."`
 	From   string `placeholder:"FILE" help:"A recording, instead of what the hub here has recorded."`
 	Data   string `placeholder:"DIR" help:"Data folder of the hub; default that of the configuration, or if nothing is recorded there that of the default one."`
@@ -29,8 +31,8 @@ type replayCommand struct {
 
 type recordCommand struct {
 	hubFlags
-	File  string `arg:"" placeholder:"FILE" help:"The recording to be written."`
-	Since string `default:"1d" placeholder:"TIME" help:"From when on, as of hearth replay."`
+	File  string `arg:"" placeholder:"FILE" help:"The recording to be written; - prints it."`
+	Since string `default:"1d" placeholder:"TIME" help:"From when on, as of hearth replay; default a day."`
 }
 
 // An exitStatus ends the program with nothing more to say.
@@ -43,33 +45,16 @@ type troubleError struct{ error }
 
 func (t troubleError) Unwrap() error { return t.error }
 
-// moment reads a time: so long ago, or a local one.
+// moment reads a time of a flag as [config.When] does; "" is none.
 func moment(text, of string, now time.Time, zone *time.Location) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if d, err := config.ParseDuration(text); err == nil {
-		return now.Add(-time.Duration(d)), nil
+	t, err := config.When(text, now.In(zone))
+	if err != nil {
+		return t, usageError{fmt.Errorf("%s %w", of, err)}
 	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			return t, nil
-		}
-	}
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			local := now.In(zone)
-			today := time.Date(local.Year(), local.Month(), local.Day(), t.Hour(), t.Minute(), t.Second(), 0, zone)
-			if today.After(now) {
-				today = today.AddDate(0, 0, -1)
-			}
-			return today, nil
-		}
-	}
-	return time.Time{}, usageError{fmt.Errorf("%s %q: want how long ago, such as 7d or 90m, or a local time such as \"2026-03-01 06:30\"", of, text)}
+	return t, nil
 }
 
 // A past is what was recorded, to be read as often as needed.
@@ -91,7 +76,10 @@ func (c *replayCommand) Run(ctx context.Context, std streams) error {
 }
 
 func (c *replayCommand) run(ctx context.Context, std streams) (differs bool, err error) {
-	if c.From != "" {
+	switch {
+	case c.From != "" && c.Since != "":
+		return false, usageError{errors.New("--since goes with what the hub here has recorded: a recording is replayed from its beginning")}
+	case c.From != "":
 		return c.file(std)
 	}
 	path, err := findConfig(c.Config)
@@ -104,7 +92,7 @@ func (c *replayCommand) run(ctx context.Context, std streams) (differs bool, err
 	}
 	house := cfg.Replay()
 	now := time.Now()
-	since, err := moment(c.Since, "--since", now, house.Rules.Zone)
+	since, err := moment(cmp.Or(c.Since, "1d"), "--since", now, house.Rules.Zone)
 	if err != nil {
 		return false, err
 	}
@@ -112,11 +100,18 @@ func (c *replayCommand) run(ctx context.Context, std streams) (differs bool, err
 	if err != nil {
 		return false, err
 	}
+	if to := cmp.Or(until, now.In(house.Rules.Zone)); !since.Before(to) {
+		return false, usageError{fmt.Errorf("there is no time from %s to %s", local(since), local(to))}
+	}
 	p, err := c.past(ctx, cfg, path, since)
 	if err != nil {
 		return false, err
 	}
-	return c.both(ctx, std, p, house, until, c.Config != "")
+	differs, err = c.both(ctx, std, p, house, until, c.Config != "")
+	if keeps := hubAt(cfg, path).keeps(); errors.Is(err, replay.ErrNoCheckpoint) && keeps != nil && c.Config == "" {
+		err = keeps
+	}
+	return differs, err
 }
 
 // file replays a recording.
@@ -260,7 +255,11 @@ func (c *replayCommand) both(ctx context.Context, std streams, p past, house rep
 	if o.Same() {
 		fmt.Fprintf(out, "Nothing would have been different: ")
 	} else {
-		fmt.Fprintf(out, "\n%s would have done otherwise: %d more and %d less, and %s of which nothing comes. ", count(len(rules), "rule"), more, len(o.Differences)-more, count(o.Silent, "decision"))
+		fmt.Fprintf(out, "\n%s would have done otherwise: %d more and %d less", count(len(rules), "rule"), more, len(o.Differences)-more)
+		if o.Silent > 0 {
+			fmt.Fprintf(out, ", and %s of which nothing comes", count(o.Silent, "decision"))
+		}
+		fmt.Fprint(out, ". ")
 	}
 	fmt.Fprintf(out, "%s from %s to %s, in %.1f s.\n", count(o.Events, "event"), local(o.From), local(o.To), time.Since(began).Seconds())
 	return !o.Same(), out.Flush()
@@ -326,6 +325,9 @@ func (c *recordCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if c.File == "-" && isTerminal(std.out) {
+		return usageError{errors.New("a recording is nothing for a terminal: name a file, or send it on, as in: hearth record - | zcat")}
+	}
 	about, hashes, err := cfg.About(doc)
 	if err != nil {
 		return err
@@ -336,21 +338,33 @@ func (c *recordCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer done()
+	if c.File == "-" {
+		_, err := replay.Write(std.out, about, replay.Masked(entries, hashes))
+		return err
+	}
 	f, err := os.OpenFile(c.File, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already: name another file", c.File)
+	}
 	if err != nil {
 		return err
 	}
 	n, err := replay.Write(f, about, replay.Masked(entries, hashes))
+	if n == 0 && err == nil {
+		if err = h.keeps(); err == nil {
+			err = fmt.Errorf("nothing was recorded since %s", local(since))
+		}
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(c.File)
 		return err
 	}
-	size := int64(0)
+	wrote := int64(0)
 	if info, err := os.Stat(c.File); err == nil {
-		size = info.Size()
+		wrote = info.Size()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s has %s in %s. It holds what was reported and decided, and the rules.\n", c.File, count(n, "line"), config.Size(size))
+	fmt.Fprintf(&b, "%s has %s in %s. It holds what was reported and decided, and the rules.\n", c.File, count(n, "line"), size(wrote))
 	b.WriteString("Left out are secrets, users and passwords, broker, page and bridges, the headers of requests, and of their addresses all but the host.\n")
 	if about.Secrets {
 		b.WriteString("What rules compare with a secret is not in it, so what these made of it can't be replayed.\n")
