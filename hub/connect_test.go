@@ -66,8 +66,10 @@ func (n *neighbour) hears(want ...string) {
 	synctest.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !slices.Equal(n.heard, want) {
-		n.t.Errorf("heard %q, want %q", n.heard, want)
+	// That the house is there may come once as a message and once as what is retained.
+	heard := slices.CompactFunc(n.heard, func(a, b string) bool { return a == b && strings.HasPrefix(a, "hearth/status ") })
+	if !slices.Equal(heard, want) {
+		n.t.Errorf("heard %q, want %q", heard, want)
 	}
 	n.heard = nil
 }
