@@ -72,10 +72,10 @@ func (h *History) mend(ctx context.Context) error {
 	if starting {
 		h.begin(t)
 		h.starting = false
-		for _, record := range h.queue {
-			record()
+		for _, q := range h.queue {
+			q.record()
 		}
-		h.queue = nil
+		h.queue, h.queuing = nil, 0
 	} else {
 		h.adopt(t)
 		for _, w := range h.waiting {

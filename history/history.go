@@ -83,7 +83,7 @@ type Note struct {
 
 // A Health is how history fares.
 type Health struct {
-	Bytes    int64     // of the file
+	Bytes    int64     // of the file, when it was written last
 	Segments int       // on the disk
 	Series   int       // that are known
 	Pending  int       // bytes that wait for the disk
@@ -137,7 +137,8 @@ type History struct {
 	tooMany    bool // the log has been told that there are too many series
 
 	starting bool     // nobody knows yet where the file ends
-	queue    []func() // what happens meanwhile
+	queue    []queued // what happens meanwhile
+	queuing  int      // bytes of it, about
 	broken   []int64  // rows that scrub found
 	missed   []loss   // rows of the log that scrub did not find
 	gone     int      // blocks of the log that were found damaged
@@ -217,6 +218,7 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 	if h.gone > 0 {
 		h.nudge()
 	}
+	h.measure()
 	ctx, stop := context.WithCancel(context.Background())
 	h.cancel = stop
 	h.scrubbed.Go(func() { h.scrub(ctx) })
@@ -366,7 +368,13 @@ func (h *History) nudge() {
 // Event records what moves the rules, in the order in which they take it. What ev
 // points to must not change afterwards. A reading's Old is not kept, for it follows
 // from those before it, nor is its message's May.
-func (h *History) Event(ev rules.Event) { h.do(func() { h.event(ev) }) }
+func (h *History) Event(ev rules.Event) {
+	size := len(ev.Body) + sizeOf(ev.Readings)
+	if ev.State != nil {
+		size += len(ev.State.States)*leastQueued + sizeOf(ev.State.Readings)
+	}
+	h.do(size, func() { h.event(ev) })
+}
 
 func (h *History) event(ev rules.Event) {
 	if ev.Kind == rules.Report && len(ev.Readings) > 0 && ev.Name == "" && !ev.On && ev.Value == nil && ev.Text == "" && ev.Status == 0 && ev.Body == nil && ev.State == nil {
@@ -398,7 +406,14 @@ type decided struct {
 
 // Decided records a decision, and which of its commands were refused and why.
 func (h *History) Decided(d rules.Decision, refused []string) {
-	h.do(func() {
+	size := 0
+	if d.Cause != nil {
+		size = sizeOf([]devices.Reading{*d.Cause})
+	}
+	for _, c := range d.Commands {
+		size += len(c.Payload)
+	}
+	h.do(size, func() {
 		h.frame(decisionSeries, d.At, d.ID, func(b []byte) []byte { return appendRecord(b, &decided{d, refused}) })
 		h.open.ids.add(d.ID)
 		concerns(&d, func(w string) { h.open.about[word(w)] = struct{}{} })
@@ -407,14 +422,16 @@ func (h *History) Decided(d rules.Decision, refused []string) {
 
 // Note records what happened to the hub.
 func (h *History) Note(n Note) {
-	h.do(func() {
+	h.do(0, func() {
 		h.frame(noteSeries, n.At, 0, func(b []byte) []byte { return appendRecord(b, &n) })
 	})
 }
 
 // Seen records a reading at which no rule looks; unit is that of its value, "" if it
 // has none.
-func (h *History) Seen(r devices.Reading, unit string) { h.do(func() { h.seen(r, unit) }) }
+func (h *History) Seen(r devices.Reading, unit string) {
+	h.do(sizeOf([]devices.Reading{r}), func() { h.seen(r, unit) })
+}
 
 func (h *History) seen(r devices.Reading, unit string) {
 	s := h.series(r.Source, unit)
@@ -430,14 +447,31 @@ func (h *History) seen(r devices.Reading, unit string) {
 
 // Unit says in which unit a series' values are, where its readings do not tell.
 func (h *History) Unit(name, unit string) {
-	h.do(func() { h.series(name, unit) })
+	h.do(0, func() { h.series(name, unit) })
 }
 
-// maxQueue is how much may wait for the file to be put right.
-const maxQueue = 100_000
+// A queued waits for the file to be put right.
+type queued struct {
+	record func()
+	size   int
+}
 
-// do records, now or when the file has been put right.
-func (h *History) do(record func()) {
+// leastQueued is about what one takes that has no text in it.
+const leastQueued = 400
+
+// sizeOf is how many bytes readings have, about.
+func sizeOf(readings []devices.Reading) int {
+	size := len(readings) * leastQueued
+	for _, r := range readings {
+		if size += len(r.Text); r.Message != nil {
+			size += len(r.Message.Payload)
+		}
+	}
+	return size
+}
+
+// do records, now or when the file has been put right. size is about that of what is in it.
+func (h *History) do(size int, record func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -445,11 +479,14 @@ func (h *History) do(record func()) {
 	case !h.starting:
 		record()
 	default:
-		if len(h.queue) >= maxQueue {
+		size += leastQueued
+		h.queue = append(h.queue, queued{record, size})
+		for h.queuing += size; h.queuing > maxPending && len(h.queue) > 1; {
+			h.queuing -= h.queue[0].size
+			h.queue[0] = queued{} // else what it holds is held until the list grows
 			h.queue = h.queue[1:]
 			h.lose(1)
 		}
-		h.queue = append(h.queue, record)
 	}
 }
 
@@ -731,6 +768,7 @@ func (h *History) run(ctx context.Context) {
 		if err == nil {
 			err = h.tidy()
 		}
+		h.measure()
 		retry = nil
 		if err != nil {
 			retry = time.After(retryAfter)
@@ -739,6 +777,15 @@ func (h *History) run(ctx context.Context) {
 			ask.done <- err
 		}
 	}
+}
+
+// measure looks how large the file is. Health does not: the house's loop asks for that, and
+// must not wait for a disk.
+func (h *History) measure() {
+	n := h.disk.bytes()
+	h.mu.Lock()
+	h.health.Bytes = n
+	h.mu.Unlock()
 }
 
 func (h *History) sealNow() {
@@ -843,11 +890,11 @@ func (h *History) Health() Health {
 	for _, s := range h.waiting {
 		now.Pending += s.size
 	}
+	now.Pending += h.queuing
 	if h.open != nil {
 		now.Pending += h.open.size
 	}
 	now.Losses, now.Found = slices.Clone(now.Losses), slices.Clone(now.Found)
-	now.Bytes = h.disk.bytes()
 	if len(h.segments) > 0 {
 		from, _ := h.times.span(h.segments[0])
 		now.Oldest = time.UnixMicro(from).In(h.opt.Zone)
