@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"hearth/broker"
 	"hearth/config"
@@ -26,6 +28,10 @@ const whyTopic = "hearth/why"
 // whysAtOnce is how many questions may wait for their answer, each of which may take some
 // milliseconds of a processor.
 const whysAtOnce = 16
+
+// longestWhy is how many bytes a question may have. A topic may have 64 KiB, and a name no more
+// than history takes.
+const longestWhy = 8 << 10
 
 // A whyQuestion is one that a client has asked.
 type whyQuestion struct {
@@ -48,6 +54,30 @@ func (h *Hub) Why(ctx context.Context, name, at string) (why.Answer, error) {
 type mention struct {
 	text   string
 	topics []string
+}
+
+// in says whether it stands there, and not only as a part of a longer name.
+func (m mention) in(text []byte) bool {
+	quoted, err := json.Marshal(m.text)
+	if err != nil {
+		return false
+	}
+	word := bytes.TrimSuffix(bytes.TrimPrefix(quoted, []byte(`"`)), []byte(`"`))
+	for rest := text; ; {
+		i := bytes.Index(rest, word)
+		if i < 0 {
+			return false
+		}
+		if rest = rest[i+len(word):]; !goesOn(rest) {
+			return true
+		}
+	}
+}
+
+// goesOn says that a topic does not end where this follows.
+func goesOn(text []byte) bool {
+	r, _ := utf8.DecodeRune(text)
+	return r == '/' || r == '_' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r)
 }
 
 // why also gives what an answer may tell of.
@@ -103,6 +133,26 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 	}
 	a, err := why.Why(got.past, got.Question)
 	return a, got.mentions, err
+}
+
+// recorded is every topic of which something was recorded, as an answer names it: what was
+// decided before a reload may tell of others than the rules of now.
+func (h *Hub) recorded() (all []mention) {
+	for _, name := range h.past.Names() {
+		if topic := topicOf(name); strings.Contains(topic, "/") {
+			all = append(all, mention{name, []string{topic}})
+		}
+	}
+	return all
+}
+
+// topicOf is the topic of a source; all of it, if a capture brought what no configuration could.
+func topicOf(source string) string {
+	if s, err := devices.ParseSource(source); err == nil {
+		return s.Filter
+	}
+	topic, _, _ := strings.Cut(source, ":")
+	return topic
 }
 
 // mentions is every source of the house as an answer names it, and the thing asked about.
@@ -240,10 +290,19 @@ func (h *Hub) askWhy(it *item) {
 		return
 	}
 	q := whyQuestion{correlation: it.correlation, hears: it.hears}
+	warn := func(msg string, args ...any) { // who asks all the time must not fill the log
+		if h.whysTold.more(h.clock.Mono()) {
+			h.log.Warn(msg, args...)
+		}
+	}
+	if len(m.Payload) > longestWhy {
+		warn("a question on hearth/why was not understood", "err", fmt.Sprintf("it has %d bytes", len(m.Payload)))
+		return
+	}
 	text := strings.TrimSpace(string(m.Payload))
 	if strings.HasPrefix(text, "{") {
 		if err := json.Unmarshal(m.Payload, &q); err != nil {
-			h.log.Warn("a question on hearth/why was not understood", "err", err)
+			warn("a question on hearth/why was not understood", "err", err)
 			return
 		}
 	} else {
@@ -252,12 +311,12 @@ func (h *Hub) askWhy(it *item) {
 	if q.Reply = cmp.Or(it.replyTo, q.Reply); q.Reply == "" {
 		q.Reply = whyTopic + "/" + plainLevel(q.Name)
 	} else if !h.mayAnswer(q.Reply, m) {
-		h.log.Warn("who asked why may not publish where the answer is to go, so there is none", "topic", q.Reply, "name", printable(q.Name))
+		warn("who asked why may not publish where the answer is to go, so there is none", "topic", printable(q.Reply), "name", printable(q.Name))
 		return
 	}
 	if h.whysWait.Add(1) > whysAtOnce || h.whys.put(q) != nil {
 		h.whysWait.Add(-1)
-		h.log.Warn("too many ask why at once, so one had no answer", "name", printable(q.Name))
+		warn("too many ask why at once, so one had no answer", "name", printable(q.Name))
 	}
 }
 
@@ -292,7 +351,7 @@ func (h *Hub) answerWhy(q whyQuestion) {
 	var said any
 	a, mentions, err := h.why(ctx, q.Name, q.At)
 	if err == nil {
-		said, err = a, mayHear(a, mentions, q.hears)
+		said, err = a, mayHear(a, append(mentions, h.recorded()...), q.hears)
 	}
 	if err != nil {
 		said = struct {
@@ -316,8 +375,8 @@ func mayHear(a why.Answer, mentions []mention, hears func(topic string) bool) er
 		return nil
 	}
 	for _, l := range a.Because.Links() {
-		if name, _, _ := strings.Cut(l.Name, ":"); strings.Contains(name, "/") && l.What != why.Webhook {
-			mentions = append(mentions, mention{l.Name, []string{name}})
+		if topic := topicOf(l.Name); strings.Contains(topic, "/") && l.What != why.Webhook {
+			mentions = append(mentions, mention{l.Name, []string{topic}})
 		}
 	}
 	text, err := json.Marshal(a)
@@ -325,8 +384,7 @@ func mayHear(a why.Answer, mentions []mention, hears func(topic string) bool) er
 		return err
 	}
 	for _, m := range mentions {
-		quoted, err := json.Marshal(m.text)
-		if err != nil || !bytes.Contains(text, bytes.Trim(quoted, `"`)) {
+		if !m.in(text) {
 			continue
 		}
 		for _, t := range m.topics {

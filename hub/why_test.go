@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -186,6 +188,67 @@ func TestWhyTellsNobodyMoreThanHeMayHear(t *testing.T) {
 	if err := mayHear(a, mentions, func(topic string) bool { return topic != "presence/house" }); err == nil {
 		t.Error("a condition tells of presence/house")
 	}
+}
+
+// What rules of an earlier configuration saw is told nobody either who may not receive it.
+func TestWhyKeepsWhatRulesOfOnceSaw(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lamp = "[output.lamp]\npin = \"GPIO5\"\n[rule.lamp]\ntrigger = { state = \"hall/motion\", is = \"on\" }\naction = { set = \"lamp\", to = true }\n"
+		dir := t.TempDir()
+		h, stop := start(t, load(t, dir, lamp+"condition = { state = { \"private/alarm\" = \"off\" } }\n"), Options{Bank: gpio.NewSim(), Clock: testClock()})
+		defer stop()
+		client, end := connect(t, h, "wall", func(*paho.Publish) {})
+		defer end()
+		time.Sleep(2 * time.Second)
+		publish(t, client, 1, "private/alarm", "off")
+		publish(t, client, 1, "hall/motion", "on")
+		time.Sleep(time.Second)
+		if err := h.Reload(load(t, dir, lamp)); err != nil {
+			t.Fatal(err)
+		}
+		a, mentions, err := h.why(t.Context(), "lamp", "")
+		if err != nil || !strings.Contains(strings.Join(a.Text, "\n"), "private/alarm") {
+			t.Fatalf("%v %q", err, a.Text)
+		}
+		for topic, may := range map[string]bool{"private/alarm": false, "hall/motion": false, "private": true, "other": true} {
+			err := mayHear(a, append(mentions, h.recorded()...), func(t string) bool { return t != topic })
+			if (err == nil) != may {
+				t.Errorf("who may not receive %s: %v", topic, err)
+			}
+		}
+	})
+}
+
+// A topic is told of where its name stands, not where a longer one begins with it.
+func TestAMentionIsAWholeName(t *testing.T) {
+	for text, want := range map[string]bool{
+		`"a/b"`: true, `"a/b:c"`: true, `"a/b is on"`: true, `"a/bc, a/b"`: true, `"a/bc"`: false, `"a/b/c"`: false, `"a/b-c a/b_c"`: false, `""`: false,
+	} {
+		if got := (mention{text: "a/b"}).in([]byte(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+// Who asks again and again, or at great length, does not fill the log.
+func TestWhoAsksAllTheTimeDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		h, stop := start(t, load(t, t.TempDir(), shutterHouse), Options{Bank: gpio.NewSim(), Clock: testClock(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+		client, end := connect(t, h, "wall", func(*paho.Publish) {})
+		time.Sleep(2 * time.Second)
+		for range 500 {
+			publish(t, client, 0, "hearth/why", `{"name": "down", "reply": "hearth/down/set"}`)
+			publish(t, client, 0, "hearth/why", strings.Repeat("x", 60_000))
+			publish(t, client, 0, "hearth/why", "{")
+		}
+		time.Sleep(time.Second)
+		end()
+		stop()
+		if lines := strings.Count(log.String(), "\n"); lines > 100 || log.Len() > 100_000 {
+			t.Errorf("the log has %d lines in %d bytes", lines, log.Len())
+		}
+	})
 }
 
 // golden compares with a file, or with -update writes it.
