@@ -143,6 +143,8 @@ type History struct {
 	missed   []loss   // rows of the log that scrub did not find
 	gone     int      // blocks of the log that were found damaged
 
+	steady *steady // of the goroutine that writes; nil: it has not looked yet
+
 	cancel   context.CancelFunc // of what takes long
 	scrubbed sync.WaitGroup
 
