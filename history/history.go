@@ -70,7 +70,8 @@ type Options struct {
 	Zone *time.Location     // in which moments are given and days begin; default the machine's
 	Boot string             // names this life of the machine, to which monotonic times belong; an Event of the kind Open tells it too
 
-	rest time.Duration // of a scrub between two segments, at least
+	rest     time.Duration // of a scrub between two segments, at least
+	patience time.Duration // for the file to open; then the house starts without it
 }
 
 // A Note is something that happened to the hub, for people to read.
@@ -203,29 +204,64 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 	if _, err := replace(path); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	var err error
-	if h.disk, err = openDisk(path); err == nil {
-		var t taken
-		if t, err = h.disk.takeUp(); err == nil {
-			h.begin(t)
-		}
-	}
-	// A disk that refuses and a file that is damaged keep no house from starting: what
-	// happens waits in memory until run has put that right, or can.
-	if h.starting = err != nil; h.starting {
-		h.health.Err = err.Error()
-		h.nudge()
-	}
+	// A disk that refuses and a file that is damaged keep no house from starting, nor does
+	// one that takes long: what happens waits in memory until run has put that right, or can.
+	h.disk = newDisk(path)
 	h.disk.damaged = h.nudge
-	if h.gone > 0 {
-		h.nudge()
+	h.starting = true
+	opening := make(chan opened, 1)
+	go func() {
+		err := h.disk.begin()
+		var t taken
+		if err == nil {
+			t, err = h.disk.takeUp()
+		}
+		opening <- opened{t, err}
+	}()
+	select {
+	case o := <-opening:
+		opening = nil
+		h.takeOver(o)
+		h.measure()
+	case <-time.After(cmp.Or(opt.patience, 2*time.Second)):
+		h.health.Err = "it takes long to open " + File
+		h.opt.Log.Warn("it takes long to open history; the house starts, and what happens waits", "file", path)
 	}
-	h.measure()
 	ctx, stop := context.WithCancel(context.Background())
 	h.cancel = stop
 	h.scrubbed.Go(func() { h.scrub(ctx) })
-	go h.run(ctx)
+	go h.run(ctx, opening)
 	return h, nil
+}
+
+// An opened is what came of opening the file.
+type opened struct {
+	taken
+	err error
+}
+
+// takeOver goes on from what the file says, or has run put it right.
+func (h *History) takeOver(o opened) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.health.Err = ""; o.err == nil {
+		h.started(o.taken)
+	} else {
+		h.health.Err = o.err.Error()
+	}
+	if o.err != nil || h.gone > 0 {
+		h.nudge()
+	}
+}
+
+// started records what has happened since the start. h.mu is held.
+func (h *History) started(t taken) {
+	h.begin(t)
+	h.starting = false
+	for _, q := range h.queue {
+		q.record()
+	}
+	h.queue, h.queuing = nil, 0
 }
 
 func bootNumber(boot string) uint64 {
@@ -714,6 +750,9 @@ func (h *History) seal() {
 		}
 		total -= h.waiting[first].size
 		h.lose(h.waiting[first].entries)
+		if h.health.Err == "" { // it hangs, or is too slow, and has not said so
+			h.health.Err = "it takes less than happens, and the oldest of what waits is lost"
+		}
 		h.waiting = slices.Delete(h.waiting, first, first+1)
 		h.allNames = true // those it had must come with another
 	}
@@ -729,8 +768,13 @@ func (h *History) lose(entries int) {
 }
 
 // run writes what waits, until Close.
-func (h *History) run(ctx context.Context) {
+func (h *History) run(ctx context.Context, opening <-chan opened) {
 	defer close(h.done)
+	if opening != nil {
+		h.takeOver(<-opening)
+		h.measure()
+		h.nudge() // whatever came of it: what waited is to be written
+	}
 	h.mu.Lock()
 	every := h.cfg.flush()
 	h.mu.Unlock()

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,6 +36,44 @@ func TestAFileThatCanNotBeOpenedFillsNoMemory(t *testing.T) {
 	}
 }
 
+// A file that takes long to open, on a card with a bad place in it or held by another program,
+// does not keep the house from starting, and nothing is lost of what happens meanwhile.
+func TestAFileThatTakesLongToOpenKeepsNoHouseFromStarting(t *testing.T) {
+	h := newHome(t, t.TempDir(), june, Config{})
+	h.report("x", 1.0)
+	h.stop()
+	db, err := sql.Open("sqlite", filepath.Join(h.dir, File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	h.History, err = Open(h.dir, h.cfg, Options{Now: func() devices.Now { return *h.told.Load() }, Zone: time.UTC, Boot: h.boot, patience: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Health().Err == "" {
+		t.Error("nothing is said of it")
+	}
+	h.pass(time.Minute)
+	h.report("x", 2.0)
+	if _, err := db.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	h.flush()
+	expect(t, h.points("x"), "2026-06-01 12:00:00 1", "2026-06-01 12:01:00 2")
+	if err := h.Health().Err; err != "" {
+		t.Error(err)
+	}
+	h.stop()
+	h.start()
+	expect(t, h.points("x"), "2026-06-01 12:00:00 1", "2026-06-01 12:01:00 2")
+	h.stop()
+}
+
 // The house's loop asks how history fares, so that asks no disk, which may hang.
 func TestHowHistoryFaresIsKnownWithoutTheDisk(t *testing.T) {
 	h := newHome(t, t.TempDir(), june, Config{})
@@ -54,5 +93,28 @@ func TestHowHistoryFaresIsKnownWithoutTheDisk(t *testing.T) {
 	}
 	if err := os.Rename(file+".away", file); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A disk that hangs gives no error. What is lost for it is told all the same, until it goes on.
+func TestADiskThatHangsIsTold(t *testing.T) {
+	h := newHome(t, t.TempDir(), june, Config{})
+	defer func() { h.Close() }()
+	conn, err := h.disk.db.Conn(t.Context()) // the only one: who writes waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		h.report("x", fmt.Sprint(i, strings.Repeat("x", maxOpen)))
+	}
+	if got := h.Health(); got.Err == "" || got.Lost == 0 || got.Pending > maxPending+4*maxOpen {
+		t.Errorf("%q, %d lost, %d bytes wait", got.Err, got.Lost, got.Pending)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.flush()
+	if got := h.Health(); got.Err != "" {
+		t.Error(got.Err)
 	}
 }
