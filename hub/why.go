@@ -346,6 +346,8 @@ func plainLevel(name string) string {
 // goroutine of the outbox.
 func (h *Hub) answerWhy(q whyQuestion) {
 	defer h.whysWait.Add(-1)
+	began := h.clock.Mono()
+	defer func() { h.rest(restAfter(h.clock.Mono() - began)) }()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var said any
@@ -365,6 +367,23 @@ func (h *Hub) answerWhy(q whyQuestion) {
 	}
 	if err != nil {
 		h.log.Error("why was not answered", "name", printable(q.Name), "err", err)
+	}
+}
+
+// restAfter is how long no question is answered after one that took so long: who asks all the
+// time must leave the loop, and a small processor, to the house.
+func restAfter(took time.Duration) time.Duration { return min(3*took, 2*time.Second) }
+
+// rest waits, but not when the hub ends.
+func (h *Hub) rest(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-h.ended:
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,6 +248,39 @@ func TestWhoAsksAllTheTimeDoesNotFillTheLog(t *testing.T) {
 		stop()
 		if lines := strings.Count(log.String(), "\n"); lines > 100 || log.Len() > 100_000 {
 			t.Errorf("the log has %d lines in %d bytes", lines, log.Len())
+		}
+	})
+}
+
+// Where an answer takes long the next question waits, for the house has the loop and the processor
+// in between.
+func TestWhoAsksAllTheTimeLeavesTheHouseItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, mono := testClock(), testClock().Mono
+		var spent atomic.Int64 // on a slow machine each look at the clock takes long
+		clock.Mono = func() time.Duration { return mono() + time.Duration(spent.Add(int64(10*time.Millisecond))) }
+		h, stop := start(t, load(t, t.TempDir(), shutterHouse), Options{Bank: gpio.NewSim(), Clock: clock})
+		defer stop()
+		var got atomic.Int64
+		client, end := connect(t, h, "wall", func(*paho.Publish) { got.Add(1) })
+		defer end()
+		if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "hearth/why/down"}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		answers := func() int64 {
+			synctest.Wait()
+			return got.Load()
+		}
+		for range 3 {
+			publish(t, client, 1, "hearth/why", "down")
+		}
+		if n := answers(); n != 1 {
+			t.Errorf("%d answers at once", n)
+		}
+		time.Sleep(10 * time.Second)
+		if n := answers(); n != 3 {
+			t.Errorf("%d answers after a while", n)
 		}
 	})
 }
