@@ -224,6 +224,7 @@ func TestNothingLeadsOutOfItsFolder(t *testing.T) {
 	for _, name := range []string{
 		"config/../../etc/passwd", "/etc/passwd", "config//x", "config/./x", "data/..", "../x", "config", "x", "other/x", "data/a\\..\\b",
 		"data/" + strings.Repeat("x", 256), "outside/../x", "data/\x7f/../x",
+		"config/.hearth-restore/plan.json", "data/.hearth-restore-1/new/x", "outside/a/.Hearth-Restore/plan.json",
 	} {
 		if _, _, err := contents(crafted(t, tar.Header{Name: name})); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%q: %v", name, err)

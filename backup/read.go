@@ -223,11 +223,18 @@ func inside(name string) bool {
 		return false
 	}
 	for part := range strings.SplitSeq(name, "/") {
-		if len(part) > 255 {
+		if len(part) > 255 || isStage(part) {
 			return false
 		}
 	}
 	return true
+}
+
+// isStage says that a name is one of the folders in which a restore keeps what it has still to
+// do: whoever could put something there could have any file moved. Some file systems do
+// not tell capitals from small letters.
+func isStage(name string) bool {
+	return len(name) >= len(stageName) && strings.EqualFold(name[:len(stageName)], stageName)
 }
 
 // compare says what of the list is not so.

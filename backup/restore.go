@@ -553,12 +553,8 @@ func Interrupted(dir string) error {
 // the kind it does nothing.
 func Undo(dir string) error {
 	stage := filepath.Join(dir, stageName)
-	text, err := os.ReadFile(filepath.Join(stage, planName))
+	moves, err := planned(filepath.Join(stage, planName))
 	if err == nil {
-		var moves []move
-		if err := json.Unmarshal(text, &moves); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Join(stage, planName), err)
-		}
 		if err := undo(moves); err != nil {
 			return err
 		}
@@ -583,6 +579,49 @@ func Undo(dir string) error {
 		}
 	}
 	return err
+}
+
+// planned reads a plan. The data folder is the hub's, and root brings a house back: so one that
+// somebody else has written is not carried out, nor one that a restore does not make.
+func planned(name string) (moves []move, err error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() && s.Uid != 0 {
+		return nil, fmt.Errorf("%s is of the user %d: who began that restore has to undo it", name, s.Uid)
+	}
+	if err := json.NewDecoder(f).Decode(&moves); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	for _, m := range moves {
+		if !m.isPlanned() {
+			return nil, fmt.Errorf("%s is no plan of a restore: it moves %q to %q", name, m.From, m.To)
+		}
+	}
+	return moves, nil
+}
+
+// isPlanned says that a move is from a folder to what is kept aside in it, or into a folder from
+// what waits in it.
+func (m move) isPlanned() bool {
+	within := func(file, begins string, skip ...string) (is bool) {
+		other := m.From
+		if file == m.From {
+			other = m.To
+		}
+		above(file, begins, func(keeps string) {
+			rel, err := filepath.Rel(filepath.Join(append([]string{keeps}, skip...)...), file)
+			is = err == nil && filepath.IsLocal(rel) && filepath.Join(filepath.Dir(keeps), rel) == other
+		})
+		return is
+	}
+	return filepath.IsAbs(m.From) && filepath.IsAbs(m.To) && (within(m.To, asideName) || within(m.From, stageName, stagedName))
 }
 
 // above calls f with the folder above a file whose name begins so, if there is one.

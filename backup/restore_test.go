@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -311,5 +312,42 @@ func TestTwoTargetsMayBeOneFolder(t *testing.T) {
 	want := map[string]string{"my.toml": house()["config/config.toml"], "hearth.log": house()["data/hearth.log"], "users.toml": house()["data/users.toml"], "rules/lamp.toml": house()["config/rules/lamp.toml"], "etc/hearth/outside/etc/ssl/house": "-----BEGIN"}
 	if !maps.Equal(got, want) {
 		t.Error(fmt.Sprint(got))
+	}
+}
+
+// Who may write to the data folder, which the hub's user may, does not have root move other files
+// with a plan that no restore has made.
+func TestAPlanOfSomebodyElseIsNotCarriedOut(t *testing.T) {
+	machine := t.TempDir()
+	put(t, machine, map[string]string{"data/evil": "evil", "etc/mine": "mine"})
+	data, etc := filepath.Join(machine, "data"), filepath.Join(machine, "etc")
+	for what, m := range map[string]move{
+		"out of it":        {From: filepath.Join(etc, "cron"), To: filepath.Join(data, "evil")},
+		"into it":          {From: filepath.Join(data, "taken"), To: filepath.Join(etc, "mine")},
+		"by another way":   {From: filepath.Join(etc, "cron"), To: filepath.Join(data, "before-restore-x", "../evil")},
+		"of another place": {From: filepath.Join(etc, "cron"), To: filepath.Join(data, "before-restore-x", "evil")},
+	} {
+		text, err := json.Marshal([]move{m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, data, map[string]string{".hearth-restore/plan.json": string(text), "before-restore-x/evil": "evil"})
+		before := tree(t, machine)
+		if err := Undo(data); err == nil {
+			t.Errorf("%s: it was carried out", what)
+		}
+		if got := tree(t, machine); !maps.Equal(got, before) {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("the rest needs root")
+	}
+	put(t, data, map[string]string{".hearth-restore/plan.json": "[]"})
+	if err := os.Chown(filepath.Join(data, ".hearth-restore/plan.json"), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if err := Undo(data); err == nil || !strings.Contains(err.Error(), "12345") {
+		t.Error("of another user:", err)
 	}
 }

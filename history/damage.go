@@ -70,12 +70,7 @@ func (h *History) mend(ctx context.Context) error {
 	}
 	h.health.Err = ""
 	if starting {
-		h.begin(t)
-		h.starting = false
-		for _, record := range h.queue {
-			record()
-		}
-		h.queue = nil
+		h.started(t)
 	} else {
 		h.adopt(t)
 		for _, w := range h.waiting {
@@ -322,9 +317,10 @@ func (h *History) scrub(ctx context.Context) {
 
 // settling reports whether the file is not yet what it will be.
 func (h *History) settling() bool {
+	broken := h.disk.brokenBy() != nil // not under h.mu, for which the house's loop waits
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.starting || h.disk.brokenBy() != nil
+	return h.starting || broken
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"hearth/devices"
 )
 
 // A dayRow is what the table day says of a day beside its rollups: of which segments
@@ -31,6 +33,9 @@ func (h *History) tidy() error {
 	if err := h.rollDays(today); err != nil {
 		return err
 	}
+	if !h.isSteady(now) {
+		return h.shrink(cfg.maxSize(), h.room())
+	}
 	if err := h.forgetRaw((today + 1) - int64(cfg.raw()/(24*time.Hour))); err != nil {
 		return err
 	}
@@ -38,6 +43,28 @@ func (h *History) tidy() error {
 		return err
 	}
 	return h.shrink(cfg.maxSize(), h.room())
+}
+
+// steadyFor is how long the clock has to go on without being set before anything is too old by it.
+// A server may be wrong, or a hand, or the battery of a clock be empty: what that would
+// cost comes back with no right time.
+const steadyFor = 3 * time.Hour
+
+// isSteady reports whether the clock has gone on for so long since the start, or since it
+// was set.
+func (h *History) isSteady(now devices.Now) bool {
+	ahead := now.Wall.Sub(time.UnixMicro(0)) - now.Mono
+	if h.steady == nil || (ahead-h.steady.ahead).Abs() > time.Minute {
+		h.steady = &steady{since: now.Mono}
+	}
+	h.steady.ahead = ahead
+	return now.Mono-h.steady.since >= steadyFor
+}
+
+// A steady is how the clock has gone on.
+type steady struct {
+	ahead time.Duration // of the monotonic one
+	since time.Duration // monotonic
 }
 
 // maxQuiet is how many days without anything are given rollups. A clock may also have

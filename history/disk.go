@@ -345,12 +345,15 @@ func (d *disk) finding(t table) (*sql.Stmt, error) {
 		return nil, err
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.find[t] != nil { // somebody was faster
-		find.Close()
-		return d.find[t], nil
+	first := d.find[t]
+	if first == nil {
+		d.find[t] = find
 	}
-	d.find[t] = find
+	d.mu.Unlock()
+	if first != nil { // somebody was faster
+		find.Close() // which may wait for the disk
+		return first, nil
+	}
 	return find, nil
 }
 

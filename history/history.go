@@ -70,7 +70,8 @@ type Options struct {
 	Zone *time.Location     // in which moments are given and days begin; default the machine's
 	Boot string             // names this life of the machine, to which monotonic times belong; an Event of the kind Open tells it too
 
-	rest time.Duration // of a scrub between two segments, at least
+	rest     time.Duration // of a scrub between two segments, at least
+	patience time.Duration // for the file to open; then the house starts without it
 }
 
 // A Note is something that happened to the hub, for people to read.
@@ -83,7 +84,7 @@ type Note struct {
 
 // A Health is how history fares.
 type Health struct {
-	Bytes    int64     // of the file
+	Bytes    int64     // of the file, when it was written last
 	Segments int       // on the disk
 	Series   int       // that are known
 	Pending  int       // bytes that wait for the disk
@@ -137,10 +138,13 @@ type History struct {
 	tooMany    bool // the log has been told that there are too many series
 
 	starting bool     // nobody knows yet where the file ends
-	queue    []func() // what happens meanwhile
+	queue    []queued // what happens meanwhile
+	queuing  int      // bytes of it, about
 	broken   []int64  // rows that scrub found
 	missed   []loss   // rows of the log that scrub did not find
 	gone     int      // blocks of the log that were found damaged
+
+	steady *steady // of the goroutine that writes; nil: it has not looked yet
 
 	cancel   context.CancelFunc // of what takes long
 	scrubbed sync.WaitGroup
@@ -200,28 +204,64 @@ func Open(dir string, cfg Config, opt Options) (*History, error) {
 	if _, err := replace(path); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	var err error
-	if h.disk, err = openDisk(path); err == nil {
-		var t taken
-		if t, err = h.disk.takeUp(); err == nil {
-			h.begin(t)
-		}
-	}
-	// A disk that refuses and a file that is damaged keep no house from starting: what
-	// happens waits in memory until run has put that right, or can.
-	if h.starting = err != nil; h.starting {
-		h.health.Err = err.Error()
-		h.nudge()
-	}
+	// A disk that refuses and a file that is damaged keep no house from starting, nor does
+	// one that takes long: what happens waits in memory until run has put that right, or can.
+	h.disk = newDisk(path)
 	h.disk.damaged = h.nudge
-	if h.gone > 0 {
-		h.nudge()
+	h.starting = true
+	opening := make(chan opened, 1)
+	go func() {
+		err := h.disk.begin()
+		var t taken
+		if err == nil {
+			t, err = h.disk.takeUp()
+		}
+		opening <- opened{t, err}
+	}()
+	select {
+	case o := <-opening:
+		opening = nil
+		h.takeOver(o)
+		h.measure()
+	case <-time.After(cmp.Or(opt.patience, 2*time.Second)):
+		h.health.Err = "it takes long to open " + File
+		h.opt.Log.Warn("it takes long to open history; the house starts, and what happens waits", "file", path)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h.cancel = stop
 	h.scrubbed.Go(func() { h.scrub(ctx) })
-	go h.run(ctx)
+	go h.run(ctx, opening)
 	return h, nil
+}
+
+// An opened is what came of opening the file.
+type opened struct {
+	taken
+	err error
+}
+
+// takeOver goes on from what the file says, or has run put it right.
+func (h *History) takeOver(o opened) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.health.Err = ""; o.err == nil {
+		h.started(o.taken)
+	} else {
+		h.health.Err = o.err.Error()
+	}
+	if o.err != nil || h.gone > 0 {
+		h.nudge()
+	}
+}
+
+// started records what has happened since the start. h.mu is held.
+func (h *History) started(t taken) {
+	h.begin(t)
+	h.starting = false
+	for _, q := range h.queue {
+		q.record()
+	}
+	h.queue, h.queuing = nil, 0
 }
 
 func bootNumber(boot string) uint64 {
@@ -366,7 +406,13 @@ func (h *History) nudge() {
 // Event records what moves the rules, in the order in which they take it. What ev
 // points to must not change afterwards. A reading's Old is not kept, for it follows
 // from those before it, nor is its message's May.
-func (h *History) Event(ev rules.Event) { h.do(func() { h.event(ev) }) }
+func (h *History) Event(ev rules.Event) {
+	size := len(ev.Body) + sizeOf(ev.Readings)
+	if ev.State != nil {
+		size += len(ev.State.States)*leastQueued + sizeOf(ev.State.Readings)
+	}
+	h.do(size, func() { h.event(ev) })
+}
 
 func (h *History) event(ev rules.Event) {
 	if ev.Kind == rules.Report && len(ev.Readings) > 0 && ev.Name == "" && !ev.On && ev.Value == nil && ev.Text == "" && ev.Status == 0 && ev.Body == nil && ev.State == nil {
@@ -398,7 +444,14 @@ type decided struct {
 
 // Decided records a decision, and which of its commands were refused and why.
 func (h *History) Decided(d rules.Decision, refused []string) {
-	h.do(func() {
+	size := 0
+	if d.Cause != nil {
+		size = sizeOf([]devices.Reading{*d.Cause})
+	}
+	for _, c := range d.Commands {
+		size += len(c.Payload)
+	}
+	h.do(size, func() {
 		h.frame(decisionSeries, d.At, d.ID, func(b []byte) []byte { return appendRecord(b, &decided{d, refused}) })
 		h.open.ids.add(d.ID)
 		concerns(&d, func(w string) { h.open.about[word(w)] = struct{}{} })
@@ -407,14 +460,16 @@ func (h *History) Decided(d rules.Decision, refused []string) {
 
 // Note records what happened to the hub.
 func (h *History) Note(n Note) {
-	h.do(func() {
+	h.do(0, func() {
 		h.frame(noteSeries, n.At, 0, func(b []byte) []byte { return appendRecord(b, &n) })
 	})
 }
 
 // Seen records a reading at which no rule looks; unit is that of its value, "" if it
 // has none.
-func (h *History) Seen(r devices.Reading, unit string) { h.do(func() { h.seen(r, unit) }) }
+func (h *History) Seen(r devices.Reading, unit string) {
+	h.do(sizeOf([]devices.Reading{r}), func() { h.seen(r, unit) })
+}
 
 func (h *History) seen(r devices.Reading, unit string) {
 	s := h.series(r.Source, unit)
@@ -430,14 +485,31 @@ func (h *History) seen(r devices.Reading, unit string) {
 
 // Unit says in which unit a series' values are, where its readings do not tell.
 func (h *History) Unit(name, unit string) {
-	h.do(func() { h.series(name, unit) })
+	h.do(0, func() { h.series(name, unit) })
 }
 
-// maxQueue is how much may wait for the file to be put right.
-const maxQueue = 100_000
+// A queued waits for the file to be put right.
+type queued struct {
+	record func()
+	size   int
+}
 
-// do records, now or when the file has been put right.
-func (h *History) do(record func()) {
+// leastQueued is about what one takes that has no text in it.
+const leastQueued = 400
+
+// sizeOf is how many bytes readings have, about.
+func sizeOf(readings []devices.Reading) int {
+	size := len(readings) * leastQueued
+	for _, r := range readings {
+		if size += len(r.Text); r.Message != nil {
+			size += len(r.Message.Payload)
+		}
+	}
+	return size
+}
+
+// do records, now or when the file has been put right. size is about that of what is in it.
+func (h *History) do(size int, record func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -445,11 +517,14 @@ func (h *History) do(record func()) {
 	case !h.starting:
 		record()
 	default:
-		if len(h.queue) >= maxQueue {
+		size += leastQueued
+		h.queue = append(h.queue, queued{record, size})
+		for h.queuing += size; h.queuing > maxPending && len(h.queue) > 1; {
+			h.queuing -= h.queue[0].size
+			h.queue[0] = queued{} // else what it holds is held until the list grows
 			h.queue = h.queue[1:]
 			h.lose(1)
 		}
-		h.queue = append(h.queue, record)
 	}
 }
 
@@ -675,6 +750,9 @@ func (h *History) seal() {
 		}
 		total -= h.waiting[first].size
 		h.lose(h.waiting[first].entries)
+		if h.health.Err == "" { // it hangs, or is too slow, and has not said so
+			h.health.Err = "it takes less than happens, and the oldest of what waits is lost"
+		}
 		h.waiting = slices.Delete(h.waiting, first, first+1)
 		h.allNames = true // those it had must come with another
 	}
@@ -690,8 +768,13 @@ func (h *History) lose(entries int) {
 }
 
 // run writes what waits, until Close.
-func (h *History) run(ctx context.Context) {
+func (h *History) run(ctx context.Context, opening <-chan opened) {
 	defer close(h.done)
+	if opening != nil {
+		h.takeOver(<-opening)
+		h.measure()
+		h.nudge() // whatever came of it: what waited is to be written
+	}
 	h.mu.Lock()
 	every := h.cfg.flush()
 	h.mu.Unlock()
@@ -731,6 +814,7 @@ func (h *History) run(ctx context.Context) {
 		if err == nil {
 			err = h.tidy()
 		}
+		h.measure()
 		retry = nil
 		if err != nil {
 			retry = time.After(retryAfter)
@@ -739,6 +823,15 @@ func (h *History) run(ctx context.Context) {
 			ask.done <- err
 		}
 	}
+}
+
+// measure looks how large the file is. Health does not: the house's loop asks for that, and
+// must not wait for a disk.
+func (h *History) measure() {
+	n := h.disk.bytes()
+	h.mu.Lock()
+	h.health.Bytes = n
+	h.mu.Unlock()
 }
 
 func (h *History) sealNow() {
@@ -843,11 +936,11 @@ func (h *History) Health() Health {
 	for _, s := range h.waiting {
 		now.Pending += s.size
 	}
+	now.Pending += h.queuing
 	if h.open != nil {
 		now.Pending += h.open.size
 	}
 	now.Losses, now.Found = slices.Clone(now.Losses), slices.Clone(now.Found)
-	now.Bytes = h.disk.bytes()
 	if len(h.segments) > 0 {
 		from, _ := h.times.span(h.segments[0])
 		now.Oldest = time.UnixMicro(from).In(h.opt.Zone)

@@ -238,6 +238,27 @@ func (h *History) Series() []Series {
 	return list
 }
 
+// Names are those under which something has been recorded, in no order.
+func (h *History) Names() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := make([]string, 0, len(h.named))
+	for name, s := range h.named {
+		if s.first != 0 || s.last != 0 {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// Has reports whether something has been recorded under a name.
+func (h *History) Has(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.named[name]
+	return s != nil && (s.first != 0 || s.last != 0)
+}
+
 // numberOf is that of a series; 0 if there is none of that name.
 func (h *History) numberOf(name string) uint32 {
 	h.mu.Lock()

@@ -129,6 +129,7 @@ type Hub struct {
 	pastTrouble string                        // why
 	whys        *outbox[whyQuestion]          // of clients
 	comings     comings                       // of clients
+	whysTold    comings                       // what the log was told of questions
 	known       atomic.Pointer[names]         // what the edges need to know
 	index       atomic.Pointer[catalog.Index] // of what devices report
 

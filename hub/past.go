@@ -108,14 +108,10 @@ func (p Past) known(name string) error {
 	if p.h == nil {
 		return control.Mistaken(errNoHistory)
 	}
-	var names []string
-	for _, s := range p.h.Series() {
-		if s.Name == name {
-			return nil
-		}
-		names = append(names, s.Name)
+	if p.h.Has(name) {
+		return nil
 	}
-	if near, ok := config.Nearest(name, names); ok {
+	if near, ok := config.Nearest(name, p.h.Names()); ok {
 		return control.Mistaken(fmt.Errorf("nothing is recorded of %q, did you mean %q?", name, near))
 	}
 	return control.Mistaken(fmt.Errorf("nothing is recorded of %q", name))

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"hearth/broker"
 	"hearth/config"
@@ -29,6 +31,10 @@ const whyTopic = "hearth/why"
 // whysAtOnce is how many questions may wait for their answer, each of which may take some
 // milliseconds of a processor.
 const whysAtOnce = 16
+
+// longestWhy is how many bytes a question may have. A topic may have 64 KiB, and a name no more
+// than history takes.
+const longestWhy = 8 << 10
 
 // A whyQuestion is one that a client has asked.
 type whyQuestion struct {
@@ -64,6 +70,30 @@ func (h *Hub) Why(ctx context.Context, name, at string) (why.Answer, error) {
 type mention struct {
 	text   string
 	topics []string
+}
+
+// in says whether it stands there, and not only as a part of a longer name.
+func (m mention) in(text []byte) bool {
+	quoted, err := json.Marshal(m.text)
+	if err != nil {
+		return false
+	}
+	word := bytes.TrimSuffix(bytes.TrimPrefix(quoted, []byte(`"`)), []byte(`"`))
+	for rest := text; ; {
+		i := bytes.Index(rest, word)
+		if i < 0 {
+			return false
+		}
+		if rest = rest[i+len(word):]; !goesOn(rest) {
+			return true
+		}
+	}
+}
+
+// goesOn says that a topic does not end where this follows.
+func goesOn(text []byte) bool {
+	r, _ := utf8.DecodeRune(text)
+	return r == '/' || r == '_' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r)
 }
 
 // why also gives what an answer may tell of.
@@ -129,7 +159,7 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 		}
 	}
 	a, err := why.Why(got.past, got.Question)
-	return a, got.mentions, err
+	return a, append(got.mentions, recorded(got.past)...), err
 }
 
 // stood is where the rules stood at the moment of a question: where what was recorded since
@@ -144,6 +174,26 @@ func stood(entries replay.Entries, house replay.House, q why.Question) (map[stri
 		return nil, err
 	}
 	return why.Stand(engine, q.Acts, last.Add(max(q.At.Sub(last.Wall), 0))), nil
+}
+
+// recorded is every topic of which something was recorded, as an answer names it: what was
+// decided before a reload may tell of others than the rules of now.
+func recorded(past *history.History) (all []mention) {
+	for _, name := range past.Names() {
+		if topic := topicOf(name); strings.Contains(topic, "/") {
+			all = append(all, mention{name, []string{topic}})
+		}
+	}
+	return all
+}
+
+// topicOf is the topic of a source; all of it, if a capture brought what no configuration could.
+func topicOf(source string) string {
+	if s, err := devices.ParseSource(source); err == nil {
+		return s.Filter
+	}
+	topic, _, _ := strings.Cut(source, ":")
+	return topic
 }
 
 // mentions is every source of the house as an answer names it, and the thing asked about.
@@ -317,10 +367,19 @@ func (h *Hub) askWhy(it *item) {
 		return
 	}
 	q := whyQuestion{correlation: it.correlation, hears: it.hears}
+	warn := func(msg string, args ...any) { // who asks all the time must not fill the log
+		if h.whysTold.more(h.clock.Mono()) {
+			h.log.Warn(msg, args...)
+		}
+	}
+	if len(m.Payload) > longestWhy {
+		warn("a question on hearth/why was not understood", "err", fmt.Sprintf("it has %d bytes", len(m.Payload)))
+		return
+	}
 	text := strings.TrimSpace(string(m.Payload))
 	if strings.HasPrefix(text, "{") {
 		if err := json.Unmarshal(m.Payload, &q); err != nil {
-			h.log.Warn("a question on hearth/why was not understood", "err", err)
+			warn("a question on hearth/why was not understood", "err", err)
 			q.wrong = errors.New(`this is not understood: want a name, or {"name": "heater", "at": "07:30"}`)
 		}
 		if keys := slices.Sorted(maps.Keys(beside(m.Payload))); len(keys) > 0 {
@@ -332,12 +391,12 @@ func (h *Hub) askWhy(it *item) {
 	if q.Reply = cmp.Or(it.replyTo, q.Reply); q.Reply == "" {
 		q.Reply = whyTopic + "/" + plainLevel(q.Name)
 	} else if !h.mayAnswer(q.Reply, m) {
-		h.log.Warn("who asked why may not publish where the answer is to go, so there is none", "topic", q.Reply, "name", printable(q.Name))
+		warn("who asked why may not publish where the answer is to go, so there is none", "topic", printable(q.Reply), "name", printable(q.Name))
 		return
 	}
 	if h.whysWait.Add(1) > whysAtOnce || h.whys.put(q) != nil {
 		h.whysWait.Add(-1)
-		h.log.Warn("too many ask why at once, so one had no answer", "name", printable(q.Name))
+		warn("too many ask why at once, so one had no answer", "name", printable(q.Name))
 	}
 }
 
@@ -367,6 +426,8 @@ func plainLevel(name string) string {
 // goroutine of the outbox.
 func (h *Hub) answerWhy(q whyQuestion) {
 	defer h.whysWait.Add(-1)
+	began := h.clock.Mono()
+	defer func() { h.rest(restAfter(h.clock.Mono() - began)) }()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var said any
@@ -392,6 +453,23 @@ func (h *Hub) answerWhy(q whyQuestion) {
 	}
 }
 
+// restAfter is how long no question is answered after one that took so long: who asks all the
+// time must leave the loop, and a small processor, to the house.
+func restAfter(took time.Duration) time.Duration { return min(3*took, 2*time.Second) }
+
+// rest waits, but not when the hub ends.
+func (h *Hub) rest(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-h.ended:
+	}
+}
+
 // mayHear is an error unless who asks may receive every topic of which an answer tells: what
 // conditions saw is in it, too.
 func mayHear(a why.Answer, mentions []mention, hears func(topic string) bool) error {
@@ -399,8 +477,8 @@ func mayHear(a why.Answer, mentions []mention, hears func(topic string) bool) er
 		return nil
 	}
 	for _, l := range a.Because.Links() {
-		if name, _, _ := strings.Cut(l.Name, ":"); strings.Contains(name, "/") && l.What != why.Webhook {
-			mentions = append(mentions, mention{l.Name, []string{name}})
+		if topic := topicOf(l.Name); strings.Contains(topic, "/") && l.What != why.Webhook {
+			mentions = append(mentions, mention{l.Name, []string{topic}})
 		}
 	}
 	text, err := json.Marshal(a)
@@ -408,8 +486,7 @@ func mayHear(a why.Answer, mentions []mention, hears func(topic string) bool) er
 		return err
 	}
 	for _, m := range mentions {
-		quoted, err := json.Marshal(m.text)
-		if err != nil || !bytes.Contains(text, bytes.Trim(quoted, `"`)) {
+		if !m.in(text) {
 			continue
 		}
 		for _, t := range m.topics {

@@ -1,10 +1,13 @@
 package hub
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -285,6 +288,100 @@ func TestWhyTellsNobodyMoreThanHeMayHear(t *testing.T) {
 	if err := mayHear(a, mentions, func(topic string) bool { return topic != "presence/house" }); err == nil {
 		t.Error("a condition tells of presence/house")
 	}
+}
+
+// What rules of an earlier configuration saw is told nobody either who may not receive it.
+func TestWhyKeepsWhatRulesOfOnceSaw(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lamp = "[output.lamp]\npin = \"GPIO5\"\n[rule.lamp]\ntrigger = { state = \"hall/motion\", is = \"on\" }\naction = { set = \"lamp\", to = true }\n"
+		dir := t.TempDir()
+		h, stop := start(t, load(t, dir, lamp+"condition = { state = { \"private/alarm\" = \"off\" } }\n"), Options{Bank: gpio.NewSim(), Clock: testClock()})
+		defer stop()
+		client, end := connect(t, h, "wall", func(*paho.Publish) {})
+		defer end()
+		time.Sleep(2 * time.Second)
+		publish(t, client, 1, "private/alarm", "off")
+		publish(t, client, 1, "hall/motion", "on")
+		time.Sleep(time.Second)
+		if err := h.Reload(load(t, dir, lamp)); err != nil {
+			t.Fatal(err)
+		}
+		a, mentions, err := h.why(t.Context(), "lamp", "")
+		if err != nil || !strings.Contains(strings.Join(a.Text, "\n"), "private/alarm") {
+			t.Fatalf("%v %q", err, a.Text)
+		}
+		for topic, may := range map[string]bool{"private/alarm": false, "hall/motion": false, "private": true, "other": true} {
+			err := mayHear(a, mentions, func(t string) bool { return t != topic })
+			if (err == nil) != may {
+				t.Errorf("who may not receive %s: %v", topic, err)
+			}
+		}
+	})
+}
+
+// A topic is told of where its name stands, not where a longer one begins with it.
+func TestAMentionIsAWholeName(t *testing.T) {
+	for text, want := range map[string]bool{
+		`"a/b"`: true, `"a/b:c"`: true, `"a/b is on"`: true, `"a/bc, a/b"`: true, `"a/bc"`: false, `"a/b/c"`: false, `"a/b-c a/b_c"`: false, `""`: false,
+	} {
+		if got := (mention{text: "a/b"}).in([]byte(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+// Who asks again and again, or at great length, does not fill the log.
+func TestWhoAsksAllTheTimeDoesNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		h, stop := start(t, load(t, t.TempDir(), shutterHouse), Options{Bank: gpio.NewSim(), Clock: testClock(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+		client, end := connect(t, h, "wall", func(*paho.Publish) {})
+		time.Sleep(2 * time.Second)
+		for range 500 {
+			publish(t, client, 0, "hearth/why", `{"name": "down", "reply": "hearth/down/set"}`)
+			publish(t, client, 0, "hearth/why", strings.Repeat("x", 60_000))
+			publish(t, client, 0, "hearth/why", "{")
+		}
+		time.Sleep(time.Second)
+		end()
+		stop()
+		if lines := strings.Count(log.String(), "\n"); lines > 100 || log.Len() > 100_000 {
+			t.Errorf("the log has %d lines in %d bytes", lines, log.Len())
+		}
+	})
+}
+
+// Where an answer takes long the next question waits, for the house has the loop and the processor
+// in between.
+func TestWhoAsksAllTheTimeLeavesTheHouseItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, mono := testClock(), testClock().Mono
+		var spent atomic.Int64 // on a slow machine each look at the clock takes long
+		clock.Mono = func() time.Duration { return mono() + time.Duration(spent.Add(int64(10*time.Millisecond))) }
+		h, stop := start(t, load(t, t.TempDir(), shutterHouse), Options{Bank: gpio.NewSim(), Clock: clock})
+		defer stop()
+		var got atomic.Int64
+		client, end := connect(t, h, "wall", func(*paho.Publish) { got.Add(1) })
+		defer end()
+		if _, err := client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "hearth/why/down"}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		answers := func() int64 {
+			synctest.Wait()
+			return got.Load()
+		}
+		for range 3 {
+			publish(t, client, 1, "hearth/why", "down")
+		}
+		if n := answers(); n != 1 {
+			t.Errorf("%d answers at once", n)
+		}
+		time.Sleep(10 * time.Second)
+		if n := answers(); n != 3 {
+			t.Errorf("%d answers after a while", n)
+		}
+	})
 }
 
 // golden compares with a file, or with -update writes it.

@@ -217,11 +217,23 @@ func sound(ev *rules.Event) error {
 	default:
 		return fmt.Errorf("there is no event %q: it may be of a later version of Hearth", ev.Kind)
 	}
+	if !plausible(ev.At) {
+		return fmt.Errorf("an event %q has clocks that no machine has", ev.Kind)
+	}
 	if ev.State != nil && ev.Kind != rules.Open && ev.Kind != rules.Reload && ev.Kind != rules.Current {
 		return fmt.Errorf("an event %q has a state", ev.Kind)
 	}
 	return nil
 }
+
+// plausible reports whether clocks may be those of a machine. A rule for each second has something
+// to do in each second until then, which from the year 1 on, or to the year 9999, has no end.
+func plausible(at devices.Now) bool {
+	return at.Mono >= 0 && at.Mono < 100*366*24*time.Hour && at.Wall.After(time.Unix(-24*60*60, 0)) && at.Wall.Before(time.Unix(1<<33, 0))
+}
+
+// longestGap is how long nothing may happen in a recording while the machine runs.
+const longestGap = 400 * 24 * time.Hour
 
 // A Recording is one that is read.
 type Recording struct {
@@ -313,6 +325,7 @@ func (r *Recording) lines() iter.Seq2[*Entry, error] {
 		scan := bufio.NewScanner(unpacked)
 		scan.Buffer(make([]byte, 0, 64<<10), maxLine)
 		n := 0
+		var mono time.Duration // of the last event
 		for scan.Scan() {
 			b := scan.Bytes()
 			switch n++; {
@@ -357,6 +370,13 @@ func (r *Recording) lines() iter.Seq2[*Entry, error] {
 				if err != nil {
 					refuse("line %d: %v", n, err)
 					return
+				}
+				if e.Event != nil {
+					if mono > 0 && e.Event.At.Mono-mono > longestGap {
+						refuse("line %d: nothing happened before it for %d days", n, int((e.Event.At.Mono-mono)/(24*time.Hour)))
+						return
+					}
+					mono = e.Event.At.Mono
 				}
 				if !yield(&e, nil) {
 					return

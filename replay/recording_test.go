@@ -194,6 +194,39 @@ func TestWhatIsNoRecording(t *testing.T) {
 	}
 }
 
+// Clocks that no machine has would keep a rule for each second busy for ever.
+func TestClocksThatNoMachineHasAreRefused(t *testing.T) {
+	now := devices.Now{Mono: time.Minute, Wall: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Known: true}
+	at := func(change func(*devices.Now)) devices.Now {
+		n := now
+		change(&n)
+		return n
+	}
+	for what, second := range map[string]devices.Now{
+		"none":            {},
+		"before 1970":     at(func(n *devices.Now) { n.Wall = time.Time{}.Add(time.Hour) }),
+		"far ahead":       at(func(n *devices.Now) { n.Wall = n.Wall.AddDate(7000, 0, 0) }),
+		"below zero":      at(func(n *devices.Now) { n.Mono = -1 }),
+		"after an age":    at(func(n *devices.Now) { n.Mono = 1<<63 - 1 }),
+		"after two years": at(func(n *devices.Now) { n.Mono += 2 * 366 * 24 * time.Hour }),
+	} {
+		var entries []replay.Entry
+		for _, n := range []devices.Now{now, second} {
+			entries = append(entries, replay.Entry{Event: &rules.Event{At: n, Kind: rules.Pass}})
+		}
+		file := written(t, replay.About{}, func(yield func(replay.Entry, error) bool) {
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		})
+		if _, err := replay.Open(bytes.NewReader(file)); err == nil || !strings.Contains(err.Error(), "line 3") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	now := devices.Now{Mono: time.Second, Wall: monday, Known: true}
 	entries := []replay.Entry{

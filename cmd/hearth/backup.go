@@ -178,7 +178,7 @@ func (c *restoreCommand) Run(std streams) error {
 	sayLeftOut(std.err, done.Manifest)
 	_, doc := hub.Load(done.Config)
 	for _, m := range append(doc.Mistakes(), doc.Warnings()...) {
-		fmt.Fprintln(std.err, m)
+		fmt.Fprintln(std.err, harmlessLines(fmt.Sprint(m)))
 	}
 	for _, doubt := range done.Doubts {
 		fmt.Fprintln(std.err, "warning: "+harmless([]byte(doubt)))

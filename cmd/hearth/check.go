@@ -72,14 +72,14 @@ func findConfig(asked string) (string, error) {
 // error, nil if there are no mistakes, counts them.
 func complain(w io.Writer, path string, doc *config.Doc) error {
 	for _, m := range doc.Warnings() {
-		fmt.Fprintln(w, m)
+		fmt.Fprintln(w, harmlessLines(fmt.Sprint(m)))
 	}
 	if doc.Err() == nil {
 		return nil
 	}
 	mistakes := doc.Mistakes()
 	for _, m := range mistakes {
-		fmt.Fprintln(w, m)
+		fmt.Fprintln(w, harmlessLines(fmt.Sprint(m)))
 	}
 	more := ""
 	if !doc.Whole() {

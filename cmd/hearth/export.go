@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"io/fs"
 	"os"
@@ -102,21 +103,26 @@ func fileName(name string) string {
 		}
 	}
 	const most = 200
-	if b.Len() > most { // two that begin the same are told apart by their ends
-		return b.String()[:most/2] + "~" + b.String()[b.Len()-most/2:]
+	if b.Len() > most { // two that begin and end the same are told apart by a number made of the whole
+		sum := fnv.New64a()
+		sum.Write([]byte(name))
+		return fmt.Sprintf("%s~%016x~%s", b.String()[:most/2], sum.Sum64(), b.String()[b.Len()-most/2:])
 	}
 	return b.String()
 }
 
 // file writes one whole or not at all.
 func (x *exporting) file(ctx context.Context, path string, found []control.Series) (err error) {
-	if _, err := os.Lstat(path); err == nil && !x.force {
+	if info, err := os.Lstat(path); err == nil && !x.force {
 		return fmt.Errorf("%s is there already: --force replaces it", path)
+	} else if err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is there and no file: name one", path)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	part := path + ".part"
-	f, err := os.Create(part)
+	// A name of its own: nobody can have put a link there, nor does another export write to it.
+	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".hearth-export-%d-%d.part", os.Getpid(), time.Now().UnixNano()))
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
@@ -131,6 +137,9 @@ func (x *exporting) file(ctx context.Context, path string, found []control.Serie
 		return err
 	}
 	if err := out.Flush(); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil { // else after a power cut the name may have an empty file
 		return err
 	}
 	if err := f.Close(); err != nil {

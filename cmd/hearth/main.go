@@ -144,7 +144,7 @@ func main() {
 		if errors.As(err, &status) {
 			os.Exit(int(status))
 		}
-		fmt.Fprintf(os.Stderr, "hearth: %v\n", err)
+		fmt.Fprintf(os.Stderr, "hearth: %s\n", harmlessLines(err.Error()))
 		if errors.As(err, new(usageError)) || errors.As(err, new(troubleError)) {
 			os.Exit(2)
 		}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -240,7 +240,7 @@ func (c *replayCommand) both(ctx context.Context, std streams, p past, house rep
 	if c.JSON {
 		return !o.Same(), printJSON(std.out, o)
 	}
-	out := bufio.NewWriter(std.out)
+	out := &harmlessWriter{w: std.out}
 	o.Print(out)
 	more := 0
 	var rules []string
@@ -265,6 +265,21 @@ func (c *replayCommand) both(ctx context.Context, std streams, p past, house rep
 	return !o.Same(), out.Flush()
 }
 
+// A harmlessWriter holds text of many lines until it is flushed, without what could do something to
+// a terminal: a recording may come from a stranger, and devices say what they like.
+type harmlessWriter struct {
+	w    io.Writer
+	text bytes.Buffer
+}
+
+func (h *harmlessWriter) Write(b []byte) (int, error) { return h.text.Write(b) }
+
+func (h *harmlessWriter) Flush() error {
+	_, err := io.WriteString(h.w, harmlessLines(h.text.String()))
+	h.text.Reset()
+	return err
+}
+
 func local(t time.Time) string { return t.Format(time.DateTime) }
 
 // tellSame says what came of letting the same happen again.
@@ -272,7 +287,7 @@ func (c *replayCommand) tellSame(w io.Writer, same replay.Repeat, took time.Dura
 	if c.JSON {
 		return printJSON(w, same)
 	}
-	out := bufio.NewWriter(w)
+	out := &harmlessWriter{w: w}
 	for _, u := range same.First {
 		what := "another decision, in " + u.What
 		switch {

@@ -235,3 +235,12 @@ func harmless(text []byte) string {
 	}
 	return b.String()
 }
+
+// harmlessLines is a text of several lines without what could do something to a terminal.
+func harmlessLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = harmless([]byte(line))
+	}
+	return strings.Join(lines, "\n")
+}
