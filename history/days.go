@@ -110,10 +110,7 @@ const maxRows = 512 << 10
 
 func (h *History) rollDay(day int64, of dayRow) error {
 	h.mu.Lock()
-	v := view{h: h, times: make(timeline)}
-	for b, list := range h.times {
-		v.times[b] = list
-	}
+	v := view{h: h, times: h.times.clone()}
 	for _, s := range h.segments {
 		v.parts = append(v.parts, part{head: s})
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"iter"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -73,7 +72,7 @@ type part struct {
 func (h *History) view(number uint32, all bool) view {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	v := view{h: h, parts: make([]part, 0, len(h.segments)+len(h.waiting)+1), times: maps.Clone(h.times)}
+	v := view{h: h, parts: make([]part, 0, len(h.segments)+len(h.waiting)+1), times: h.times.clone()}
 	for _, s := range h.segments {
 		v.parts = append(v.parts, part{head: s})
 	}
