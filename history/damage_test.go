@@ -618,3 +618,54 @@ func TestADamagedListOfSegmentsCostsNone(t *testing.T) {
 		t.Errorf("%d readings are found, want 60", n)
 	}
 }
+
+// A message, or what is kept beside its reading, is given to none but its own: where it was
+// damaged the next one goes without, and has not that of the one before.
+func TestADamagedMessageIsNotThatOfAnother(t *testing.T) {
+	h := newHome(t, fastDir(t), june, Config{})
+	defer func() { h.Close() }()
+	list := func(word string) devices.Reading { return reading("list", []any{word}, h.now) } // too unusual for a row of readings
+	for _, word := range []string{"first", "second"} {
+		m := &devices.Message{Topic: "plug", Payload: []byte(word)}
+		of := func(name string) devices.Reading {
+			r := reading(name, word, h.now)
+			r.Topic, r.Message = "plug", m
+			return r
+		}
+		h.Event(rules.Event{At: h.now, Kind: rules.Report, Readings: []devices.Reading{of("plug:a"), of("plug:b")}})
+		h.Event(rules.Event{At: h.now, Kind: rules.Report, Readings: []devices.Reading{list(word)}})
+		h.pass(time.Minute)
+		h.flush()
+	}
+	if err := h.disk.settle(h.cfg.maxSize()); err != nil {
+		t.Fatal(err)
+	}
+	said := func() (all []string) {
+		for e, err := range h.Entries(time.Time{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range e.Event.Readings {
+				text := r.Source + " " + r.Text
+				if r.Message != nil {
+					text += " of " + string(r.Message.Payload)
+				}
+				all = append(all, text)
+			}
+		}
+		return all
+	}
+	expect(t, said(), "plug:a first of first", "plug:b first of first", `list ["first"]`, "plug:a second of second", "plug:b second of second", `list ["second"]`)
+
+	drop := func(segment *head, series uint32) {
+		t.Helper()
+		done, err := h.disk.db.Exec("DELETE FROM chunk WHERE id BETWEEN ? AND ?", rowID(segment.id, series, 0), rowID(segment.id, series, maxPart))
+		if n, _ := done.RowsAffected(); err != nil || n == 0 {
+			t.Fatal(n, err)
+		}
+	}
+	drop(h.segments[1], largeSeries)
+	expect(t, said(), "plug:a first of first", "plug:b first of first", `list ["first"]`, "plug:a second", "plug:b second")
+	drop(h.segments[0], h.numberOf("list"))
+	expect(t, said(), "plug:a first of first", "plug:b first of first", "plug:a second", "plug:b second")
+}
