@@ -1,7 +1,6 @@
 package why
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +60,7 @@ func (w *walk) others(change *Link) (list []Other, err error) {
 	return list, nil
 }
 
-// led is the newest decision of a chain; nil if there is none.
+// led is the newest decision of a chain, or where that begins if there is none; nil of a nil one.
 func (l *Link) led() *Link {
 	for ; l != nil; l = l.Because[0] {
 		if l.Decision != nil || len(l.Because) == 0 {
@@ -117,7 +116,3 @@ const (
 	NoteStart = "start" // the hub has started
 	NoteWaits = "waits" // a command for the output Name waits, Text says for what
 )
-
-func (o Other) String() string {
-	return fmt.Sprintf("%s told it %s", o.Decision.Rule, o.Tells)
-}
