@@ -6,7 +6,6 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
-	"time"
 )
 
 // A dayRow is what the table day says of a day beside its rollups: of which segments
@@ -31,10 +30,11 @@ func (h *History) tidy() error {
 	if err := h.rollDays(today); err != nil {
 		return err
 	}
-	if err := h.forgetRaw((today + 1) - int64(cfg.raw()/(24*time.Hour))); err != nil {
+	// A day goes when all of it is too old.
+	if err := h.forgetRaw(floorDay(micros(now.Wall.Add(-cfg.raw())))); err != nil {
 		return err
 	}
-	if err := h.forgetDays((today + 1) - int64(cfg.keep()/(24*time.Hour))); err != nil {
+	if err := h.forgetDays(floorDay(micros(now.Wall.Add(-cfg.keep())))); err != nil {
 		return err
 	}
 	return h.shrink(cfg.maxSize(), h.room())
