@@ -385,7 +385,7 @@ func (h *History) event(ev rules.Event) {
 	}
 	keep := ev // so that those of readings need not be on the heap
 	h.frame(eventSeries, ev.At, 0, func(b []byte) []byte { return appendRecord(b, &keep) })
-	if ev.State != nil {
+	if ev.Begins() {
 		h.open.checkpoint = true
 	}
 }

@@ -560,7 +560,7 @@ func (v *view) checkpoint(at int64) (first int, order uint64, err error) {
 				continue
 			}
 			var ev rules.Event
-			if (&reader{b: f.data, zone: v.h.opt.Zone}).record(&ev) == nil && ev.State != nil {
+			if (&reader{b: f.data, zone: v.h.opt.Zone}).record(&ev) == nil && ev.Begins() {
 				return i, f.order, nil
 			}
 		}

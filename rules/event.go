@@ -50,6 +50,10 @@ const (
 	Current EventKind = "current" // nothing happens: State is where everything stands, for who begins to replay here
 )
 
+// Begins reports whether an engine that is new, with a registry that is, can take it up here:
+// the event has all of where things stood. That of a Reload has not, for the registry stays.
+func (ev Event) Begins() bool { return ev.State != nil && ev.Kind != Reload }
+
 // Take lets one thing happen, and returns what is decided because of it, in order. It is
 // the one door: an engine that is moved by nothing else, with a registry that nobody else
 // writes to, decides the same whenever it takes the same events, as the same bits.
