@@ -20,7 +20,7 @@ import (
 
 type replayCommand struct {
 	Config string `short:"c" placeholder:"FILE" help:"The configuration to replay with; default that of the hub here, or of the recording."`
-	Since  string `default:"1d" placeholder:"TIME" help:"From when on: so long ago, such as 7d or 90m, or a local time such as \"2026-03-01 06:30\"."`
+	Since  string `default:"1d" placeholder:"TIME" help:"From when on: 7d (ago), 07:30, \"yesterday 22:15\", monday, \"2026-11-29 22:15\"."`
 	Until  string `placeholder:"TIME" help:"Up to when; default now."`
 	From   string `placeholder:"FILE" help:"A recording, instead of what the hub here has recorded."`
 	Data   string `placeholder:"DIR" help:"Data folder of the hub; default that of the configuration, or if nothing is recorded there that of the default one."`
@@ -43,33 +43,16 @@ type troubleError struct{ error }
 
 func (t troubleError) Unwrap() error { return t.error }
 
-// moment reads a time: so long ago, or a local one.
+// moment reads a time as a person says it; "" is none.
 func moment(text, of string, now time.Time, zone *time.Location) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if d, err := config.ParseDuration(text); err == nil {
-		return now.Add(-time.Duration(d)), nil
+	t, err := config.When(text, now.In(zone))
+	if err != nil {
+		return t, usageError{fmt.Errorf("%s %w", of, err)}
 	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			return t, nil
-		}
-	}
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			local := now.In(zone)
-			today := time.Date(local.Year(), local.Month(), local.Day(), t.Hour(), t.Minute(), t.Second(), 0, zone)
-			if today.After(now) {
-				today = today.AddDate(0, 0, -1)
-			}
-			return today, nil
-		}
-	}
-	return time.Time{}, usageError{fmt.Errorf("%s %q: want how long ago, such as 7d or 90m, or a local time such as \"2026-03-01 06:30\"", of, text)}
+	return t, nil
 }
 
 // A past is what was recorded, to be read as often as needed.
