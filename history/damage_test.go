@@ -669,3 +669,42 @@ func TestADamagedMessageIsNotThatOfAnother(t *testing.T) {
 	drop(h.segments[0], h.numberOf("list"))
 	expect(t, said(), "plug:a first of first", "plug:b first of first", "plug:a second", "plug:b second")
 }
+
+// A scrub finds what rollups are broken or gone, too, says it once, and makes no new file for that.
+func TestDamagedRollupsAreTold(t *testing.T) {
+	dir := fastDir(t)
+	h := newHome(t, dir, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Config{})
+	for range 5 * 24 {
+		h.report("x", float64(h.now.Wall.Hour()))
+		h.report("y", float64(h.now.Wall.Hour()))
+		h.pass(time.Hour)
+	}
+	h.flush()
+	day := uint64(floorDay(micros(h.now.Wall))) - 4
+	for _, change := range []string{"UPDATE day SET data = x'0011223344' WHERE id = ?", "DELETE FROM day WHERE id = ?"} {
+		done, err := h.disk.db.Exec(change, rowID(day, h.numberOf("x"), 0))
+		if n, _ := done.RowsAffected(); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		day++
+	}
+	h.stop()
+	for i, want := range [][]string{{"averages of x from 2026-03-02 00:00:00 to 2026-03-03 00:00:00", "averages of x from 2026-03-03 00:00:00 to 2026-03-04 00:00:00"}, nil} {
+		look := openAt(t, dir, nil)
+		health := settled(t, look)
+		var got []string
+		for _, l := range health.Losses {
+			got = append(got, l.String())
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("start %d tells of %q, want %q", i, got, want)
+		}
+		if err := look.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, File+damagedSuffix)); err == nil {
+		t.Error("all was saved anew, for some averages")
+	}
+}

@@ -138,8 +138,8 @@ type History struct {
 
 	starting bool     // nobody knows yet where the file ends
 	queue    []func() // what happens meanwhile
-	broken   []int64  // rows that scrub found
-	missed   []loss   // rows of the log that scrub did not find
+	broken   []loss   // rows that scrub found broken
+	missed   []loss   // rows of the log, or of days, that scrub did not find
 	gone     int      // blocks of the log that were found damaged
 
 	cancel   context.CancelFunc // of what takes long
