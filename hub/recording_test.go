@@ -143,3 +143,43 @@ func unpacked(t *testing.T, file []byte) string {
 	}
 	return string(text)
 }
+
+// What was sent and told last stands in a checkpoint, so that it is not sent again: but no secret.
+func TestACheckpointKeepsSecrets(t *testing.T) {
+	cfg, doc := Parse("config.toml", []byte(`
+[secret]
+token = "hunter2"
+[device.plug]
+id = "shelly/shellyplus1-a8032abe54dc"
+[rule.key]
+trigger = { every = "5s" }
+action = [
+  { publish = "log/key", value = 'secret("token") + "x"', changed = true },
+  { publish = "log/plain", value = '"plain"', changed = true },
+  { set = "plug.key", value = 'secret("token")' },
+]
+`))
+	if err := doc.Err(); err != nil {
+		t.Fatal(err)
+	}
+	house := cfg.Replay()
+	now := devices.Now{Mono: time.Minute, Wall: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Known: true}
+	engine := rules.New(house.Logic, house.Rules, new(devices.Registry), doc.Root())
+	engine.Take(rules.Event{At: now, Kind: rules.Open})
+	engine.Take(rules.Event{At: now, Kind: rules.Begin})
+	now = now.Add(6 * time.Second)
+	if ds := engine.Take(rules.Event{At: now, Kind: rules.Pass}); len(ds) != 1 || len(ds[0].Commands) != 3 {
+		t.Fatal(ds)
+	}
+	whole := rules.Event{At: now, Kind: rules.Current, State: engine.Checkpoint(now, "boot")}
+	exact := engine.Masked(whole).State.Exact
+	if sent, told := exact.Sent["log/key"].Value, exact.Told["plug.key"].Value; sent != "***" || told != "***" {
+		t.Errorf("the checkpoint tells that %v was sent, and %v told", sent, told)
+	}
+	if plain := exact.Sent["log/plain"].Value; plain != "plain" {
+		t.Errorf("of what is no secret it has %v", plain)
+	}
+	if whole.State.Exact.Sent["log/key"].Value != "hunter2x" {
+		t.Error("the engine's own checkpoint has changed")
+	}
+}

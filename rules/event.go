@@ -203,8 +203,25 @@ func (e *Engine) Masked(ev Event) Event {
 		}
 		cp.States[key] = s
 	}
+	if cp.Exact != nil {
+		exact := *cp.Exact
+		exact.Told, exact.Sent = veiledTold(exact.Told), veiledTold(exact.Sent)
+		cp.Exact = &exact
+	}
 	ev.State = &cp
 	return ev
+}
+
+// veiledTold is what was told last, without what is secret.
+func veiledTold(all map[string]ToldState) map[string]ToldState {
+	all = maps.Clone(all)
+	for to, t := range all {
+		if t.Secret {
+			t.Value = "***"
+			all[to] = t
+		}
+	}
+	return all
 }
 
 // masked is readings without what is compared with a secret.
