@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -158,6 +159,9 @@ action = [
   { publish = "log/plain", value = '"plain"', changed = true },
   { set = "plug.key", value = 'secret("token")' },
 ]
+[rule.door]
+trigger = { state = "a/door", is = "open", until = { is = "shut" } }
+action = { publish = "door/code", on = "ON", off = "{secret('token')}" }
 `))
 	if err := doc.Err(); err != nil {
 		t.Fatal(err)
@@ -167,12 +171,17 @@ action = [
 	engine := rules.New(house.Logic, house.Rules, new(devices.Registry), doc.Root())
 	engine.Take(rules.Event{At: now, Kind: rules.Open})
 	engine.Take(rules.Event{At: now, Kind: rules.Begin})
+	engine.Take(rules.Event{At: now, Kind: rules.Report, Readings: []devices.Reading{{Source: "a/door", Topic: "a/door", Value: "open", Text: "open", At: now}}})
 	now = now.Add(6 * time.Second)
 	if ds := engine.Take(rules.Event{At: now, Kind: rules.Pass}); len(ds) != 1 || len(ds[0].Commands) != 3 {
 		t.Fatal(ds)
 	}
 	whole := rules.Event{At: now, Kind: rules.Current, State: engine.Checkpoint(now, "boot")}
-	exact := engine.Masked(whole).State.Exact
+	masked := engine.Masked(whole)
+	if text, err := json.Marshal(masked); err != nil || strings.Contains(string(text), "hunter") || !strings.Contains(string(text), "door/code") {
+		t.Errorf("%v: %s", err, text)
+	}
+	exact := masked.State.Exact
 	if sent, told := exact.Sent["log/key"].Value, exact.Told["plug.key"].Value; sent != "***" || told != "***" {
 		t.Errorf("the checkpoint tells that %v was sent, and %v told", sent, told)
 	}

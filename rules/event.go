@@ -181,11 +181,13 @@ func (e *Engine) Masked(ev Event) Event {
 			e.hide(&s.Queue[i])
 		}
 		for i := range s.Triggers {
-			if t := &s.Triggers[i]; t.Of != nil {
+			t := &s.Triggers[i]
+			if t.Of != nil {
 				of := *t.Of
 				e.hide(&of)
 				t.Of = &of
 			}
+			t.Owed = veiledCommands(t.Owed)
 		}
 		s.Requests = slices.Clone(s.Requests)
 		for i := range s.Requests {
@@ -260,13 +262,19 @@ func (d Decision) Masked() Decision {
 	if !slices.ContainsFunc(d.Commands, func(c devices.Command) bool { return c.Secret }) {
 		return d
 	}
-	d.Commands = slices.Clone(d.Commands)
-	for i, c := range d.Commands {
+	d.Commands = veiledCommands(d.Commands)
+	return d
+}
+
+// veiledCommands is commands of which none tells what is secret.
+func veiledCommands(all []devices.Command) []devices.Command {
+	all = slices.Clone(all)
+	for i, c := range all {
 		if c.Secret {
-			d.Commands[i] = veiledCommand(c)
+			all[i] = veiledCommand(c)
 		}
 	}
-	return d
+	return all
 }
 
 // veiledCommand is one that does not tell what it sends.
