@@ -95,6 +95,7 @@ action = { publish = "door/open", payload = "1" }
 	happen(rules.Event{Kind: rules.Current})
 	now = now.Add(10 * time.Second)
 	happen(rules.Event{Kind: rules.Pass})
+	entries = append(entries, history.Entry{Note: &history.Note{At: now, Kind: "client", Name: "annas-phone", Text: "connected from 192.168.7.9:1883 as anna"}})
 	all := func(entries []replay.Entry) replay.Entries {
 		return func(yield func(replay.Entry, error) bool) {
 			for _, e := range entries {
@@ -124,7 +125,7 @@ action = { publish = "door/open", payload = "1" }
 		if from == 0 && again.Veiled != 2 {
 			t.Errorf("want two messages that are not whole, got %d", again.Veiled)
 		}
-		for _, word := range []string{"hunter", "4711", "1234", "Rosa"} {
+		for _, word := range []string{"hunter", "4711", "1234", "Rosa", "anna", "192.168"} {
 			if strings.Contains(unpacked(t, file.Bytes()), word) {
 				t.Errorf("%q is in it:\n%s", word, unpacked(t, file.Bytes()))
 			}
