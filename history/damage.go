@@ -78,6 +78,7 @@ func (h *History) mend(ctx context.Context) error {
 		h.queue = nil
 	} else {
 		h.adopt(t)
+		h.allNames = true // the file may have lost some that are known here
 		for _, w := range h.waiting {
 			h.times.learn(&w.head)
 		}
@@ -507,6 +508,7 @@ func (h *History) dropBroken() error {
 	defer h.mu.Unlock()
 	h.broken, h.missed, h.gone = h.broken[len(broken):], h.missed[len(missed):], 0
 	h.health.Damaged += len(losses)
+	h.allNames = h.allNames || slices.ContainsFunc(losses, func(l loss) bool { return l.series == namesSeries })
 	text := fmt.Sprintf("%d rows are broken", len(losses))
 	told := h.worded(losses)
 	if gone > 0 {

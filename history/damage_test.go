@@ -708,3 +708,35 @@ func TestDamagedRollupsAreTold(t *testing.T) {
 		t.Error("all was saved anew, for some averages")
 	}
 }
+
+// Names that a damaged file has lost are written again by a hub that still knows them.
+func TestNamesThatAFileHasLostComeBack(t *testing.T) {
+	h := newHome(t, fastDir(t), june, Config{})
+	defer func() { h.Close() }()
+	for _, name := range []string{"x", "y"} {
+		h.report(name, 1.0)
+	}
+	h.flush()
+	if err := h.disk.settle(h.cfg.maxSize()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.disk.db.Exec("DELETE FROM chunk WHERE id = ?", rowID(h.segments[0].id, namesSeries, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{LogFile, File + journalSuffix} { // which have them still
+		if err := os.Truncate(filepath.Join(h.dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.disk.noticed(errPages)
+	h.flush()
+	if found := h.Health().Found; len(found) != 1 || !strings.Contains(found[0], "lost is names") {
+		t.Fatal(found)
+	}
+	h.pass(time.Minute)
+	h.report("x", 2.0)
+	h.flush()
+	h.stop()
+	h.start()
+	expect(t, h.points("y"), "2026-06-01 12:00:00 1")
+}
