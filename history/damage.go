@@ -73,6 +73,7 @@ func (h *History) mend(ctx context.Context) error {
 		h.started(t)
 	} else {
 		h.adopt(t)
+		h.allNames = true // the file may have lost some that are known here
 		for _, w := range h.waiting {
 			h.times.learn(&w.head)
 		}
@@ -299,20 +300,56 @@ func (h *History) scrub(ctx context.Context) {
 		case bad.unseen:
 			h.disk.noticed(fmt.Errorf("%w: rows that it should have are not found", errPages))
 			return
-		case len(bad.rows) > 0 || len(bad.lost) > 0:
-			h.mu.Lock()
-			h.broken = append(h.broken, bad.rows...)
-			h.missed = append(h.missed, bad.lost...)
-			h.mu.Unlock()
-			h.nudge()
 		}
-		if !pause(ctx, cmp.Or(h.opt.rest, max(10*time.Millisecond, 4*time.Since(began)))) {
+		h.found(bad)
+		if !pause(ctx, h.rest(began)) {
+			return
+		}
+	}
+	// Of what rollups are broken nothing but their day tells.
+	for day := uint64(1 << 36); ; {
+		began := time.Now()
+		before, ok, err := h.disk.dayBefore(day)
+		var bad inspected
+		if err == nil && ok {
+			day = before
+			bad, err = h.disk.inspect(tableDay, day)
+		}
+		switch {
+		case errors.Is(err, errSalvage), h.disk.brokenBy() != nil:
+			return
+		case err != nil:
+			h.opt.Log.Warn("history can't be looked through", "err", err)
+			return
+		}
+		h.found(bad)
+		if !ok {
+			break
+		}
+		if !pause(ctx, h.rest(began)) {
 			return
 		}
 	}
 	h.mu.Lock()
 	h.health.Checked = h.opt.Now().Wall
 	h.mu.Unlock()
+}
+
+// rest is how long a scrub lets others at the disk after what it began then.
+func (h *History) rest(began time.Time) time.Duration {
+	return cmp.Or(h.opt.rest, max(10*time.Millisecond, 4*time.Since(began)))
+}
+
+// found has what is wrong put right.
+func (h *History) found(bad inspected) {
+	if len(bad.broken)+len(bad.lost) == 0 {
+		return
+	}
+	h.mu.Lock()
+	h.broken = append(h.broken, bad.broken...)
+	h.missed = append(h.missed, bad.lost...)
+	h.mu.Unlock()
+	h.nudge()
 }
 
 // settling reports whether the file is not yet what it will be.
@@ -334,14 +371,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// An inspected is what is wrong with a segment.
+// An inspected is what is wrong with a segment, or a day.
 type inspected struct {
-	rows   []int64 // that are broken
-	lost   []loss  // that were in the log
-	unseen bool    // there should be others, which SQLite does not find
+	broken []loss // rows
+	lost   []loss // that were in the log, or are of a day
+	unseen bool   // there should be others, which SQLite does not find
 }
 
-// inspect looks whether each row of a segment is good, and all are there that should be.
+// inspect looks whether each row of a segment, or of a day, is good, and all are there that should be.
 func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 	from, to := rowID(segment, 0, 0), rowID(segment, maxSeries, maxPart)
 	var recent []row // first, for what is there now may be in the database then
@@ -388,7 +425,8 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 			return bad, d.noticed(err)
 		}
 		if !look(id, data) {
-			bad.rows = append(bad.rows, id)
+			_, series, part := splitID(id)
+			bad.broken = append(bad.broken, loss{segment: segment, series: series, part: part, day: t == tableDay})
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -417,7 +455,11 @@ func (d *disk) inspect(t table, segment uint64) (bad inspected, err error) {
 		return bad, nil
 	}
 	for _, l := range missing(segment, contents, func(id int64) bool { return there[id] }) {
-		if l.day = t == tableDay; !slices.Contains(known, l) {
+		switch l.day = t == tableDay; {
+		case slices.Contains(known, l):
+		case l.day: // a salvage does not ask for these
+			bad.lost = append(bad.lost, l)
+		default:
 			bad.unseen = true
 		}
 	}
@@ -437,39 +479,37 @@ func (d *disk) knownLosses(t table, segment uint64) (known []loss, err error) {
 // dropBroken takes away the rows that scrub found broken, and notes what is lost.
 func (h *History) dropBroken() error {
 	h.mu.Lock()
-	ids, missed, gone := h.broken, h.missed, h.gone
+	broken, missed, gone := h.broken, h.missed, h.gone
 	h.mu.Unlock()
-	if len(ids) == 0 && len(missed) == 0 && gone == 0 {
+	if len(broken) == 0 && len(missed) == 0 && gone == 0 {
 		return nil
 	}
-	if len(missed) > 0 {
+	ofLog := slices.ContainsFunc(missed, func(l loss) bool { return !l.day })
+	if ofLog {
 		// So that this is noted where it was, and no start tells it again.
 		if err := h.settle(); err != nil {
 			return err
 		}
 	}
-	losses := slices.Clone(missed)
-	for _, id := range ids {
-		segment, series, part := splitID(id)
-		losses = append(losses, loss{segment: segment, series: series, part: part})
-	}
+	losses := slices.Concat(missed, broken)
 	rows := lossRows(losses, func(t table, id int64) bool {
 		var n int
 		h.disk.db.QueryRow("SELECT count(*) FROM "+string(t)+" WHERE id = ?", id).Scan(&n)
 		return n > 0
 	})
-	if err := h.disk.drop(ids, rows); err != nil {
+	if err := h.disk.drop(broken, rows); err != nil {
 		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.broken, h.missed, h.gone = h.broken[len(ids):], h.missed[len(missed):], 0
+	h.broken, h.missed, h.gone = h.broken[len(broken):], h.missed[len(missed):], 0
 	h.health.Damaged += len(losses)
+	h.allNames = h.allNames || slices.ContainsFunc(losses, func(l loss) bool { return l.series == namesSeries })
 	text := fmt.Sprintf("%d rows are broken", len(losses))
 	told := h.worded(losses)
 	if gone > 0 {
 		text += fmt.Sprintf(", and %d blocks of %s, unless the power failed while they were written", gone, LogFile)
-		if len(missed) == 0 && len(h.segments) > 0 {
+		if !ofLog && len(h.segments) > 0 {
 			_, to := h.times.span(h.segments[len(h.segments)-1])
 			told = append(told, Loss{From: h.moment(to), To: h.opt.Now().Wall})
 		}
@@ -478,15 +518,15 @@ func (h *History) dropBroken() error {
 	return nil
 }
 
-// drop takes rows of the table chunk away and adds others.
-func (d *disk) drop(ids []int64, rows []tableRow) error {
+// drop takes broken rows away and adds others.
+func (d *disk) drop(broken []loss, rows []tableRow) error {
 	tx, err := d.db.Begin()
 	if err != nil {
 		return d.noticed(err)
 	}
 	defer tx.Rollback()
-	for _, id := range ids {
-		if _, err := tx.Exec("DELETE FROM chunk WHERE id = ?", id); err != nil {
+	for _, l := range broken {
+		if _, err := tx.Exec("DELETE FROM "+string(l.table())+" WHERE id = ?", rowID(l.segment, l.series, l.part)); err != nil {
 			return d.noticed(err)
 		}
 	}

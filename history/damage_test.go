@@ -618,3 +618,125 @@ func TestADamagedListOfSegmentsCostsNone(t *testing.T) {
 		t.Errorf("%d readings are found, want 60", n)
 	}
 }
+
+// A message, or what is kept beside its reading, is given to none but its own: where it was
+// damaged the next one goes without, and has not that of the one before.
+func TestADamagedMessageIsNotThatOfAnother(t *testing.T) {
+	h := newHome(t, fastDir(t), june, Config{})
+	defer func() { h.Close() }()
+	list := func(word string) devices.Reading { return reading("list", []any{word}, h.now) } // too unusual for a row of readings
+	for _, word := range []string{"first", "second"} {
+		m := &devices.Message{Topic: "plug", Payload: []byte(word)}
+		of := func(name string) devices.Reading {
+			r := reading(name, word, h.now)
+			r.Topic, r.Message = "plug", m
+			return r
+		}
+		h.Event(rules.Event{At: h.now, Kind: rules.Report, Readings: []devices.Reading{of("plug:a"), of("plug:b")}})
+		h.Event(rules.Event{At: h.now, Kind: rules.Report, Readings: []devices.Reading{list(word)}})
+		h.pass(time.Minute)
+		h.flush()
+	}
+	if err := h.disk.settle(h.cfg.maxSize()); err != nil {
+		t.Fatal(err)
+	}
+	said := func() (all []string) {
+		for e, err := range h.Entries(time.Time{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range e.Event.Readings {
+				text := r.Source + " " + r.Text
+				if r.Message != nil {
+					text += " of " + string(r.Message.Payload)
+				}
+				all = append(all, text)
+			}
+		}
+		return all
+	}
+	expect(t, said(), "plug:a first of first", "plug:b first of first", `list ["first"]`, "plug:a second of second", "plug:b second of second", `list ["second"]`)
+
+	drop := func(segment *head, series uint32) {
+		t.Helper()
+		done, err := h.disk.db.Exec("DELETE FROM chunk WHERE id BETWEEN ? AND ?", rowID(segment.id, series, 0), rowID(segment.id, series, maxPart))
+		if n, _ := done.RowsAffected(); err != nil || n == 0 {
+			t.Fatal(n, err)
+		}
+	}
+	drop(h.segments[1], largeSeries)
+	expect(t, said(), "plug:a first of first", "plug:b first of first", `list ["first"]`, "plug:a second", "plug:b second")
+	drop(h.segments[0], h.numberOf("list"))
+	expect(t, said(), "plug:a first of first", "plug:b first of first", "plug:a second", "plug:b second")
+}
+
+// A scrub finds what rollups are broken or gone, too, says it once, and makes no new file for that.
+func TestDamagedRollupsAreTold(t *testing.T) {
+	dir := fastDir(t)
+	h := newHome(t, dir, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Config{})
+	for range 5 * 24 {
+		h.report("x", float64(h.now.Wall.Hour()))
+		h.report("y", float64(h.now.Wall.Hour()))
+		h.pass(time.Hour)
+	}
+	h.flush()
+	day := uint64(floorDay(micros(h.now.Wall))) - 4
+	for _, change := range []string{"UPDATE day SET data = x'0011223344' WHERE id = ?", "DELETE FROM day WHERE id = ?"} {
+		done, err := h.disk.db.Exec(change, rowID(day, h.numberOf("x"), 0))
+		if n, _ := done.RowsAffected(); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		day++
+	}
+	h.stop()
+	for i, want := range [][]string{{"averages of x from 2026-03-02 00:00:00 to 2026-03-03 00:00:00", "averages of x from 2026-03-03 00:00:00 to 2026-03-04 00:00:00"}, nil} {
+		look := openAt(t, dir, nil)
+		health := settled(t, look)
+		var got []string
+		for _, l := range health.Losses {
+			got = append(got, l.String())
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("start %d tells of %q, want %q", i, got, want)
+		}
+		if err := look.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, File+damagedSuffix)); err == nil {
+		t.Error("all was saved anew, for some averages")
+	}
+}
+
+// Names that a damaged file has lost are written again by a hub that still knows them.
+func TestNamesThatAFileHasLostComeBack(t *testing.T) {
+	h := newHome(t, fastDir(t), june, Config{})
+	defer func() { h.Close() }()
+	for _, name := range []string{"x", "y"} {
+		h.report(name, 1.0)
+	}
+	h.flush()
+	if err := h.disk.settle(h.cfg.maxSize()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.disk.db.Exec("DELETE FROM chunk WHERE id = ?", rowID(h.segments[0].id, namesSeries, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{LogFile, File + journalSuffix} { // which have them still
+		if err := os.Truncate(filepath.Join(h.dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.disk.noticed(errPages)
+	h.flush()
+	if found := h.Health().Found; len(found) != 1 || !strings.Contains(found[0], "lost is names") {
+		t.Fatal(found)
+	}
+	h.pass(time.Minute)
+	h.report("x", 2.0)
+	h.flush()
+	h.stop()
+	h.start()
+	expect(t, h.points("y"), "2026-06-01 12:00:00 1")
+}

@@ -36,10 +36,11 @@ func (h *History) tidy() error {
 	if !h.isSteady(now) {
 		return h.shrink(cfg.maxSize(), h.room())
 	}
-	if err := h.forgetRaw((today + 1) - int64(cfg.raw()/(24*time.Hour))); err != nil {
+	// A day goes when all of it is too old.
+	if err := h.forgetRaw(floorDay(micros(now.Wall.Add(-cfg.raw())))); err != nil {
 		return err
 	}
-	if err := h.forgetDays((today + 1) - int64(cfg.keep()/(24*time.Hour))); err != nil {
+	if err := h.forgetDays(floorDay(micros(now.Wall.Add(-cfg.keep())))); err != nil {
 		return err
 	}
 	return h.shrink(cfg.maxSize(), h.room())
@@ -137,10 +138,7 @@ const maxRows = 512 << 10
 
 func (h *History) rollDay(day int64, of dayRow) error {
 	h.mu.Lock()
-	v := view{h: h, times: make(timeline)}
-	for b, list := range h.times {
-		v.times[b] = list
-	}
+	v := view{h: h, times: h.times.clone()}
 	for _, s := range h.segments {
 		v.parts = append(v.parts, part{head: s})
 	}

@@ -26,10 +26,23 @@
 //	history.go     what comes in; the goroutine that writes
 //	log.go         the newest segments
 //	disk.go        the database, and the log before it
-//	days.go        what is done when a day is over
+//	room.go        how much of the disk it may have
+//	days.go        what is done when a day is over, and what goes then
 //	query.go       what is asked
+//	before.go      decisions about something, the newest first
+//	words.go       which segments need not be looked at for that
 //	rollup.go      values made fewer
+//	alone.go       read where no hub runs
+//	copy.go        for a backup, and back
 //	config.go      [history]
+//
+// Of a file that is damaged:
+//
+//	check.go       does SQLite account for each page?
+//	pages.go       rows, by the pages alone
+//	damage.go      what is found, what is done about it, and what people are told
+//	salvage.go     what is good goes into a new file
+//	gate.go        nobody reads meanwhile
 package history
 
 import (
@@ -140,8 +153,8 @@ type History struct {
 	starting bool     // nobody knows yet where the file ends
 	queue    []queued // what happens meanwhile
 	queuing  int      // bytes of it, about
-	broken   []int64  // rows that scrub found
-	missed   []loss   // rows of the log that scrub did not find
+	broken   []loss   // rows that scrub found broken
+	missed   []loss   // rows of the log, or of days, that scrub did not find
 	gone     int      // blocks of the log that were found damaged
 
 	steady *steady // of the goroutine that writes; nil: it has not looked yet
@@ -431,7 +444,7 @@ func (h *History) event(ev rules.Event) {
 	}
 	keep := ev // so that those of readings need not be on the heap
 	h.frame(eventSeries, ev.At, 0, func(b []byte) []byte { return appendRecord(b, &keep) })
-	if ev.State != nil {
+	if ev.Begins() {
 		h.open.checkpoint = true
 	}
 }

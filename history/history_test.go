@@ -324,7 +324,7 @@ func TestDecisionsAndNotes(t *testing.T) {
 	expect(t, got, "500", "1000", "1500")
 }
 
-// Readings go when they are old, rollups later.
+// Readings go when they are old, rollups later, and neither before its time.
 func TestWhatIsOldGoes(t *testing.T) {
 	cfg := Config{}
 	cfg.Raw, cfg.Keep = 3*24*3600*1e9, 10*24*3600*1e9
@@ -336,7 +336,7 @@ func TestWhatIsOldGoes(t *testing.T) {
 		h.flush()
 	}
 	first := h.points("x")[0]
-	if want := "2026-06-19 00:00:00 0"; first != want {
+	if want := "2026-06-18 00:00:00 0"; first != want { // three days ago it was noon
 		t.Errorf("the first reading is %s, want %s", first, want)
 	}
 	days, err := h.Days("x", june, h.now.Wall)
@@ -349,8 +349,8 @@ func TestWhatIsOldGoes(t *testing.T) {
 			got = append(got, fmt.Sprint(d.From.Format("02"), " ", d.N, " ", d.Max))
 		}
 	}
-	expect(t, got, "12 24 23", "13 24 23", "14 24 23", "15 24 23", "16 24 23", "17 24 23", "18 24 23", "19 24 23", "20 24 23", "21 12 11")
-	if oldest := h.Health().Oldest; !oldest.Equal(time.Date(2026, 6, 19, 0, 0, 0, 0, time.UTC)) {
+	expect(t, got, "11 24 23", "12 24 23", "13 24 23", "14 24 23", "15 24 23", "16 24 23", "17 24 23", "18 24 23", "19 24 23", "20 24 23", "21 12 11")
+	if oldest := h.Health().Oldest; !oldest.Equal(time.Date(2026, 6, 18, 0, 0, 0, 0, time.UTC)) {
 		t.Error(oldest)
 	}
 	names := h.Series()

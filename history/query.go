@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"iter"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -73,7 +72,7 @@ type part struct {
 func (h *History) view(number uint32, all bool) view {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	v := view{h: h, parts: make([]part, 0, len(h.segments)+len(h.waiting)+1), times: maps.Clone(h.times)}
+	v := view{h: h, parts: make([]part, 0, len(h.segments)+len(h.waiting)+1), times: h.times.clone()}
 	for _, s := range h.segments {
 		v.parts = append(v.parts, part{head: s})
 	}
@@ -582,7 +581,7 @@ func (v *view) checkpoint(at int64) (first int, order uint64, err error) {
 				continue
 			}
 			var ev rules.Event
-			if (&reader{b: f.data, zone: v.h.opt.Zone}).record(&ev) == nil && ev.State != nil {
+			if (&reader{b: f.data, zone: v.h.opt.Zone}).record(&ev) == nil && ev.Begins() {
 				return i, f.order, nil
 			}
 		}
@@ -652,8 +651,10 @@ type merger struct {
 	event   Entry  // of readings, which further ones may join
 	begun   uint64 // its order, and that of its last reading
 	last    uint64
-	message *devices.Message
-	large   *devices.Reading
+	message *devices.Message // the newest, and the order of the reading with which it came
+	spoken  uint64
+	large   *devices.Reading // the same
+	written uint64
 }
 
 // merge gives the entries of a part. It reports whether more are wanted.
@@ -704,7 +705,7 @@ func (m *merger) reading(p part, c *cursor) bool {
 	e := &c.sc.e
 	r := c.sc.r
 	if e.large {
-		if m.large == nil {
+		if m.large == nil || m.written != c.order {
 			return true // it was damaged
 		}
 		r, m.large = *m.large, nil
@@ -712,14 +713,15 @@ func (m *merger) reading(p part, c *cursor) bool {
 		r.At = m.now(p, c.order, r.At.Mono)
 	}
 	r.Source = c.name
-	if e.with {
+	joins := e.joins && !e.seen && m.event.Event != nil && m.last+1 == c.order
+	if e.with && (m.spoken == c.order || joins && m.spoken >= m.begun) { // else its own was damaged
 		r.Message = m.message
 	}
 	mono := e.eventAt.Microseconds()
 	if e.seen {
 		return m.finish() && (c.order < m.from || m.yield(m.at(Entry{Seen: &r, Unit: c.unit}, p, c.order, mono), nil))
 	}
-	if m.event.Event == nil || !e.joins || m.last+1 != c.order {
+	if !joins {
 		if !m.finish() {
 			return false
 		}
@@ -740,10 +742,12 @@ func (m *merger) frame(p part, c *cursor) bool {
 	case largeSeries:
 		switch r.byte() {
 		case largeMessage:
-			m.message = new(devices.Message)
-			err = r.record(m.message)
+			m.message, m.spoken = new(devices.Message), f.order
+			if err = r.record(m.message); err != nil {
+				m.message = nil
+			}
 		case largeReading:
-			m.large = new(devices.Reading)
+			m.large, m.written = new(devices.Reading), f.order
 			if err = r.record(m.large); err != nil {
 				m.large = nil
 			}

@@ -503,8 +503,7 @@ type scanner struct {
 	e entry
 	r devices.Reading
 
-	monoOnly bool // texts of decimals are not made: for who wants numbers
-	buf      []byte
+	buf []byte
 }
 
 // scan begins with a row.
@@ -609,7 +608,7 @@ func (s *scanner) next() bool {
 		s.digits += s.int()
 		d := decimal{s.digits, s.scale}
 		r.Value = d.float()
-		if flags&flagText == 0 && !s.monoOnly {
+		if flags&flagText == 0 {
 			s.buf = appendDecimal(s.buf[:0], d, s.trim)
 			r.Text = string(s.buf)
 		}
@@ -622,9 +621,7 @@ func (s *scanner) next() bool {
 	case codeBits:
 		f := s.float()
 		r.Value = f
-		if !s.monoOnly {
-			r.Text = devices.Text(f)
-		}
+		r.Text = devices.Text(f)
 	case codeOther:
 		if s.byte() == otherLarge {
 			s.e.large = true

@@ -26,7 +26,7 @@ func TestWhatRetentionTakesIsNotLost(t *testing.T) {
 		looks.Go(func() {
 			for {
 				bad, err := h.disk.inspect(tableChunk, s.id)
-				if err != nil || bad.unseen || len(bad.rows) > 0 {
+				if err != nil || bad.unseen || len(bad.broken) > 0 {
 					t.Errorf("segment %d: %+v %v", s.id, bad, err)
 				}
 				select {

@@ -149,9 +149,13 @@ type carry struct {
 	session uint64 // since the hub started so
 }
 
-// until accounts for the value up to a moment.
+// until accounts for the value up to a moment. An hour that the clock has twice is accounted
+// for once.
 func (m *meter) until(at int64) {
-	if m.holds && at > m.since {
+	if at <= m.since {
+		return
+	}
+	if m.holds {
 		m.grid.hold(m.since, at, m.value)
 	}
 	m.since = at

@@ -154,15 +154,36 @@ type known struct {
 // A timeline knows of each life of the machine when its wall clock was known.
 type timeline map[uint64][]known
 
-// learn takes up the clocks of a segment. Segments come in their order.
+// learn takes up the clocks of a segment, once, however often it comes.
 func (t timeline) learn(s *head) {
 	for _, c := range s.clocks {
-		list := t[s.boot]
-		if !c.known || len(list) > 0 && list[len(list)-1] == (known{c.order, c.offset}) {
+		list, k := t[s.boot], known{c.order, c.offset}
+		if !c.known {
 			continue
 		}
-		t[s.boot] = append(list, known{c.order, c.offset})
+		i, _ := slices.BinarySearchFunc(list, c.order, known.before)
+		if i < len(list) && list[i] == k {
+			continue
+		}
+		t[s.boot] = slices.Insert(list, i, k)
 	}
+}
+
+// before compares for a search: what has the order itself is not before it.
+func (k known) before(order uint64) int {
+	if k.order < order {
+		return -1
+	}
+	return 1
+}
+
+// clone is one that may learn more while others read the first.
+func (t timeline) clone() timeline {
+	own := make(timeline, len(t))
+	for boot, list := range t {
+		own[boot] = slices.Clip(list)
+	}
+	return own
 }
 
 // offset is by how much the wall clock should have been ahead during a clock of a
@@ -176,12 +197,7 @@ func (t timeline) offset(s *head, c clock) (offset int64, sure bool) {
 	if len(list) == 0 {
 		return c.offset, false
 	}
-	i, _ := slices.BinarySearchFunc(list, c.order, func(k known, order uint64) int {
-		if k.order < order {
-			return -1
-		}
-		return 1
-	})
+	i, _ := slices.BinarySearchFunc(list, c.order, known.before)
 	return list[min(i, len(list)-1)].offset, true
 }
 

@@ -168,7 +168,7 @@ func (p *packer) pack(s *stream) (rows [][]byte, lost int) {
 				continue
 			}
 			first := pieces[0]
-			half := len(first.data) * maxBody * 9 / 10 / len(row)
+			half := int(int64(len(first.data)) * (maxBody * 9 / 10) / int64(len(row))) // an int may have 32 bits
 			rest := first
 			first.data, rest.data = first.data[:half], first.data[half:]
 			first.how |= goesOn

@@ -148,6 +148,9 @@ func (h *Hub) measureRules(m *meter) {
 			m.gauge("hearth_rule_enabled", "Whether a rule runs.", truth(on), "rule", name)
 		}
 	}
+	for _, i := range h.engine.Infos(h.now()) {
+		m.counter("hearth_rule_errors_total", "Expressions of a rule that failed, loops that it was in, and requests that it gave up.", float64(i.Errors), "rule", i.Name)
+	}
 	all := make([]ruled, 0, len(h.decided))
 	for t := range h.decided {
 		all = append(all, t)

@@ -130,6 +130,11 @@ hearth_device_available{device="plug",room="Study"} 1
 hearth_rules 3
 hearth_rule_enabled{rule="warm"} 1
 hearth_rule_enabled{rule="pin"} 1
+hearth_rule_errors_total{rule="machine.alarm"} 0
+hearth_rule_errors_total{rule="link.hall_light"} 0
+hearth_rule_errors_total{rule="rule.warm"} 0
+hearth_rule_errors_total{rule="rule.pin"} 0
+hearth_rule_errors_total{rule="calc.double"} 0
 hearth_decisions_total{rule="link.hall_light",outcome="fired"} 1
 hearth_decisions_total{rule="rule.pin",outcome="fired"} 1
 hearth_decisions_total{rule="rule.warm",outcome="fired"} 1

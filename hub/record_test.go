@@ -14,6 +14,7 @@ import (
 	"hearth/devices"
 	"hearth/gpio"
 	"hearth/history"
+	"hearth/replay"
 	"hearth/rules"
 )
 
@@ -117,11 +118,16 @@ func TestAHouseIsRecorded(t *testing.T) {
 
 		all := entriesOf(t, cfg)
 		compareReplay(t, all, 0)
-		current := slices.IndexFunc(all, func(e history.Entry) bool { return e.Event != nil && e.Event.Kind == rules.Current })
-		if current < 0 {
-			t.Fatal("there is no checkpoint after an hour")
+		checkpoints := 0
+		for i, e := range all {
+			if e.Event != nil && e.Event.Kind == rules.Current {
+				checkpoints++
+				compareReplay(t, all, i)
+			}
 		}
-		compareReplay(t, all, current)
+		if checkpoints != 2 {
+			t.Errorf("there are %d checkpoints, want one after the reload and one after an hour", checkpoints)
+		}
 
 		var notes []string
 		decisions := make(map[uint64]*rules.Decision)
@@ -301,6 +307,54 @@ action = { publish = "b/hot", payload = "x" }
 		}
 		if want := []string{"gw available", "gw unavailable", "hall available", "hall unavailable"}; !slices.Equal(notes, want) {
 			t.Errorf("the notes are %q, want %q", notes, want)
+		}
+	})
+}
+
+// What was recorded since a reload, and also between two, happens again as it was: also what
+// the house had heard before.
+func TestARecordingThatBeginsAtAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const other = `
+[rule.lamp]
+trigger = { event = "a/button" }
+condition = { state = { "a/dark" = "yes" } }
+action = { publish = "b/lamp", payload = "ON" }
+`
+		const house = other + "[rule.late]\ntrigger = { event = \"a/button\" }\naction = [{ delay = \"9h\" }, { publish = \"b/late\", payload = \"ON\" }]\n"
+		dir := t.TempDir()
+		cfg := load(t, dir, house)
+		h, stop := start(t, cfg, Options{})
+		client, end := connect(t, h, "sensor", func(*paho.Publish) {})
+		reload := func(text string) time.Time {
+			time.Sleep(10 * time.Minute)
+			if err := h.Reload(load(t, dir, text)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			publish(t, client, 1, "a/button", "1")
+			synctest.Wait()
+			return h.now().Wall
+		}
+		publish(t, client, 1, "a/dark", "yes")
+		began := reload(other)
+		reload(house)
+		end()
+		stop()
+		for _, c := range []struct {
+			of    string
+			since time.Time
+			n     int
+		}{{other, began, 1}, {house, began, 2}, {house, time.Time{}, 2}} {
+			past, done, err := cfg.Recorded(c.since)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same, err := replay.Again(past, load(t, dir, c.of).Replay(), time.Time{})
+			if err != nil || same.Differ > 0 || same.Decisions < c.n {
+				t.Errorf("since %v: %v %+v", c.since, err, same)
+			}
+			done()
 		}
 	})
 }

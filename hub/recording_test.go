@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -98,6 +99,7 @@ action = { publish = "door/open", payload = "1" }
 	happen(rules.Event{Kind: rules.Current})
 	now = now.Add(10 * time.Second)
 	happen(rules.Event{Kind: rules.Pass})
+	entries = append(entries, history.Entry{Note: &history.Note{At: now, Kind: "client", Name: "annas-phone", Text: "connected from 192.168.7.9:1883 as anna"}})
 	all := func(entries []replay.Entry) replay.Entries {
 		return func(yield func(replay.Entry, error) bool) {
 			for _, e := range entries {
@@ -127,7 +129,7 @@ action = { publish = "door/open", payload = "1" }
 		if from == 0 && again.Veiled != 2 {
 			t.Errorf("want two messages that are not whole, got %d", again.Veiled)
 		}
-		for _, word := range []string{"hunter", "4711", "1234", "Rosa"} {
+		for _, word := range []string{"hunter", "4711", "1234", "Rosa", "anna", "192.168"} {
 			if strings.Contains(unpacked(t, file.Bytes()), word) {
 				t.Errorf("%q is in it:\n%s", word, unpacked(t, file.Bytes()))
 			}
@@ -216,4 +218,52 @@ func unpacked(t *testing.T, file []byte) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// What was sent and told last stands in a checkpoint, so that it is not sent again: but no secret.
+func TestACheckpointKeepsSecrets(t *testing.T) {
+	cfg, doc := Parse("config.toml", []byte(`
+[secret]
+token = "hunter2"
+[device.plug]
+id = "shelly/shellyplus1-a8032abe54dc"
+[rule.key]
+trigger = { every = "5s" }
+action = [
+  { publish = "log/key", value = 'secret("token") + "x"', changed = true },
+  { publish = "log/plain", value = '"plain"', changed = true },
+  { set = "plug.key", value = 'secret("token")' },
+]
+[rule.door]
+trigger = { state = "a/door", is = "open", until = { is = "shut" } }
+action = { publish = "door/code", on = "ON", off = "{secret('token')}" }
+`))
+	if err := doc.Err(); err != nil {
+		t.Fatal(err)
+	}
+	house := cfg.Replay()
+	now := devices.Now{Mono: time.Minute, Wall: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Known: true}
+	engine := rules.New(house.Logic, house.Rules, new(devices.Registry), doc.Root())
+	engine.Take(rules.Event{At: now, Kind: rules.Open})
+	engine.Take(rules.Event{At: now, Kind: rules.Begin})
+	engine.Take(rules.Event{At: now, Kind: rules.Report, Readings: []devices.Reading{{Source: "a/door", Topic: "a/door", Value: "open", Text: "open", At: now}}})
+	now = now.Add(6 * time.Second)
+	if ds := engine.Take(rules.Event{At: now, Kind: rules.Pass}); len(ds) != 1 || len(ds[0].Commands) != 3 {
+		t.Fatal(ds)
+	}
+	whole := rules.Event{At: now, Kind: rules.Current, State: engine.Checkpoint(now, "boot")}
+	masked := engine.Masked(whole)
+	if text, err := json.Marshal(masked); err != nil || strings.Contains(string(text), "hunter") || !strings.Contains(string(text), "door/code") {
+		t.Errorf("%v: %s", err, text)
+	}
+	exact := masked.State.Exact
+	if sent, told := exact.Sent["log/key"].Value, exact.Told["plug.key"].Value; sent != "***" || told != "***" {
+		t.Errorf("the checkpoint tells that %v was sent, and %v told", sent, told)
+	}
+	if plain := exact.Sent["log/plain"].Value; plain != "plain" {
+		t.Errorf("of what is no secret it has %v", plain)
+	}
+	if whole.State.Exact.Sent["log/key"].Value != "hunter2x" {
+		t.Error("the engine's own checkpoint has changed")
+	}
 }

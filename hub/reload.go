@@ -159,6 +159,7 @@ func (h *Hub) swap(cfg *Config) {
 	}
 	h.obey(h.happen(rules.Event{Kind: rules.Begin, Readings: found}))
 	h.historyUses(cfg)
+	h.checkpoint() // from here on a replay knows what had been heard before
 	h.reportEarly()
 	h.reloadTrouble = ""
 	h.sayHealth()

@@ -151,7 +151,7 @@ func Try(entries Entries, house House, until time.Time) (*Outlook, error) {
 		if !until.IsZero() && m.at.After(until) {
 			break
 		}
-		if t.engine == nil && m.event.State == nil {
+		if t.engine == nil && !m.event.Begins() {
 			continue // nobody knows yet where things stand
 		}
 		if err := t.moment(m); err != nil {

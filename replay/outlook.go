@@ -42,11 +42,14 @@ type Difference struct {
 	Done     []string  `json:"done"`              // what it sends, sets and so on
 	Because  string    `json:"because,omitempty"` // of where it is done: what set it off, and what it saw
 	Instead  string    `json:"instead,omitempty"` // of where it is not: what became of the rule there
-	Follows  string    `json:"follows,omitempty"` // the source whose other value led to it; "" of a rule that is another one
+	Follows  string    `json:"follows,omitempty"` // the source whose other value led to it, or that something was different before; "" of a rule that is another one
 
 	mono time.Duration
 	void bool // its counterpart came a moment apart
 }
+
+// earlier is what a difference follows from where no one source led to it.
+const earlier = "what was different before"
 
 // A Use is how an output was used by record, and how it would have been.
 type Use struct {
@@ -174,7 +177,7 @@ func (o *outlook) down(since devices.Now) {
 
 func (o *outlook) close(now devices.Now) {
 	o.tell(len(o.recent))
-	if len(o.Differences) > 0 && o.Silent == 0 && o.Differences[0].Follows == before {
+	if len(o.Differences) > 0 && o.Silent == 0 && o.Differences[0].Follows == earlier {
 		o.named[o.Differences[0].Rule] = true // nothing was different before, so it is this rule that is another one
 	}
 	for i := range o.Differences {
@@ -289,9 +292,6 @@ func alikeDecisions(a, b *rules.Decision) bool {
 	return a.Rule == b.Rule && a.Instance == b.Instance && a.Outcome == b.Outcome && slices.Equal(acts(a), acts(b))
 }
 
-// before is what a difference follows from if no reading of another value led to it.
-const before = "what was different before"
-
 // add notes a difference, unless it is one in time alone, and by no more than a moment.
 func (o *outlook) add(t *trying, d *Difference, of *rules.Decision) {
 	for _, other := range o.recent {
@@ -303,7 +303,7 @@ func (o *outlook) add(t *trying, d *Difference, of *rules.Decision) {
 	if c := of.Cause; c != nil && t.strays[c.Source] {
 		d.Follows = c.Source
 	} else {
-		d.Follows = before
+		d.Follows = earlier
 	}
 	d.At = d.At.Add(o.shift)
 	o.recent = append(o.recent, d)
@@ -380,10 +380,14 @@ func (o *Outlook) Print(w io.Writer) error {
 				}
 			} else {
 				fmt.Fprintf(&b, "    it was because: %s\n", d.Because)
-				fmt.Fprintf(&b, "    but: %s\n", d.Instead)
+				fmt.Fprintf(&b, "    with these rules: %s\n", d.Instead)
 			}
-			if d.Follows != "" {
-				fmt.Fprintf(&b, "    follows from %s\n", d.Follows)
+			switch d.Follows {
+			case "":
+			case earlier:
+				b.WriteString("    this comes of " + earlier + "\n")
+			default:
+				fmt.Fprintf(&b, "    this comes of %s, which would have said something else\n", d.Follows)
 			}
 		}
 	}

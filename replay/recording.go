@@ -464,8 +464,8 @@ func URL(url string) string {
 	return scheme + "://" + host
 }
 
-// Masked is entries without what nobody else is to know: commands that hold secrets, and of
-// requests all but the host to which they go. Values that are compared with a secret are
+// Masked is entries without what nobody else is to know: commands that hold secrets, of
+// requests all but the host to which they go, and who connected from where. Values that are compared with a secret are
 // recorded without it in the first place. hashes are the names that definitions have in
 // the configuration of the recording, by those that they have in the one in force, where
 // they differ.
@@ -480,6 +480,9 @@ func Masked(entries Entries, hashes map[string]string) Entries {
 }
 
 func masked(e Entry, hashes map[string]string) Entry {
+	if n := e.Note; n != nil && n.Kind == "client" {
+		e.Note = &history.Note{At: n.At, Kind: n.Kind, Name: Hidden, Text: Hidden}
+	}
 	if d := e.Decision; d != nil && len(d.Commands) > 0 {
 		own := *d
 		own.Commands = make([]devices.Command, len(d.Commands))

@@ -136,16 +136,16 @@ type again struct {
 func (a *again) take(e Entry) ([]rules.Decision, bool) {
 	ev := *e.Event
 	if ev.State != nil {
-		a.seen = true
 		switch mine := a.house.Config == "" || ev.State.Config == a.house.Config; {
 		case ev.Kind == rules.Current && a.engine != nil: // nothing happens
 		case !mine:
-			a.engine, a.registry = nil, nil
+			a.seen, a.engine, a.registry = true, nil, nil
 			if a.other.IsZero() {
 				a.other = when(e)
 			}
+		case !ev.Begins() && a.registry == nil: // nobody here knows what had been heard; the next checkpoint does
 		default:
-			if ev.Kind != rules.Reload || a.registry == nil {
+			if a.seen = true; ev.Begins() {
 				a.registry = new(devices.Registry)
 			}
 			a.engine = a.house.engine(ev.State.Seed, a.registry)

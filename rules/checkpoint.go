@@ -44,8 +44,9 @@ type Exact struct {
 
 // A ToldState is what something was told last.
 type ToldState struct {
-	Value any           `json:"value"`
-	At    time.Duration `json:"at"` // monotonic
+	Value  any           `json:"value"`
+	At     time.Duration `json:"at"`               // monotonic
+	Secret bool          `json:"secret,omitempty"` // where it is kept, Value is not it
 }
 
 // A ThreadName says which thread of which run of which instance.
@@ -85,10 +86,10 @@ func (e *Engine) Checkpoint(now devices.Now, boot string) *Checkpoint {
 		Timers: e.timers.count, Asked: e.asked, Told: make(map[string]ToldState), Sent: make(map[string]ToldState),
 		Pulses: make(map[string]ThreadName), Commanded: e.registry.Commanded()}
 	for source, t := range e.told {
-		x.Told[source] = ToldState{t.value, t.at}
+		x.Told[source] = ToldState{t.value, t.at, t.secret}
 	}
 	for topic, s := range e.sent {
-		x.Sent[topic] = ToldState{s.payload, s.at}
+		x.Sent[topic] = ToldState{s.payload, s.at, s.secret}
 	}
 	for output, t := range e.pulses {
 		inst := t.run.inst
@@ -160,11 +161,11 @@ func (e *Engine) continueAt(cp *Checkpoint, now devices.Now) []Decision {
 	e.shift, e.floor, e.asked, e.held = x.Shift, x.Floor, x.Asked, nil
 	e.timers.count = max(e.timers.count, x.Timers)
 	for source, t := range x.Told {
-		e.told[source] = told{t.Value, t.At}
+		e.told[source] = told{t.Value, t.At, t.Secret}
 	}
 	for topic, s := range x.Sent {
 		payload, _ := s.Value.(string)
-		e.sent[topic] = sent{payload, s.At}
+		e.sent[topic] = sent{payload, s.At, s.Secret}
 	}
 	clear(e.pulses)
 	for output, name := range x.Pulses {

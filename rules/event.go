@@ -50,6 +50,10 @@ const (
 	Current EventKind = "current" // nothing happens: State is where everything stands, for who begins to replay here
 )
 
+// Begins reports whether an engine that is new, with a registry that is, can take it up here:
+// the event has all of where things stood. That of a Reload has not, for the registry stays.
+func (ev Event) Begins() bool { return ev.State != nil && ev.Kind != Reload }
+
 // Take lets one thing happen, and returns what is decided because of it, in order. It is
 // the one door: an engine that is moved by nothing else, with a registry that nobody else
 // writes to, decides the same whenever it takes the same events, as the same bits.
@@ -177,11 +181,13 @@ func (e *Engine) Masked(ev Event) Event {
 			e.hide(&s.Queue[i])
 		}
 		for i := range s.Triggers {
-			if t := &s.Triggers[i]; t.Of != nil {
+			t := &s.Triggers[i]
+			if t.Of != nil {
 				of := *t.Of
 				e.hide(&of)
 				t.Of = &of
 			}
+			t.Owed = veiledCommands(t.Owed)
 		}
 		s.Requests = slices.Clone(s.Requests)
 		for i := range s.Requests {
@@ -199,8 +205,25 @@ func (e *Engine) Masked(ev Event) Event {
 		}
 		cp.States[key] = s
 	}
+	if cp.Exact != nil {
+		exact := *cp.Exact
+		exact.Told, exact.Sent = veiledTold(exact.Told), veiledTold(exact.Sent)
+		cp.Exact = &exact
+	}
 	ev.State = &cp
 	return ev
+}
+
+// veiledTold is what was told last, without what is secret.
+func veiledTold(all map[string]ToldState) map[string]ToldState {
+	all = maps.Clone(all)
+	for to, t := range all {
+		if t.Secret {
+			t.Value = "***"
+			all[to] = t
+		}
+	}
+	return all
 }
 
 // masked is readings without what is compared with a secret.
@@ -239,13 +262,19 @@ func (d Decision) Masked() Decision {
 	if !slices.ContainsFunc(d.Commands, func(c devices.Command) bool { return c.Secret }) {
 		return d
 	}
-	d.Commands = slices.Clone(d.Commands)
-	for i, c := range d.Commands {
+	d.Commands = veiledCommands(d.Commands)
+	return d
+}
+
+// veiledCommands is commands of which none tells what is secret.
+func veiledCommands(all []devices.Command) []devices.Command {
+	all = slices.Clone(all)
+	for i, c := range all {
 		if c.Secret {
-			d.Commands[i] = veiledCommand(c)
+			all[i] = veiledCommand(c)
 		}
 	}
-	return d
+	return all
 }
 
 // veiledCommand is one that does not tell what it sends.

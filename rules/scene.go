@@ -469,12 +469,14 @@ func (e *Engine) same(in *instr, c devices.Command) bool {
 type sent struct {
 	payload string
 	at      time.Duration // monotonic
+	secret  bool          // so that nobody else is to know it
 }
 
 // told is what a property of a device was told last.
 type told struct {
-	value any
-	at    time.Duration // monotonic
+	value  any
+	at     time.Duration // monotonic
+	secret bool          // so that nobody else is to know it
 }
 
 // newest is the newer of what a property of a device reported and what it was
@@ -502,9 +504,9 @@ func (e *Engine) emit(out []devices.Command, c devices.Command) []devices.Comman
 		e.registry.Command(c.Output, c.Value)
 		e.strike(c.Output)
 	case c.Source != "":
-		e.told[c.Source] = told{c.Value, e.now.Mono}
+		e.told[c.Source] = told{c.Value, e.now.Mono, c.Secret}
 	case c.Topic != "" && e.mindful[c.Topic]:
-		e.sent[c.Topic] = sent{c.Payload, e.now.Mono}
+		e.sent[c.Topic] = sent{c.Payload, e.now.Mono, c.Secret}
 	}
 	return append(out, c)
 }

@@ -266,3 +266,45 @@ func unexplained(a why.Answer, rule string) string {
 	}
 	return ""
 }
+
+// What one decision led to in two ways is told of both: what began an episode and what ended it
+// may be of the same rule of this house, and neither came from outside.
+func TestWhyOfTwoThatComeOfOne(t *testing.T) {
+	cfg, doc := hub.Parse("house.toml", []byte(`
+[variable.airing]
+initial = false
+[variable.enough]
+initial = false
+[rule.ask]
+trigger = { state = "room/button", is = "down" }
+action = [{ set = "airing", to = true }, { set = "enough", to = true }]
+[rule.fan]
+trigger = { state = "airing", is = true, until = { state = "enough", is = true, for = "1m" } }
+action = { publish = "fan/set", on = "ON", off = "OFF" }
+[[test]]
+name = "it runs for a minute"
+send = [{ at = "0s", topic = "room/button", payload = "down" }]
+expect = [{ at = "1m", topic = "fan/set", payload = "OFF" }]
+`))
+	if doc.Err() != nil {
+		t.Fatal(doc.Err())
+	}
+	past := new(memory)
+	v := trial.Run(cfg.Trial(), cfg.Test[0])
+	trial.Watch(cfg.Trial(), cfg.Test[0], past)
+	event := v.Was(0)
+	if event == nil {
+		t.Fatal("it did not come")
+	}
+	a := ask(t, v, past, "fan/set", event.At)
+	text := strings.Join(a.Text, "\n")
+	t.Log(text)
+	for _, end := range a.Because.Ends() {
+		if end.Name != "room/button" || end.What != why.Message {
+			t.Errorf("a chain begins at %s %s", end.What, end.Name)
+		}
+	}
+	if strings.Contains(text, "wired") {
+		t.Error("nothing is wired in this house")
+	}
+}

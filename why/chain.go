@@ -37,6 +37,7 @@ type Link struct {
 	By       string      `json:"by,omitempty"`    // who asked, the limit that counted, or what is not known
 	Decision *Decision   `json:"decision,omitempty"`
 	Likely   bool        `json:"likely,omitempty"`    // what it follows from is a guess: nothing links the two
+	Above    bool        `json:"above,omitempty"`     // the chain has come to this decision before, and says there what it follows from
 	After    float64     `json:"after_ms,omitempty"`  // how long after what it goes on from, or what led to it
 	Lasted   float64     `json:"lasted_ms,omitempty"` // how long what set it off had held by then
 	Restarts []time.Time `json:"restarts,omitempty"`  // of the hub meanwhile
@@ -44,7 +45,6 @@ type Link struct {
 	Because  []*Link     `json:"because,omitempty"`   // what set it off, first
 	GoesOn   *Link       `json:"goes_on,omitempty"`   // what began the wait or episode that it goes on with
 	id       uint64      // of Decision
-	mono     devices.Now // of Decision
 }
 
 // A Decision is one as people are told it.
@@ -126,7 +126,7 @@ func (w *walk) change() (*Link, error) {
 		}
 		if told != nil && (newest == nil || !told.At.Before(newest.At)) {
 			w.seen[d.ID] = true
-			because, err := w.decided(d, told.At)
+			because, err := w.decided(d)
 			told.Because = []*Link{because}
 			return told, err
 		}
@@ -222,7 +222,7 @@ func (w *walk) explain(l *Link, led uint64) error {
 		return nil
 	}
 	w.seen[d.ID] = true
-	because, err := w.decided(d, l.At)
+	because, err := w.decided(d)
 	if err != nil {
 		return err
 	}
@@ -295,8 +295,8 @@ func lost(at time.Time, id uint64) *Link {
 }
 
 // decided is a decision and what it follows from.
-func (w *walk) decided(d rules.Decision, at time.Time) (*Link, error) {
-	l := &Link{At: d.At.Wall, Unsure: !d.At.Known, What: Decided, Decision: tell(d), id: d.ID, mono: d.At}
+func (w *walk) decided(d rules.Decision) (*Link, error) {
+	l := &Link{At: d.At.Wall, Unsure: !d.At.Known, What: Decided, Decision: tell(d), id: d.ID}
 	if w.depth++; w.depth > longest {
 		l.Because = []*Link{{At: d.At.Wall, What: NotKnown, By: "what came before: the chain is too long"}}
 		return l, nil
@@ -315,7 +315,14 @@ func (w *walk) decided(d rules.Decision, at time.Time) (*Link, error) {
 			l.Lasted = milliseconds(l.At.Sub(because.At))
 		}
 	}
-	if d.Follows != 0 && !w.seen[d.Follows] {
+	switch {
+	case d.Follows != 0 && w.seen[d.Follows] && l.Because == nil:
+		before, err := w.above(d.Follows, d.At.Wall)
+		if err != nil {
+			return l, err
+		}
+		l.GoesOn = before
+	case d.Follows != 0 && !w.seen[d.Follows]:
 		w.seen[d.Follows] = true
 		before, ok, err := w.past.Decision(d.Follows)
 		if err != nil {
@@ -325,7 +332,7 @@ func (w *walk) decided(d rules.Decision, at time.Time) (*Link, error) {
 			l.GoesOn = lost(d.At.Wall, d.Follows)
 			return l, nil
 		}
-		if l.GoesOn, err = w.decided(before, d.At.Wall); err != nil {
+		if l.GoesOn, err = w.decided(before); err != nil {
 			return l, err
 		}
 		if err := w.between(l, l.GoesOn); err != nil {
@@ -336,6 +343,15 @@ func (w *walk) decided(d rules.Decision, at time.Time) (*Link, error) {
 		l.Because = []*Link{origin(d)}
 	}
 	return l, nil
+}
+
+// above is a decision that the chain has come to before.
+func (w *walk) above(id uint64, at time.Time) (*Link, error) {
+	d, ok, err := w.past.Decision(id)
+	if err != nil || !ok {
+		return lost(at, id), err
+	}
+	return &Link{At: d.At.Wall, Unsure: !d.At.Known, What: Decided, Decision: tell(d), Above: true, id: d.ID}, nil
 }
 
 // cause is the reading that set a decision off, and what that came of.
@@ -354,15 +370,20 @@ func (w *walk) cause(c devices.Reading, decided time.Time) (*Link, error) {
 		because, err := w.cause(*from, decided)
 		return &Link{At: at, What: Changed, Name: name, Value: c.Text, By: "computed", Because: []*Link{because}}, err
 	}
-	if c.Origin.Decision == 0 || w.seen[c.Origin.Decision] {
+	if c.Origin.Decision == 0 {
 		l := root(at, name, c.Text, c.Origin.By, c.Topic == "")
 		if c.Initial && l.What == Message {
 			l.By = "it was found when the hub started"
 		}
 		return l, nil
 	}
-	w.seen[c.Origin.Decision] = true
 	l := &Link{At: at, What: Changed, Name: name, Value: c.Text, By: c.Origin.By}
+	if w.seen[c.Origin.Decision] {
+		before, err := w.above(c.Origin.Decision, at)
+		l.Because = []*Link{before}
+		return l, err
+	}
+	w.seen[c.Origin.Decision] = true
 	before, ok, err := w.past.Decision(c.Origin.Decision)
 	if err != nil {
 		return l, err
@@ -371,7 +392,7 @@ func (w *walk) cause(c devices.Reading, decided time.Time) (*Link, error) {
 		l.Because = []*Link{lost(at, c.Origin.Decision)}
 		return l, nil
 	}
-	because, err := w.decided(before, at)
+	because, err := w.decided(before)
 	if err != nil {
 		return l, err
 	}
@@ -438,16 +459,16 @@ func (l *Link) End() *Link {
 	}
 }
 
-// Ends is all places where the chain begins, those of its waits and episodes too.
+// Ends is all places where the chain begins, those of its waits and episodes too, each once.
 func (l *Link) Ends() (all []*Link) {
+	if len(l.Because) == 0 && l.GoesOn == nil && !l.Above {
+		return []*Link{l}
+	}
 	for _, b := range l.Because {
 		all = append(all, b.Ends()...)
 	}
 	if l.GoesOn != nil {
 		all = append(all, l.GoesOn.Ends()...)
-	}
-	if len(all) == 0 {
-		all = []*Link{l}
 	}
 	return all
 }

@@ -124,7 +124,7 @@ func (w *walk) rival(d rules.Decision) *Rival {
 	return nil
 }
 
-// led is the newest decision of a chain; nil if there is none.
+// led is the newest decision of a chain, or where that begins if there is none; nil of a nil one.
 func (l *Link) led() *Link {
 	for ; l != nil; l = l.Because[0] {
 		if l.Decision != nil || len(l.Because) == 0 {
@@ -180,7 +180,3 @@ const (
 	NoteStart = "start" // the hub has started
 	NoteWaits = "waits" // a command for the output Name waits, Text says for what
 )
-
-func (o Other) String() string {
-	return fmt.Sprintf("%s told it %s", o.Decision.Rule, o.Tells)
-}

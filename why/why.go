@@ -11,7 +11,6 @@
 //	others.go what else was told at that time, and what held it back
 //	could.go  the rules that could have done otherwise, and what stopped each
 //	words.go  the same for a person
-//	when.go   moments as a person types them
 //
 // The package reads a [Past]; it opens no file and reads no clock.
 package why

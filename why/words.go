@@ -161,6 +161,9 @@ func (w words) link(l *Link) (text string, more []string) {
 func (w words) decision(l *Link) (text string, more []string) {
 	d := l.Decision
 	text = d.Rule + d.Instance + " " + d.Outcome
+	if l.Above {
+		return text + ", as is told above", nil
+	}
 	if d.Trigger != "" {
 		text += ": " + d.Trigger
 	}
