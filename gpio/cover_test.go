@@ -1,6 +1,7 @@
 package gpio
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -182,7 +183,7 @@ func (m *motor) drive(drives []Drive) {
 			}
 		}
 		m.pending = append(m.pending, &change{d, at})
-		slices.SortStableFunc(m.pending, func(a, b *change) int { return int(a.at - b.at) })
+		slices.SortStableFunc(m.pending, func(a, b *change) int { return cmp.Compare(a.at, b.at) })
 	}
 }
 

@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -187,7 +188,7 @@ func aDay(seed uint64) (deeds []deed) {
 		deed{at: 19*time.Hour + 7*time.Minute, restart: 4 * time.Minute},
 	)
 	deeds = slices.DeleteFunc(deeds, func(d deed) bool { return d.at >= day })
-	slices.SortStableFunc(deeds, func(a, b deed) int { return int(a.at - b.at) })
+	slices.SortStableFunc(deeds, func(a, b deed) int { return cmp.Compare(a.at, b.at) })
 	for i := 1; i < len(deeds); i++ { // what happens while the hub is down happens to nobody
 		if deeds[i-1].restart > 0 {
 			for j := i; j < len(deeds) && deeds[j].at <= deeds[i-1].at+deeds[i-1].restart; {

@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ import (
 // small is a house and two hours in it.
 func small(t testing.TB) *lived {
 	day := aDay(2)
-	n, _ := slices.BinarySearchFunc(day, 2*time.Hour, func(d deed, at time.Duration) int { return int(d.at - at) })
+	n, _ := slices.BinarySearchFunc(day, 2*time.Hour, func(d deed, at time.Duration) int { return cmp.Compare(d.at, at) })
 	return live(t, bigHouse("19.0"), day[:n], 2*time.Hour)
 }
 

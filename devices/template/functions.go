@@ -398,7 +398,7 @@ func (c *call) replace() val {
 	if n := strings.Count(s, old); times < 0 || times > n {
 		times = n
 	}
-	if len(s)+times*(len(new)-len(old)) > maxText {
+	if int64(len(s))+int64(times)*int64(len(new)-len(old)) > maxText { // more than an int is on a small Pi
 		return c.tooLong(c.node.at)
 	}
 	c.burn(times)

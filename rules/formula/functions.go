@@ -696,8 +696,8 @@ func replace(f *frame, s, old, by val) val {
 	if f.burn(len(s.text()) / 4) {
 		return tired()
 	}
-	n := strings.Count(s.text(), old.text())
-	if len(s.text())+n*(len(by.text())-len(old.text())) > maxText {
+	n := int64(strings.Count(s.text(), old.text())) // times 64 KiB is more than an int is on a small Pi
+	if int64(len(s.text()))+n*int64(len(by.text())-len(old.text())) > maxText {
 		return wrong("the text gets longer than %d bytes", maxText)
 	}
 	return f.made(strings.ReplaceAll(s.text(), old.text(), by.text()))
