@@ -717,6 +717,7 @@ func TestNamesThatAFileHasLostComeBack(t *testing.T) {
 		h.report(name, 1.0)
 	}
 	h.flush()
+	h.scrubbed.Wait() // else that might find it before the rest is gone, too
 	if err := h.disk.settle(h.cfg.maxSize()); err != nil {
 		t.Fatal(err)
 	}
