@@ -53,11 +53,15 @@ type User struct {
 
 // A Role is what those who have it may do: MQTT filters, in which %u is the user's
 // name, %c the client's id and %% a percent sign. Except takes topics out of both
-// lists, but nothing from what another role allows.
+// lists and off the page, but nothing from what another role allows.
 type Role struct {
 	Publish   []string `toml:"publish" eg:"[\"tele/%c/#\"]"`
 	Subscribe []string `toml:"subscribe" eg:"[\"cmnd/%c/#\"]"`
 	Except    []string `toml:"except" eg:"[\"cmnd/%c/secret\"]"`
+
+	// Page is what they may do on the page: see it, use what is on it, or change the
+	// house, too. Default nothing.
+	Page string `toml:"page" enum:"see,use,change"`
 }
 
 // A Password is kept as its hash. What is wrong with it is told without it, for
@@ -137,15 +141,17 @@ func (r Role) checkExcept(where config.Place) {
 	all := slices.Concat(r.Publish, r.Subscribe)
 	gone := func(rule string) bool { return some(r.Except, rule, topic.Covers) }
 	switch {
+	case len(all) == 0 && r.Page != "":
+		return
 	case len(all) == 0:
 		where.Key("except").Warn("the role allows nothing that could be excepted")
 		return
-	case !slices.ContainsFunc(all, func(rule string) bool { return !gone(rule) }):
+	case r.Page == "" && !slices.ContainsFunc(all, func(rule string) bool { return !gone(rule) }):
 		where.Key("except").Mistake("it covers all that the role allows: want a filter that leaves something")
 		return
 	}
 	for i, except := range r.Except {
-		if !strings.HasPrefix(except, "$") && !meetsSome(all, except) {
+		if r.Page == "" && !strings.HasPrefix(except, "$") && !meetsSome(all, except) {
 			where.Key("except").Index(i).Warn("the role allows nothing of this, so it excepts nothing")
 		}
 	}
@@ -402,6 +408,9 @@ func (a *account) add(name string, roles map[string]Role) error {
 	}
 	role, ok := roles[name]
 	if !ok {
+		role, ok = pageRole(name)
+	}
+	if !ok {
 		return fmt.Errorf("there is no role %q", name)
 	}
 	for _, rule := range slices.Concat(role.Publish, role.Subscribe, role.Except) {
@@ -461,11 +470,12 @@ func (a *account) make(user, client string) *Rights {
 		}
 		g.publish, _ = add(g.publish, role.Publish)
 		g.subscribe, _ = add(g.subscribe, role.Subscribe)
+		g.page = max(g.page, role.page())
 		if g != plain {
 			r.grants = append(r.grants, *g)
 		}
 	}
-	if len(plain.publish)+len(plain.subscribe) > 0 {
+	if len(plain.publish)+len(plain.subscribe) > 0 || plain.page > Nothing {
 		r.grants = append(r.grants, *plain)
 	}
 	return r
