@@ -94,9 +94,8 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	change(cfg)
 	cfg.sum = doc.Sum()
 	cfg.check(doc)
-	if cfg.Broker.Connect == nil { // else nobody logs in here
-		doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
-	}
+	// Also where clients come to another broker: people come to the page.
+	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
 	return cfg, doc
 }
 

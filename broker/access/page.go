@@ -1,6 +1,8 @@
 package access
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"slices"
 
 	"hearth/broker/topic"
@@ -55,4 +57,49 @@ func (r *Rights) On(topicName string, p Page) bool {
 	return slices.ContainsFunc(r.grants, func(g grant) bool {
 		return g.page >= p && !some(g.except, topicName, topic.Match)
 	})
+}
+
+// Whole says whether there is nothing in the house on which the user may not do that
+// much: a role allows it and excepts nothing.
+func (r *Rights) Whole(p Page) bool {
+	if r == nil || r.all {
+		return r != nil
+	}
+	return slices.ContainsFunc(r.grants, func(g grant) bool { return g.page >= p && len(g.except) == 0 })
+}
+
+// AnyOnPage says whether somebody who logs in with a password may so much as look at the
+// page. Tokens don't count: they let programs in, and make no users.
+func (t *Table) AnyOnPage() bool {
+	for _, u := range t.users {
+		if u.phc != nil && u.rights(u.name, "").Page() > Nothing {
+			return true
+		}
+	}
+	return false
+}
+
+// Mark is for who keeps it over a restart of the hub what [Door.Stamp] is to others: it
+// changes when the user's password does, and is nil for who is no user. Without the key,
+// which is the caller's, it tells nothing of the password. A better hash of the same
+// password is no change: as soon as one is made the mark is made of it.
+func (d *Door) Mark(user string, key []byte) []byte {
+	u := d.table.Load().users[user]
+	if u == nil {
+		return nil
+	}
+	hash := u.hash
+	d.mu.Lock()
+	for better, was := range d.same {
+		if was == d.origin(hash) {
+			hash = better
+			break
+		}
+	}
+	d.mu.Unlock()
+	m := hmac.New(sha256.New, key)
+	m.Write([]byte(user))
+	m.Write([]byte{0}) // which is in no name
+	m.Write([]byte(hash))
+	return m.Sum(nil)
 }
