@@ -128,7 +128,7 @@ func TestInABrowser(t *testing.T) {
 	s.Close()
 	do(t, ctx, "a lost hub is told", until(shows("#lost", "The hub does not answer")), until(`document.body.className === 'stale'`))
 	house.change(func(v *View) { v.Readings[0].Text = "back" })
-	again := New(house, quietLog)
+	again := New(house, Options{Log: quietLog})
 	listenOn(t, again, addr)
 	defer again.Close()
 	do(t, ctx, "and comes back by itself", until(`document.body.className === 'live' && document.querySelector('#lost').hidden`), until(shows(".values", "back")))
@@ -137,7 +137,7 @@ func TestInABrowser(t *testing.T) {
 // Until the stream has said something the page shows what it came with.
 func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	ctx := browser(t)
-	s := New(newHouse(), quietLog)
+	s := New(newHouse(), Options{Log: quietLog})
 	asked, silent := make(chan bool, 10), make(chan struct{}) // the script asks when it has done all else
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/events" {
