@@ -310,9 +310,13 @@ func pemOf(kind string, der []byte) []byte {
 // makeDir makes the folder for who owns the one above: root may call this, and the hub has
 // to read what is in it.
 func makeDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if err != nil {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return own(dir, filepath.Dir(dir))

@@ -32,6 +32,9 @@ func (c *Config) namedFiles() (files []string) {
 	if c.Broker.TLS != nil {
 		files = append(files, c.Broker.TLS.Files()...)
 	}
+	if c.Web.TLS != nil {
+		files = append(files, c.Web.TLS.Files()...)
+	}
 	for _, b := range c.links().Bridge {
 		files = append(files, b.Value.Files(filepath.Dir(c.path))...)
 	}

@@ -107,7 +107,10 @@ var historySections = []keysIn{{"What is recorded", history.Config{}, nil}}
 var backupSections = []keysIn{{"By the clock", Backups{}, nil}}
 
 // pageSections is the same for docs/page.md.
-var pageSections = []keysIn{{"Settings", web.Config{}, nil}}
+var pageSections = []keysIn{
+	{"Settings", web.Config{}, nil},
+	{"TLS", web.TLS{}, nil},
+}
 
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {

@@ -263,7 +263,7 @@ func TestOnThisMachineNobodyNeedsALogin(t *testing.T) {
 	yes, no := true, false
 	for listen, here := range map[string]bool{"127.0.0.1:0": true, "0.0.0.0:0": false} {
 		for _, anonymous := range []*bool{nil, &yes, &no} {
-			set, err := Config{Listen: &listen, Anonymous: anonymous}.settings()
+			set, err := Config{Listen: &listen, Anonymous: anonymous}.settings(quietLog)
 			if err != nil {
 				t.Fatal(err)
 			}

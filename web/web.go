@@ -51,11 +51,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,6 +67,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"hearth/certs"
 	"hearth/config"
 )
 
@@ -82,10 +85,34 @@ type Config struct {
 	// in DNS, or by a proxy before it.
 	Names []string `toml:"names" eg:"[\"hearth.home.arpa\"]"`
 
+	TLS *TLS `toml:"tls"`
+
 	// Metrics tells Prometheus on /metrics what the house measures and how the hub is
 	// doing. Default true.
 	Metrics *bool `toml:"metrics"`
 }
+
+// TLS is [web.tls]: with it the page is https. Files are relative to the one that names
+// them; `hearth tls init` makes them for a house that has none.
+type TLS struct {
+	Certificate string `toml:"certificate" eg:"\"page.crt\""` // PEM, with those between it and its CA behind it
+	Key         string `toml:"key" eg:"\"page.key\""`         // PEM, without a passphrase
+
+	dir string // of the file it is written in
+}
+
+// Check says what is missing, and what is wrong with files that can be read.
+func (t *TLS) Check(at config.Place) {
+	t.dir = filepath.Dir(at.Position().File)
+	t.files().Check(at)
+}
+
+func (t *TLS) files() certs.Files {
+	return certs.Files{Table: "web.tls", Of: "page", Dir: t.dir, Certificate: t.Certificate, Key: t.Key}
+}
+
+// Files are the paths of all that are read.
+func (t *TLS) Files() []string { return t.files().Paths() }
 
 const defaultListen = "127.0.0.1:8080"
 
@@ -296,19 +323,26 @@ type settings struct {
 	loopback  bool // only this machine reaches the page
 	anonymous bool // and needs no login
 	names     []string
+	keeper    *certs.Keeper // nil: no TLS
 }
 
-func (c Config) settings() (*settings, error) {
+func (c Config) settings(log *slog.Logger) (*settings, error) {
 	a, err := parseListen(c.listen())
 	if err != nil {
 		return nil, err
 	}
-	return &settings{
+	set := &settings{
 		quiet:     c.Metrics != nil && !*c.Metrics,
 		loopback:  a.loopback(),
 		anonymous: a.loopback() && (c.Anonymous == nil || *c.Anonymous),
 		names:     c.Names,
-	}, nil
+	}
+	if c.TLS != nil && a.on {
+		if set.keeper, err = c.TLS.files().Open(log); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
 }
 
 // New makes the server of house. It does not listen yet.
@@ -353,7 +387,12 @@ func (s *Server) Addr() string {
 }
 
 // Scheme is how a browser asks for the page.
-func (s *Server) Scheme() string { return "http" }
+func (s *Server) Scheme() string {
+	if s.set.Load().keeper != nil {
+		return "https"
+	}
+	return "http"
+}
 
 // A Move to another address can still be undone. Until it is
 // committed everything is as it was, but the new address is already bound.
@@ -374,7 +413,7 @@ func (s *Server) Prepare(cfg Config) (*Move, error) {
 		return nil, fmt.Errorf("web.listen = %q: %w", listen, err)
 	}
 	c := &Move{server: s}
-	if c.set, err = cfg.settings(); err != nil {
+	if c.set, err = cfg.settings(s.log); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -385,13 +424,13 @@ func (s *Server) Prepare(cfg Config) (*Move, error) {
 	case !want.on:
 		c.same = s.now == nil
 		return c, nil
-	case s.now != nil && s.now.asked == want:
+	case s.now != nil && s.now.asked == want && s.now.tls == (c.set.keeper != nil):
 		c.same = true
 		return c, nil
 	}
 	l, err := net.Listen("tcp", want.String())
-	// From 127.0.0.1:8080 to 0.0.0.0:8080: the port is our own, in part.
-	if old := s.now; errors.Is(err, syscall.EADDRINUSE) && old != nil && old.port() == want.port && (old.asked.everywhere() || want.everywhere()) {
+	// From 127.0.0.1:8080 to 0.0.0.0:8080, or to TLS: the port is our own.
+	if old := s.now; errors.Is(err, syscall.EADDRINUSE) && old != nil && old.port() == want.port && (old.asked.everywhere() || want.everywhere() || old.asked.ip == want.ip) {
 		old.park()
 		c.parked = old
 		if l, err = net.Listen("tcp", want.String()); err != nil {
@@ -404,7 +443,7 @@ func (s *Server) Prepare(cfg Config) (*Move, error) {
 		}
 		return nil, fmt.Errorf("the page on %s: %w", listen, err)
 	}
-	c.next = &listener{Listener: l, asked: want}
+	c.next = &listener{Listener: l, asked: want, tls: c.set.keeper != nil}
 	return c, nil
 }
 
@@ -434,8 +473,8 @@ func (s *Server) unpark(old *listener) {
 		s.log.Error("the page is gone", "addr", old.asked.String(), "err", err)
 		return
 	}
-	s.now = &listener{Listener: l, asked: old.asked}
-	s.now.serve(s.handler, s.log)
+	s.now = &listener{Listener: l, asked: old.asked, tls: old.tls}
+	s.now.serve(s)
 }
 
 // Commit serves the new address and leaves the old one; it does not wait for
@@ -456,7 +495,7 @@ func (c *Move) Commit() {
 	old := s.now
 	s.now, c.next, c.same, c.parked = c.next, nil, true, nil
 	if s.now != nil {
-		s.now.serve(s.handler, s.log)
+		s.now.serve(s)
 	}
 	if old != nil {
 		s.ending.Go(old.close)
@@ -481,6 +520,7 @@ func (s *Server) Close() error {
 type listener struct {
 	net.Listener
 	asked  address // as it was asked for; the port may have been 0
+	tls    bool
 	parked atomic.Bool
 
 	http  *http.Server
@@ -489,12 +529,13 @@ type listener struct {
 	conns sync.WaitGroup     // the connections it accepted
 }
 
-func (l *listener) serve(handler http.Handler, log *slog.Logger) {
+func (l *listener) serve(s *Server) {
+	log := s.log
 	ctx, end := context.WithCancel(context.Background())
 	l.end = end
 	l.http = &http.Server{
-		Handler:           handler,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		Handler:           s.handler,
+		ErrorLog:          stdlog.New(handshakes{log}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -510,8 +551,12 @@ func (l *listener) serve(handler http.Handler, log *slog.Logger) {
 			}
 		},
 	}
+	from := l.Listener
+	if l.tls {
+		from = s.overTLS(from)
+	}
 	l.loop.Go(func() {
-		if err := l.http.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) && !l.parked.Load() {
+		if err := l.http.Serve(from); !errors.Is(err, http.ErrServerClosed) && !l.parked.Load() {
 			log.Error("the page is gone", "addr", l.Addr().String(), "err", err)
 		}
 	})

@@ -618,7 +618,7 @@ func FuzzListen(f *testing.F) {
 	f.Add("[::1%lo]:80")
 	f.Add(":80")
 	f.Fuzz(func(t *testing.T, listen string) {
-		set, err := Config{Listen: &listen}.settings()
+		set, err := Config{Listen: &listen}.settings(quietLog)
 		if err != nil || !set.anonymous {
 			return
 		}

@@ -20,6 +20,7 @@
 //	hearth gpio       shows the pins, and tries one by hand
 //	hearth user       keeps who may log in
 //	hearth token      keeps the tokens of programs that use the page's API
+//	hearth tls        makes certificates for the page, in a house that has none
 //	hearth safe       outputs to their safe state, after a crash
 //	hearth version
 //
@@ -73,6 +74,7 @@ type commands struct {
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
 	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT and to the page."`
 	Token    tokenCommand    `cmd:"" help:"Keep the tokens of programs that use the page's API."`
+	TLS      tlsCommand      `cmd:"" name:"tls" help:"Make certificates for the page, in a house that has none."`
 	Safe     safeCommand     `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
@@ -127,7 +129,7 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "token" || command == "import" || command == "restore" {
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "token" || command == "tls" || command == "import" || command == "restore" {
 		stop() // they have nothing to end in order
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
