@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -116,7 +117,7 @@ func (p page) Switch(ctx context.Context, output string, on bool) error {
 			}
 			p.engine.Told(output, on)
 		}
-		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
+		p.obey([]rules.Decision{{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: cmp.Or(printable(web.By(ctx)), "somebody") + " switched it on the page",
 			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}}})
 		return nil
 	})

@@ -113,6 +113,9 @@ func TestUsersOfThePage(t *testing.T) {
 	if w := visit(h, "GET", "/api/house", "", guest...); w.Code != 200 || strings.Contains(w.Body.String(), "heater") || !strings.Contains(w.Body.String(), `"name":"lamp"`) {
 		t.Errorf("the guest sees %s", w.Body)
 	}
+	if w := visit(h, "GET", "/api/house", "", anna...); !strings.Contains(w.Body.String(), "page fired; guest switched it on the page") {
+		t.Errorf("who it was is not told: %s", w.Body)
+	}
 	if w := visit(h, "GET", "/api/house", ""); w.Code != 401 {
 		t.Errorf("a stranger: %d", w.Code)
 	}

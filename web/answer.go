@@ -14,7 +14,6 @@ import (
 	"io"
 	"maps"
 	"mime"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -202,11 +201,7 @@ func harden(next http.Handler) http.Handler {
 // changes when the page is reached through an SSH tunnel.
 func (s *Server) ownHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+		host := hostOf(r)
 		if set := s.set.Load(); !s.isOwn(host, set) {
 			why := "this page answers only as localhost or 127.0.0.1, not as " + mended(r.Host, 100)
 			if isName(host) {
@@ -221,12 +216,11 @@ func (s *Server) ownHost(next http.Handler) http.Handler {
 
 func (s *Server) isOwn(host string, set *settings) bool {
 	same := func(name string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), host) }
-	if same("localhost") || slices.ContainsFunc(set.names, same) {
+	if isHere(host) || slices.ContainsFunc(set.names, same) {
 		return true
 	}
-	addr, err := netip.ParseAddr(host)
-	if err == nil {
-		return addr.Unmap().IsLoopback() || !set.loopback && !addr.IsUnspecified()
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return !set.loopback && !addr.IsUnspecified()
 	}
 	return !set.loopback && host != "" && slices.ContainsFunc(s.machine, same)
 }

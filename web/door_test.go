@@ -249,7 +249,7 @@ func TestOnThisMachineNobodyNeedsALogin(t *testing.T) {
 	if w := ask(s, "GET", "/api/house", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"may":"change"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	for _, of := range proxyHeaders {
+	for _, of := range append(slices.Clone(proxyHeaders), "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded") {
 		if w := ask(s, "GET", "/api/house", "", of, "127.0.0.1"); w.Code != 401 {
 			t.Errorf("a proxy that says %s: %d", of, w.Code)
 		}
@@ -259,6 +259,13 @@ func TestOnThisMachineNobodyNeedsALogin(t *testing.T) {
 	}
 	if w := ask(s, "GET", "/api/house", "", "Authorization", "Bearer hearth_wrong"); w.Code != 401 {
 		t.Errorf("a token that is none: %d", w.Code)
+	}
+	// A proxy that says nothing: the name by which the page is reached elsewhere tells.
+	set := *s.set.Load()
+	set.names = []string{"hearth.example"}
+	s.set.Store(&set)
+	if w := ask(s, "GET", "/api/house", "", "Host", "hearth.example"); w.Code != 401 {
+		t.Errorf("by a name of elsewhere: %d", w.Code)
 	}
 	yes, no := true, false
 	for listen, here := range map[string]bool{"127.0.0.1:0": true, "0.0.0.0:0": false} {
@@ -589,6 +596,88 @@ func TestTheLoginLeadsNowhereElse(t *testing.T) {
 			t.Errorf("who is logged in: %.40q leads to %q, want %q", next, got, want)
 		}
 	}
+}
+
+func FuzzLocalPath(f *testing.F) {
+	for _, seed := range []string{"/", "//evil", `/\evil`, "/\t/evil", "https:evil", "/a?b#c", "/%2f/evil", "/login"} {
+		f.Add(seed)
+	}
+	here, _ := url.Parse("http://hearth.example/login")
+	f.Fuzz(func(t *testing.T, next string) {
+		got := localPath(next)
+		to, err := here.Parse(got)
+		if err != nil || to.Host != here.Host || to.Scheme != "http" || strings.ContainsAny(got, "\\\r\n\t") || strings.HasPrefix(got, "//") {
+			t.Errorf("%q leads to %q", next, got)
+		}
+	})
+}
+
+// What strangers write into forms comes back as text.
+func TestHostileNamesAtTheDoor(t *testing.T) {
+	people := family()
+	people.passwords = map[string]string{}
+	s := lan(newHouse(), people)
+	s.now = &listener{Listener: nowhere{}}
+	token := strings.TrimPrefix(s.Invite(), "/setup?token=")
+	for _, evil := range hostile {
+		if len(evil) > 1000 {
+			continue // more than a form may hold
+		}
+		for _, w := range []*httptest.ResponseRecorder{
+			post(s, "/setup", url.Values{"token": {token}, "user": {evil}, "password": {"short"}, "again": {evil}}),
+			get(s, "/login?again=1&next="+url.QueryEscape(evil)), get(s, "/setup?token="+url.QueryEscape(evil)),
+			login(s, evil, "x", "From", "10.0.0.1:1"),
+		} {
+			body := w.Body.String()
+			for _, tag := range []string{"<script>", "<img src=x", "</template>", "{{.Name}}", "\u202e", "\x00", "\x1b"} {
+				if strings.Contains(strings.ReplaceAll(body, `value="{{.Name}}"`, ""), tag) {
+					t.Errorf("%q: %d has %q:\n%s", evil, w.Code, tag, body)
+				}
+			}
+		}
+		s.tries.of = nil
+	}
+}
+
+// A stranger who opens connections without end gets so many, and others theirs.
+func TestConnectionsAreBounded(t *testing.T) {
+	c := &crowd{of: make(map[netip.Prefix]int)}
+	at := func(i int) netip.Prefix { return tryer(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})) }
+	for i := range 100 {
+		if got := c.enter(at(1)); got != (i < mostConnsOfOne) {
+			t.Fatalf("connection %d: %v", i, got)
+		}
+	}
+	if !c.enter(at(2)) || !c.enter(netip.Prefix{}) {
+		t.Error("another one is kept out")
+	}
+	for i := range 1000 {
+		c.enter(at(i + 3))
+	}
+	if c.all != mostConns || c.enter(at(5000)) {
+		t.Errorf("%d connections", c.all)
+	}
+	c.leave(at(1))
+	if !c.enter(at(5000)) {
+		t.Error("one that left makes no room")
+	}
+
+	s := serve(t, newHouse())
+	for range 2 * mostConns { // those that are closed are counted no more
+		nc, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.Close()
+	}
+	eventually(t, "it answers", func() bool {
+		resp, err := http.Get("http://" + s.Addr() + "/healthz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == 200
+	})
 }
 
 // By a link in a mail the browser comes without its cookie. The page asks once more by

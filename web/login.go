@@ -35,9 +35,8 @@ type form struct {
 	Again string // where to ask once more, at once; see arrived
 }
 
-// houseName is what the house is called, as it was told last to somebody. A login that
-// waits for the house to answer would say that it does not, and to strangers its name is
-// nobody's business.
+// houseName heads the login. What the house is called is not for strangers, and a login
+// that asked the house would have to wait for it.
 const houseName = "Hearth"
 
 func (s *Server) showForm(w http.ResponseWriter, status int, f form) {
@@ -188,7 +187,6 @@ func (s *Server) takeLogout(everywhere bool) http.HandlerFunc {
 			s.sessions.end(v.session)
 		}
 		setCookie(w, r, "", -time.Second)
-		w.Header().Set("Clear-Site-Data", `"cache"`)
 		http.Redirect(w, r, "/login?again=1", http.StatusSeeOther)
 	}
 }

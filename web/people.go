@@ -3,8 +3,10 @@ package web
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -120,21 +122,38 @@ func (s *Server) who(r *http.Request) visitor {
 
 // anonymous says whether a request needs no login: the page is for this machine alone,
 // its owner did not ask for logins, and nobody else sent it. A proxy on this machine
-// makes strangers come from here, but says so in a header.
+// makes strangers come from here, but says so in a header; and who asks for the page by a
+// name that it has elsewhere is hardly here.
 func (s *Server) anonymous(r *http.Request) bool {
-	if !s.set.Load().anonymous || !fromHere(r) {
+	if !s.set.Load().anonymous || !fromHere(r) || !isHere(hostOf(r)) {
 		return false
 	}
-	for _, of := range proxyHeaders {
-		if len(r.Header.Values(of)) > 0 {
+	for header := range r.Header {
+		if strings.HasPrefix(header, "X-Forwarded") || slices.Contains(proxyHeaders, header) {
 			return false
 		}
 	}
 	return true
 }
 
-// proxyHeaders are by what proxies say that somebody else asks.
-var proxyHeaders = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+// proxyHeaders are by what proxies say that somebody else asks, beside X-Forwarded-For and
+// its kin.
+var proxyHeaders = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"}
+
+// hostOf is the host that a request is for, without port and brackets.
+func hostOf(r *http.Request) string {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+}
+
+// isHere says whether a host is this machine and no other, whoever asks.
+func isHere(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+}
 
 // sender is the address a request came from; the zero Addr if it has none.
 func sender(r *http.Request) netip.Addr {
@@ -159,6 +178,13 @@ type visitorKey struct{}
 func visitorOf(r *http.Request) visitor {
 	v, _ := r.Context().Value(visitorKey{}).(visitor)
 	return v
+}
+
+// By is the user or the token in whose name the house is asked for something; "" if none
+// was needed.
+func By(ctx context.Context) string {
+	v, _ := ctx.Value(visitorKey{}).(visitor)
+	return v.name
 }
 
 // guard lets those pass who may do that much somewhere in the house. On what they may do

@@ -74,16 +74,12 @@ func (c *firstLook) lead(begun []byte) {
 	if err != nil {
 		return
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
 	answer := &http.Response{
 		StatusCode: http.StatusBadRequest, ProtoMajor: 1, ProtoMinor: 1, Close: true,
 		Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
 	}
 	text := "This page is https:// only.\n"
-	if c.s.isOwn(strings.Trim(host, "[]"), c.s.set.Load()) {
+	if c.s.isOwn(hostOf(r), c.s.set.Load()) {
 		to := "https://" + r.Host + localPath(r.URL.RequestURI())
 		text = "This page is at " + to + "\n"
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {

@@ -485,6 +485,11 @@ func (c *Move) Commit() {
 	defer s.mu.Unlock()
 	if c.set != nil {
 		s.set.Store(c.set)
+		if c.set.keeper != nil {
+			for _, doubt := range c.set.keeper.Doubts(time.Now()) {
+				s.log.Warn("the page's certificate: " + doubt)
+			}
+		}
 	}
 	if c.same || s.closed {
 		if c.next != nil {
@@ -551,7 +556,7 @@ func (l *listener) serve(s *Server) {
 			}
 		},
 	}
-	from := l.Listener
+	from := net.Listener(&crowd{Listener: l.Listener, of: make(map[netip.Prefix]int)})
 	if l.tls {
 		from = s.overTLS(from)
 	}
