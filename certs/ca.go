@@ -250,6 +250,21 @@ func Names() (all []string) {
 	return all
 }
 
+// Made are the files in dir that Init has made, if it has.
+func Made(dir string) (all []string) {
+	for _, name := range []string{CAFile, caKeyFile, CertificateFile, KeyFile} {
+		if file := filepath.Join(dir, name); fileThere(file) {
+			all = append(all, file)
+		}
+	}
+	return all
+}
+
+func fileThere(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
 // Until is when the certificate in a file expires.
 func Until(file string) (time.Time, error) {
 	c, err := readCertificate(file)

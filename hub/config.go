@@ -269,6 +269,10 @@ func (c *Config) UsersFile() string {
 	return c.Broker.UsersFile(filepath.Dir(c.path), c.DataDir())
 }
 
+// CADir is where the CA is that `hearth tls` makes: with all else that is kept, which belongs
+// to the user that the hub runs as.
+func (c *Config) CADir() string { return filepath.Join(c.DataDir(), "tls") }
+
 func (c *Config) name() string {
 	if c.Hub.Name == "" {
 		return "home"

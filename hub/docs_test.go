@@ -83,6 +83,7 @@ var brokerSections = []keysIn{
 var accessSections = []keysIn{
 	{"Settings", access.Config{}, nil},
 	{"Users", access.User{}, nil},
+	{"Tokens", access.Token{}, nil},
 	{"Roles", access.Role{}, nil},
 }
 

@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"hearth/history":          {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/web":              {"hearth/certs", "hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/why":              {"hearth/config", "hearth/devices", "hearth/history", "hearth/rules"},
-	"hearth/hub":              {"hearth/backup", "hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/history", "hearth/push", "hearth/replay", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web", "hearth/why"},
+	"hearth/hub":              {"hearth/backup", "hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/history", "hearth/push", "hearth/replay", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web", "hearth/why"},
 	"hearth/replay":           {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/history", "hearth/rules"},
 	"hearth/trial":            {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
 	"hearth/migrate":          {"hearth/rules/formula"},

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,8 @@ except = ["hearth/heater/#"]
 pin = "GPIO17"
 [output.heater]
 pin = "GPIO22"
+[secret]
+alarm = "the alarm's code"
 `
 
 // Users of the house come to the page with the passwords and roles of hearth user, stay
@@ -118,6 +121,19 @@ func TestUsersOfThePage(t *testing.T) {
 	}
 	if w := visit(h, "GET", "/api/house", ""); w.Code != 401 {
 		t.Errorf("a stranger: %d", w.Code)
+	}
+	// Nothing that lets somebody in, and no secret of the house, is in any answer.
+	kept, err := os.ReadFile(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/login", "/setup", "/api/house", "/metrics", "/healthz", "/app.js", "/users.toml", "/data/users.toml", "/../data/users.toml", "/%2e%2e/data/users.toml"} {
+		body := visit(h, "GET", path, "", anna...).Body.String()
+		for _, hidden := range append(regexp.MustCompile(`"[^"]{20,}"`).FindAllString(string(kept), -1), "the alarm's code", "correct horse", secret, strings.TrimPrefix(anna[1], "hearth=")) {
+			if strings.Contains(body, strings.Trim(hidden, `"`)) {
+				t.Errorf("%s tells %s", path, hidden)
+			}
+		}
 	}
 	stop()
 

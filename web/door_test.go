@@ -539,6 +539,13 @@ func TestSessionsThatNobodyUsesEnd(t *testing.T) {
 	if use(early) {
 		t.Error("a date in the future keeps a session")
 	}
+	// A browser that never comes back leaves nothing behind.
+	cookie(t, s, "oma")
+	now = now.Add(91 * 24 * time.Hour)
+	cookie(t, s, "guest")
+	if len(shelf.all) != 1 {
+		t.Errorf("%d sessions are kept", len(shelf.all))
+	}
 }
 
 func TestSessionsAreBounded(t *testing.T) {

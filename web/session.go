@@ -101,6 +101,11 @@ func (ss *sessions) begin(user string, secret, mark []byte) {
 	one := &session{key: hashed(secret), kept: k, ended: make(chan struct{})}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
+	for _, s := range ss.all { // of browsers that never came back
+		if !k.Used.IsZero() && !s.kept.Used.IsZero() && k.Used.Sub(s.kept.Used) > unusedFor {
+			ss.drop(s)
+		}
+	}
 	ss.all[one.key] = one
 	ss.write(one)
 	ss.bound(one, mostOfOne, func(s *session) bool { return s.kept.User == user })

@@ -79,14 +79,13 @@ func (c *tlsRenew) Run(std streams) error {
 	return err
 }
 
-// tlsFolder is where the CA of a house lies: with all else that is kept, which belongs to
-// the user that the hub runs as.
+// tlsFolder is where the CA of a house lies.
 func tlsFolder(f userFlags, std streams, names []string) (dir string, _ []string, err error) {
 	cfg, err := f.load(std)
 	if err != nil {
 		return "", nil, err
 	}
-	dir, err = filepath.Abs(filepath.Join(cfg.DataDir(), "tls"))
+	dir, err = filepath.Abs(cfg.CADir())
 	return dir, names, err
 }
 
