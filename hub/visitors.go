@@ -143,31 +143,30 @@ func (h *Hub) PageURL() string {
 	return h.web.Scheme() + "://" + addr
 }
 
-// reached is an address by which others may reach this machine: of the home's network
-// rather than any other, and loopback if there is none.
+// reached is an address by which others may reach this machine: that from which it would
+// send to the rest of the world, which needs no list of its interfaces (the unit of systemd
+// forbids that) and is none of a container's bridge. Nothing is sent. Without a way out it
+// is any address at home, and loopback if there is none.
 func reached() netip.Addr {
-	best := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return best
-	}
-	score := func(a netip.Addr) int {
-		switch {
-		case a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast():
-			return 0
-		case a.Is4() && a.IsPrivate():
-			return 3
-		case a.Is4():
-			return 2
+	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // which are nobody's
+		nc, err := net.Dial("udp", far)
+		if err != nil {
+			continue
 		}
-		return 1
-	}
-	for _, one := range all {
-		if p, err := netip.ParsePrefix(one.String()); err == nil && score(p.Addr().Unmap()) > score(best) {
-			best = p.Addr().Unmap()
+		at, err := netip.ParseAddrPort(nc.LocalAddr().String())
+		nc.Close()
+		if err == nil && !at.Addr().IsLoopback() {
+			return at.Addr().Unmap()
 		}
 	}
-	return best
+	if all, err := net.InterfaceAddrs(); err == nil {
+		for _, one := range all {
+			if p, err := netip.ParsePrefix(one.String()); err == nil && p.Addr().Unmap().IsPrivate() {
+				return p.Addr().Unmap()
+			}
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 // --- By what topics it is judged who may see a reading ---

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -371,7 +372,8 @@ func TestALoginThatIsRefusedSaysWhy(t *testing.T) {
 func TestTenTriesAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		people := family()
-		s := lan(newHouse(), people)
+		var log bytes.Buffer
+		s := lan(newHouse(), people, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		anna := cookie(t, s, "anna")
 		people.asked = 0
 		for i := range 30 {
@@ -385,6 +387,9 @@ func TestTenTriesAMinute(t *testing.T) {
 		}
 		if people.asked != 10 {
 			t.Errorf("%d were looked at", people.asked)
+		}
+		if n := strings.Count(log.String(), "was refused"); n != 2 || strings.Contains(log.String(), "guess") {
+			t.Errorf("the log has %d lines of it:\n%s", n, &log)
 		}
 		if w := get(s, "/api/house", anna...); w.Code != 200 {
 			t.Errorf("who is logged in: %d", w.Code)

@@ -138,6 +138,10 @@ func (s *Server) takeLogin(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "10")
 		s.showLogin(w, r, http.StatusTooManyRequests, "Too many logins failed, or wait for an answer. Try again later.")
 	case err != nil:
+		if n := s.tries.count(sender(r)); n == 1 || n == mostTries { // not a line for each guess
+			// Not for whom: people type their password into the wrong field.
+			s.log.Warn("a login to the page was refused", "from", sender(r).String(), "tries", n)
+		}
 		s.showLogin(w, r, http.StatusUnauthorized, "The name or the password is wrong.")
 	case s.mostOf(user) < See:
 		s.showLogin(w, r, http.StatusForbidden, mayNot(user))
@@ -261,6 +265,13 @@ func (t *tries) makeRoom(now time.Time) {
 	if len(t.of) >= mostTriers {
 		delete(t.of, oldest)
 	}
+}
+
+// count is how many tries of an address count now.
+func (t *tries) count(from netip.Addr) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.of[tryer(from)])
 }
 
 // takeBack is for a try that was right.

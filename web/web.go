@@ -441,6 +441,9 @@ func (s *Server) Prepare(cfg Config) (*Move, error) {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			err = fmt.Errorf("%w: another program has it, maybe a second hearth; stop that, or change web.listen", err)
 		}
+		if errors.Is(err, syscall.EACCES) {
+			err = fmt.Errorf("%w: a port below 1024 is not for everybody; take one above, or give the hub's unit CapabilityBoundingSet= and AmbientCapabilities=CAP_NET_BIND_SERVICE", err)
+		}
 		return nil, fmt.Errorf("the page on %s: %w", listen, err)
 	}
 	c.next = &listener{Listener: l, asked: want, tls: c.set.keeper != nil}

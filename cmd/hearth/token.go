@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"hearth/broker/access"
+	"hearth/hub"
 )
 
 // tokenCommand keeps the tokens of programs in the users file, beside a hub that runs or
@@ -35,12 +37,25 @@ func (c *tokenAdd) Run(std streams) error {
 	if err := knownRoles(cfg, c.Role); err != nil {
 		return err
 	}
+	if !anyPage(cfg, c.Role) {
+		fmt.Fprintf(std.err, "warning: none of these roles allows anything on the page, so the token does nothing: see, use and change do.\n")
+	}
 	secret, hash := access.NewToken()
 	if err := access.AddToken(cfg.UsersFile(), c.Name, hash, c.Role); err != nil {
 		return fmt.Errorf("token %q: %w", c.Name, err)
 	}
 	fmt.Fprintf(std.err, "The token %s is told this once; a program sends it as Authorization: Bearer TOKEN.\n%s", c.Name, reloadHint)
 	return printMade(std, secret)
+}
+
+// anyPage says whether one of some roles allows something on the page.
+func anyPage(cfg *hub.Config, roles []string) bool {
+	for _, r := range cfg.Broker.AllRoles("") {
+		if r.Value.Page != "" && slices.Contains(roles, r.Name) {
+			return true
+		}
+	}
+	return false
 }
 
 type tokenList struct{ userFlags }
