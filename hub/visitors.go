@@ -53,6 +53,8 @@ func (p people) Token(secret string) (name string, rights web.Rights) {
 	return name, webRights(r)
 }
 
+func (p people) Version() any { return p.door.Table() }
+
 func (p people) Any() bool { return p.door.Table().AnyOnPage() }
 
 // AddFirst makes the first user of the page, and takes it up at once: a reload would also

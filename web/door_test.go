@@ -31,6 +31,7 @@ type household struct {
 	tokens    map[string]string // secret -> name
 	asked     int               // how often somebody tried to log in
 	banned    bool
+	changes   int
 }
 
 // A part of the house is all but some topics.
@@ -125,7 +126,14 @@ func (h *household) AddFirst(_ context.Context, user, password string) error {
 func (h *household) change(f func(h *household)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.changes++
 	f(h)
+}
+
+func (h *household) Version() any {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.changes
 }
 
 // A cupboard is a Shelf in memory.

@@ -61,6 +61,9 @@ type People interface {
 	// Token gives the name and the rights of a token; nil if there is none.
 	Token(secret string) (name string, rights Rights)
 
+	// Version is another value when users, roles or tokens are others.
+	Version() any
+
 	// Any says whether somebody can log in who may see the page.
 	Any() bool
 
@@ -80,6 +83,7 @@ func (strangers) Login(context.Context, netip.Addr, string, string, []byte) ([]b
 func (strangers) Mark(string, []byte) []byte                     { return nil }
 func (strangers) Rights(string) Rights                           { return nil }
 func (strangers) Token(string) (string, Rights)                  { return "", nil }
+func (strangers) Version() any                                   { return nil }
 func (strangers) Any() bool                                      { return false }
 func (strangers) AddFirst(context.Context, string, string) error { return errors.New("no users here") }
 
@@ -89,6 +93,29 @@ type visitor struct {
 	rights  Rights
 	session *session // nil: came with a token, or without a login
 	wrong   bool     // showed a token that is none
+}
+
+// A judged visitor is one with what it was judged by, so that a stream need not do it anew
+// for each of a thousand readings a second.
+type judged struct {
+	visitor
+	set     *settings
+	version any
+}
+
+// again judges the visitor anew, if something is another than when it was last or now is
+// said. False: it may not see the house any more.
+func (j *judged) again(s *Server, r *http.Request, now bool) bool {
+	select {
+	case <-j.ended():
+		return false
+	default:
+	}
+	set, version := s.set.Load(), s.people.Version()
+	if now || set != j.set || version != j.version {
+		*j = judged{s.who(r), set, version}
+	}
+	return j.rights != nil && j.rights.Most() >= See
 }
 
 // ended is closed when the visitor's session ends; nil if that can't be.

@@ -16,8 +16,8 @@ const mostWatchers = 32
 const writeLimit = 5 * time.Second
 
 // serveEvents streams what happens in the house until the watcher leaves, falls
-// behind, is logged out, or the server closes. What it may see is judged anew with each
-// thing that it is sent.
+// behind, is logged out, or the server closes. What it may see is judged by what counts
+// when it is sent.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case s.watchers <- struct{}{}:
@@ -46,8 +46,8 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	out := stream{w: w, control: http.NewResponseController(w)}
 	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
 	out.text("retry: 1000\n\n")
-	who := visitorOf(r)
-	out.event("house", whole.seenBy(who))
+	who := judged{visitor: visitorOf(r)}
+	out.event("house", whole.seenBy(who.visitor))
 	out.flush()
 	tell := func(e Event) {
 		if some, ok := e.seenBy(who.rights); ok {
@@ -68,7 +68,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 				goodbye("you fell behind, come again")
 				return
 			}
-			if who = s.who(r); who.rights == nil || who.rights.Most() < See {
+			if !who.again(s, r, false) {
 				goodbye("you are logged out")
 				return
 			}
@@ -83,7 +83,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 			goodbye("you are logged out")
 			return
 		case <-beat.C:
-			if who = s.who(r); who.rights == nil || who.rights.Most() < See {
+			if !who.again(s, r, true) { // which also notes that it is used
 				goodbye("you are logged out")
 				return
 			}
@@ -92,7 +92,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 				return // the page comes again and is told why
 			}
 			out.text(": still here\n\n")
-			out.event("status", now.seenBy(who).status())
+			out.event("status", now.seenBy(who.visitor).status())
 			out.flush()
 		case <-r.Context().Done():
 			return
