@@ -315,7 +315,11 @@ func (s *Server) serveSwitch(kind string, set func(context.Context, string, bool
 			return
 		}
 		if err := set(ctx, name, on); err != nil {
-			refuse(w, s.why(ctx, name, pins), err.Error())
+			why := err.Error()
+			if !may.Whole(See) {
+				why = name + " was not switched" // the reason may be another one
+			}
+			refuse(w, s.why(ctx, name, pins), why)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

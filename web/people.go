@@ -289,8 +289,15 @@ func (v View) seenBy(who visitor) View {
 	return v
 }
 
+// What is said of a pin may name others: what it waits for, what contradicts it.
 func (p Pin) seenBy(r Rights) (Pin, bool) {
 	p.ReadOnly = !r.On(used(p.Name), Use)
+	if !r.Whole(See) {
+		p.Note = ""
+		if p.Fault != "" {
+			p.Fault = "it has a fault"
+		}
+	}
 	return p, r.On(seen(p.Name), See)
 }
 
