@@ -204,6 +204,9 @@ func (s *Server) ownHost(next http.Handler) http.Handler {
 		host := hostOf(r)
 		if set := s.set.Load(); !s.isOwn(host, set) {
 			why := "this page answers only as localhost or 127.0.0.1, not as " + mended(r.Host, 100)
+			if !set.loopback {
+				why = "this page answers to addresses and the names of this machine, not to " + mended(r.Host, 100)
+			}
 			if isName(host) {
 				why += fmt.Sprintf("; if that is a name of yours for it, write names = [%q] under [web]", mended(host, 100))
 			}
