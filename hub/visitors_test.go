@@ -3,6 +3,9 @@ package hub
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -143,6 +146,15 @@ func TestUsersOfThePage(t *testing.T) {
 	if a, b, c := sees(anna), sees(guest), sees(display); a != 200 || b != 200 || c != 200 {
 		t.Errorf("after a restart: %d, %d, %d", a, b, c)
 	}
+	// Anna's page is open meanwhile.
+	_, port, _ := net.SplitHostPort(h.web.Addr())
+	req, _ := http.NewRequest("GET", "http://127.0.0.1:"+port+"/api/events", nil)
+	req.Header.Set("Cookie", anna[1])
+	open, err := http.DefaultClient.Do(req)
+	if err != nil || open.StatusCode != 200 {
+		t.Fatal(open, err)
+	}
+	defer open.Body.Close()
 	for _, err := range []error{
 		access.SetPassword(users, "anna", access.Hash([]byte("battery staple"))),
 		access.SetRoles(users, "guest", []string{"see"}),
@@ -155,6 +167,9 @@ func TestUsersOfThePage(t *testing.T) {
 	}
 	if a, b, c := sees(anna), turn("lamp", guest), sees(display); a != 401 || b != 403 || c != 401 {
 		t.Errorf("after the reload anna gets %d, the guest %d, the display %d", a, b, c)
+	}
+	if _, err := io.ReadAll(open.Body); err != nil { // it has an end
+		t.Error(err)
 	}
 	// While no hub runs a password is changed.
 	stop()

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -867,6 +868,45 @@ func TestAStreamIsJudgedWithEachThingItIsSent(t *testing.T) {
 	if err != nil || strings.Contains(string(rest), "a/secret") || !strings.Contains(string(rest), ": you are logged out") {
 		t.Errorf("%v %s", err, rest)
 	}
+}
+
+// The owner asks for logins while a page without one is open: it is told nothing more.
+func TestAStreamWithoutALoginEndsWhenOneIsNeeded(t *testing.T) {
+	house := newHouse()
+	s := serve(t, house)
+	w, _ := watchOn(t, s.Addr())
+	w.next()
+	s.set.Store(&settings{loopback: true})
+	house.report(Reading{Source: "a/b", Text: "42"})
+	if got := w.next(); got != "the end" {
+		t.Errorf("it is told %s", got)
+	}
+}
+
+// The tablet on the wall asks for nothing for months but its stream: that is use.
+func TestAStreamIsUse(t *testing.T) {
+	shelf := &cupboard{}
+	var days atomic.Int64
+	s := New(newHouse(), Options{People: family(), Shelf: shelf, Log: quietLog, Clock: func() (time.Time, bool) { return noon.AddDate(0, 0, int(days.Load())), true }})
+	s.beat = time.Millisecond
+	listenOn(t, s, "127.0.0.1:0")
+	defer s.Close()
+	oma := cookie(t, s, "oma", "Host", "localhost", "From", "127.0.0.1:1")
+	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+	req.Header.Set("Cookie", oma[1])
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp, err)
+	}
+	defer resp.Body.Close()
+	days.Store(60)
+	eventually(t, "that it is used is kept", func() bool {
+		for _, value := range shelf.Each() {
+			var k kept
+			return json.Unmarshal(value, &k) == nil && k.Used.Equal(noon.AddDate(0, 0, 60))
+		}
+		return false
+	})
 }
 
 // What the console shows leads to the first user, once and for an hour.
