@@ -24,13 +24,14 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"hearth/broker/access"
+	"hearth/certs"
 )
 
 // doors are what the listeners share, and what a reload changes of them.
 type doors struct {
 	limits    atomic.Pointer[limits]
-	intervals atomic.Pointer[intervals] // of retained values
-	keeper    atomic.Pointer[keeper]    // nil: no TLS
+	intervals atomic.Pointer[intervals]    // of retained values
+	keeper    atomic.Pointer[certs.Keeper] // nil: no TLS
 	pages     atomic.Pointer[pages]
 
 	accepted   atomic.Int64 // connections, MQTT or not yet
@@ -41,7 +42,7 @@ type doors struct {
 // open has the defaults, until the first Commit.
 func (d *doors) open() { d.use(Config{}, nil) }
 
-func (d *doors) use(cfg Config, k *keeper) {
+func (d *doors) use(cfg Config, k *certs.Keeper) {
 	lim := cfg.limits()
 	d.limits.Store(&lim)
 	d.intervals.Store(cfg.intervals())
@@ -67,7 +68,7 @@ type Change struct {
 	fresh  []*listener // bound by Prepare
 	parked []*listener // that let go of their port by Prepare
 	cfg    Config
-	keeper *keeper
+	keeper *certs.Keeper
 	table  *access.Table // nil: there is no door
 	ended  bool
 }
@@ -88,7 +89,7 @@ func (b *Broker) Prepare(cfg Config) (*Change, error) {
 	}
 	ch := &Change{b: b, cfg: cfg, wanted: make([]*listener, len(addresses))}
 	if cfg.TLS != nil {
-		if ch.keeper, err = openKeeper(*cfg.TLS, b.log); err != nil {
+		if ch.keeper, err = cfg.TLS.files().Open(b.log); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +172,7 @@ func (ch *Change) Commit() {
 		b.rightsChanged()
 	}
 	if ch.keeper != nil {
-		for _, doubt := range ch.keeper.current.doubts(time.Now()) {
+		for _, doubt := range ch.keeper.Doubts(time.Now()) {
 			b.log.Warn("broker: the certificate is doubtful", "certificate", ch.cfg.TLS.Certificate, "why", doubt)
 		}
 	}
@@ -516,7 +517,7 @@ func (c *accepted) secure() net.Conn {
 	if k == nil { // the listener is about to be closed
 		return nil
 	}
-	over := tls.Server(c, k.config(time.Now()))
+	over := tls.Server(c, k.Config(time.Now()))
 	c.Conn.SetDeadline(c.way.due)
 	if err := over.Handshake(); err != nil {
 		l.b.complain(slog.LevelInfo, "a TLS connection did not come about", "from", c.RemoteAddr().String(), "on", l.address.String(), "why", handshakeTrouble(err))

@@ -26,6 +26,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"hearth/certs"
 	"hearth/config"
 )
 
@@ -282,32 +283,34 @@ func TestTheCertificateIsRenewed(t *testing.T) {
 
 // The keeper looks at its files once a second at most, whoever connects.
 func TestTheKeeperLooksSeldom(t *testing.T) {
-	house := newCA(t)
-	cert, key := house.issue("broker", "first", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Minute) })
-	var log lines
-	k, err := openKeeper(TLS{Certificate: cert, Key: key}, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := k.looked
-	first := k.config(now)
-	house.issue("broker", "second", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Minute) })
-	if k.config(now.Add(lookEvery-1)) != first {
-		t.Error("it looked too early")
-	}
-	second := k.config(now.Add(lookEvery))
-	if second == first {
-		t.Error("it did not look")
-	}
-	if k.config(now.Add(-time.Hour)) != second {
-		t.Error("a clock that was set back made it forget")
-	}
-	for i := range 10 {
-		k.config(now.Add(time.Hour + time.Duration(i)*time.Minute))
-	}
-	if n := strings.Count(log.String(), "expired"); n != 1 {
-		t.Errorf("that it expired was said %d times:\n%s", n, log.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		house := newCA(t)
+		cert, key := house.issue("broker", "first", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Minute) })
+		var log lines
+		k, err := (&TLS{Certificate: cert, Key: key}).files().Open(slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		first := k.Config(now)
+		house.issue("broker", "second", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(time.Minute) })
+		if k.Config(now.Add(certs.LookEvery-1)) != first {
+			t.Error("it looked too early")
+		}
+		second := k.Config(now.Add(certs.LookEvery))
+		if second == first {
+			t.Error("it did not look")
+		}
+		if k.Config(now.Add(-time.Hour)) != second {
+			t.Error("a clock that was set back made it forget")
+		}
+		for i := range 10 {
+			k.Config(now.Add(time.Hour + time.Duration(i)*time.Minute))
+		}
+		if n := strings.Count(log.String(), "expired"); n != 1 {
+			t.Errorf("that it expired was said %d times:\n%s", n, log.String())
+		}
+	})
 }
 
 func TestClientCertificates(t *testing.T) {
@@ -428,7 +431,7 @@ func TestTLSMistakes(t *testing.T) {
 	os.WriteFile(filepath.Join(house.dir, "other.key"), key, 0o600)
 	os.WriteFile(filepath.Join(house.dir, "empty"), nil, 0o600)
 	os.WriteFile(filepath.Join(house.dir, "locked.key"), []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"), 0o600)
-	os.WriteFile(filepath.Join(house.dir, "huge"), make([]byte, maxPEM+1), 0o600)
+	os.WriteFile(filepath.Join(house.dir, "huge"), make([]byte, 1<<20+1), 0o600)
 	file := filepath.Join(house.dir, "config.toml")
 
 	const good = "certificate = \"broker.crt\"\nkey = \"broker.key\"\n"
@@ -521,7 +524,7 @@ func TestGoodbyeIsShort(t *testing.T) {
 		cert, key := house.issue("broker", "localhost", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(-time.Hour) })
 		b := open(t, Options{Log: slog.New(slog.DiscardHandler)})
 		defer b.Close()
-		k, err := openKeeper(TLS{Certificate: cert, Key: key}, b.log)
+		k, err := (&TLS{Certificate: cert, Key: key}).files().Open(b.log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -532,7 +535,7 @@ func TestGoodbyeIsShort(t *testing.T) {
 		if why != "" {
 			t.Fatal(why)
 		}
-		secure := secured{tls.Server(c, k.config(time.Now())), c}
+		secure := secured{tls.Server(c, k.Config(time.Now())), c}
 		go tls.Client(here, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}).Handshake()
 		if err := secure.Handshake(); err != nil {
 			t.Fatal(err)

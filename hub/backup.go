@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hearth/backup"
+	"hearth/certs"
 	"hearth/config"
 	"hearth/history"
 	"hearth/store"
@@ -31,6 +32,9 @@ const (
 func (c *Config) namedFiles() (files []string) {
 	if c.Broker.TLS != nil {
 		files = append(files, c.Broker.TLS.Files()...)
+	}
+	if c.Web.TLS != nil {
+		files = append(files, c.Web.TLS.Files()...)
 	}
 	for _, b := range c.links().Bridge {
 		files = append(files, b.Value.Files(filepath.Dir(c.path))...)
@@ -121,11 +125,10 @@ func (c *Config) save(ctx context.Context, w io.Writer, now time.Time, known boo
 	// As it lies on the disk now, which is what a restart would take.
 	files := config.Load(c.path, nil).Files()[1:]
 	files = append(files, c.namedFiles()...)
-	if c.Broker.Connect == nil {
-		if _, err := os.Stat(c.UsersFile()); !errors.Is(err, fs.ErrNotExist) {
-			files = append(files, c.UsersFile())
-		}
+	if _, err := os.Stat(c.UsersFile()); !errors.Is(err, fs.ErrNotExist) {
+		files = append(files, c.UsersFile())
 	}
+	files = append(files, certs.Made(c.CADir())...) // phones trust that CA and no other
 	has := map[string]bool{main: true}
 	for _, file := range files {
 		if file, err = filepath.Abs(file); err != nil {

@@ -94,9 +94,8 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	change(cfg)
 	cfg.sum = doc.Sum()
 	cfg.check(doc)
-	if cfg.Broker.Connect == nil { // else nobody logs in here
-		doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
-	}
+	// Also where clients come to another broker: people come to the page.
+	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
 	return cfg, doc
 }
 
@@ -269,6 +268,10 @@ func (c *Config) DataDir() string {
 func (c *Config) UsersFile() string {
 	return c.Broker.UsersFile(filepath.Dir(c.path), c.DataDir())
 }
+
+// CADir is where the CA is that `hearth tls` makes: with all else that is kept, which belongs
+// to the user that the hub runs as.
+func (c *Config) CADir() string { return filepath.Join(c.DataDir(), "tls") }
 
 func (c *Config) name() string {
 	if c.Hub.Name == "" {

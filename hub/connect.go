@@ -19,10 +19,11 @@ type Broker struct {
 	Connect *bridge.Connect `toml:"connect" eg:"\"mqtt://mosquitto.lan:1883\""`
 }
 
-// ofClients are keys of [broker] that are about clients, and ofTheirLimits those of
+// ofClients are keys of [broker] that are about clients (users and roles are of the page,
+// too), and ofTheirLimits those of
 // [broker.limits]: where those come to another broker it is that one's business.
 var (
-	ofClients     = []string{"listen", "origins", "tls", "anonymous", "users", "user", "role"}
+	ofClients     = []string{"listen", "origins", "tls", "anonymous"}
 	ofTheirLimits = []string{"connect_timeout", "connect_packet", "subscriptions", "aliases", "receive_maximum", "send_maximum", "all_subscriptions",
 		"keepalive", "stalled", "sessions", "connections", "address_connections", "address_connects", "messages", "address_messages", "burst"}
 )

@@ -20,6 +20,7 @@ import (
 	"hearth/push"
 	"hearth/rules"
 	"hearth/trial"
+	"hearth/web"
 )
 
 // keysIn is a section of a reference and the struct whose keys it has to name, but for those
@@ -82,6 +83,7 @@ var brokerSections = []keysIn{
 var accessSections = []keysIn{
 	{"Settings", access.Config{}, nil},
 	{"Users", access.User{}, nil},
+	{"Tokens", access.Token{}, nil},
 	{"Roles", access.Role{}, nil},
 }
 
@@ -105,6 +107,12 @@ var historySections = []keysIn{{"What is recorded", history.Config{}, nil}}
 // backupSections is the same for docs/backup.md.
 var backupSections = []keysIn{{"By the clock", Backups{}, nil}}
 
+// pageSections is the same for docs/page.md.
+var pageSections = []keysIn{
+	{"Settings", web.Config{}, nil},
+	{"TLS", web.TLS{}, nil},
+}
+
 // A reference names every key that the code takes, and no other.
 func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/rules.md", sections)
@@ -117,6 +125,7 @@ func TestTheReferencesAreComplete(t *testing.T) {
 	complete(t, "../docs/history.md", historySections)
 	complete(t, "../docs/metrics.md", metricSections)
 	complete(t, "../docs/backup.md", backupSections)
+	complete(t, "../docs/page.md", pageSections)
 }
 
 func complete(t *testing.T, file string, sections []keysIn) {
@@ -196,7 +205,7 @@ func documentedKeys(text string) map[string]map[string]bool {
 
 // What the guides show is a house that is in order.
 func TestTheExamplesAreSound(t *testing.T) {
-	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../docs/devices.md", "../docs/metrics.md", "../docs/history.md", "../docs/backup.md", "../README.md"} {
+	for _, file := range []string{"../docs/rules.md", "../docs/pins.md", "../docs/sensors.md", "../docs/broker.md", "../docs/access.md", "../docs/bridge.md", "../docs/devices.md", "../docs/metrics.md", "../docs/history.md", "../docs/backup.md", "../docs/page.md", "../README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -92,6 +92,10 @@ type Options struct {
 	// log in: the password is kept nowhere. Nil: none is made.
 	FirstUser func(name, password string)
 
+	// Invite tells a person the address, with a token in it, where the first user of the
+	// page can be made, if the page needs logins and nobody could log in. Nil: nobody is told.
+	Invite func(url string)
+
 	publish   func(broker.Message) error       // of tests: in place of the broker's
 	dial      dialer                           // of tests: in place of the network, for bridges
 	transport http.RoundTripper                // of tests: the same for databases
@@ -107,6 +111,7 @@ type Hub struct {
 
 	store       *store.Store
 	broker      *broker.Broker
+	door        *access.Door // of the broker and of the page
 	bridges     *bridge.Bridges
 	pins        *gpio.Pins
 	buses       *bus.Buses
@@ -251,6 +256,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	if err != nil {
 		return nil, err
 	}
+	h.door = door
 	h.better = newOutbox(func(b betterHash) { b.write(h) })
 	door.OnReplace(func(user, was, hash string) { h.better.put(betterHash{user, was, hash}) })
 	if h.broker, err = broker.Open(broker.Options{Store: h.store, Door: door, Receive: h.receive, MayPublish: h.mayPublish, Client: h.noteClient, Found: bridge.Found, Log: opt.Log}); err != nil {
@@ -283,7 +289,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.openSaid()
 	h.find()
 	h.appear()
-	h.web = web.New(page{h}, opt.Log)
+	h.web = h.openPage()
 	h.pushers.Use(cfg.Pushes)
 	h.dog = &watchdog{log: opt.Log, patience: devicePatience}
 	if opt.patience != nil {
@@ -297,6 +303,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
 	h.openControl()
 	h.saver = h.openSaver(cfg)
+	h.invite()
 	return h, nil
 }
 

@@ -16,7 +16,9 @@ import (
 func measured(t *testing.T, h *Hub, names string) (lines []string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.web.Handler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/metrics", nil))
+	r := httptest.NewRequest("GET", "http://localhost/metrics", nil)
+	r.RemoteAddr = "127.0.0.1:4711"
+	h.web.Handler().ServeHTTP(w, r)
 	if w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -116,7 +117,7 @@ func (p page) Switch(ctx context.Context, output string, on bool) error {
 			}
 		}
 		p.happen(rules.Event{Kind: rules.Tell, Name: output, Value: on})
-		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: "somebody switched it on the page",
+		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: cmp.Or(printable(web.By(ctx)), "somebody") + " switched it on the page",
 			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}})
 		return nil
 	})
@@ -161,7 +162,7 @@ func unknownName(kind, name string, known []string) error {
 }
 
 func (h *Hub) webReading(r devices.Reading) *web.Reading {
-	v := &web.Reading{Source: r.Source, Text: printable(r.Text), At: r.At.Wall}
+	v := &web.Reading{Source: r.Source, Text: printable(r.Text), At: r.At.Wall, Topics: h.topicsOf(r)}
 	if h.engine.Hidden(r) {
 		v.Text = "***"
 	}
@@ -205,7 +206,7 @@ func (h *Hub) readingViews() []web.Reading {
 		if s.Name != "" || captured[s.String()] {
 			continue
 		}
-		v := web.Reading{Source: s.String(), Bad: "nothing yet"}
+		v := web.Reading{Source: s.String(), Bad: "nothing yet", Topics: plainTopics(s.Filter)}
 		if r, ok := h.registry.Last(v.Source); ok {
 			v = *h.webReading(r)
 		}
@@ -223,7 +224,7 @@ func (h *Hub) readingViews() []web.Reading {
 	}
 	for _, s := range h.cfg.Sensor {
 		for _, property := range s.Value.Measures() {
-			v := web.Reading{Source: s.Name + "." + property, Bad: "nothing yet"}
+			v := web.Reading{Source: s.Name + "." + property, Bad: "nothing yet", Topics: h.topicsOfWired(s.Name)}
 			if r, ok := h.registry.Last(v.Source); ok {
 				v = *h.webReading(r)
 			} else if why := h.sensors.Fault(s.Name); why != "" {

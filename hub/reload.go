@@ -18,6 +18,14 @@ import (
 // had nothing has changed, and the error says why. What is the same is not
 // touched: a listener keeps its clients, a line its level, a rule its timers.
 func (h *Hub) Reload(cfg *Config) error {
+	if err := h.takeOver(cfg); err != nil {
+		return err
+	}
+	h.invite() // without h.reload: who follows the link waits for that
+	return nil
+}
+
+func (h *Hub) takeOver(cfg *Config) error {
 	h.reload.Lock()
 	defer h.reload.Unlock()
 	if was, is := h.cfg.DataDir(), cfg.DataDir(); was != is {
@@ -44,10 +52,14 @@ func (h *Hub) Reload(cfg *Config) error {
 		h.pushers.Use(cfg.Pushes)
 	}
 	outside.Commit()
+	h.web.Judge()
 	h.openControl()
 	h.saver.use(cfg)
 	if err == nil {
-		err = h.do(context.Background(), h.rejudge) // by the rights that are in force now
+		err = h.do(context.Background(), func() { // by the rights that are in force now
+			h.rejudge()
+			h.tellAll()
+		})
 	}
 	return err
 }
@@ -163,7 +175,6 @@ func (h *Hub) swap(cfg *Config) {
 	h.reportEarly()
 	h.reloadTrouble = ""
 	h.sayHealth()
-	h.tellAll()
 	h.log.Info("the new configuration is in force", "rules", len(cfg.Rule), "links", len(cfg.Link),
 		"outputs", len(cfg.Output), "inputs", len(cfg.Input), "sensors", len(cfg.Sensor))
 }

@@ -491,6 +491,13 @@ func masked(e Entry, hashes map[string]string) Entry {
 		}
 		e.Decision = &own
 	}
+	if d := e.Decision; d != nil && d.Rule == "page" {
+		own := *d
+		if _, did, ok := strings.Cut(d.Why, " switched "); ok { // who did is nobody's business
+			own.Why = "somebody switched " + did
+		}
+		e.Decision = &own
+	}
 	if d := e.Decision; d != nil && strings.Contains(d.Why, "://") {
 		own := *d
 		words := strings.Split(d.Why, " ")

@@ -258,3 +258,15 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// Who switched something on the page is nobody's business elsewhere.
+func TestARecordingNamesNobody(t *testing.T) {
+	by := func(yield func(replay.Entry, error) bool) {
+		yield(replay.Entry{Decision: &rules.Decision{Rule: "page", Why: "anna switched it on the page"}}, nil)
+	}
+	for e := range replay.Masked(by, nil) {
+		if got := e.Decision.Why; got != "somebody switched it on the page" {
+			t.Errorf("%q", got)
+		}
+	}
+}

@@ -95,6 +95,7 @@ const (
 	Device Kind = 14 // hub: "device ID", what one is, "said TOPIC", how it announced itself, "values ID", what it reported
 	Said   Kind = 19 // hub: what Home Assistant was told of the house, under one key
 	Bridge Kind = 20 // hub: what was asked of the brokers of a bridge, by name
+	Visit  Kind = 21 // hub: who is logged in to the page, by the hash of what the cookie holds
 )
 
 func (k Kind) String() string {
@@ -129,6 +130,8 @@ func (k Kind) String() string {
 		return "said"
 	case Bridge:
 		return "bridge"
+	case Visit:
+		return "visit"
 	}
 	return fmt.Sprintf("kind %d", byte(k))
 }
@@ -150,6 +153,9 @@ func describe(k Kind, key string) string {
 		return fmt.Sprintf("body of message %d", number(key))
 	case k == Unreleased && len(key) == 6:
 		return fmt.Sprintf("unreleased packet %d of session %d", number(key[4:]), number(key[:4]))
+	}
+	if k == Visit { // its key is bytes, and nobody's business
+		return "login to the page"
 	}
 	return fmt.Sprintf("%s %q", k, key)
 }

@@ -12,8 +12,8 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"mime"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -23,7 +23,7 @@ import (
 	"unicode"
 )
 
-//go:embed page.html app.js style.css icon.svg
+//go:embed page.html login.html app.js style.css icon.svg
 var files embed.FS
 
 var page = sync.OnceValue(func() *template.Template {
@@ -64,9 +64,11 @@ func (r pinRow) State() string {
 	return "Off"
 }
 
-// Switchable says whether the page may set it: a real input may not be, and what
-// counts is no switch.
-func (r pinRow) Switchable() bool { return r.Kind == "output" || r.Simulated && r.Shows == "" }
+// Switchable says whether the page may set it: a real input may not be, what
+// counts is no switch, and not everybody may do everything.
+func (r pinRow) Switchable() bool {
+	return !r.ReadOnly && (r.Kind == "output" || r.Simulated && r.Shows == "")
+}
 
 type decisionRow struct {
 	Decision
@@ -109,30 +111,44 @@ const (
 	healthy  = time.Second
 )
 
-// A route is one thing that can be asked for.
+// A route is one thing that can be asked for, by those who may do that much somewhere in
+// the house; Nothing: by everybody.
 type route struct {
 	method, path string
+	needs        Level
 	handle       http.HandlerFunc
 }
 
 // routes is everything the server answers, behind the checks that all of it
 // shares. The outermost check is last.
 func (s *Server) routes() http.Handler {
+	s.table = []route{
+		{"GET", "/{$}", See, s.servePage},
+		{"GET", "/app.js", Nothing, serveFile("app.js", "text/javascript; charset=utf-8")},
+		{"GET", "/style.css", Nothing, serveFile("style.css", "text/css; charset=utf-8")},
+		{"GET", "/icon.svg", Nothing, serveFile("icon.svg", "image/svg+xml")},
+		{"GET", "/login", Nothing, s.serveLogin},
+		{"POST", "/login", Nothing, s.takeLogin},
+		{"POST", "/logout", Nothing, s.takeLogout(false)},
+		{"POST", "/logout/everywhere", Nothing, s.takeLogout(true)},
+		{"GET", "/setup", Nothing, s.serveSetup}, // by token
+		{"POST", "/setup", Nothing, s.takeSetup},
+		{"GET", "/healthz", Nothing, s.serveHealth},
+		{"GET", "/metrics", See, s.serveMetrics},
+		{"GET", "/api/house", See, s.serveHouse},
+		{"GET", "/api/events", See, s.serveEvents},
+		{"POST", "/api/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
+		{"POST", "/api/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
+	}
 	mux := http.NewServeMux()
-	for _, r := range []route{
-		{"GET", "/{$}", s.servePage},
-		{"GET", "/app.js", serveFile("app.js", "text/javascript; charset=utf-8")},
-		{"GET", "/style.css", serveFile("style.css", "text/css; charset=utf-8")},
-		{"GET", "/icon.svg", serveFile("icon.svg", "image/svg+xml")},
-		{"GET", "/healthz", s.serveHealth},
-		{"GET", "/metrics", s.serveMetrics},
-		{"GET", "/api/house", s.serveHouse},
-		{"GET", "/api/events", s.serveEvents},
-		{"POST", "/api/output/{name}", s.serveSwitch(s.house.Switch, func(v View) []Pin { return v.Outputs })},
-		{"POST", "/hook/{name...}", s.serveHook},
-		{"POST", "/api/input/{name}", s.serveSwitch(s.house.Drive, func(v View) []Pin { return v.Inputs })},
-	} {
-		mux.HandleFunc(r.path, only(r.method, r.handle))
+	at := make(map[string]methods)
+	for _, r := range s.table {
+		if at[r.path] == nil {
+			at[r.path] = make(methods)
+			mux.Handle(r.path, at[r.path])
+		}
+		at[r.path][r.method] = s.guard(r.needs, r.handle)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
@@ -142,7 +158,24 @@ func (s *Server) routes() http.Handler {
 	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "another site asked your browser to send this, so it was not done")
 	}))
-	return harden(ownHost(sameSite.Handler(ownReaders(mux))))
+	return harden(s.ownHost(sameSite.Handler(ownReaders(mux))))
+}
+
+// methods are what can be done with one path.
+type methods map[string]http.HandlerFunc
+
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if handle := m[method]; handle != nil {
+		handle(w, r)
+		return
+	}
+	allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+	w.Header().Set("Allow", allow)
+	refuse(w, http.StatusMethodNotAllowed, "only "+allow+" works here")
 }
 
 // harden sets what keeps a browser from running or framing anything that is
@@ -151,7 +184,7 @@ func harden(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
+			"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -162,22 +195,37 @@ func harden(next http.Handler) http.Handler {
 	})
 }
 
-// ownHost refuses requests that were meant for another name. The port is not
-// looked at, for it changes when the page is reached through an SSH tunnel.
-func ownHost(next http.Handler) http.Handler {
+// ownHost refuses requests that were meant for another name: whoever owns a name on the
+// internet can make it point here, and then a page of theirs would be of one site with
+// this one. An address can't be made to point elsewhere. The port is not looked at, for it
+// changes when the page is reached through an SSH tunnel.
+func (s *Server) ownHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
-		addr, err := netip.ParseAddr(host)
-		if !strings.EqualFold(host, "localhost") && (err != nil || !addr.Unmap().IsLoopback()) {
-			refuse(w, http.StatusMisdirectedRequest, "this page answers only as localhost or 127.0.0.1, not as "+mended(r.Host, 100))
+		host := hostOf(r)
+		if set := s.set.Load(); !s.isOwn(host, set) {
+			why := "this page answers only as localhost or 127.0.0.1, not as " + mended(r.Host, 100)
+			if !set.loopback {
+				why = "this page answers to addresses and the names of this machine, not to " + mended(r.Host, 100)
+			}
+			if isName(host) {
+				why += fmt.Sprintf("; if that is a name of yours for it, write names = [%q] under [web]", mended(host, 100))
+			}
+			refuse(w, http.StatusMisdirectedRequest, why)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (s *Server) isOwn(host string, set *settings) bool {
+	same := func(name string) bool { return strings.EqualFold(strings.TrimSuffix(name, "."), host) }
+	if isHere(host) || slices.ContainsFunc(set.names, same) {
+		return true
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return !set.loopback && !addr.IsUnspecified()
+	}
+	return !set.loopback && host != "" && slices.ContainsFunc(s.machine, same)
 }
 
 // ownReaders keeps other sites from so much as opening streams, or asking for all there
@@ -185,23 +233,12 @@ func ownHost(next http.Handler) http.Handler {
 func ownReaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from := r.Header.Get("Sec-Fetch-Site")
-		if (strings.HasPrefix(r.URL.Path, "/api/") || r.URL.Path == "/metrics") && (from == "cross-site" || from == "same-site") {
+		if forPrograms(r.URL.Path) && (from == "cross-site" || from == "same-site") {
 			refuse(w, http.StatusForbidden, "another site asked for this")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-func only(method string, next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet) {
-			w.Header().Set("Allow", method)
-			refuse(w, http.StatusMethodNotAllowed, "only "+method+" works here")
-			return
-		}
-		next(w, r)
-	}
 }
 
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
@@ -210,8 +247,12 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
+	who := visitorOf(r)
+	if c, err := r.Cookie(cookieName(r)); err == nil && who.session != nil {
+		setCookie(w, r, c.Value, cookieFor) // browsers forget one in the end
+	}
 	var b bytes.Buffer
-	if err := page().Execute(&b, v); err != nil {
+	if err := page().Execute(&b, v.seenBy(who)); err != nil {
 		s.log.Error("the page could not be written", "err", err)
 		refuse(w, http.StatusInternalServerError, "the page could not be written: "+err.Error())
 		return
@@ -252,11 +293,11 @@ func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
-	answer(w, http.StatusOK, v)
+	answer(w, http.StatusOK, v.seenBy(visitorOf(r)))
 }
 
 // serveSwitch tells a pin its level. pins are those that there are of its kind.
-func (s *Server) serveSwitch(set func(context.Context, string, bool) error, pins func(View) []Pin) http.HandlerFunc {
+func (s *Server) serveSwitch(kind string, set func(context.Context, string, bool) error, pins func(View) []Pin) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		on, status, err := readLevel(w, r)
 		if err != nil {
@@ -265,9 +306,23 @@ func (s *Server) serveSwitch(set func(context.Context, string, bool) error, pins
 		}
 		ctx, done := context.WithTimeout(r.Context(), patience)
 		defer done()
-		name := r.PathValue("name")
+		name, may := r.PathValue("name"), visitorOf(r).rights
+		switch {
+		case may.Whole(Use):
+		case !may.On(seen(name), See) || s.why(ctx, name, pins) == http.StatusNotFound:
+			// In the same words whether it is there or not; the house would say what else there is.
+			refuse(w, http.StatusNotFound, fmt.Sprintf("no %s is named %q", kind, name))
+			return
+		case !may.On(used(name), Use):
+			refuse(w, http.StatusForbidden, fmt.Sprintf("you may look at %s and not use it", name))
+			return
+		}
 		if err := set(ctx, name, on); err != nil {
-			refuse(w, s.why(ctx, name, pins), err.Error())
+			why := err.Error()
+			if !may.Whole(See) {
+				why = name + " was not switched" // the reason may be another one
+			}
+			refuse(w, s.why(ctx, name, pins), why)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)

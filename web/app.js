@@ -103,7 +103,7 @@ function makePins(kind) {
     button.removeAttribute('aria-busy');
     button.setAttribute('aria-checked', String(pin.known && pin.on));
     button.setAttribute('aria-label', pin.name);
-    button.hidden = kind === 'input' && (!pin.simulated || !!pin.shows);
+    button.hidden = !!pin.read_only || kind === 'input' && (!pin.simulated || !!pin.shows);
     button.disabled = false;
     button.onclick = () => flip(kind, pin.name, li, button);
   });
@@ -131,12 +131,18 @@ async function flip(kind, name, li, button) {
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ on }),
     });
+    if (answer.status === 401) toLogin();
     if (!answer.ok) throw new Error((await answer.json()).error);
     setTimeout(() => back() && say(name + ' was told to go ' + (on ? 'on' : 'off') + ' and has not answered yet.'), 3000);
   } catch (err) {
     back();
     say(err instanceof TypeError ? name + ' was not switched: the hub does not answer.' : err.message);
   }
+}
+
+// The session has ended: the password was changed, or somebody logged out elsewhere.
+function toLogin() {
+  location.assign('/login?next=' + encodeURIComponent(location.pathname));
 }
 
 let quiet;
@@ -219,6 +225,7 @@ function lines(ul, texts) {
 
 let trouble = [];
 let rules = 0;
+let partial = false; // there is more in the house than one may see
 
 function status(v) {
   houseTime(v.now);
@@ -227,6 +234,7 @@ function status(v) {
   $('simulated').hidden = !v.simulated;
   trouble = v.trouble;
   rules = v.rules;
+  partial = !!v.partial;
   put($('version'), v.version);
   put($('started'), clock(v.started));
   put($('rules'), String(v.rules));
@@ -278,10 +286,10 @@ function arrange() {
   $('trouble').hidden = !all.length;
 
   const empty = !pins.length && !readings.rows.size && !decisions.rows.size && !rules;
-  $('empty').hidden = !empty;
+  $('empty').hidden = !empty || partial;
   $('outputs').hidden = !outputs.rows.size;
   $('inputs').hidden = !inputs.rows.size;
-  $('decisions').hidden = empty;
+  $('decisions').hidden = empty || partial;
   $('no-decisions').hidden = decisions.rows.size > 0;
   $('no-rules').hidden = rules > 0;
   put($('first-output'), (outputs.items.values().next().value || { name: 'porch_light' }).name);
@@ -343,6 +351,7 @@ async function explain() {
   try {
     const answer = await fetch('/api/house');
     const v = await answer.json();
+    if (answer.status === 401) toLogin();
     if (answer.ok) {
       whole(v);
       old = false;

@@ -128,7 +128,7 @@ func TestInABrowser(t *testing.T) {
 	s.Close()
 	do(t, ctx, "a lost hub is told", until(shows("#lost", "The hub does not answer")), until(`document.body.className === 'stale'`))
 	house.change(func(v *View) { v.Readings[0].Text = "back" })
-	again := New(house, quietLog)
+	again := New(house, Options{Log: quietLog})
 	listenOn(t, again, addr)
 	defer again.Close()
 	do(t, ctx, "and comes back by itself", until(`document.body.className === 'live' && document.querySelector('#lost').hidden`), until(shows(".values", "back")))
@@ -137,7 +137,7 @@ func TestInABrowser(t *testing.T) {
 // Until the stream has said something the page shows what it came with.
 func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	ctx := browser(t)
-	s := New(newHouse(), quietLog)
+	s := New(newHouse(), Options{Log: quietLog})
 	asked, silent := make(chan bool, 10), make(chan struct{}) // the script asks when it has done all else
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/events" {
@@ -224,6 +224,92 @@ func TestScreenshots(t *testing.T) {
 			do(t, ctx, "losing the hub", chromedp.EmulateViewport(1280, 900), chromedp.ActionFunc(func(context.Context) error { return s.Close() }),
 				until(`document.body.className === 'stale'`), chromedp.FullScreenshot(&png, 100))
 			os.WriteFile(filepath.Join(dir, "lost-desktop-dark.png"), png, 0o644)
+		}
+	}
+}
+
+// At the door: Anna is led to the login, comes in, stays in when a link elsewhere brings
+// her back, switches, and is out again when she logs out on another device.
+func TestTheDoorInABrowser(t *testing.T) {
+	ctx := browser(t)
+	house, people := newHouse(), family()
+	s := New(house, Options{People: people, Log: quietLog})
+	listen, no := "127.0.0.1:0", false
+	c, err := s.Prepare(Config{Listen: &listen, Anonymous: &no})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Commit()
+	defer s.Close()
+	at := "http://" + s.Addr()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<a id="link" href="%s/">to the house</a><form method="post" action="%s/logout/everywhere"><button>evil</button></form>`, at, at)
+	}))
+	defer elsewhere.Close()
+	other := strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1) // another site than 127.0.0.1
+
+	do(t, ctx, "she is led to the login", chromedp.Navigate(at+"/"), chromedp.WaitVisible(`form.login`), until(`document.activeElement.name === 'user'`))
+	keepScreenshot(t, ctx, "login")
+	do(t, ctx, "a slip", chromedp.SendKeys(`[name=user]`, "anna"), chromedp.SendKeys(`[name=password]`, "wrong\r"), chromedp.WaitVisible("[role=alert]"), until(shows("[role=alert]", "The name or the password is wrong.")),
+		until(`document.querySelector('[name=user]').value === 'anna' && document.querySelector('[name=password]').value === ''`))
+	do(t, ctx, "she logs in", chromedp.SendKeys(`[name=password]`, "correct horse\r"), chromedp.WaitVisible(`body.live`), until(shows("footer", "Logged in as anna")))
+	do(t, ctx, "and switches", chromedp.Click(porch), until(checked("porch_light", "true")))
+	do(t, ctx, "a script can't read the cookie", until(`document.cookie === ''`))
+
+	do(t, ctx, "a link elsewhere finds her logged in", chromedp.Navigate(other), chromedp.Click("#link"), chromedp.WaitVisible(`body.live`), until(`location.href === '`+at+`/'`))
+	do(t, ctx, "a form elsewhere does nothing", chromedp.Navigate(other), chromedp.Click("button"), chromedp.WaitVisible("pre"), until(`document.body.innerText.includes('another site asked your browser')`),
+		chromedp.Navigate(at+"/"), chromedp.WaitVisible(`body.live`))
+
+	// What she may do becomes less while she looks.
+	people.change(func(h *household) { h.rights["anna"] = part{See, nil} })
+	do(t, ctx, "who may look only", chromedp.Reload(), chromedp.WaitVisible(`body.live`), until(`document.querySelector('`+porch+`').hidden`))
+	people.change(func(h *household) { h.rights["anna"] = part{Use, []string{"hearth/heater/"}} })
+	do(t, ctx, "who may not see the heater", chromedp.Reload(), chromedp.WaitVisible(`body.live`), until(`!document.body.innerText.includes('heater') && document.querySelector('#decisions').hidden`))
+
+	s.sessions.endAll("anna")
+	do(t, ctx, "logged out elsewhere, the page leads to the login", chromedp.WaitVisible(`form.login`))
+	do(t, ctx, "and in again, and out", chromedp.SendKeys(`[name=user]`, "anna"), chromedp.SendKeys(`[name=password]`, "correct horse\r"), chromedp.WaitVisible(`body.live`),
+		chromedp.Click(`.user button`), chromedp.WaitVisible(`form.login`), chromedp.Navigate(at+"/"), chromedp.WaitVisible(`form.login`))
+	do(t, ctx, "it goes, so that nothing is open", chromedp.Navigate("about:blank"))
+}
+
+// The first user is made with the link from the console, by a browser without scripts.
+func TestTheSetupInABrowser(t *testing.T) {
+	ctx := browser(t)
+	people := family()
+	people.passwords = map[string]string{}
+	s := New(newHouse(), Options{People: people, Log: quietLog})
+	listen, no := "127.0.0.1:0", false
+	c, err := s.Prepare(Config{Listen: &listen, Anonymous: &no})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Commit()
+	defer s.Close()
+	path := s.Invite()
+	do(t, ctx, "the link", emulation.SetScriptExecutionDisabled(true), chromedp.Navigate("http://"+s.Addr()+path), chromedp.WaitVisible(`form.login`))
+	keepScreenshot(t, ctx, "setup")
+	var text string
+	do(t, ctx, "makes a user and logs in", chromedp.SendKeys(`[name=password]`, "correct horse"), chromedp.SendKeys(`[name=again]`, "correct horse\r"),
+		chromedp.WaitVisible(".user b"), chromedp.Text(".user b", &text))
+	if text != "admin" {
+		t.Errorf("logged in as %q", text)
+	}
+}
+
+// keepScreenshot is for eyes, as TestScreenshots.
+func keepScreenshot(t *testing.T, ctx context.Context, name string) {
+	dir := os.Getenv("HEARTH_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	for scheme, size := range map[string][2]int64{"light": {320, 640}, "dark": {1280, 900}} {
+		var png []byte
+		do(t, ctx, "a screenshot", chromedp.EmulateViewport(size[0], size[1]),
+			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.FullScreenshot(&png, 100))
+		if err := os.WriteFile(filepath.Join(dir, name+"-"+scheme+".png"), png, 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -179,7 +179,7 @@ var quietLog = slog.New(slog.NewTextHandler(io.Discard, nil))
 // serve starts a server of house on a free port and ends it with the test.
 func serve(t testing.TB, house House) *Server {
 	t.Helper()
-	s := New(house, quietLog)
+	s := New(house, Options{Log: quietLog})
 	listenOn(t, s, "127.0.0.1:0")
 	t.Cleanup(func() { s.Close() })
 	return s

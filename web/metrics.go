@@ -33,7 +33,11 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
 // serveMetrics answers Prometheus: the house, then the process.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if s.quiet.Load() {
+	if !visitorOf(r).rights.Whole(See) {
+		refuse(w, http.StatusForbidden, "this tells of the whole house, and you may see a part of it")
+		return
+	}
+	if s.set.Load().quiet {
 		refuse(w, http.StatusNotFound, "web.metrics = false turns this off")
 		return
 	}

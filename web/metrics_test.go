@@ -3,7 +3,6 @@ package web
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -124,6 +123,7 @@ func scrape(text string) (scraped, error) {
 func askMetrics(t *testing.T, s *Server, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest("GET", "http://127.0.0.1:8080/metrics", nil)
+	r.RemoteAddr = "127.0.0.1:4711"
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -148,7 +148,7 @@ func TestMetricsAreRead(t *testing.T) {
 		{Name: "hearth_nothing", Help: "Has no sample."},
 		{Name: "hearth_sent_total", Help: "Sent.", Counter: true, Samples: []Sample{{nil, 12345678}}},
 	}
-	w := askMetrics(t, New(house, slog.New(slog.DiscardHandler)))
+	w := askMetrics(t, New(house, Options{}))
 	if w.Code != 200 || w.Header().Get("Content-Type") != metricsType {
 		t.Fatalf("%d %v", w.Code, w.Header())
 	}
@@ -184,7 +184,7 @@ func TestMetricsAreRead(t *testing.T) {
 // and who does not want them turns them off.
 func TestWhoMayAskForMetrics(t *testing.T) {
 	house := newHouse()
-	s := New(house, slog.New(slog.DiscardHandler))
+	s := New(house, Options{})
 	if w := askMetrics(t, s, "Sec-Fetch-Site", "cross-site"); w.Code != http.StatusForbidden {
 		t.Errorf("another site: %d", w.Code)
 	}
@@ -199,9 +199,10 @@ func TestWhoMayAskForMetrics(t *testing.T) {
 		t.Errorf("no house: %d %s", w.Code, w.Body)
 	}
 	house.broken = nil
-	off, nowhere := false, ""
+	off, here := false, "127.0.0.1:0"
+	defer s.Close()
 	for _, metrics := range []*bool{nil, &off, nil} {
-		c, err := s.Prepare(Config{Listen: &nowhere, Metrics: metrics})
+		c, err := s.Prepare(Config{Listen: &here, Metrics: metrics})
 		if err != nil {
 			t.Fatal(err)
 		}

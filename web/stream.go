@@ -16,7 +16,8 @@ const mostWatchers = 32
 const writeLimit = 5 * time.Second
 
 // serveEvents streams what happens in the house until the watcher leaves, falls
-// behind, or the server closes.
+// behind, is logged out, or the server closes. What it may see is judged by what counts
+// when it is sent.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	select {
 	case s.watchers <- struct{}{}:
@@ -45,8 +46,18 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	out := stream{w: w, control: http.NewResponseController(w)}
 	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
 	out.text("retry: 1000\n\n")
-	out.event("house", whole)
+	who := judged{visitor: visitorOf(r)}
+	out.event("house", whole.seenBy(who.visitor))
 	out.flush()
+	tell := func(e Event) {
+		if some, ok := e.seenBy(who.rights); ok {
+			out.event("", some.clean())
+		}
+	}
+	goodbye := func(why string) {
+		out.text(": " + why + "\n\n")
+		out.flush()
+	}
 
 	beat := time.NewTicker(s.beat)
 	defer beat.Stop()
@@ -54,24 +65,34 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		select {
 		case e, ok := <-events:
 			if !ok {
-				out.text(": you fell behind, come again\n\n")
-				out.flush()
+				goodbye("you fell behind, come again")
 				return
 			}
-			out.event("", e.clean())
+			if !who.again(s, r, false) {
+				goodbye("you are logged out")
+				return
+			}
+			tell(e)
 			for range len(events) { // one write for all that is there
 				if e, ok := <-events; ok {
-					out.event("", e.clean())
+					tell(e)
 				}
 			}
 			out.flush()
+		case <-who.ended():
+			goodbye("you are logged out")
+			return
 		case <-beat.C:
+			if !who.again(s, r, true) { // which also notes that it is used
+				goodbye("you are logged out")
+				return
+			}
 			now, err := s.view(r.Context(), patience)
 			if err != nil {
 				return // the page comes again and is told why
 			}
 			out.text(": still here\n\n")
-			out.event("status", now.status())
+			out.event("status", now.seenBy(who.visitor).status())
 			out.flush()
 		case <-r.Context().Done():
 			return

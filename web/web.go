@@ -6,16 +6,20 @@
 //
 // What it shows it asks of a [House], which the hub fills.
 //
-// # No open door
+// # The door
 //
-// There are no logins yet, so the page is for programs and people on this
-// machine alone:
+// Who may come and what each may do are [People], which the hub fills, too.
 //
-//   - It listens on loopback addresses only; see [Config].
+//   - On a loopback address the page needs no login, unless its owner asks for one
+//     ([Config].Anonymous) or a proxy says that somebody else is asking. On any other
+//     address everybody needs one.
+//   - People log in on a page and get a cookie (session.go), programs show a token.
+//   - What a visitor may not see is not in the page, the JSON, or the stream, and is
+//     judged by the rights of that moment.
 //   - The Host header must name this machine. Otherwise a page from the internet
-//     whose name is made to point to 127.0.0.1 (DNS rebinding) could read the house.
+//     whose name is made to point here (DNS rebinding) could read the house.
 //   - Requests that a browser sends on behalf of another site are refused, and
-//     what is posted must be application/json.
+//     what is posted to the API must be application/json.
 //   - What devices say is hostile. It reaches the page only as text, through
 //     html/template or textContent, mended and cut before ([View] is cleaned on
 //     its way out); a strict Content-Security-Policy stands behind that.
@@ -33,7 +37,8 @@
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
 //
-// Anything refused has a fitting status and {"error":"..."}. The stream begins
+// All but /hook and /healthz need a login or a token, sent as "Authorization: Bearer
+// hearth_...". Anything refused has a fitting status and {"error":"..."}. The stream begins
 // with an event named house, which carries a whole View; what happens
 // afterwards follows as events without a name, each an [Event]. Every 15 seconds
 // an event named status repeats the View without its lists, so who hears nothing
@@ -46,10 +51,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +67,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"hearth/certs"
 	"hearth/config"
 )
 
@@ -68,10 +77,42 @@ type Config struct {
 	// not given; "" turns the page off.
 	Listen *string `toml:"listen"`
 
+	// Anonymous says whether programs and people on this machine need no login. Default
+	// true, and it counts on a loopback address alone.
+	Anonymous *bool `toml:"anonymous"`
+
+	// Names are what the page is called beside its addresses and the machine's own name:
+	// in DNS, or by a proxy before it.
+	Names []string `toml:"names" eg:"[\"hearth.home.arpa\"]"`
+
+	TLS *TLS `toml:"tls"`
+
 	// Metrics tells Prometheus on /metrics what the house measures and how the hub is
 	// doing. Default true.
 	Metrics *bool `toml:"metrics"`
 }
+
+// TLS is [web.tls]: with it the page is https. Files are relative to the one that names
+// them; `hearth tls init` makes them for a house that has none.
+type TLS struct {
+	Certificate string `toml:"certificate" eg:"\"page.crt\""` // PEM, with those between it and its CA behind it
+	Key         string `toml:"key" eg:"\"page.key\""`         // PEM, without a passphrase
+
+	dir string // of the file it is written in
+}
+
+// Check says what is missing, and what is wrong with files that can be read.
+func (t *TLS) Check(at config.Place) {
+	t.dir = filepath.Dir(at.Position().File)
+	t.files().Check(at)
+}
+
+func (t *TLS) files() certs.Files {
+	return certs.Files{Table: "web.tls", Of: "page", Dir: t.dir, Certificate: t.Certificate, Key: t.Key}
+}
+
+// Files are the paths of all that are read.
+func (t *TLS) Files() []string { return t.files().Paths() }
 
 const defaultListen = "127.0.0.1:8080"
 
@@ -82,35 +123,73 @@ func (c Config) listen() string {
 	return *c.Listen
 }
 
-// Check reports a Listen that would let others in.
+// Check reports what the page can't be served by.
 func (c Config) Check(at config.Place) {
-	if _, err := loopback(c.listen()); err != nil {
+	a, err := parseListen(c.listen())
+	switch {
+	case err != nil:
 		at.Key("listen").Mistake("%s", err)
+	case c.Anonymous != nil && *c.Anonymous && a != (address{}) && !a.loopback():
+		at.Key("anonymous").Mistake("the page can be reached from other machines, by web.listen, and there everybody needs a login: leave it out")
+	}
+	for i, name := range c.Names {
+		if !isName(name) {
+			at.Key("names").Index(i).Mistake("want a name as it stands in a browser's address, such as \"hearth.home.arpa\", without http:// and port")
+		}
 	}
 }
 
-// loopback reads where to listen, the zero AddrPort for "". The error says what
-// would be right and why.
-func loopback(listen string) (netip.AddrPort, error) {
+// isName says whether a text may be the name of a host.
+func isName(name string) bool {
+	return name != "" && len(name) <= 253 && !strings.ContainsFunc(name, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_')
+	})
+}
+
+// An address is where to listen. The zero one is nowhere.
+type address struct {
+	ip   netip.Addr // the zero Addr: all addresses of the machine, as in ":8080"
+	port uint16
+	on   bool
+}
+
+func (a address) loopback() bool { return a.ip.IsLoopback() }
+
+// everywhere says whether it is on all addresses of the machine.
+func (a address) everywhere() bool { return !a.ip.IsValid() || a.ip.IsUnspecified() }
+
+func (a address) String() string {
+	if !a.ip.IsValid() {
+		return fmt.Sprintf(":%d", a.port)
+	}
+	return netip.AddrPortFrom(a.ip, a.port).String()
+}
+
+// parseListen reads where to listen, the zero address for "". The error says what would
+// be right.
+func parseListen(listen string) (address, error) {
 	if listen == "" {
-		return netip.AddrPort{}, nil
+		return address{}, nil
 	}
 	host, portText, err := net.SplitHostPort(listen)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("want an address and a port such as %q", defaultListen)
+		return address{}, fmt.Errorf("want an address and a port such as %q, or \"0.0.0.0:8080\" for all who reach this machine", defaultListen)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("want a port from 0 to 65535 behind the colon, such as %q", defaultListen)
+		return address{}, fmt.Errorf("want a port from 0 to 65535 behind the colon, such as %q", defaultListen)
 	}
-	if strings.EqualFold(host, "localhost") {
+	switch {
+	case host == "":
+		return address{port: uint16(port), on: true}, nil
+	case strings.EqualFold(host, "localhost"):
 		host = "127.0.0.1" // whatever /etc/hosts says of it
 	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil || !addr.Unmap().IsLoopback() {
-		return netip.AddrPort{}, fmt.Errorf("want an address of this machine alone, such as %q: the page has no logins yet, so whoever reached it could switch the house", defaultListen)
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return address{}, fmt.Errorf("want an address of this machine in digits, such as %q, or \"0.0.0.0:8080\" for all of them", defaultListen)
 	}
-	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), nil
+	return address{ip.Unmap(), uint16(port), true}, nil
 }
 
 // A House is what the page shows and switches. Every method may be called from
@@ -146,6 +225,13 @@ type View struct {
 	ClockKnown bool      `json:"clock_known"`
 	Trouble    []string  `json:"trouble"` // sentences: the disk, the clock
 
+	// Who is told this, set by web: the user or token, "" where no login is needed; what
+	// they may do at most, "see", "use" or "change"; and whether there is more in the
+	// house than they may see.
+	User    string `json:"user,omitempty"`
+	May     string `json:"may"`
+	Partial bool   `json:"partial,omitempty"`
+
 	Outputs   []Pin      `json:"outputs,omitzero"`
 	Inputs    []Pin      `json:"inputs,omitzero"`
 	Readings  []Reading  `json:"readings,omitzero"`
@@ -167,6 +253,7 @@ type Pin struct {
 	Hint      string `json:"hint,omitempty"`  // what there is to say about its line: "went on 12 times"
 	Shows     string `json:"shows,omitempty"` // what it counts, in words, in place of On
 	Simulated bool   `json:"simulated"`
+	ReadOnly  bool   `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
 }
 
 // A Reading is the newest of one source.
@@ -176,6 +263,10 @@ type Reading struct {
 	Text   string    `json:"text"`         // as it was sent
 	Bad    string    `json:"bad"`          // what is wrong with it, in words; "" if nothing is
 	At     time.Time `json:"at"`           // zero if there was none yet
+
+	// Topics are those one has to be allowed to see, to see this; with none it is for
+	// those alone who may see everything.
+	Topics []string `json:"-"`
 }
 
 // A Decision is what a rule did and why, as a sentence that begins with the rule.
@@ -194,16 +285,31 @@ type Event struct {
 	Decision *Decision `json:"decision,omitempty"`
 }
 
+// Options is what a server needs besides its house.
+type Options struct {
+	People People                             // nil: nobody can log in
+	Shelf  Shelf                              // nil: sessions end with the server
+	Clock  func() (now time.Time, known bool) // nil: the machine's, and it is right
+	Log    *slog.Logger                       // nil: silent
+}
+
 // A Server serves the page of one house at the address that was last
-// committed. Prepare, Commit and Undo belong to one goroutine; Addr and Close
+// committed. Prepare, Commit and Undo belong to one goroutine; the others
 // may be called from any.
 type Server struct {
 	house    House
+	people   People
 	log      *slog.Logger
 	handler  http.Handler
+	table    []route
 	watchers chan struct{} // a token for each stream
 	beat     time.Duration // between two signs of life on a stream
-	quiet    atomic.Bool   // there are no metrics
+	sessions *sessions
+	tries    tries
+	setup    setup
+	machine  []string // what the machine calls itself
+
+	set atomic.Pointer[settings]
 
 	mu     sync.Mutex
 	now    *listener // nil while the page is off
@@ -211,13 +317,61 @@ type Server struct {
 	ending sync.WaitGroup // listeners that are being closed
 }
 
+// settings are what requests are judged by.
+type settings struct {
+	quiet     bool // there are no metrics
+	loopback  bool // only this machine reaches the page
+	anonymous bool // and needs no login
+	names     []string
+	keeper    *certs.Keeper // nil: no TLS
+}
+
+func (c Config) settings(log *slog.Logger) (*settings, error) {
+	a, err := parseListen(c.listen())
+	if err != nil {
+		return nil, err
+	}
+	set := &settings{
+		quiet:     c.Metrics != nil && !*c.Metrics,
+		loopback:  a.loopback(),
+		anonymous: a.loopback() && (c.Anonymous == nil || *c.Anonymous),
+		names:     c.Names,
+	}
+	if c.TLS != nil && a.on {
+		if set.keeper, err = c.TLS.files().Open(log); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
+}
+
 // New makes the server of house. It does not listen yet.
-func New(house House, log *slog.Logger) *Server {
+func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, log: log, watchers: make(chan struct{}, mostWatchers), beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, watchers: make(chan struct{}, mostWatchers), beat: 15 * time.Second}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.people == nil {
+		s.people = strangers{}
+	}
+	clock := opt.Clock
+	if clock == nil {
+		clock = func() (time.Time, bool) { return time.Now(), true }
+	}
+	s.sessions = newSessions(s.people, opt.Shelf, clock, s.log)
+	if name, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(name, ".")
+		s.machine = []string{name, short, short + ".local"}
+	}
+	s.set.Store(&settings{loopback: true, anonymous: true}) // as of the default address
 	s.handler = s.routes()
 	return s
 }
+
+// Judge is for when users or their rights are others. Who is none any more is logged out;
+// the rest is judged with each request, and with what each stream is sent.
+func (s *Server) Judge() { s.sessions.judge() }
 
 // Handler answers requests as the server does, with all its checks.
 func (s *Server) Handler() http.Handler { return s.handler }
@@ -232,63 +386,114 @@ func (s *Server) Addr() string {
 	return s.now.Addr().String()
 }
 
-// A Change is a move to another address that can still be undone. Until it is
+// Scheme is how a browser asks for the page.
+func (s *Server) Scheme() string {
+	if s.set.Load().keeper != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// A Move to another address can still be undone. Until it is
 // committed everything is as it was, but the new address is already bound.
-type Change struct {
+type Move struct {
 	server *Server
-	quiet  bool
+	set    *settings
 	same   bool
 	next   *listener // nil turns the page off
+	parked *listener // gave up its port for next, and goes on with those who are connected
 }
 
 // Prepare binds the address of cfg. Where that is the one already served,
 // nothing will be touched.
-func (s *Server) Prepare(cfg Config) (*Change, error) {
+func (s *Server) Prepare(cfg Config) (*Move, error) {
 	listen := cfg.listen()
-	want, err := loopback(listen)
+	want, err := parseListen(listen)
 	if err != nil {
 		return nil, fmt.Errorf("web.listen = %q: %w", listen, err)
 	}
-	c := &Change{server: s, quiet: cfg.Metrics != nil && !*cfg.Metrics}
+	c := &Move{server: s}
+	if c.set, err = cfg.settings(s.log); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return nil, errors.New("the page is closed")
-	case !want.IsValid():
+	case !want.on:
 		c.same = s.now == nil
 		return c, nil
-	case s.now != nil && s.now.asked == want:
+	case s.now != nil && s.now.asked == want && s.now.tls == (c.set.keeper != nil):
 		c.same = true
 		return c, nil
 	}
 	l, err := net.Listen("tcp", want.String())
+	// From 127.0.0.1:8080 to 0.0.0.0:8080, or to TLS: the port is our own.
+	if old := s.now; errors.Is(err, syscall.EADDRINUSE) && old != nil && old.port() == want.port && (old.asked.everywhere() || want.everywhere() || old.asked.ip == want.ip) {
+		old.park()
+		c.parked = old
+		if l, err = net.Listen("tcp", want.String()); err != nil {
+			s.unpark(old)
+		}
+	}
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			err = fmt.Errorf("%w: another program has it, maybe a second hearth; stop that, or change web.listen", err)
 		}
+		if errors.Is(err, syscall.EACCES) {
+			err = fmt.Errorf("%w: a port below 1024 is not for everybody; take one above, or give the hub's unit CapabilityBoundingSet= and AmbientCapabilities=CAP_NET_BIND_SERVICE", err)
+		}
 		return nil, fmt.Errorf("the page on %s: %w", listen, err)
 	}
-	c.next = &listener{Listener: l, asked: want}
+	c.next = &listener{Listener: l, asked: want, tls: c.set.keeper != nil}
 	return c, nil
 }
 
 // Undo gives the new address back.
-func (c *Change) Undo() {
+func (c *Move) Undo() {
 	if c.next != nil {
 		c.next.Listener.Close()
 		c.next = nil
 	}
+	if c.parked != nil {
+		c.server.mu.Lock()
+		c.server.unpark(c.parked)
+		c.server.mu.Unlock()
+		c.parked = nil
+	}
 	c.same = true
+	c.set = nil
+}
+
+// unpark listens again where a listener did that gave up its port. Whoever is connected
+// to the old one comes again. s.mu is held.
+func (s *Server) unpark(old *listener) {
+	s.ending.Go(old.close)
+	s.now = nil
+	l, err := net.Listen("tcp", old.Addr().String())
+	if err != nil {
+		s.log.Error("the page is gone", "addr", old.asked.String(), "err", err)
+		return
+	}
+	s.now = &listener{Listener: l, asked: old.asked, tls: old.tls}
+	s.now.serve(s)
 }
 
 // Commit serves the new address and leaves the old one; it does not wait for
 // the requests that are still answered there.
-func (c *Change) Commit() {
+func (c *Move) Commit() {
 	s := c.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.quiet.Store(c.quiet)
+	if c.set != nil {
+		s.set.Store(c.set)
+		if c.set.keeper != nil {
+			for _, doubt := range c.set.keeper.Doubts(time.Now()) {
+				s.log.Warn("the page's certificate: " + doubt)
+			}
+		}
+	}
 	if c.same || s.closed {
 		if c.next != nil {
 			c.next.Listener.Close()
@@ -296,9 +501,9 @@ func (c *Change) Commit() {
 		return
 	}
 	old := s.now
-	s.now, c.next, c.same = c.next, nil, true
+	s.now, c.next, c.same, c.parked = c.next, nil, true, nil
 	if s.now != nil {
-		s.now.serve(s.handler, s.log)
+		s.now.serve(s)
 	}
 	if old != nil {
 		s.ending.Go(old.close)
@@ -322,7 +527,9 @@ func (s *Server) Close() error {
 // A listener is one bound address and, once serve was called, what serves it.
 type listener struct {
 	net.Listener
-	asked netip.AddrPort // as it was asked for; the port may have been 0
+	asked  address // as it was asked for; the port may have been 0
+	tls    bool
+	parked atomic.Bool
 
 	http  *http.Server
 	end   context.CancelFunc // ends the context of every request
@@ -330,12 +537,13 @@ type listener struct {
 	conns sync.WaitGroup     // the connections it accepted
 }
 
-func (l *listener) serve(handler http.Handler, log *slog.Logger) {
+func (l *listener) serve(s *Server) {
+	log := s.log
 	ctx, end := context.WithCancel(context.Background())
 	l.end = end
 	l.http = &http.Server{
-		Handler:           handler,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		Handler:           s.handler,
+		ErrorLog:          stdlog.New(handshakes{log}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -351,11 +559,28 @@ func (l *listener) serve(handler http.Handler, log *slog.Logger) {
 			}
 		},
 	}
+	from := net.Listener(&crowd{Listener: l.Listener, of: make(map[netip.Prefix]int)})
+	if l.tls {
+		from = s.overTLS(from)
+	}
 	l.loop.Go(func() {
-		if err := l.http.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := l.http.Serve(from); !errors.Is(err, http.ErrServerClosed) && !l.parked.Load() {
 			log.Error("the page is gone", "addr", l.Addr().String(), "err", err)
 		}
 	})
+}
+
+// port is the one it has, whatever was asked for.
+func (l *listener) port() uint16 {
+	at, _ := netip.ParseAddrPort(l.Addr().String())
+	return at.Port()
+}
+
+// park gives up the port and nothing else.
+func (l *listener) park() {
+	l.parked.Store(true)
+	l.Listener.Close()
+	l.loop.Wait()
 }
 
 // close lets a request that is nearly answered finish and cuts the others.

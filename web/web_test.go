@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,17 +21,21 @@ import (
 	"hearth/config"
 )
 
-// ask sends a request through all the checks, as one from this machine.
+// ask sends a request through all the checks, as one from this machine. "Host" and "From"
+// among the headers are who is asked, and from where.
 func ask(s *Server, method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
-	r.Host = "localhost:8080"
+	r.Host, r.RemoteAddr = "localhost:8080", "127.0.0.1:4711"
 	if method == "POST" {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i < len(header); i += 2 {
-		if header[i] == "Host" {
+		switch header[i] {
+		case "Host":
 			r.Host = header[i+1]
-		} else {
+		case "From":
+			r.RemoteAddr = header[i+1]
+		default:
 			r.Header.Set(header[i], header[i+1])
 		}
 	}
@@ -52,7 +57,7 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	house := newHouse()
 	house.view.Outputs[2].Fault = "the line is held by another program"
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
-	w := ask(New(house, quietLog), "GET", "/", "")
+	w := ask(New(house, Options{Log: quietLog}), "GET", "/", "")
 	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
 		t.Fatalf("status %d, %s", w.Code, w.Header())
 	}
@@ -79,19 +84,19 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 func TestAnEmptyHouseSaysWhatToWriteNext(t *testing.T) {
 	house := newHouse()
 	house.view = View{Name: "home", Now: noon}
-	page := ask(New(house, quietLog), "GET", "/", "").Body.String()
+	page := ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
 	for _, want := range []string{`id="empty" class="card hint">`, "[output.porch_light]\npin = \"GPIO17\"\nactive_low = true", `id="outputs" aria-labelledby="h-outputs" hidden`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
 	house.view.Readings = []Reading{{Source: "plug.power", Text: "5 W", At: noon}}
-	page = ask(New(house, quietLog), "GET", "/", "").Body.String()
+	page = ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
 	if !strings.Contains(page, `id="empty" class="card hint" hidden>`) {
 		t.Error("a house with devices and nothing of its own is called empty")
 	}
 	house.view.Outputs = []Pin{{Name: "lamp"}}
-	page = ask(New(house, quietLog), "GET", "/", "").Body.String()
+	page = ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
 	if !strings.Contains(page, `to = "<span id="first-output">lamp</span>"`) || strings.Contains(page, `id="no-rules" hidden`) {
 		t.Error("a house without rules is not shown a link to its first output")
 	}
@@ -102,8 +107,8 @@ func TestTheFieldNamesAreStable(t *testing.T) {
 	house.view.Outputs = house.view.Outputs[:1]
 	house.view.Inputs, house.view.Broker = nil, map[string]int64{"clients": 3}
 	house.view.Readings, house.view.Decisions = house.view.Readings[:1], house.view.Decisions[1:]
-	got := ask(New(house, quietLog), "GET", "/api/house", "").Body.String()
-	want := `{"name":"home","version":"test","simulated":true,"now":"2026-03-10T12:00:00+01:00","started":"2026-03-09T10:00:00+01:00","clock_known":true,"trouble":[],` +
+	got := ask(New(house, Options{Log: quietLog}), "GET", "/api/house", "").Body.String()
+	want := `{"name":"home","version":"test","simulated":true,"now":"2026-03-10T12:00:00+01:00","started":"2026-03-09T10:00:00+01:00","clock_known":true,"trouble":[],"may":"change",` +
 		`"outputs":[{"name":"porch_light","pin":"GPIO17","on":false,"known":true,"fault":"","simulated":true}],"inputs":[],` +
 		`"readings":[{"source":"zigbee2mqtt/study_climate:temperature","text":"18.4","bad":"","at":"2026-03-10T11:59:56+01:00"}],` +
 		`"decisions":[{"at":"2026-03-10T11:53:00+01:00","rule":"link.hall_light","outcome":"blocked","text":"link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (now true), not sun down (up)"}],` +
@@ -116,7 +121,7 @@ func TestTheFieldNamesAreStable(t *testing.T) {
 func TestSwitching(t *testing.T) {
 	house := newHouse()
 	house.view.Outputs[2].Fault = "stuck"
-	s := New(house, quietLog)
+	s := New(house, Options{Log: quietLog})
 	for _, test := range []struct {
 		path, body string
 		header     []string
@@ -161,7 +166,7 @@ func TestSwitching(t *testing.T) {
 
 func TestOnlyThisMachineIsAnswered(t *testing.T) {
 	house := newHouse()
-	s := New(house, quietLog)
+	s := New(house, Options{Log: quietLog})
 	for _, host := range []string{"localhost", "LOCALHOST:8080", "localhost.:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "[::1]", "[::ffff:127.0.0.1]:8080"} {
 		if w := ask(s, "GET", "/api/house", "", "Host", host); w.Code != 200 {
 			t.Errorf("host %s: status %d", host, w.Code)
@@ -199,7 +204,7 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 }
 
 func TestEveryAnswerIsHardened(t *testing.T) {
-	s := New(newHouse(), quietLog)
+	s := New(newHouse(), Options{Log: quietLog})
 	for _, path := range []string{"/", "/app.js", "/style.css", "/icon.svg", "/healthz", "/api/house", "/nothing", "/../web.go"} {
 		h := ask(s, "GET", path, "").Header()
 		csp := h.Get("Content-Security-Policy")
@@ -236,7 +241,7 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 			Readings:  []Reading{{Source: evil, Text: evil, Bad: evil, At: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}},
 			Decisions: []Decision{{Rule: evil, Outcome: evil, Text: evil, At: time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC)}},
 		}
-		s := New(house, quietLog)
+		s := New(house, Options{Log: quietLog})
 		page := ask(s, "GET", "/", "")
 		if page.Code != 200 || !utf8.Valid(page.Body.Bytes()) || page.Body.Len() > 100_000 {
 			t.Errorf("%.30q: status %d, %d bytes, valid UTF-8 %v", evil, page.Code, page.Body.Len(), utf8.Valid(page.Body.Bytes()))
@@ -272,7 +277,7 @@ func FuzzMended(f *testing.F) {
 
 func TestHealth(t *testing.T) {
 	house := newHouse()
-	s := New(house, quietLog)
+	s := New(house, Options{Log: quietLog})
 	if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
 		t.Errorf("a well house: status %d", w.Code)
 	}
@@ -354,7 +359,7 @@ func TestAWatcherSeesTheHouseAndThenWhatHappens(t *testing.T) {
 
 func TestAQuietStreamGivesSignsOfLife(t *testing.T) {
 	house := newHouse()
-	s := New(house, quietLog)
+	s := New(house, Options{Log: quietLog})
 	s.beat = time.Millisecond
 	listenOn(t, s, "127.0.0.1:0")
 	defer s.Close()
@@ -447,7 +452,7 @@ func TestThereIsRoomForSoManyWatchersAndNoMore(t *testing.T) {
 func TestCloseEndsEverything(t *testing.T) {
 	before := runtime.NumGoroutine()
 	house := newHouse()
-	s := New(house, quietLog)
+	s := New(house, Options{Log: quietLog})
 	listenOn(t, s, "127.0.0.1:0")
 	addr := s.Addr()
 	var all []*watch
@@ -552,48 +557,74 @@ func TestMovingToAnotherAddress(t *testing.T) {
 	listenOn(t, s, "")
 }
 
-func TestOnlyLoopbackMayBeListenedOn(t *testing.T) {
-	for _, good := range []string{"", "127.0.0.1:8080", "127.1.2.3:80", "[::1]:8080", "localhost:0", "LocalHost:8080", "[::ffff:127.0.0.1]:8080"} {
-		if m := mistakes(good); m != "" {
+func TestWhereItMayListen(t *testing.T) {
+	for _, good := range []string{"", "127.0.0.1:8080", "127.1.2.3:80", "[::1]:8080", "localhost:0", "LocalHost:8080", "[::ffff:127.0.0.1]:8080",
+		"0.0.0.0:8080", ":8080", "[::]:8080", "192.168.1.5:8080", "[fe80::1%lo]:80"} {
+		if m := mistakes(good, ""); m != "" {
 			t.Errorf("%q: %s", good, m)
 		}
 	}
-	for _, bad := range []string{"0.0.0.0:8080", ":8080", "[::]:8080", "192.168.1.5:8080", "home.example:8080", "8080", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "[::1", "127.1:80", "localhost:80:80"} {
-		m := mistakes(bad)
+	for _, bad := range []string{"home.example:8080", "8080", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "[::1", "127.1:80", "localhost:80:80"} {
+		m := mistakes(bad, "")
 		if !strings.Contains(m, "config.toml:2:10: web.listen = ") || !strings.Contains(m, "127.0.0.1:8080") {
 			t.Errorf("%q: %s", bad, m)
 		}
-		if c, err := New(newHouse(), quietLog).Prepare(Config{Listen: &bad}); err == nil {
+		if c, err := New(newHouse(), Options{}).Prepare(Config{Listen: &bad}); err == nil {
 			c.Undo()
 			t.Errorf("%q was prepared", bad)
 		}
 	}
-	want := `config.toml:2:10: web.listen = "0.0.0.0:8080": want an address of this machine alone, such as "127.0.0.1:8080": the page has no logins yet, so whoever reached it could switch the house`
-	if got := mistakes("0.0.0.0:8080"); got != want {
+	want := `config.toml:2:10: web.listen = "home.example:8080": want an address of this machine in digits, such as "127.0.0.1:8080", or "0.0.0.0:8080" for all of them`
+	if got := mistakes("home.example:8080", ""); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	// A page that others reach can't be open to everybody.
+	want = `config.toml:3:13: web.anonymous = true: the page can be reached from other machines, by web.listen, and there everybody needs a login: leave it out`
+	if got := mistakes("0.0.0.0:8080", "anonymous = true"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for _, good := range []string{"anonymous = false", `names = ["hearth.home.arpa", "HEARTH"]`} {
+		if m := mistakes("0.0.0.0:8080", good); m != "" {
+			t.Errorf("%s: %s", good, m)
+		}
+	}
+	if m := mistakes("127.0.0.1:80", "anonymous = true"); m != "" {
+		t.Error(m)
+	}
+	for _, bad := range []string{"http://hearth", "hearth:8080", "*", "", "hearth/"} {
+		if m := mistakes("0.0.0.0:8080", fmt.Sprintf("names = [%q]", bad)); !strings.Contains(m, "config.toml:3:10: web.names[1]") {
+			t.Errorf("%q: %s", bad, m)
+		}
 	}
 	if listen := (Config{}).listen(); listen != "127.0.0.1:8080" {
 		t.Errorf("by default %s", listen)
 	}
 }
 
-func mistakes(listen string) string {
+func mistakes(listen, more string) string {
 	var c struct {
 		Web Config `toml:"web"`
 	}
-	doc := config.Parse("config.toml", fmt.Appendf(nil, "[web]\nlisten = %q\n", listen), &c)
+	doc := config.Parse("config.toml", fmt.Appendf(nil, "[web]\nlisten = %q\n%s\n", listen, more), &c)
 	if err := doc.Err(); err != nil {
 		return err.Error()
 	}
 	return ""
 }
 
-func FuzzLoopback(f *testing.F) {
+// Only an address of this machine alone is ever taken for one that needs no login.
+func FuzzListen(f *testing.F) {
 	f.Add("127.0.0.1:8080")
 	f.Add("[::1%lo]:80")
+	f.Add(":80")
 	f.Fuzz(func(t *testing.T, listen string) {
-		if a, err := loopback(listen); err == nil && listen != "" && !a.Addr().IsLoopback() {
-			t.Errorf("%q is let in as %v", listen, a)
+		set, err := Config{Listen: &listen}.settings(quietLog)
+		if err != nil || !set.anonymous {
+			return
+		}
+		host, _, err := net.SplitHostPort(listen)
+		if ip, _ := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() && !strings.EqualFold(host, "localhost") {
+			t.Errorf("%q needs no login", listen)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,8 +35,8 @@ type Config struct {
 
 	Accounts
 
-	file   Accounts // what is in the users file
-	unread error    // why that could not be read
+	file   Kept  // what is in the users file
+	unread error // why that could not be read
 }
 
 // Accounts are users and roles, as [broker.user.NAME] and [broker.role.NAME] in the
@@ -43,6 +44,13 @@ type Config struct {
 type Accounts struct {
 	User map[string]User `toml:"user"`
 	Role map[string]Role `toml:"role"`
+}
+
+// Kept is what a users file holds. Tokens stand nowhere else: what `hearth token` makes
+// it can take back.
+type Kept struct {
+	Accounts
+	Token map[string]Token `toml:"token"`
 }
 
 // A User may log in.
@@ -53,11 +61,15 @@ type User struct {
 
 // A Role is what those who have it may do: MQTT filters, in which %u is the user's
 // name, %c the client's id and %% a percent sign. Except takes topics out of both
-// lists, but nothing from what another role allows.
+// lists and off the page, but nothing from what another role allows.
 type Role struct {
 	Publish   []string `toml:"publish" eg:"[\"tele/%c/#\"]"`
 	Subscribe []string `toml:"subscribe" eg:"[\"cmnd/%c/#\"]"`
 	Except    []string `toml:"except" eg:"[\"cmnd/%c/secret\"]"`
+
+	// Page is what they may do on the page: see it, use what is on it, or change the
+	// house, too. Default nothing.
+	Page string `toml:"page" enum:"see,use,change"`
 }
 
 // A Password is kept as its hash. What is wrong with it is told without it, for
@@ -114,12 +126,12 @@ func (a *Accounts) Check(at config.Place) {
 	}
 }
 
-// A filterList is one of a role's lists, by its key.
 // meetsSome says whether an exception takes something from what is allowed.
 func meetsSome(allowed []string, except string) bool {
 	return slices.ContainsFunc(allowed, func(rule string) bool { return topic.Meet(anyName(rule), anyName(except)) })
 }
 
+// A filterList is one of a role's lists, by its key.
 type filterList struct {
 	key     string
 	filters []string
@@ -137,15 +149,17 @@ func (r Role) checkExcept(where config.Place) {
 	all := slices.Concat(r.Publish, r.Subscribe)
 	gone := func(rule string) bool { return some(r.Except, rule, topic.Covers) }
 	switch {
+	case len(all) == 0 && r.Page != "":
+		return
 	case len(all) == 0:
 		where.Key("except").Warn("the role allows nothing that could be excepted")
 		return
-	case !slices.ContainsFunc(all, func(rule string) bool { return !gone(rule) }):
+	case r.Page == "" && !slices.ContainsFunc(all, func(rule string) bool { return !gone(rule) }):
 		where.Key("except").Mistake("it covers all that the role allows: want a filter that leaves something")
 		return
 	}
 	for i, except := range r.Except {
-		if !strings.HasPrefix(except, "$") && !meetsSome(all, except) {
+		if r.Page == "" && !strings.HasPrefix(except, "$") && !meetsSome(all, except) {
 			where.Key("except").Index(i).Warn("the role allows nothing of this, so it excepts nothing")
 		}
 	}
@@ -206,10 +220,19 @@ type Declared[T any] struct {
 // AllUsers are the users of both places, by name.
 func (c *Config) AllUsers(file string) []Declared[User] { return declared(c.User, c.file.User, file) }
 
-// AllRoles are the roles of both places by name, after the one that is built in.
+// AllTokens are those of the users file, by name.
+func (c *Config) AllTokens() []Declared[Token] { return declared(nil, c.file.Token, "") }
+
+// AllRoles are the roles of both places by name, after those that are built in.
 func (c *Config) AllRoles(file string) []Declared[Role] {
-	admin := Declared[Role]{Admin, Role{Publish: []string{"#"}, Subscribe: []string{"#"}}, "built in"}
-	return append([]Declared[Role]{admin}, declared(c.Role, c.file.Role, file)...)
+	all := []Declared[Role]{{Admin, Role{Publish: []string{"#"}, Subscribe: []string{"#"}, Page: Change.String()}, "built in"}}
+	own := declared(c.Role, c.file.Role, file)
+	for p := See; p <= Change; p++ {
+		if !slices.ContainsFunc(own, func(d Declared[Role]) bool { return d.Name == p.String() }) {
+			all = append(all, Declared[Role]{p.String(), Role{Page: p.String()}, "built in"})
+		}
+	}
+	return append(all, own...)
 }
 
 func declared[T any](config, kept map[string]T, file string) (all []Declared[T]) {
@@ -231,7 +254,7 @@ func declared[T any](config, kept map[string]T, file string) (all []Declared[T])
 // checks a configuration need not be the one who runs it; [New] and
 // [Door.Prepare] then refuse. With "" there is no file.
 func (c *Config) LoadUsers(file string, at config.Place) *config.Doc {
-	c.file, c.unread = Accounts{}, nil
+	c.file, c.unread = Kept{}, nil
 	doc := new(config.Doc)
 	if file != "" {
 		switch f, err := os.Open(file); {
@@ -264,6 +287,9 @@ func (c *Config) LoadUsers(file string, at config.Place) *config.Doc {
 	if at.Whole() { // else a role that is missing may be one that could not be understood
 		c.checkRoles(c.User, at.Key("user"))
 		c.checkRoles(c.file.User, theirs.Key("user"))
+		for name, t := range c.file.Token {
+			c.checkRolesOf(t.Roles, theirs.Key("token").Key(name))
+		}
 	}
 	return doc
 }
@@ -271,17 +297,21 @@ func (c *Config) LoadUsers(file string, at config.Place) *config.Doc {
 // checkRoles says which roles of users there are none of.
 func (c *Config) checkRoles(users map[string]User, at config.Place) {
 	for name, u := range users {
-		for i, role := range u.Roles {
-			if text := c.RoleFault(role); text != "" {
-				at.Key(name).Key("roles").Index(i).Mistake("%s", text)
-			}
+		c.checkRolesOf(u.Roles, at.Key(name))
+	}
+}
+
+func (c *Config) checkRolesOf(roles []string, at config.Place) {
+	for i, role := range roles {
+		if text := c.RoleFault(role); text != "" {
+			at.Key("roles").Index(i).Mistake("%s", text)
 		}
 	}
 }
 
 // RoleFault says why a role can't be given; "" if it can.
 func (c *Config) RoleFault(role string) string {
-	names := []string{Admin}
+	names := append([]string{Admin}, pages[See:]...)
 	names = append(names, slices.Collect(maps.Keys(c.Role))...)
 	names = append(names, slices.Collect(maps.Keys(c.file.Role))...)
 	if slices.Contains(names, role) {
@@ -310,12 +340,14 @@ func (c *Config) UsersFile(base, data string) string {
 // A Table is a Config as the Door uses it.
 type Table struct {
 	users     map[string]*account
-	anonymous *account // nil: everybody needs a login
-	dummy     *phc     // what is hashed for a name that nobody has
+	tokens    map[[sha256.Size]byte]*account // by the hash of the secret
+	anonymous *account                       // nil: everybody needs a login
+	dummy     *phc                           // what is hashed for a name that nobody has
 }
 
 // An account is what is known of a user.
 type account struct {
+	name  string
 	hash  string // as written; "" if no password lets it in
 	phc   *phc
 	all   bool
@@ -329,7 +361,7 @@ func (d *Door) Prepare(c Config) (*Table, error) {
 	if c.unread != nil {
 		return nil, c.unread
 	}
-	t := &Table{users: make(map[string]*account)}
+	t := &Table{users: make(map[string]*account), tokens: make(map[[sha256.Size]byte]*account)}
 	var wrong []error
 	roles := maps.Clone(c.file.Role)
 	if roles == nil {
@@ -339,7 +371,7 @@ func (d *Door) Prepare(c Config) (*Table, error) {
 	costs := make(map[phcCosts]int)
 	for _, from := range []map[string]User{c.file.User, c.User} {
 		for name, u := range from {
-			a := &account{hash: string(u.Password)}
+			a := &account{name: name, hash: string(u.Password)}
 			if fault := nameFault(name); fault != "" {
 				wrong = append(wrong, fmt.Errorf("user %q: %s", name, fault))
 			}
@@ -360,6 +392,21 @@ func (d *Door) Prepare(c Config) (*Table, error) {
 			a.settle(name)
 			t.users[name] = a
 		}
+	}
+	for name, k := range c.file.Token {
+		a := &account{name: name}
+		sum, err := k.Hash.sum()
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("token %q: hash: %w", name, err))
+			continue
+		}
+		for _, role := range k.Roles {
+			if err := a.add(role, roles); err != nil {
+				wrong = append(wrong, fmt.Errorf("token %q: %w", name, err))
+			}
+		}
+		a.settle(name)
+		t.tokens[sum] = a
 	}
 	if c.AnonymousAllowed() {
 		t.anonymous = &account{all: true}
@@ -401,6 +448,9 @@ func (a *account) add(name string, roles map[string]Role) error {
 		return nil
 	}
 	role, ok := roles[name]
+	if !ok {
+		role, ok = pageRole(name)
+	}
 	if !ok {
 		return fmt.Errorf("there is no role %q", name)
 	}
@@ -461,11 +511,12 @@ func (a *account) make(user, client string) *Rights {
 		}
 		g.publish, _ = add(g.publish, role.Publish)
 		g.subscribe, _ = add(g.subscribe, role.Subscribe)
+		g.page = max(g.page, role.page())
 		if g != plain {
 			r.grants = append(r.grants, *g)
 		}
 	}
-	if len(plain.publish)+len(plain.subscribe) > 0 {
+	if len(plain.publish)+len(plain.subscribe) > 0 || plain.page > Nothing {
 		r.grants = append(r.grants, *plain)
 	}
 	return r

@@ -19,6 +19,7 @@ type Rights struct {
 type grant struct {
 	publish, subscribe []string
 	except             []string // of these topics nothing
+	page               Page
 }
 
 // All allows everything.

@@ -16,7 +16,7 @@ import (
 )
 
 // head is what a new users file begins with.
-const head = `# Who may log in to the broker of this hub: docs/access.md tells how it works.
+const head = `# Who may log in to this hub: docs/access.md tells how it works.
 # ` + "`hearth user add|passwd|remove`" + ` changes this file and leaves the rest of it as it is.
 # A running hub takes it up with: systemctl reload hearth
 
@@ -33,7 +33,7 @@ func AddUser(file, name, hash string, roles []string) error {
 	if fault := nameFault(name); fault != "" {
 		return errors.New(fault)
 	}
-	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+	return edit(file, func(text string, has *Kept, doc *config.Doc) (string, error) {
 		if _, ok := has.User[name]; ok {
 			return "", ErrExists
 		}
@@ -61,7 +61,7 @@ func rolesLine(roles []string) string {
 
 // SetRoles gives a user of the users file other roles in place of those it has.
 func SetRoles(file, name string, roles []string) error {
-	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+	return edit(file, func(text string, has *Kept, doc *config.Doc) (string, error) {
 		u, ok := has.User[name]
 		if !ok {
 			return "", ErrMissing
@@ -99,7 +99,7 @@ func ReplaceHash(file, name, was, hash string) error {
 }
 
 func setPassword(file, name, hash string, fits func(was string) bool) error {
-	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+	return edit(file, func(text string, has *Kept, doc *config.Doc) (string, error) {
 		u, ok := has.User[name]
 		if !ok || !fits(string(u.Password)) {
 			return "", ErrMissing
@@ -136,7 +136,7 @@ func setPassword(file, name, hash string, fits func(was string) bool) error {
 
 // RemoveUser takes a user out of the users file.
 func RemoveUser(file, name string) error {
-	return edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+	return edit(file, func(text string, has *Kept, doc *config.Doc) (string, error) {
 		if _, ok := has.User[name]; !ok {
 			return "", ErrMissing
 		}
@@ -169,7 +169,7 @@ func cut(text string, table config.Place) (string, error) {
 // is and is in kept, unless replace says otherwise; with a role that is there and
 // says something else nothing is written, unless replace.
 func (m *Moved) Save(file string, replace bool) (kept []string, err error) {
-	err = edit(file, func(text string, has *Accounts, doc *config.Doc) (string, error) {
+	err = edit(file, func(text string, has *Kept, doc *config.Doc) (string, error) {
 		kept = nil
 		add := Accounts{User: map[string]User{}, Role: map[string]Role{}}
 		needed := map[string]bool{anonymousRole: true}
@@ -203,7 +203,7 @@ func (m *Moved) Save(file string, replace bool) (kept []string, err error) {
 			text = head
 		}
 		take := func(kind, name string) (err error) {
-			var now Accounts
+			var now Kept
 			if at := config.Parse(file, []byte(text), &now).Root().Key(kind).Key(name); at.Given() {
 				text, err = cut(text, at)
 			}
@@ -236,7 +236,7 @@ func (m *Moved) Save(file string, replace bool) (kept []string, err error) {
 }
 
 func sameRole(a, b Role) bool {
-	return slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Except, b.Except)
+	return slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Except, b.Except) && a.Page == b.Page
 }
 
 // Text is what Save writes, if nothing of it is there.
@@ -251,6 +251,9 @@ func (a Accounts) text() string {
 			if len(list.filters) > 0 {
 				t += list.key + " = [" + quoted(list.filters) + "]\n"
 			}
+		}
+		if page := a.Role[name].Page; page != "" {
+			t += "page = " + quote(page) + "\n"
 		}
 		tables = append(tables, t)
 	}
@@ -276,7 +279,7 @@ var errHandmade = errors.New("it is written in a way that only a person can chan
 // must read as change left the accounts. The file is replaced as a whole, so that
 // at no moment there is half of one, and two that change it at once wait for each
 // other.
-func edit(file string, change func(text string, has *Accounts, doc *config.Doc) (string, error)) error {
+func edit(file string, change func(text string, has *Kept, doc *config.Doc) (string, error)) error {
 	dir := filepath.Dir(file)
 	if err := makeDir(dir); err != nil {
 		return err
@@ -298,7 +301,7 @@ func edit(file string, change func(text string, has *Accounts, doc *config.Doc) 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var has Accounts
+	var has Kept
 	doc := config.Parse(file, text, &has)
 	if err := doc.Err(); err != nil {
 		return err
@@ -307,24 +310,28 @@ func edit(file string, change func(text string, has *Accounts, doc *config.Doc) 
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	var is Accounts
+	var is Kept
 	if err := config.Parse(file, []byte(changed), &is).Err(); err != nil || !same(has, is) {
 		return fmt.Errorf("%s: %w", file, errHandmade)
 	}
 	return replace(file, []byte(changed))
 }
 
-func same(a, b Accounts) bool {
-	plain := func(x Accounts) Accounts { // an empty table is as none
-		y := Accounts{User: map[string]User{}, Role: map[string]Role{}}
+func same(a, b Kept) bool {
+	plain := func(x Kept) Kept { // an empty table is as none
+		y := Kept{Accounts: Accounts{User: map[string]User{}, Role: map[string]Role{}}, Token: map[string]Token{}}
 		for name, u := range x.User {
 			u.Roles = append([]string{}, u.Roles...)
 			y.User[name] = u
 		}
 		for name, r := range x.Role {
 			y.Role[name] = Role{
-				Publish: append([]string{}, r.Publish...), Subscribe: append([]string{}, r.Subscribe...), Except: append([]string{}, r.Except...),
+				Publish: append([]string{}, r.Publish...), Subscribe: append([]string{}, r.Subscribe...), Except: append([]string{}, r.Except...), Page: r.Page,
 			}
+		}
+		for name, t := range x.Token {
+			t.Roles = append([]string{}, t.Roles...)
+			y.Token[name] = t
 		}
 		return y
 	}

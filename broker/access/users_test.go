@@ -278,12 +278,12 @@ func TestTheFileAsAModel(t *testing.T) {
 			if !errors.Is(err, want) {
 				rt.Fatalf("%v, want %v", err, want)
 			}
-			var got Accounts
+			var got Kept
 			text, _ := os.ReadFile(file)
 			if err := config.Parse(file, text, &got).Err(); err != nil {
 				rt.Fatal(err)
 			}
-			if !same(got, Accounts{User: model}) {
+			if !same(got, Kept{Accounts: Accounts{User: model}}) {
 				rt.Fatalf("%v, want %v", got.User, model)
 			}
 		}
@@ -340,7 +340,7 @@ func TestConfigurationAndFileTogether(t *testing.T) {
 	_, said = load("[broker.user.anna]\nroles = [\"writter\"]\n[broker.role.writer]\npublish = []\n")
 	if want := `config.toml:2:10: broker.user.anna.roles[1] = "writter": no role has this name, did you mean "writer"?
 users.toml:1:7: user.anna = {…}: broker.user.anna has this user too, at config.toml:1:1: want it only once
-users.toml:2:10: user.anna.roles[1] = "reader": no role has this name, there are: admin, writer
+users.toml:2:10: user.anna.roles[1] = "reader": no role has this name, there are: admin, change, see, use, writer
 users.toml:3:7: role.writer = {…}: broker.role.writer has this role too, at config.toml:3:1: want it only once`; said != want {
 		t.Errorf("it says\n%s\nwant\n%s", said, want)
 	}
@@ -388,7 +388,7 @@ func TestRolesAreListed(t *testing.T) {
 	for _, r := range c.AllRoles("f") {
 		names = append(names, r.Name+" "+r.Where)
 	}
-	if want := []string{"admin built in", "a [broker]", "b [broker]"}; !slices.Equal(names, want) {
+	if want := []string{"admin built in", "see built in", "use built in", "change built in", "a [broker]", "b [broker]"}; !slices.Equal(names, want) {
 		t.Errorf("%v, want %v", names, want)
 	}
 }

@@ -19,6 +19,8 @@
 //	hearth import     turns automations of Home Assistant and rules of Tasmota into TOML
 //	hearth gpio       shows the pins, and tries one by hand
 //	hearth user       keeps who may log in
+//	hearth token      keeps the tokens of programs that use the page's API
+//	hearth tls        makes certificates for the page, in a house that has none
 //	hearth safe       outputs to their safe state, after a crash
 //	hearth version
 //
@@ -70,7 +72,9 @@ type commands struct {
 	Restore  restoreCommand  `cmd:"" help:"Bring a house from a backup onto this machine."`
 	Import   importCommand   `cmd:"" help:"Turn automations of Home Assistant or rules of Tasmota into TOML."`
 	GPIO     gpioCommand     `cmd:"" name:"gpio" help:"Show the pins and who holds them; hearth gpio test NAME tries one."`
-	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT."`
+	User     userCommand     `cmd:"" help:"Keep the users who may log in to MQTT and to the page."`
+	Token    tokenCommand    `cmd:"" help:"Keep the tokens of programs that use the page's API."`
+	TLS      tlsCommand      `cmd:"" name:"tls" help:"Make certificates for the page, in a house that has none."`
 	Safe     safeCommand     `cmd:"" help:"Switch the outputs to their safe state while no hub runs."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
@@ -135,7 +139,7 @@ func main() {
 	// to any program, so a second one ends it at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "import" || command == "restore" {
+	if command, _, _ := strings.Cut(parsed.Command(), " "); command == "check" || command == "test" || command == "user" || command == "token" || command == "tls" || command == "import" || command == "restore" {
 		stop() // they have nothing to end in order
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))

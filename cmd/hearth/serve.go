@@ -69,6 +69,7 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 			made = name
 			tellUser(std.err, cfg, name, password)
 		},
+		Invite: func(url string) { tellSetup(std.err, url) },
 		Reload: func(ctx context.Context) (done control.Reloaded, err error) {
 			answer := make(chan control.Reloaded, 1)
 			select {
@@ -134,12 +135,9 @@ func openBank(sim bool) (bank gpio.Bank, simulated bool, err error) {
 // gets the first part only, in one line.
 // made is the user that was made for it, if one was.
 func welcome(w io.Writer, cfg *hub.Config, h *hub.Hub, bank gpio.Bank, made string) {
-	addrs, page := h.Addrs(), "off"
+	addrs, page := h.Addrs(), cmp.Or(h.PageURL(), "off")
 	if other := cfg.Broker.Connect; other != nil {
 		addrs = []string{other.Address} // the hub is a client there
-	}
-	if a := h.PageAddr(); a != "" {
-		page = "http://" + a
 	}
 	if toJournal() {
 		fmt.Fprintf(w, "hearth %s: %s; MQTT on %s, page %s, %v\n", versionText(), contents(cfg), strings.Join(addrs, " "), page, bank)
@@ -172,8 +170,26 @@ func tellUser(w io.Writer, cfg *hub.Config, name, password string) {
 	fmt.Fprintf(w, firstUser, name, password, cfg.UsersFile(), name)
 }
 
+// tellSetup tells a person where to make the first user of the page. Who reads the console
+// of the hub, or its journal, may.
+func tellSetup(w io.Writer, url string) {
+	if toJournal() {
+		fmt.Fprintf(w, "<5>nobody can log in to the page yet: make the first user at %s within an hour; this is told once\n", url)
+		return
+	}
+	fmt.Fprintf(w, setupLink, url)
+}
+
+const setupLink = `
+*** Nobody can log in to the page yet. Within an hour, make the first user at:
+***     %s
+*** The link is good for one user. hearth user add NAME --role admin makes one, too.
+
+`
+
 const firstUser = `
-*** Nobody could log in to MQTT yet, so a first user was made, who may do everything:
+*** Nobody could log in to MQTT yet, so a first user was made, who may do everything,
+*** also on the page:
 ***     user      %s
 ***     password  %s
 *** This is told once. Its hash is in %s; hearth user passwd %s sets another.

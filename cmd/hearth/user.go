@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ import (
 
 // userCommand keeps the users file, beside a hub that runs or does not.
 type userCommand struct {
-	Add    userAdd    `cmd:"" help:"Let somebody log in to MQTT."`
+	Add    userAdd    `cmd:"" help:"Let somebody log in, to MQTT and to the page."`
 	Passwd userPasswd `cmd:"" help:"Give a user another password."`
 	Roles  userRoles  `cmd:"" help:"Say anew what a user may do."`
 	Remove userRemove `cmd:"" help:"Let a user log in no more."`
@@ -38,20 +39,9 @@ type userFlags struct {
 const stateFolder = "/var/lib/hearth"
 
 // load reads the configuration for what it says of users. Its other mistakes are
-// nobody's business here.
+// nobody's business here. Where clients come to another broker the users are of the page
+// alone, and may be of both later.
 func (f userFlags) load(std streams) (*hub.Config, error) {
-	cfg, err := f.read(std)
-	if err != nil {
-		return nil, err
-	}
-	if other := cfg.Broker.Connect; other != nil {
-		return nil, fmt.Errorf("by broker.connect clients come to %s, which has users of its own", other.Address)
-	}
-	return cfg, nil
-}
-
-// read is load also for a house whose clients come to another broker.
-func (f userFlags) read(std streams) (*hub.Config, error) {
 	path, err := findConfig(f.Config)
 	if err != nil {
 		return nil, err
@@ -190,8 +180,16 @@ func (c *userAdd) Run(std streams) error {
 	if len(c.Role) == 0 {
 		fmt.Fprintf(std.err, "It has no role, so it may connect and do nothing else; hearth user roles %s ROLE gives it one.\n", c.Name)
 	}
+	tellConnect(std, cfg)
 	io.WriteString(std.err, reloadHint)
 	return printMade(std, made)
+}
+
+// tellConnect says of a house whose clients come to another broker what its users are for.
+func tellConnect(std streams, cfg *hub.Config) {
+	if other := cfg.Broker.Connect; other != nil {
+		fmt.Fprintf(std.err, "It is for the page: by broker.connect clients come to %s, which has users of its own.\n", other.Address)
+	}
 }
 
 func knownRoles(cfg *hub.Config, roles []string) error {
@@ -315,7 +313,7 @@ type userImport struct {
 
 // Run says of each line that means something else here, or nothing, what becomes of it.
 func (c *userImport) Run(std streams) error {
-	cfg, err := c.read(std)
+	cfg, err := c.load(std)
 	if err != nil {
 		return err
 	}
@@ -387,9 +385,9 @@ func (c *userList) Run(std streams) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", harmless([]byte(u.Name)), harmless([]byte(roles)), u.Where)
 	}
-	fmt.Fprintln(w, "\nROLE\tPUBLISH\tSUBSCRIBE\tEXCEPT\tDECLARED IN")
+	fmt.Fprintln(w, "\nROLE\tPUBLISH\tSUBSCRIBE\tPAGE\tEXCEPT\tDECLARED IN")
 	for _, r := range cfg.Broker.AllRoles(cfg.UsersFile()) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", harmless([]byte(r.Name)), rules(r.Value.Publish), rules(r.Value.Subscribe), rules(r.Value.Except), r.Where)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", harmless([]byte(r.Name)), rules(r.Value.Publish), rules(r.Value.Subscribe), cmp.Or(r.Value.Page, "nothing"), rules(r.Value.Except), r.Where)
 	}
 	if cfg.Broker.AnonymousAllowed() {
 		fmt.Fprintln(w, "\nClients of this machine need no login (anonymous = true).")
