@@ -751,6 +751,17 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 	if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, slices.Concat(from, anna, []string{"Origin", "http://192.168.1.5:8080"})...); w.Code != 204 {
 		t.Errorf("the page itself: %d", w.Code)
 	}
+	// What another page of the same machine has a browser ask for comes with the cookie.
+	for _, path := range []string{"/api/house", "/api/events", "/metrics"} {
+		for _, origin := range []string{"http://192.168.1.5:9999", "null", "https://evil.example"} {
+			if w := ask(s, "HEAD", path, "", slices.Concat(from, anna, []string{"Origin", origin})...); w.Code != 403 {
+				t.Errorf("%s for %s: %d", path, origin, w.Code)
+			}
+		}
+		if w := ask(s, "HEAD", path, "", slices.Concat(from, anna, []string{"Origin", "http://192.168.1.5:8080"})...); w.Code != 200 {
+			t.Errorf("%s for the page itself: %d", path, w.Code)
+		}
+	}
 }
 
 // A program with a token does what the token may.

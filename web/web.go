@@ -307,6 +307,7 @@ type Server struct {
 	sessions *sessions
 	tries    tries
 	setup    setup
+	health   health
 	machine  []string // what the machine calls itself
 
 	set atomic.Pointer[settings]

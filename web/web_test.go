@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -276,23 +277,56 @@ func FuzzMended(f *testing.F) {
 }
 
 func TestHealth(t *testing.T) {
-	house := newHouse()
-	s := New(house, Options{Log: quietLog})
-	if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
-		t.Errorf("a well house: status %d", w.Code)
-	}
-	house.broken = errors.New("the loop stands still")
-	if w := ask(s, "GET", "/healthz", ""); w.Code != 503 || !strings.Contains(said(t, w), "stands still") {
-		t.Errorf("a broken house: status %d %s", w.Code, w.Body)
-	}
-	house.stalled = true
 	synctest.Test(t, func(t *testing.T) {
+		house := newHouse()
+		s := New(house, Options{Log: quietLog})
+		if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
+			t.Errorf("a well house: status %d", w.Code)
+		}
+		house.broken = errors.New("the loop stands still")
+		time.Sleep(time.Second)
+		if w := ask(s, "GET", "/healthz", ""); w.Code != 503 || !strings.Contains(said(t, w), "stands still") {
+			t.Errorf("a broken house: status %d %s", w.Code, w.Body)
+		}
+		house.stalled = true
+		time.Sleep(time.Second)
 		began := time.Now()
 		if w := ask(s, "GET", "/healthz", ""); w.Code != 503 || time.Since(began) != time.Second {
 			t.Errorf("a stalled house: status %d after %v", w.Code, time.Since(began))
 		}
 		if w := ask(s, "GET", "/", ""); w.Code != 503 || said(t, w) == "" {
 			t.Errorf("its page: status %d", w.Code)
+		}
+	})
+}
+
+// A countedHouse counts how often it was asked for everything.
+type countedHouse struct {
+	*smallHouse
+	views int
+}
+
+func (h *countedHouse) View(ctx context.Context) (View, error) {
+	h.views++
+	return h.smallHouse.View(ctx)
+}
+
+// Whoever reaches the page may ask whether the house is well, as often as they like: it is
+// no work for the house.
+func TestAskingForHealthIsNoWorkForTheHouse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		house := &countedHouse{smallHouse: newHouse()}
+		s := New(house, Options{Log: quietLog})
+		for range 3 {
+			for range 1000 {
+				if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
+					t.Fatal(w.Code, w.Body)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if house.views != 3 {
+			t.Errorf("the house was asked %d times in 3 seconds", house.views)
 		}
 	})
 }
