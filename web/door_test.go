@@ -593,6 +593,14 @@ func TestCookiesOverTLS(t *testing.T) {
 	if w := get(s, "/api/house", append(proxy, "Cookie", c.Name+"="+c.Value)...); w.Code != 200 {
 		t.Errorf("%d", w.Code)
 	}
+	// Who has read a cookie on its way in the clear does not come in with it over TLS.
+	plain := cookie(t, s, "anna")
+	if w := get(s, "/api/house", append(proxy, "Cookie", "__Host-"+plain[1])...); w.Code != 401 {
+		t.Errorf("a session of before TLS: %d", w.Code)
+	}
+	if w := get(s, "/api/house", plain...); w.Code != 200 {
+		t.Errorf("in the clear it is as good as before: %d", w.Code)
+	}
 	// Somebody else can't say so.
 	if c := login(s, "anna", "correct horse", "X-Forwarded-Proto", "https").Result().Cookies()[0]; c.Secure {
 		t.Errorf("%v", c)
@@ -1107,5 +1115,35 @@ func TestMovingToAllAddresses(t *testing.T) {
 	listenOn(t, s, "127.0.0.1:"+port)
 	if got := status(); got != 200 {
 		t.Errorf("here again: %d", got)
+	}
+}
+
+// Who may look can't take the place of all others at the streams.
+func TestNobodyTakesAllStreams(t *testing.T) {
+	s := lan(newHouse(), family())
+	listenOn(t, s, "127.0.0.1:0")
+	defer s.Close()
+	s.set.Store(&settings{loopback: true})
+	open := func(token string) *http.Response {
+		req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp
+	}
+	for range mostWatchersOfOne {
+		if resp := open("hearth_display"); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+	resp := open("hearth_display")
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 503 || !strings.Contains(string(body), "24 pages of display are watching already") {
+		t.Errorf("one more: %d %s", resp.StatusCode, body)
+	}
+	if resp := open("hearth_script"); resp.StatusCode != 200 {
+		t.Errorf("another: %d", resp.StatusCode)
 	}
 }

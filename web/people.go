@@ -137,7 +137,7 @@ func (s *Server) who(r *http.Request) visitor {
 		return visitor{name: name, rights: rights, wrong: rights == nil}
 	}
 	if c, err := r.Cookie(cookieName(r)); err == nil {
-		if v, ok := s.sessions.find(c.Value); ok {
+		if v, ok := s.sessions.find(c.Value, secure(r)); ok {
 			return v
 		}
 	}

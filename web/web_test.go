@@ -459,7 +459,13 @@ func TestAWatcherThatDoesNotReadBlocksNobody(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the house was held up for %v", took)
 	}
-	eventually(t, "its place is free again", func() bool { return len(s.watchers) == 0 })
+	eventually(t, "its place is free again", func() bool { return streams(s) == 0 })
+}
+
+func streams(s *Server) int {
+	s.watching.mu.Lock()
+	defer s.watching.mu.Unlock()
+	return s.watching.all + len(s.watching.of)
 }
 
 func TestThereIsRoomForSoManyWatchersAndNoMore(t *testing.T) {
@@ -507,7 +513,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Close took %v", took)
 	}
-	if house.watching() != 0 || len(s.watchers) != 0 {
+	if house.watching() != 0 || streams(s) != 0 {
 		t.Error("a stream goes on")
 	}
 	for _, w := range all {
