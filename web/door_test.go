@@ -683,12 +683,20 @@ func TestConnectionsAreBounded(t *testing.T) {
 	for i := range 1000 {
 		c.enter(at(i + 3))
 	}
-	if c.all != mostConns || c.enter(at(5000)) {
+	if c.all != mostConns-keptForHere || c.enter(at(5000)) {
 		t.Errorf("%d connections", c.all)
 	}
 	c.leave(at(1))
 	if !c.enter(at(5000)) {
 		t.Error("one that left makes no room")
+	}
+	for range keptForHere {
+		if !c.enter(netip.Prefix{}) {
+			t.Error("who is on this machine is kept out by others")
+		}
+	}
+	if c.enter(netip.Prefix{}) {
+		t.Errorf("%d connections", c.all)
 	}
 
 	s := serve(t, newHouse())
