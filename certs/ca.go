@@ -334,7 +334,7 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return own(dir, filepath.Dir(dir))
+	return own(func(uid, gid int) error { return os.Lchown(dir, uid, gid) }, filepath.Dir(dir))
 }
 
 // write replaces a file as a whole, so that nobody ever reads half of one, and gives it to
@@ -353,7 +353,7 @@ func write(dir, name string, mode fs.FileMode, text []byte) (err error) {
 	if _, err = f.Write(text); err != nil {
 		return err
 	}
-	if err = own(f.Name(), dir); err != nil {
+	if err = own(f.Chown, dir); err != nil {
 		return err
 	}
 	if err = f.Chmod(mode); err != nil {
@@ -368,8 +368,9 @@ func write(dir, name string, mode fs.FileMode, text []byte) (err error) {
 	return os.Rename(f.Name(), filepath.Join(dir, name))
 }
 
-// own gives path to who owns another, if it may.
-func own(path, like string) error {
+// own gives what chown does to who owns a path, if root calls. It is never by a name that is
+// followed: who owns the folder could put a link to any file in its place meanwhile.
+func own(chown func(uid, gid int) error, like string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -378,5 +379,5 @@ func own(path, like string) error {
 		return err
 	}
 	s := info.Sys().(*syscall.Stat_t)
-	return os.Chown(path, int(s.Uid), int(s.Gid))
+	return chown(int(s.Uid), int(s.Gid))
 }

@@ -135,7 +135,7 @@ func (p page) Drive(ctx context.Context, input string, on bool) error {
 
 func (p page) Hook(ctx context.Context, path string, body []byte) (known bool, err error) {
 	return ask(ctx, p.Hub, func() bool {
-		if !slices.Contains(p.engine.Hooks(), path) {
+		if !p.engine.Hooked(path) {
 			return false
 		}
 		p.obey(p.happen(rules.Event{Kind: rules.Post, Name: path, Body: body}))

@@ -480,17 +480,9 @@ func (e *Engine) Webhook(path string, body []byte, now devices.Now) []Decision {
 	return e.Step(r)
 }
 
-// Hooks is the paths that webhook triggers name.
-func (e *Engine) Hooks() []string {
-	var paths []string
-	for source := range e.watch {
-		if path, ok := strings.CutPrefix(source, hook("")); ok {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	return paths
-}
+// Hooked says whether something is done when a path is posted to. It takes no longer in a
+// large house: strangers may ask for it.
+func (e *Engine) Hooked(path string) bool { return e.watch[hook(path)] != nil }
 
 // hook is a webhook as a source; no topic and no name has a space at that place.
 func hook(path string) string { return "POST " + path }

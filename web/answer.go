@@ -16,6 +16,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -187,7 +188,7 @@ func harden(next http.Handler) http.Handler {
 			"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer our own forms would come with Origin: null
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
@@ -232,8 +233,13 @@ func (s *Server) isOwn(host string, set *settings) bool {
 // is. They could not read it, but they could take the place of those who may.
 func ownReaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from := r.Header.Get("Sec-Fetch-Site")
-		if forPrograms(r.URL.Path) && (from == "cross-site" || from == "same-site") {
+		from, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+		other := from == "cross-site" || from == "same-site"
+		if from == "" && origin != "" { // without TLS, and of old browsers
+			u, err := url.Parse(origin)
+			other = err != nil || u.Host != r.Host
+		}
+		if forPrograms(r.URL.Path) && other {
 			refuse(w, http.StatusForbidden, "another site asked for this")
 			return
 		}
@@ -278,8 +284,29 @@ func serveFile(name, kind string) http.HandlerFunc {
 	}
 }
 
+// health is whether the house is well, as of less than a second ago: strangers may ask that,
+// and a View is work for the house, which has others to do.
+type health struct {
+	mu    sync.Mutex
+	asked time.Time
+	err   error
+}
+
+func (h *health) ask(house House) error {
+	h.mu.Lock() // who comes while one asks is told the same
+	defer h.mu.Unlock()
+	if !h.asked.IsZero() && time.Since(h.asked) < healthy {
+		return h.err
+	}
+	ctx, done := context.WithTimeout(context.Background(), healthy)
+	defer done()
+	_, h.err = house.View(ctx)
+	h.asked = time.Now()
+	return h.err
+}
+
 func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
-	if _, err := s.view(r.Context(), healthy); err != nil {
+	if err := s.health.ask(s.house); err != nil {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 
 // browser starts a headless Chromium with a tab that fails the test when the
 // page's script does. Without a Chromium the test is skipped, but not in CI.
-func browser(t *testing.T) context.Context {
+func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
@@ -30,9 +31,9 @@ func browser(t *testing.T) context.Context {
 	}
 	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(end)
-	ctx, end = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
+	ctx, end = chromedp.NewExecAllocator(ctx, slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true))...)
+		chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true)}, more)...)
 	t.Cleanup(end)
 	ctx, end = chromedp.NewContext(ctx)
 	t.Cleanup(func() { chromedp.Cancel(ctx); end() })
@@ -312,4 +313,33 @@ func keepScreenshot(t *testing.T, ctx context.Context, name string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// By a name and without TLS, as most phones come. There browsers don't say Sec-Fetch-Site,
+// so that it is by Origin that a form of ours is told from one of another site.
+func TestTheDoorInABrowserWithoutTLS(t *testing.T) {
+	ctx := browser(t, chromedp.Flag("host-resolver-rules", "MAP *.home.arpa 127.0.0.1"))
+	s := New(newHouse(), Options{People: family(), Log: quietLog})
+	listen, no := "127.0.0.1:0", false
+	c, err := s.Prepare(Config{Listen: &listen, Anonymous: &no, Names: []string{"hearth.home.arpa"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Commit()
+	defer s.Close()
+	_, port, _ := strings.Cut(s.Addr(), ":")
+	at := "http://hearth.home.arpa:" + port
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<form method="post" action="%s/logout/everywhere"><button>evil</button></form>`, at)
+	}))
+	defer elsewhere.Close()
+	other := strings.Replace(elsewhere.URL, "127.0.0.1", "hearth.home.arpa", 1) // another port: the cookie is sent
+
+	do(t, ctx, "she logs in", chromedp.Navigate(at+"/"), chromedp.WaitVisible(`form.login`), chromedp.SendKeys(`[name=user]`, "anna"),
+		chromedp.SendKeys(`[name=password]`, "correct horse\r"), chromedp.WaitVisible(`body.live`), until(shows("footer", "Logged in as anna")))
+	do(t, ctx, "and switches", chromedp.Click(porch), until(checked("porch_light", "true")))
+	do(t, ctx, "a form elsewhere does nothing", chromedp.Navigate(other), chromedp.Click("button"), chromedp.WaitVisible("pre"), until(`document.body.innerText.includes('another site asked your browser')`),
+		chromedp.Navigate(at+"/"), chromedp.WaitVisible(`body.live`))
+	do(t, ctx, "and out", chromedp.Click(`.user button`), chromedp.WaitVisible(`form.login`), chromedp.Navigate("about:blank"))
 }

@@ -11,6 +11,7 @@ import (
 const (
 	mostConns      = 512
 	mostConnsOfOne = 64
+	keptForHere    = 64 // which this machine alone has: its owner, and a proxy
 )
 
 // A crowd is a listener that lets in no more than that. Without it a stranger, who need
@@ -44,7 +45,7 @@ func (c *crowd) Accept() (net.Conn, error) {
 func (c *crowd) enter(at netip.Prefix) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all >= mostConns || at.IsValid() && c.of[at] >= mostConnsOfOne {
+	if c.all >= mostConns || at.IsValid() && (c.all >= mostConns-keptForHere || c.of[at] >= mostConnsOfOne) {
 		return false
 	}
 	c.all++

@@ -593,6 +593,14 @@ func TestCookiesOverTLS(t *testing.T) {
 	if w := get(s, "/api/house", append(proxy, "Cookie", c.Name+"="+c.Value)...); w.Code != 200 {
 		t.Errorf("%d", w.Code)
 	}
+	// Who has read a cookie on its way in the clear does not come in with it over TLS.
+	plain := cookie(t, s, "anna")
+	if w := get(s, "/api/house", append(proxy, "Cookie", "__Host-"+plain[1])...); w.Code != 401 {
+		t.Errorf("a session of before TLS: %d", w.Code)
+	}
+	if w := get(s, "/api/house", plain...); w.Code != 200 {
+		t.Errorf("in the clear it is as good as before: %d", w.Code)
+	}
 	// Somebody else can't say so.
 	if c := login(s, "anna", "correct horse", "X-Forwarded-Proto", "https").Result().Cookies()[0]; c.Secure {
 		t.Errorf("%v", c)
@@ -675,12 +683,20 @@ func TestConnectionsAreBounded(t *testing.T) {
 	for i := range 1000 {
 		c.enter(at(i + 3))
 	}
-	if c.all != mostConns || c.enter(at(5000)) {
+	if c.all != mostConns-keptForHere || c.enter(at(5000)) {
 		t.Errorf("%d connections", c.all)
 	}
 	c.leave(at(1))
 	if !c.enter(at(5000)) {
 		t.Error("one that left makes no room")
+	}
+	for range keptForHere {
+		if !c.enter(netip.Prefix{}) {
+			t.Error("who is on this machine is kept out by others")
+		}
+	}
+	if c.enter(netip.Prefix{}) {
+		t.Errorf("%d connections", c.all)
 	}
 
 	s := serve(t, newHouse())
@@ -750,6 +766,17 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 	}
 	if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, slices.Concat(from, anna, []string{"Origin", "http://192.168.1.5:8080"})...); w.Code != 204 {
 		t.Errorf("the page itself: %d", w.Code)
+	}
+	// What another page of the same machine has a browser ask for comes with the cookie.
+	for _, path := range []string{"/api/house", "/api/events", "/metrics"} {
+		for _, origin := range []string{"http://192.168.1.5:9999", "null", "https://evil.example"} {
+			if w := ask(s, "HEAD", path, "", slices.Concat(from, anna, []string{"Origin", origin})...); w.Code != 403 {
+				t.Errorf("%s for %s: %d", path, origin, w.Code)
+			}
+		}
+		if w := ask(s, "HEAD", path, "", slices.Concat(from, anna, []string{"Origin", "http://192.168.1.5:8080"})...); w.Code != 200 {
+			t.Errorf("%s for the page itself: %d", path, w.Code)
+		}
 	}
 }
 
@@ -1027,7 +1054,7 @@ func TestEveryAnswerOfTheDoorIsHardened(t *testing.T) {
 		h := w.Header()
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "form-action 'self'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") ||
-			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Cache-Control") != "no-store" {
+			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "same-origin" || h.Get("Cache-Control") != "no-store" {
 			t.Errorf("%d: %v", w.Code, h)
 		}
 		for _, secret := range []string{"root:", "package web", "correct horse"} {
@@ -1096,5 +1123,35 @@ func TestMovingToAllAddresses(t *testing.T) {
 	listenOn(t, s, "127.0.0.1:"+port)
 	if got := status(); got != 200 {
 		t.Errorf("here again: %d", got)
+	}
+}
+
+// Who may look can't take the place of all others at the streams.
+func TestNobodyTakesAllStreams(t *testing.T) {
+	s := lan(newHouse(), family())
+	listenOn(t, s, "127.0.0.1:0")
+	defer s.Close()
+	s.set.Store(&settings{loopback: true})
+	open := func(token string) *http.Response {
+		req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp
+	}
+	for range mostWatchersOfOne {
+		if resp := open("hearth_display"); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+	resp := open("hearth_display")
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 503 || !strings.Contains(string(body), "24 pages of display are watching already") {
+		t.Errorf("one more: %d %s", resp.StatusCode, body)
+	}
+	if resp := open("hearth_script"); resp.StatusCode != 200 {
+		t.Errorf("another: %d", resp.StatusCode)
 	}
 }

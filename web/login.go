@@ -175,7 +175,7 @@ func (s *Server) welcome(w http.ResponseWriter, r *http.Request, user string, se
 	if v := s.who(r); v.session != nil {
 		s.sessions.end(v.session)
 	}
-	s.sessions.begin(user, secret, mark)
+	s.sessions.begin(user, secret, mark, secure(r))
 	setCookie(w, r, base64.RawURLEncoding.EncodeToString(secret), cookieFor)
 	s.log.Info("somebody logged in to the page", "user", user, "from", sender(r).String())
 }

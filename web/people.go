@@ -137,7 +137,7 @@ func (s *Server) who(r *http.Request) visitor {
 		return visitor{name: name, rights: rights, wrong: rights == nil}
 	}
 	if c, err := r.Cookie(cookieName(r)); err == nil {
-		if v, ok := s.sessions.find(c.Value); ok {
+		if v, ok := s.sessions.find(c.Value, secure(r)); ok {
 			return v
 		}
 	}
@@ -170,7 +170,10 @@ var proxyHeaders = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "Tru
 // hostOf is the host that a request is for, without port and brackets.
 func hostOf(r *http.Request) string {
 	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if strings.Trim(port, "0123456789") != "" {
+			return "" // in localhost:1@evil.example it is the other that is meant
+		}
 		host = h
 	}
 	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")

@@ -56,8 +56,12 @@ type session struct {
 
 // kept is what is on the shelf of a session, as JSON.
 type kept struct {
-	User string    `json:"user"`
-	Mark []byte    `json:"mark"` // see People: another one is another password
+	User string `json:"user"`
+	Mark []byte `json:"mark"` // see People: another one is another password
+	// Plain is one that went over the network in the clear, where somebody may have read it.
+	// It is none any more as soon as the page is https.
+	Plain bool `json:"plain,omitempty"`
+
 	Used time.Time `json:"used"` // when it was used last, give or take usedWithin; zero: never while the clock was known
 }
 
@@ -93,8 +97,8 @@ func draw() []byte {
 // begin makes a session of a user who has just logged in with the password of that mark.
 // Its secret is always a new one, whatever the browser showed before: else somebody could
 // give a visitor a cookie, and go in with it after the visitor has logged in.
-func (ss *sessions) begin(user string, secret, mark []byte) {
-	k := kept{User: user, Mark: mark}
+func (ss *sessions) begin(user string, secret, mark []byte, secure bool) {
+	k := kept{User: user, Mark: mark, Plain: !secure}
 	if now, known := ss.clock(); known {
 		k.Used = now
 	}
@@ -131,8 +135,8 @@ func (ss *sessions) bound(newest *session, most int, of func(*session) bool) {
 	}
 }
 
-// find gives the visitor whose cookie holds a text.
-func (ss *sessions) find(cookie string) (visitor, bool) {
+// find gives the visitor whose cookie holds a text, and came over TLS if secure.
+func (ss *sessions) find(cookie string, secure bool) (visitor, bool) {
 	secret, err := base64.RawURLEncoding.DecodeString(cookie)
 	if err != nil || len(secret) != 32 {
 		return visitor{}, false
@@ -143,7 +147,10 @@ func (ss *sessions) find(cookie string) (visitor, bool) {
 	if one == nil {
 		return visitor{}, false
 	}
-	// Neither the user nor the mark ever changes in a session.
+	// Neither the user nor the mark ever changes in a session, nor how it began.
+	if secure && one.kept.Plain {
+		return visitor{}, false
+	}
 	user := one.kept.User
 	rights := ss.people.Rights(user)
 	if rights == nil || !hmac.Equal(ss.people.Mark(user, secret), one.kept.Mark) {

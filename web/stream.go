@@ -5,11 +5,56 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
-// mostWatchers is how many streams there may be at a time.
-const mostWatchers = 32
+// So many streams there may be at a time, and of one user or token. Who may look can't take
+// the place of all others.
+const (
+	mostWatchers      = 32
+	mostWatchersOfOne = 24
+)
+
+// watching are the streams that are open, by who watches.
+type watching struct {
+	mu  sync.Mutex
+	all int
+	of  map[visitorName]int
+}
+
+// A visitorName is a user's or a token's.
+type visitorName struct {
+	name    string
+	session bool
+}
+
+// begin says why there may not be another one; "" if there may.
+func (ws *watching) begin(who visitorName) (why string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	switch {
+	case ws.all >= mostWatchers:
+		return fmt.Sprintf("%d pages are watching already, and more are not served", mostWatchers)
+	case who.name != "" && ws.of[who] >= mostWatchersOfOne:
+		return fmt.Sprintf("%d pages of %s are watching already, and more are not served", mostWatchersOfOne, who.name)
+	}
+	if ws.of == nil {
+		ws.of = make(map[visitorName]int)
+	}
+	ws.all++
+	ws.of[who]++
+	return ""
+}
+
+func (ws *watching) end(who visitorName) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.all--
+	if ws.of[who]--; ws.of[who] == 0 {
+		delete(ws.of, who)
+	}
+}
 
 // writeLimit is how long a watcher may take to take something. The house does
 // not wait even that long: it closes the channel of one that falls behind.
@@ -19,14 +64,14 @@ const writeLimit = 5 * time.Second
 // behind, is logged out, or the server closes. What it may see is judged by what counts
 // when it is sent.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.watchers <- struct{}{}:
-		defer func() { <-s.watchers }()
-	default:
+	v := visitorOf(r)
+	name := visitorName{v.name, v.session != nil}
+	if why := s.watching.begin(name); why != "" {
 		w.Header().Set("Retry-After", "10")
-		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("%d pages are watching already, and more are not served", mostWatchers))
+		refuse(w, http.StatusServiceUnavailable, why)
 		return
 	}
+	defer s.watching.end(name)
 
 	// Watching begins before the view is taken, so nothing is missed between.
 	events, stop := s.house.Watch()
@@ -46,7 +91,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	out := stream{w: w, control: http.NewResponseController(w)}
 	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
 	out.text("retry: 1000\n\n")
-	who := judged{visitor: visitorOf(r)}
+	who := judged{visitor: v}
 	out.event("house", whole.seenBy(who.visitor))
 	out.flush()
 	tell := func(e Event) {

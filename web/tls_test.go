@@ -90,7 +90,7 @@ func TestThePageOverTLS(t *testing.T) {
 	if posted.StatusCode != 400 || posted.Header.Get("Location") != "" || len(posted.Cookies()) > 0 {
 		t.Errorf("a password in the clear: %d %v", posted.StatusCode, posted.Header)
 	}
-	for _, sent := range []string{"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "GET //evil.example/ HTTP/1.0\r\n\r\n"} {
+	for _, sent := range []string{"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "GET //evil.example/ HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: localhost:1@evil.example\r\n\r\n"} {
 		nc, err := net.Dial("tcp", s.Addr())
 		if err != nil {
 			t.Fatal(err)

@@ -302,11 +302,12 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	table    []route
-	watchers chan struct{} // a token for each stream
+	watching watching
 	beat     time.Duration // between two signs of life on a stream
 	sessions *sessions
 	tries    tries
 	setup    setup
+	health   health
 	machine  []string // what the machine calls itself
 
 	set atomic.Pointer[settings]
@@ -348,7 +349,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, watchers: make(chan struct{}, mostWatchers), beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -209,7 +210,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 		h := ask(s, "GET", path, "").Header()
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") ||
-			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "no-referrer" {
+			h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "same-origin" {
 			t.Errorf("%s: %v", path, h)
 		}
 	}
@@ -276,23 +277,56 @@ func FuzzMended(f *testing.F) {
 }
 
 func TestHealth(t *testing.T) {
-	house := newHouse()
-	s := New(house, Options{Log: quietLog})
-	if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
-		t.Errorf("a well house: status %d", w.Code)
-	}
-	house.broken = errors.New("the loop stands still")
-	if w := ask(s, "GET", "/healthz", ""); w.Code != 503 || !strings.Contains(said(t, w), "stands still") {
-		t.Errorf("a broken house: status %d %s", w.Code, w.Body)
-	}
-	house.stalled = true
 	synctest.Test(t, func(t *testing.T) {
+		house := newHouse()
+		s := New(house, Options{Log: quietLog})
+		if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
+			t.Errorf("a well house: status %d", w.Code)
+		}
+		house.broken = errors.New("the loop stands still")
+		time.Sleep(time.Second)
+		if w := ask(s, "GET", "/healthz", ""); w.Code != 503 || !strings.Contains(said(t, w), "stands still") {
+			t.Errorf("a broken house: status %d %s", w.Code, w.Body)
+		}
+		house.stalled = true
+		time.Sleep(time.Second)
 		began := time.Now()
 		if w := ask(s, "GET", "/healthz", ""); w.Code != 503 || time.Since(began) != time.Second {
 			t.Errorf("a stalled house: status %d after %v", w.Code, time.Since(began))
 		}
 		if w := ask(s, "GET", "/", ""); w.Code != 503 || said(t, w) == "" {
 			t.Errorf("its page: status %d", w.Code)
+		}
+	})
+}
+
+// A countedHouse counts how often it was asked for everything.
+type countedHouse struct {
+	*smallHouse
+	views int
+}
+
+func (h *countedHouse) View(ctx context.Context) (View, error) {
+	h.views++
+	return h.smallHouse.View(ctx)
+}
+
+// Whoever reaches the page may ask whether the house is well, as often as they like: it is
+// no work for the house.
+func TestAskingForHealthIsNoWorkForTheHouse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		house := &countedHouse{smallHouse: newHouse()}
+		s := New(house, Options{Log: quietLog})
+		for range 3 {
+			for range 1000 {
+				if w := ask(s, "GET", "/healthz", ""); w.Code != 200 {
+					t.Fatal(w.Code, w.Body)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if house.views != 3 {
+			t.Errorf("the house was asked %d times in 3 seconds", house.views)
 		}
 	})
 }
@@ -425,7 +459,13 @@ func TestAWatcherThatDoesNotReadBlocksNobody(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the house was held up for %v", took)
 	}
-	eventually(t, "its place is free again", func() bool { return len(s.watchers) == 0 })
+	eventually(t, "its place is free again", func() bool { return streams(s) == 0 })
+}
+
+func streams(s *Server) int {
+	s.watching.mu.Lock()
+	defer s.watching.mu.Unlock()
+	return s.watching.all + len(s.watching.of)
 }
 
 func TestThereIsRoomForSoManyWatchersAndNoMore(t *testing.T) {
@@ -473,7 +513,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Close took %v", took)
 	}
-	if house.watching() != 0 || len(s.watchers) != 0 {
+	if house.watching() != 0 || streams(s) != 0 {
 		t.Error("a stream goes on")
 	}
 	for _, w := range all {

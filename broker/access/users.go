@@ -286,12 +286,14 @@ func edit(file string, change func(text string, has *Kept, doc *config.Doc) (str
 	}
 	// Not the folder itself, which a hub locks for as long as it runs, nor the file,
 	// which is another one afterwards.
-	lock, err := os.OpenFile(file+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	lock, err := os.OpenFile(file+".lock", os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if errors.Is(err, syscall.ELOOP) {
+		return fmt.Errorf("%s.lock is a link: remove it", file)
+	} else if err != nil {
 		return err
 	}
 	defer lock.Close()
-	if err := own(lock.Name(), dir); err != nil {
+	if err := own(lock.Chown, dir); err != nil {
 		return err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
@@ -352,7 +354,7 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return own(dir, filepath.Dir(dir))
+	return own(func(uid, gid int) error { return os.Lchown(dir, uid, gid) }, filepath.Dir(dir))
 }
 
 // replace writes a file whole: after a power cut there is the old one or the new.
@@ -380,7 +382,7 @@ func replace(file string, text []byte) (err error) {
 	if _, err = f.Write(text); err != nil {
 		return err
 	}
-	if err = own(f.Name(), file, filepath.Dir(file)); err != nil {
+	if err = own(f.Chown, file, filepath.Dir(file)); err != nil {
 		return err
 	}
 	if was, err := os.Stat(file); err == nil { // after its owner, so that nobody else could read it for a moment
@@ -400,15 +402,17 @@ func replace(file string, text []byte) (err error) {
 	return dir.Sync()
 }
 
-// own gives path to who owns the first of those that exists, if it may.
-func own(path string, like ...string) error {
+// own gives what chown does to who owns the first of those that exists, if root calls. It is
+// never by a name that is followed: who owns the folder, as the hub does, could have put a
+// link to any file of root's in its place.
+func own(chown func(uid, gid int) error, like ...string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
 	for _, l := range like {
 		if info, err := os.Stat(l); err == nil {
 			s := info.Sys().(*syscall.Stat_t)
-			return os.Chown(path, int(s.Uid), int(s.Gid))
+			return chown(int(s.Uid), int(s.Gid))
 		}
 	}
 	return nil

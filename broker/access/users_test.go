@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"hearth/config"
+	"syscall"
 )
 
 func read(t testing.TB, file string) string {
@@ -421,5 +422,40 @@ func TestSetRoles(t *testing.T) {
 	}
 	if err := SetRoles(file, "anna", []string{"x"}); !errors.Is(err, errHandmade) {
 		t.Error(err)
+	}
+}
+
+// Root adds a user to a file in a folder of the hub's, which may have put a link there: root
+// must not give away what it leads to.
+func TestNothingIsGivenAwayByALink(t *testing.T) {
+	theirs, ours := t.TempDir(), filepath.Join(t.TempDir(), "shadow")
+	if err := os.WriteFile(ours, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := os.Geteuid() == 0
+	if root {
+		if err := os.Chown(theirs, 54321, 54321); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(theirs, "users.toml")
+	if err := os.Symlink(ours, file+".lock"); err != nil {
+		t.Fatal(err)
+	}
+	if err := AddUser(file, "anna", Hash([]byte("secret")), nil); err == nil || !strings.Contains(err.Error(), "is a link: remove it") {
+		t.Errorf("%v", err)
+	}
+	info, err := os.Stat(ours)
+	if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		t.Error("the file that a link leads to was given away")
+	}
+	os.Remove(file + ".lock")
+	if err := AddUser(file, "anna", Hash([]byte("secret")), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{file, file + ".lock"} {
+		if info, err := os.Lstat(name); err != nil || root && info.Sys().(*syscall.Stat_t).Uid != 54321 {
+			t.Errorf("%s is not of who owns the folder: %v", name, err)
+		}
 	}
 }
