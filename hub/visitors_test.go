@@ -130,7 +130,7 @@ func TestUsersOfThePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/", "/login", "/setup", "/api/house", "/metrics", "/healthz", "/app.js", "/users.toml", "/data/users.toml", "/../data/users.toml", "/%2e%2e/data/users.toml"} {
+	for _, path := range []string{"/", "/login", "/setup", "/api/house", "/metrics", "/healthz", "/log", "/users.toml", "/data/users.toml", "/../data/users.toml", "/%2e%2e/data/users.toml"} {
 		body := visit(h, "GET", path, "", anna...).Body.String()
 		for _, hidden := range append(regexp.MustCompile(`"[^"]{20,}"`).FindAllString(string(kept), -1), "the alarm's code", "correct horse", secret, strings.TrimPrefix(anna[1], "hearth=")) {
 			if strings.Contains(body, strings.Trim(hidden, `"`)) {

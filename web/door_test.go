@@ -207,14 +207,14 @@ func get(s *Server, path string, header ...string) *httptest.ResponseRecorder {
 
 // sample is a path of a route, with something in place of what is variable.
 func sample(r route) string {
-	return strings.NewReplacer("{$}", "", "{name...}", "nothing", "{name}", "porch_light").Replace(r.path)
+	return strings.NewReplacer("{$}", "", "{version}", assets().version, "{name...}", "nothing", "{name}", "porch_light").Replace(r.path)
 }
 
 // Whoever adds a route has to say who may use it: all that need somebody refuse strangers.
 func TestNobodyGetsInWithoutALogin(t *testing.T) {
 	house := newHouse()
 	s := lan(house, family())
-	open := map[string]bool{"/app.js": true, "/style.css": true, "/icon.svg": true, "/login": true, "/logout": true, "/logout/everywhere": true,
+	open := map[string]bool{"/assets/{version}/{name...}": true, "/login": true, "/logout": true, "/logout/everywhere": true,
 		"/setup": true, "/healthz": true, "/hook/{name...}": true}
 	for _, r := range s.table {
 		if r.needs == Nothing != open[r.path] {
@@ -226,7 +226,7 @@ func TestNobodyGetsInWithoutALogin(t *testing.T) {
 		for _, who := range [][]string{nil, {"Cookie", "hearth=" + strings.Repeat("A", 43)}, {"Cookie", "hearth="}, {"Authorization", "Basic YW5uYTpjb3JyZWN0IGhvcnNl"},
 			{"Authorization", "Bearer hearth_wrong"}, {"Authorization", "Bearer "}, {"X-Forwarded-For", "127.0.0.1"}} {
 			w := ask(s, r.method, sample(r), `{"on":true}`, slices.Concat(from, who)...)
-			toLogin := w.Code == 303 && strings.HasPrefix(w.Header().Get("Location"), "/login?next=%2F") && r.path == "/{$}"
+			toLogin := w.Code == 303 && strings.HasPrefix(w.Header().Get("Location"), "/login?next=%2F") && (r.path == "/{$}" || r.path == "/log")
 			if w.Code != 401 && !toLogin {
 				t.Errorf("%s %s of %q: %d %s", r.method, r.path, who, w.Code, w.Body)
 			}
@@ -244,7 +244,7 @@ func TestNobodyGetsInWithoutALogin(t *testing.T) {
 		t.Error("a stranger reached the house")
 	}
 	// What is open tells strangers nothing of the house.
-	for _, path := range []string{"/login", "/login?again=1", "/setup", "/setup?token=x", "/healthz", "/nothing", "/app.js"} {
+	for _, path := range []string{"/login", "/login?again=1", "/setup", "/setup?token=x", "/healthz", "/nothing", assetPath("js/home.js")} {
 		if w := get(s, path); strings.Contains(w.Body.String(), "GPIO") || strings.Contains(w.Body.String(), "study_climate") {
 			t.Errorf("%s: %s", path, w.Body)
 		}
@@ -819,14 +819,14 @@ func TestWhatSomebodyMayNotSeeIsNotThere(t *testing.T) {
 	guest := cookie(t, s, "guest", "Host", "localhost", "From", "127.0.0.1:1")
 	here := append([]string{"Host", "localhost", "From", "127.0.0.1:1"}, guest...)
 	hidden := []string{"heater", "garage", "doorbell", "GPIO22", "GPIO5", "warmth", "messages_received"}
-	for _, path := range []string{"/", "/api/house"} {
+	for _, path := range []string{"/", "/log", "/api/house"} {
 		w := ask(s, "GET", path, "", here...)
 		for _, word := range hidden {
 			if w.Code != 200 || strings.Contains(w.Body.String(), word) {
 				t.Errorf("%s (%d) tells of %s:\n%s", path, w.Code, word, w.Body)
 			}
 		}
-		if !strings.Contains(w.Body.String(), "porch_light") || !strings.Contains(w.Body.String(), "study_climate") {
+		if path != "/log" && !strings.Contains(w.Body.String(), "porch_light") || path != "/" && !strings.Contains(w.Body.String(), "study_climate") {
 			t.Errorf("%s lacks what may be seen", path)
 		}
 	}
@@ -1031,7 +1031,7 @@ func TestTheHostHeader(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"", "evil.example", "raspberrypi.evil.example", "192.168.1.5.evil.example", "xraspberrypi", "evil.local", "0.0.0.0:8080", "[::]", "0x7f.1", "hearth.example.evil", "sub.hearth.example", "localhost:80:80", "\xff"} {
-		for _, path := range []string{"/", "/login", "/app.js", "/api/house", "/healthz", "/setup"} {
+		for _, path := range []string{"/", "/log", "/login", assetPath("js/home.js"), "/api/house", "/healthz", "/setup"} {
 			if w := ask(s, "GET", path, "", "Host", host, "Authorization", "Bearer hearth_display"); w.Code != 421 || said(t, w) == "" {
 				t.Errorf("%q %s: %d", host, path, w.Code)
 			}
@@ -1049,7 +1049,7 @@ func TestEveryAnswerOfTheDoorIsHardened(t *testing.T) {
 	for _, w := range []*httptest.ResponseRecorder{
 		get(s, "/"), get(s, "/", anna...), get(s, "/login"), get(s, "/login?again=1"), get(s, "/setup?token=x"), login(s, "anna", "wrong"), post(s, "/logout", nil),
 		get(s, "/api/house"), get(s, "/nothing"), ask(s, "GET", "/", "", "Host", "evil.example"),
-		get(s, "/../../etc/passwd"), get(s, "/%2e%2e/%2e%2e/etc/passwd"), get(s, "/app.js/../web.go"), get(s, "/static/..%2f..%2fusers.toml"),
+		get(s, "/../../etc/passwd"), get(s, "/%2e%2e/%2e%2e/etc/passwd"), get(s, assetPath("js/../../web.go")), get(s, assetPath("..%2f..%2fusers.toml")),
 	} {
 		h := w.Header()
 		csp := h.Get("Content-Security-Policy")

@@ -232,7 +232,7 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, map[bool]string{false: "a login is needed: log in at /login, or send a token of hearth token as Authorization: Bearer", true: "there is no such token"}[v.wrong])
 		case v.rights.Most() < needs && isPage(r):
-			s.showLogin(w, r, http.StatusForbidden, mayNot(v.name))
+			s.showLogin(w, r, http.StatusForbidden, s.wordsFor(r).text("login.may_not", "user", mended(v.name, mostName)))
 		case v.rights.Most() < needs:
 			refuse(w, http.StatusForbidden, "you may "+v.rights.Most().String()+" here, and this is for those who may "+needs.String())
 		default:
@@ -249,10 +249,6 @@ func isPage(r *http.Request) bool {
 // forPrograms says whether what is at a path is read by programs and scripts.
 func forPrograms(path string) bool {
 	return strings.HasPrefix(path, "/api/") || path == "/metrics"
-}
-
-func mayNot(user string) string {
-	return mended(user, mostName) + " has a login and no role that lets it see the page: hearth user roles gives it one, such as see, use or change"
 }
 
 // --- What of the house a visitor sees ---

@@ -1,7 +1,7 @@
 // Package web is the page of the house: what its outputs and inputs are, what
 // its devices last said and what its rules decided, live, with a switch for each
-// output. It is one HTML page, one script and one style sheet, all embedded;
-// nothing is built and nothing is loaded from elsewhere. Without JavaScript the
+// output. Its pages, modules, style and words are embedded (pages.go, words.go);
+// nothing is built and nothing is loaded from elsewhere. Without JavaScript a
 // page is a list of how things stood when it was loaded.
 //
 // What it shows it asks of a [House], which the hub fills.
@@ -58,6 +58,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,6 +85,9 @@ type Config struct {
 	// Names are what the page is called beside its addresses and the machine's own name:
 	// in DNS, or by a proxy before it.
 	Names []string `toml:"names" eg:"[\"hearth.home.arpa\"]"`
+
+	// Language is that of the page, "en" or "de"; without it each browser's own.
+	Language string `toml:"language" eg:"\"de\""`
 
 	TLS *TLS `toml:"tls"`
 
@@ -131,6 +135,9 @@ func (c Config) Check(at config.Place) {
 		at.Key("listen").Mistake("%s", err)
 	case c.Anonymous != nil && *c.Anonymous && a != (address{}) && !a.loopback():
 		at.Key("anonymous").Mistake("the page can be reached from other machines, by web.listen, and there everybody needs a login: leave it out")
+	}
+	if c.Language != "" && !slices.Contains(languages, c.Language) {
+		at.Key("language").Mistake("want one of the languages of the page: \"en\" or \"de\"")
 	}
 	for i, name := range c.Names {
 		if !isName(name) {
@@ -324,6 +331,7 @@ type settings struct {
 	loopback  bool // only this machine reaches the page
 	anonymous bool // and needs no login
 	names     []string
+	language  string        // "": the browser's
 	keeper    *certs.Keeper // nil: no TLS
 }
 
@@ -337,6 +345,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 		loopback:  a.loopback(),
 		anonymous: a.loopback() && (c.Anonymous == nil || *c.Anonymous),
 		names:     c.Names,
+		language:  c.Language,
 	}
 	if c.TLS != nil && a.on {
 		if set.keeper, err = c.TLS.files().Open(log); err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -58,11 +59,12 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	house := newHouse()
 	house.view.Outputs[2].Fault = "the line is held by another program"
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
-	w := ask(New(house, Options{Log: quietLog}), "GET", "/", "")
+	s := New(house, Options{Log: quietLog})
+	w := ask(s, "GET", "/", "")
 	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
 		t.Fatalf("status %d, %s", w.Code, w.Header())
 	}
-	text := strings.Join(strings.Fields(html.UnescapeString(w.Body.String())), " ")
+	text := strings.Join(strings.Fields(html.UnescapeString(w.Body.String()+ask(s, "GET", "/log", "").Body.String())), " ")
 	for _, want := range []string{
 		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
 		"<li>garden_pump: the line is held by another program</li>",
@@ -97,7 +99,7 @@ func TestAnEmptyHouseSaysWhatToWriteNext(t *testing.T) {
 		t.Error("a house with devices and nothing of its own is called empty")
 	}
 	house.view.Outputs = []Pin{{Name: "lamp"}}
-	page = ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
+	page = ask(New(house, Options{Log: quietLog}), "GET", "/log", "").Body.String()
 	if !strings.Contains(page, `to = "<span id="first-output">lamp</span>"`) || strings.Contains(page, `id="no-rules" hidden`) {
 		t.Error("a house without rules is not shown a link to its first output")
 	}
@@ -174,7 +176,7 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"", "evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.5:8080", "0.0.0.0", "[::]:8080", "0x7f.1", "localhost:80:80", "\xff"} {
-		for _, path := range []string{"/", "/app.js", "/api/house", "/api/events", "/healthz"} {
+		for _, path := range []string{"/", "/log", assetPath("js/home.js"), "/api/house", "/api/events", "/healthz"} {
 			if w := ask(s, "GET", path, "", "Host", host); w.Code != 421 || said(t, w) == "" {
 				t.Errorf("host %q: status %d", host, w.Code)
 			}
@@ -206,7 +208,7 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 
 func TestEveryAnswerIsHardened(t *testing.T) {
 	s := New(newHouse(), Options{Log: quietLog})
-	for _, path := range []string{"/", "/app.js", "/style.css", "/icon.svg", "/healthz", "/api/house", "/nothing", "/../web.go"} {
+	for _, path := range []string{"/", "/log", assetPath("js/home.js"), assetPath("style.css"), assetPath("icon.svg"), "/healthz", "/api/house", "/nothing", "/../web.go"} {
 		h := ask(s, "GET", path, "").Header()
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") ||
@@ -214,15 +216,45 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 			t.Errorf("%s: %v", path, h)
 		}
 	}
-	page := ask(s, "GET", "/", "").Body.String()
-	for _, inline := range []string{"<style", "style=", "onclick", "javascript:", "http://", "https://"} {
-		if strings.Contains(page, inline) {
-			t.Errorf("the page has %s", inline)
+	for _, path := range []string{"/", "/log", "/login?again=1"} {
+		page := ask(s, "GET", path, "").Body.String()
+		for _, inline := range []string{"<style", "style=", "onclick", "javascript:", "http://", "https://"} {
+			if strings.Contains(page, inline) {
+				t.Errorf("%s has %s", path, inline)
+			}
 		}
 	}
-	first := ask(s, "GET", "/app.js", "")
-	if w := ask(s, "GET", "/app.js", "", "If-None-Match", first.Header().Get("ETag")); w.Code != 304 {
-		t.Errorf("an unchanged script: status %d", w.Code)
+}
+
+// What a page loads may be kept for ever, since another version has another address.
+func TestAssets(t *testing.T) {
+	s := New(newHouse(), Options{Log: quietLog})
+	for _, page := range []string{"/", "/log"} {
+		for _, link := range regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`).FindAllStringSubmatch(ask(s, "GET", page, "").Body.String(), -1) {
+			plain, packed := ask(s, "GET", link[1], ""), ask(s, "GET", link[1], "", "Accept-Encoding", "br, gzip")
+			for _, w := range []*httptest.ResponseRecorder{plain, packed} {
+				if w.Code != 200 || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") {
+					t.Errorf("%s: %d, %v", link[1], w.Code, w.Header())
+				}
+			}
+			tag := packed.Header().Get("ETag")
+			if packed.Header().Get("Content-Encoding") == "gzip" && tag == plain.Header().Get("ETag") {
+				t.Errorf("%s has the same tag %s packed", link[1], tag)
+			}
+			if w := ask(s, "GET", link[1], "", "Accept-Encoding", "gzip", "If-None-Match", tag); w.Code != 304 {
+				t.Errorf("%s unchanged: status %d", link[1], w.Code)
+			}
+		}
+	}
+	for _, wrong := range []string{"/assets/older/js/home.js", assetPath("js/nothing.js"), assetPath("pages/home.html"), assetPath("words/de.toml"), assetPath("../web.go")} {
+		if w := ask(s, "GET", wrong, ""); w.Code == 200 {
+			t.Errorf("%s: %d", wrong, w.Code)
+		}
+	}
+	for encoding, want := range map[string]string{"": "", "br": "", "gzip": "gzip", "GZIP;q=0.5": "gzip", "gzip;q=0": "", "br, gzip;q=0.0": ""} {
+		if got := ask(s, "GET", "/", "", "Accept-Encoding", encoding).Header().Get("Content-Encoding"); got != want {
+			t.Errorf("Accept-Encoding %q: %q", encoding, got)
+		}
 	}
 }
 
@@ -243,13 +275,15 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 			Decisions: []Decision{{Rule: evil, Outcome: evil, Text: evil, At: time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC)}},
 		}
 		s := New(house, Options{Log: quietLog})
-		page := ask(s, "GET", "/", "")
-		if page.Code != 200 || !utf8.Valid(page.Body.Bytes()) || page.Body.Len() > 100_000 {
-			t.Errorf("%.30q: status %d, %d bytes, valid UTF-8 %v", evil, page.Code, page.Body.Len(), utf8.Valid(page.Body.Bytes()))
-		}
-		for _, tag := range []string{"<script>", "<img src=x", "<h1>", "\u202e", "\x00", "\x1b"} {
-			if strings.Contains(page.Body.String(), tag) {
-				t.Errorf("%.30q: the page has %q", evil, tag)
+		for _, path := range []string{"/", "/log"} {
+			page := ask(s, "GET", path, "")
+			if page.Code != 200 || !utf8.Valid(page.Body.Bytes()) || page.Body.Len() > 100_000 {
+				t.Errorf("%.30q: status %d, %d bytes, valid UTF-8 %v", evil, page.Code, page.Body.Len(), utf8.Valid(page.Body.Bytes()))
+			}
+			for _, tag := range []string{"<script>", "<img src=x", "<h1>", "\u202e", "\x00", "\x1b"} {
+				if strings.Contains(page.Body.String(), tag) {
+					t.Errorf("%.30q: the page has %q", evil, tag)
+				}
 			}
 		}
 		for _, path := range []string{"/api/house", "/api/output/" + strings.Repeat("%FF", 3)} {
