@@ -53,6 +53,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/house", See, s.serveHouse},
 		{"GET", "/api/events", See, s.serveEvents},
 		{"POST", "/api/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"POST", "/api/thing/{name}", Use, s.serveTell},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}
@@ -340,6 +341,7 @@ func (v View) clean() View {
 	v.Name, v.Version = mended(v.Name, mostName), mended(v.Version, mostName)
 	v.Trouble = each(v.Trouble, sentence)
 	v.Waiting = each(v.Waiting, sentence)
+	v.Things = each(v.Things, Thing.clean)
 	v.Outputs = each(v.Outputs, Pin.clean)
 	v.Inputs = each(v.Inputs, Pin.clean)
 	v.Readings = each(v.Readings, Reading.clean)
@@ -350,7 +352,7 @@ func (v View) clean() View {
 
 // status is v without its lists.
 func (v View) status() View {
-	v.Outputs, v.Inputs, v.Readings, v.Decisions = nil, nil, nil, nil
+	v.Things, v.Outputs, v.Inputs, v.Readings, v.Decisions = nil, nil, nil, nil, nil
 	return v
 }
 
@@ -371,7 +373,7 @@ func (d Decision) clean() Decision {
 }
 
 func (e Event) clean() Event {
-	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean)}
+	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean)}
 }
 
 func cleaned[T any](p *T, clean func(T) T) *T {

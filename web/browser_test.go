@@ -92,13 +92,13 @@ func TestInABrowser(t *testing.T) {
 	house.mu.Lock()
 	house.deaf = true
 	house.mu.Unlock()
-	do(t, ctx, "asked is not yet so", chromedp.Click(porch), until(`document.querySelector('.asked .state').textContent === 'Asked on'`),
-		until(shows("#toast", "porch_light was told to go on and has not answered yet")), until(checked("porch_light", "false")))
+	do(t, ctx, "asked is not yet so", chromedp.Click(porch), until(`document.querySelector('.asked .state').textContent === 'Asked on' && document.querySelector('.asked').getAttribute('aria-busy') === 'true'`),
+		until(shows("#toast", "porch_light was told so and has not answered yet")), until(checked("porch_light", "false")))
 
 	house.mu.Lock()
-	house.tell(Event{Output: &Pin{Name: `<img src=x onerror="document.title='owned'">`, Pin: "<b>", Fault: "</li>"}})
+	house.tell(Event{Thing: &Thing{Name: `<img src=x onerror="document.title='owned'">`, Line: "<b>", Fault: "</li>", Properties: []Property{{Kind: "value", Text: "<script>", Known: true}}}})
 	house.mu.Unlock()
-	do(t, ctx, "a hostile name is text", until(shows(".pins", "onerror")), until(`document.querySelectorAll('img').length === 1 && document.title === 'home · Hearth'`),
+	do(t, ctx, "a hostile name is text", until(shows("#rooms", "onerror")), until(`document.querySelectorAll('img').length === 1 && document.title === 'home · Hearth'`),
 		until(`document.documentElement.scrollWidth <= innerWidth`))
 
 	do(t, ctx, "what happened has a page of its own", chromedp.Click(`nav a[href="/log"]`), chromedp.WaitVisible("#h-decisions"), chromedp.WaitVisible("body.live"),
@@ -164,7 +164,7 @@ func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	}))
 	defer front.Close()
 	defer s.Close()
-	rows := `document.querySelectorAll('.pins li, .log li, .values li').length`
+	rows := `document.querySelectorAll('.things li, .log li, .values li').length`
 	var drawn, live int
 	for _, path := range []string{"/", "/log"} {
 		do(t, ctx, "the page without a stream", chromedp.Navigate(front.URL+path))
@@ -203,7 +203,9 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("HEARTH_SCREENSHOTS names no folder")
 	}
 	ctx := browser(t)
-	full := newHouse()
+	full := manyThings(12)
+	full.view.Things[5].Away, full.view.Things[4].Properties[0].Asked, full.view.Things[0].Favourite, full.view.Things[0].Properties[0].On = true, "on", true, true
+	full.view.Things[9].Room = "" // and so among what is in none
 	for i := range 14 {
 		full.view.Readings = append(full.view.Readings, Reading{Source: fmt.Sprintf("tele/plug_%02d/SENSOR:ENERGY.Power", i), Text: fmt.Sprint(i * 37 % 100), At: noon.Add(-time.Duration(i*i) * time.Minute)})
 		full.view.Decisions = append(full.view.Decisions, Decision{At: noon.Add(-time.Duration(i+8) * time.Minute * 90), Rule: "rule.stairs", Outcome: []string{"fired", "pending", "ended", "cancelled"}[i%4],
@@ -224,7 +226,7 @@ func TestScreenshots(t *testing.T) {
 		for _, size := range []struct {
 			name          string
 			width, height int64
-		}{{"phone", 390, 844}, {"desktop", 1280, 900}, {"small", 320, 640}} {
+		}{{"tablet", 800, 1000}, {"desktop", 1280, 900}, {"small", 320, 640}} {
 			for _, scheme := range []string{"light", "dark"} {
 				var png []byte
 				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
@@ -143,15 +144,21 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"clock": w.clock,
 			"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
 			"empty": func(v View) bool {
-				return len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
+				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
 			"troubles": troubles,
 			// What the templates of the rows take.
-			"row":  func(kind string, p Pin) pinRow { return pinRow{p, kind} },
-			"told": func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
-			"said": func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
+			"rooms":  rooms,
+			"thing":  func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
+			"number": w.number,
+			"told":   func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
+			"said":   func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
 			// Empty ones, for the rows that the modules will fill.
-			"blankPin":      func() Pin { return Pin{} },
+			"blankRoom":  func() Room { return Room{} },
+			"blankThing": func() Thing { return Thing{} },
+			"blank": func(kind string) propertyRow {
+				return propertyRow{Property: Property{Kind: kind, Range: &Range{}}, words: w}
+			},
 			"blankDecision": func() Decision { return Decision{} },
 			"blankReading":  func() Reading { return Reading{} },
 		}).ParseFS(files, "pages/layout.html"))
@@ -203,17 +210,71 @@ func troubles(v View) []string {
 	return list
 }
 
-type pinRow struct {
-	Pin
-	Kind string
+// A thingRow and a propertyRow are what the templates of the rows take.
+type thingRow struct {
+	Thing
+	now   time.Time
+	words *words
 }
 
-func (r pinRow) IsOn() bool { return r.Known && r.On }
+type propertyRow struct {
+	Property
+	Of    Thing
+	now   time.Time
+	words *words
+}
 
-// Switchable says whether the page may set it: a real input may not be, what
-// counts is no switch, and not everybody may do everything.
-func (r pinRow) Switchable() bool {
-	return !r.ReadOnly && (r.Kind == "output" || r.Simulated && r.Shows == "")
+func (r thingRow) Title() string { return cmp.Or(r.Label, r.Name) }
+
+// Rows are its properties.
+func (r thingRow) Rows() (rows []propertyRow) {
+	for _, p := range r.Properties {
+		rows = append(rows, propertyRow{p, r.Thing, r.now, r.words})
+	}
+	return rows
+}
+
+// Title is what people read of it beside the name of its thing, Spoken what is read to them.
+func (r propertyRow) Title() string { return cmp.Or(r.Label, r.Name) }
+
+func (r propertyRow) Spoken() string {
+	of := cmp.Or(r.Of.Label, r.Of.Name)
+	if r.Title() == "" {
+		return of
+	}
+	return of + ", " + r.Title()
+}
+
+// Is says in words how it is.
+func (r propertyRow) Is() string {
+	switch {
+	case r.Away || r.Of.Away:
+		return r.words.text("away")
+	case !r.Known:
+		return r.words.text("unknown")
+	case r.Kind == "switch" && r.On:
+		return r.words.text("on")
+	case r.Kind == "switch":
+		return r.words.text("off")
+	case r.Level != nil:
+		return r.words.number(*r.Level, r.Unit)
+	}
+	return r.Text
+}
+
+// Time is when it said so.
+func (r propertyRow) Time() string {
+	if r.At.IsZero() {
+		return ""
+	}
+	return r.words.clock(r.At, r.now)
+}
+
+func (r propertyRow) AtLevel() float64 {
+	if r.Level == nil {
+		return r.Range.Min
+	}
+	return *r.Level
 }
 
 type decisionRow struct {

@@ -273,6 +273,13 @@ func (v View) seenBy(who visitor) View {
 		return some
 	}
 	v.Outputs, v.Inputs = pins(v.Outputs), pins(v.Inputs)
+	things := make([]Thing, 0, len(v.Things))
+	for _, t := range v.Things {
+		if t, ok := t.seenBy(r); ok {
+			things = append(things, t)
+		}
+	}
+	v.Things = things
 	if r.Whole(See) {
 		return v
 	}
@@ -325,6 +332,11 @@ func (e Event) seenBy(r Rights) (some Event, ok bool) {
 		return &one
 	}
 	some.Output, some.Input = pin(e.Output), pin(e.Input)
+	if e.Thing != nil {
+		if t, ok := e.Thing.seenBy(r); ok {
+			some.Thing = &t
+		}
+	}
 	if e.Reading != nil && e.Reading.seenBy(r) {
 		some.Reading = e.Reading
 	}

@@ -31,6 +31,8 @@
 //
 //	GET  /api/house           a View as JSON
 //	GET  /api/events          server-sent events, see below
+//	POST /api/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
+//	                          of its properties behind a point
 //	POST /api/output/{name}   {"on":true} -> 204
 //	POST /api/input/{name}    {"on":true} -> 204; simulated inputs only
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
@@ -39,7 +41,8 @@
 //
 // All but /hook and /healthz need a login or a token, sent as "Authorization: Bearer
 // hearth_...". Anything refused has a fitting status and {"error":"..."}. The stream begins
-// with an event named house, which carries a whole View; what happens
+// with an event named house, which carries a whole View (with ?only=things without readings
+// and decisions, and so is what follows); what happens
 // afterwards follows as events without a name, each an [Event]. Every 15 seconds
 // an event named status repeats the View without its lists, so who hears nothing
 // for longer has lost the hub. A watcher that reads too slowly is cut off; it
@@ -85,6 +88,9 @@ type Config struct {
 	// Names are what the page is called beside its addresses and the machine's own name:
 	// in DNS, or by a proxy before it.
 	Names []string `toml:"names" eg:"[\"hearth.home.arpa\"]"`
+
+	// Favourites are the things that the page shows first.
+	Favourites []string `toml:"favourites" eg:"[\"heater\", \"hall.temperature\"]"`
 
 	// Language is that of the page, "en" or "de"; without it each browser's own.
 	Language string `toml:"language" eg:"\"de\""`
@@ -215,6 +221,10 @@ type House interface {
 	Switch(ctx context.Context, output string, on bool) error
 	Drive(ctx context.Context, input string, on bool) error
 
+	// Tell tells a thing, or behind a point one of its properties, a value: a bool, a
+	// number or a word. Whether somebody may, web has judged.
+	Tell(ctx context.Context, thing string, value any) error
+
 	// Hook is a POST to a path below /hook/; false if no rule names it.
 	Hook(ctx context.Context, path string, body []byte) (known bool, err error)
 
@@ -238,6 +248,9 @@ type View struct {
 	User    string `json:"user,omitempty"`
 	May     string `json:"may"`
 	Partial bool   `json:"partial,omitempty"`
+
+	// Things are in the order of the page: favourites, then room by room.
+	Things []Thing `json:"things,omitempty"`
 
 	Outputs   []Pin      `json:"outputs,omitzero"`
 	Inputs    []Pin      `json:"inputs,omitzero"`
@@ -284,12 +297,14 @@ type Decision struct {
 	Text    string    `json:"text"`
 }
 
-// An Event is one thing that happened; one of the fields is set.
+// An Event is one thing that happened. Beside what it is in the lists, it is Thing, as the
+// page of the house shows it.
 type Event struct {
 	Output   *Pin      `json:"output,omitempty"`
 	Input    *Pin      `json:"input,omitempty"`
 	Reading  *Reading  `json:"reading,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
+	Thing    *Thing    `json:"thing,omitempty"`
 }
 
 // Options is what a server needs besides its house.

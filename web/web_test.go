@@ -68,7 +68,7 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	for _, want := range []string{
 		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
 		"<li>garden_pump: the line is held by another program</li>",
-		`<span class="name">porch_light</span> <span class="what"><span class="state">Off</span> · <span class="line" title="">GPIO17</span>`,
+		`<span class="name">porch_light</span> <span class="line">GPIO17</span>`, `<span class="state">Off</span>`,
 		`aria-label="heater" aria-checked="true" disabled>`,
 		`<span class="state">Not known</span>`,
 		`zigbee2mqtt/study_climate:temperature`, "18.4", "11:59:56",
@@ -88,7 +88,7 @@ func TestAnEmptyHouseSaysWhatToWriteNext(t *testing.T) {
 	house := newHouse()
 	house.view = View{Name: "home", Now: noon}
 	page := ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
-	for _, want := range []string{`id="empty" class="card hint">`, "[output.porch_light]\npin = \"GPIO17\"\nactive_low = true", `id="outputs" aria-labelledby="h-outputs" hidden`} {
+	for _, want := range []string{`id="empty" class="card hint">`, "[output.porch_light]\npin = \"GPIO17\"\nactive_low = true", `<div id="rooms"></div>`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %s", want)
 		}
@@ -112,6 +112,7 @@ func TestTheFieldNamesAreStable(t *testing.T) {
 	house.view.Readings, house.view.Decisions = house.view.Readings[:1], house.view.Decisions[1:]
 	got := ask(New(house, Options{Log: quietLog}), "GET", "/api/house", "").Body.String()
 	want := `{"name":"home","version":"test","simulated":true,"now":"2026-03-10T12:00:00+01:00","started":"2026-03-09T10:00:00+01:00","clock_known":true,"trouble":[],"may":"change",` +
+		`"things":[{"name":"porch_light","line":"GPIO17","properties":[{"name":"","kind":"switch","known":true,"tells":true}]}],` +
 		`"outputs":[{"name":"porch_light","pin":"GPIO17","on":false,"known":true,"fault":"","simulated":true}],"inputs":[],` +
 		`"readings":[{"source":"zigbee2mqtt/study_climate:temperature","text":"18.4","bad":"","at":"2026-03-10T11:59:56+01:00"}],` +
 		`"decisions":[{"at":"2026-03-10T11:53:00+01:00","rule":"link.hall_light","outcome":"blocked","text":"link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (now true), not sun down (up)"}],` +
@@ -269,8 +270,10 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 		house := newHouse()
 		house.view = View{
 			Name: evil, Version: evil, Now: noon, Trouble: []string{evil}, Waiting: []string{evil}, Broker: map[string]int64{"clients": 1},
-			Outputs:   []Pin{{Name: evil, Pin: evil, Fault: evil, Note: evil, Shows: evil}},
-			Inputs:    []Pin{{Name: evil, Pin: evil, Fault: evil}},
+			Outputs: []Pin{{Name: evil, Pin: evil, Fault: evil, Note: evil, Shows: evil}},
+			Inputs:  []Pin{{Name: evil, Pin: evil, Fault: evil}},
+			Things: []Thing{{Name: evil, Label: evil, Room: evil, Line: evil, Note: evil, Fault: evil, Properties: []Property{
+				{Name: evil, Label: evil, Kind: "level", Unit: evil, Asked: evil, Bad: evil, Range: &Range{}, At: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}, {Name: evil, Kind: evil, Text: evil, Known: true}}}},
 			Readings:  []Reading{{Source: evil, Text: evil, Bad: evil, At: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}},
 			Decisions: []Decision{{Rule: evil, Outcome: evil, Text: evil, At: time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC)}},
 		}

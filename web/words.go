@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"path"
 	"regexp"
@@ -69,6 +70,12 @@ func (w *words) clock(t, now time.Time) string {
 		return t.Format(time.TimeOnly)
 	}
 	return w.text("date", "year", t.Format("2006"), "month", t.Format("01"), "day", t.Format("02")) + t.Format(" 15:04")
+}
+
+// number is one with its unit, with no more digits than say something.
+func (w *words) number(n float64, unit string) string {
+	text := strconv.FormatFloat(math.Round(n*100)/100, 'f', -1, 64)
+	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
 }
 
 var inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)

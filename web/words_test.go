@@ -66,7 +66,7 @@ func TestTheLanguageOfThePage(t *testing.T) {
 		}
 	}
 	s.set.Store(&settings{loopback: true, anonymous: true, language: "de"})
-	for path, want := range map[string]string{"/": "Ausgänge", "/log": "läuft seit <span id=\"started\">09.03.2026 10:00", "/login?again=1": "Passwort"} {
+	for path, want := range map[string]string{"/": "Sonst im Haus", "/log": "läuft seit <span id=\"started\">09.03.2026 10:00", "/login?again=1": "Passwort"} {
 		if path != "/" && path != "/log" {
 			s.set.Store(&settings{loopback: true, language: "de"})
 		}

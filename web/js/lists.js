@@ -8,6 +8,7 @@ export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// makeList keeps a row for each of some items; template may depend on the item.
 export function makeList(ul, template, key, fill) {
   const rows = new Map();
   const items = new Map();
@@ -18,7 +19,7 @@ export function makeList(ul, template, key, fill) {
     if (!li) {
       if (drawn) ul.textContent = '';
       drawn = false;
-      li = template.content.firstElementChild.cloneNode(true);
+      li = (template.content ? template : template(item)).content.firstElementChild.cloneNode(true);
       rows.set(k, li);
     }
     fill(li, item, items.get(k));

@@ -28,10 +28,10 @@ function toLogin() {
   location.assign('/login?next=' + encodeURIComponent(location.pathname));
 }
 
-// follow begins the stream. The page is { whole(view), status(view), happened(event),
+// follow begins the stream, of things only or of everything. The page is { whole(view), status(view), happened(event),
 // arrange() }: everything is told, what is told every 15 s, one thing, and what depends on
 // how much there is of the rest, once per picture, however much happens.
-export function follow(page) {
+export function follow(only, page) {
   let trouble = [];
   const pins = new Map(); // and what is wrong with them
   let arranging = 0;
@@ -103,7 +103,7 @@ export function follow(page) {
     clearTimeout(again);
     if (stream) stream.close();
     heardAt = Date.now();
-    const s = stream = new EventSource('/api/events');
+    const s = stream = new EventSource('/api/events?only=' + only);
     s.addEventListener('house', (e) => { heard(); whole(JSON.parse(e.data)); });
     s.addEventListener('status', (e) => { heard(); status(JSON.parse(e.data)); });
     s.onmessage = (e) => { heard(); happened(JSON.parse(e.data)); };

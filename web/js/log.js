@@ -73,7 +73,7 @@ function arrange() {
   put($('count'), filtered ? t('readings.some', { n: seen, all: readings.rows.size }) : String(readings.rows.size || ''));
 }
 
-follow({
+follow('', {
   whole(v) {
     decisions.all(v.decisions);
     readings.all(v.readings);

@@ -7,6 +7,10 @@ export function t(key, values = {}) {
   return words[key].replace(/\{(\w+)\}/g, (whole, name) => name in values ? values[name] : whole);
 }
 
+export function number(n, unit) {
+  return (String(Math.round(n * 100) / 100).replace('.', t('point')) + ' ' + (unit || '')).trim();
+}
+
 let now = { text: '', ms: 0, at: 0 };
 
 export function houseTime(text) {
