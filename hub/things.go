@@ -68,7 +68,7 @@ func (h *Hub) isFavourite(name string) bool {
 // thingOfPin is an output, a cover or an input.
 func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	pin := h.webPin(i)
-	t := web.Thing{Name: i.Name, Favourite: h.isFavourite(i.Name), Line: pin.Pin, Note: pin.Note, Fault: pin.Fault}
+	t := web.Thing{Name: i.Name, Favourite: h.isFavourite(i.Name), Line: pin.Pin, Hint: pin.Hint, Note: pin.Note, Fault: pin.Fault}
 	p := web.Property{Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
 		See: []string{topic(i.Name, "state")}, Use: []string{topic(i.Name, "set")}}
 	_, cover := h.cfg.Cover.Get(i.Name)

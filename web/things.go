@@ -20,6 +20,7 @@ type Thing struct {
 	Room      string `json:"room,omitempty"`
 	Favourite bool   `json:"favourite,omitempty"`
 	Line      string `json:"line,omitempty"` // the pin or topic it is on
+	Hint      string `json:"hint,omitempty"` // what there is to say about that: "went on 12 times"
 	Note      string `json:"note,omitempty"`
 	Fault     string `json:"fault,omitempty"`
 	Away      bool   `json:"away,omitempty"` // nobody can reach it now
@@ -82,7 +83,7 @@ func rooms(things []Thing) (all []Room) {
 
 func (t Thing) clean() Thing {
 	t.Name, t.Label, t.Room, t.Line = mended(t.Name, mostName), mended(t.Label, mostName), mended(t.Room, mostName), mended(t.Line, mostName)
-	t.Note, t.Fault = mended(t.Note, mostName), sentence(t.Fault)
+	t.Hint, t.Note, t.Fault = mended(t.Hint, mostName), mended(t.Note, mostName), sentence(t.Fault)
 	t.Properties = each(t.Properties, Property.clean)
 	return t
 }

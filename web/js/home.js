@@ -120,6 +120,7 @@ const lists = new Map(); // of properties, by the row of their thing
 function fillThing(li, thing) {
   put(li.querySelector('.name'), thing.label || thing.name);
   put(li.querySelector('.line'), thing.line || '');
+  attribute(li.querySelector('.line'), 'title', thing.hint || '');
   put(li.querySelector('.note'), thing.note || '');
   put(li.querySelector('.fault'), thing.fault || '');
   li.classList.toggle('faulty', !!thing.fault);
