@@ -17,8 +17,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"hearth/config"
 )
 
 // The files of a house's own CA, in a folder of their own.
@@ -100,7 +101,7 @@ func Init(dir string, names []string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := makeDir(dir); err != nil {
+	if err := config.MakeDir(dir); err != nil {
 		return err
 	}
 	if err := writeKey(dir, caKeyFile, key); err != nil {
@@ -322,62 +323,7 @@ func pemOf(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// makeDir makes the folder for who owns the one above: root may call this, and the hub has
-// to read what is in it.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := makeDir(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return own(func(uid, gid int) error { return os.Lchown(dir, uid, gid) }, filepath.Dir(dir))
-}
-
-// write replaces a file as a whole, so that nobody ever reads half of one, and gives it to
-// who owns its folder.
-func write(dir, name string, mode fs.FileMode, text []byte) (err error) {
-	f, err := os.CreateTemp(dir, ".new-*") // of mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(text); err != nil {
-		return err
-	}
-	if err = own(f.Chown, dir); err != nil {
-		return err
-	}
-	if err = f.Chmod(mode); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(dir, name))
-}
-
-// own gives what chown does to who owns a path, if root calls. It is never by a name that is
-// followed: who owns the folder could put a link to any file in its place meanwhile.
-func own(chown func(uid, gid int) error, like string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(like)
-	if err != nil {
-		return err
-	}
-	s := info.Sys().(*syscall.Stat_t)
-	return chown(int(s.Uid), int(s.Gid))
+// write replaces a file as a whole, and gives it to who owns its folder.
+func write(dir, name string, mode fs.FileMode, text []byte) error {
+	return config.Replace(filepath.Join(dir, name), text, mode, dir)
 }

@@ -8,6 +8,8 @@
 //	config.toml:12:7: output.porch_light.pin = 17: want text such as "GPIO17"
 //	config.toml:14:1: output.porch_light.actve_low = true: unknown key, did you mean "active_low"?
 //
+// What the program itself writes for its owner, users and certificates, goes through [Replace].
+//
 // # Structs
 //
 // A field is read when it has a toml tag; a field without one is never touched

@@ -281,7 +281,7 @@ var errHandmade = errors.New("it is written in a way that only a person can chan
 // other.
 func edit(file string, change func(text string, has *Kept, doc *config.Doc) (string, error)) error {
 	dir := filepath.Dir(file)
-	if err := makeDir(dir); err != nil {
+	if err := config.MakeDir(dir); err != nil {
 		return err
 	}
 	// Not the folder itself, which a hub locks for as long as it runs, nor the file,
@@ -293,7 +293,7 @@ func edit(file string, change func(text string, has *Kept, doc *config.Doc) (str
 		return err
 	}
 	defer lock.Close()
-	if err := own(lock.Chown, dir); err != nil {
+	if err := config.Own(lock.Chown, dir); err != nil {
 		return err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
@@ -340,82 +340,13 @@ func same(a, b Kept) bool {
 	return reflect.DeepEqual(plain(a), plain(b))
 }
 
-// makeDir makes the folder for a users file, for who owns the one above.
-func makeDir(dir string) error {
-	switch _, err := os.Stat(dir); {
-	case err == nil:
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	if err := makeDir(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return own(func(uid, gid int) error { return os.Lchown(dir, uid, gid) }, filepath.Dir(dir))
-}
-
-// replace writes a file whole: after a power cut there is the old one or the new.
-// It belongs to who owned the old one, or else the folder, and who could read the old one
-// can read it: root may call this, and the hub has to read it.
-func replace(file string, text []byte) (err error) {
+// replace writes the users file. It belongs to who owned the old one, or else the folder, and
+// who could read the old one can read it: root may call this, and the hub has to read it.
+func replace(file string, text []byte) error {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real // a link stays one
 	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	f, err := os.CreateTemp(filepath.Dir(file), ".users-*") // of mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(text); err != nil {
-		return err
-	}
-	if err = own(f.Chown, file, filepath.Dir(file)); err != nil {
-		return err
-	}
-	if was, err := os.Stat(file); err == nil { // after its owner, so that nobody else could read it for a moment
-		if err := f.Chmod(was.Mode().Perm()); err != nil {
-			return err
-		}
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	return dir.Sync()
-}
-
-// own gives what chown does to who owns the first of those that exists, if root calls. It is
-// never by a name that is followed: who owns the folder, as the hub does, could have put a
-// link to any file of root's in its place.
-func own(chown func(uid, gid int) error, like ...string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	for _, l := range like {
-		if info, err := os.Stat(l); err == nil {
-			s := info.Sys().(*syscall.Stat_t)
-			return chown(int(s.Uid), int(s.Gid))
-		}
-	}
-	return nil
+	return config.Replace(file, text, 0, file, filepath.Dir(file))
 }
 
 // EnsureUser makes the user admin with a random password, who may do everything, if

@@ -793,6 +793,13 @@ func (h *homeassistant) deviceOf(g *haGroup) (Device, bool) {
 				p.Of = base
 			}
 			p.Name, p.by = haPart(base, p.Name), e.by
+			own := p.Name
+			for n := 2; ; n++ { // two parts of one may be read from one key
+				if _, taken := names[p.Name]; !taken {
+					break
+				}
+				p.Name = fmt.Sprint(own, "_", n)
+			}
 			names[p.Name] = len(d.Properties)
 			d.Properties = append(d.Properties, p)
 		}
