@@ -39,8 +39,8 @@ type route struct {
 // shares. The outermost check is last.
 func (s *Server) routes() http.Handler {
 	s.table = []route{
-		{"GET", "/{$}", See, s.servePage("home")},
-		{"GET", "/log", See, s.servePage("log")},
+		{"GET", "/{$}", See, s.servePage("home", nil)},
+		{"GET", "/log", See, s.servePage("log", nil)},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -50,12 +50,12 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/setup", Nothing, s.takeSetup},
 		{"GET", "/healthz", Nothing, s.serveHealth},
 		{"GET", "/metrics", See, s.serveMetrics},
-		{"GET", "/api/house", See, s.serveHouse},
-		{"GET", "/api/events", See, s.serveEvents},
-		{"POST", "/api/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
-		{"POST", "/api/thing/{name}", Use, s.serveTell},
+		{"GET", "/api/v1/house", See, s.serveHouse},
+		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
-		{"POST", "/api/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
+		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}
 	mux := http.NewServeMux()
 	at := make(map[string]methods)
@@ -299,6 +299,23 @@ func readLevel(w http.ResponseWriter, r *http.Request) (on bool, status int, err
 // refuse says in one sentence why not.
 func refuse(w http.ResponseWriter, status int, why string) {
 	answer(w, status, map[string]string{"error": mended(why, mostText)})
+}
+
+// A refusal is an error that has a status of its own.
+type refusal struct {
+	status int
+	why    string
+}
+
+func (r refusal) Error() string { return r.why }
+
+// refuseFor says why not, by the status of a refusal or else as the house's trouble.
+func refuseFor(w http.ResponseWriter, err error) {
+	status := http.StatusServiceUnavailable
+	if no, ok := errors.AsType[refusal](err); ok {
+		status = no.status
+	}
+	refuse(w, status, err.Error())
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

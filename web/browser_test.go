@@ -152,7 +152,7 @@ func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	s := New(newHouse(), Options{Log: quietLog})
 	asked, silent := make(chan bool, 10), make(chan struct{}) // the script asks when it has done all else
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/api/events" {
+		if r.URL.Path == "/api/v1/events" {
 			asked <- true
 			select {
 			case <-silent:

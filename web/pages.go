@@ -129,7 +129,46 @@ func send(w http.ResponseWriter, r *http.Request, kind string, content []byte) {
 type sheet struct {
 	View
 	Page string // the name of its template and its module
+	Of   any    // what is on this page alone
 	Door *form  // the login, which has nothing of the house
+	most Level  // what who looks at it may do at most
+}
+
+// A link is one of the menu.
+type link struct{ Page, Path string }
+
+// Menu are the pages that who looks at this one may see.
+func (p sheet) Menu() (links []link) {
+	for _, m := range menu {
+		if p.most >= m.Needs {
+			links = append(links, link{m.Page, m.Path})
+		}
+	}
+	return links
+}
+
+// menu are the pages that each page leads to, by the names of their templates and modules,
+// with where they are and the least that one has to be allowed to.
+var menu = []struct {
+	Page, Path string
+	Needs      Level
+}{
+	{"home", "/", See},
+	{"log", "/log", See},
+}
+
+// pageNames are all there are templates for.
+func pageNames() (names []string) {
+	entries, err := files.ReadDir("pages")
+	if err != nil {
+		panic(err) // they are embedded
+	}
+	for _, e := range entries {
+		if name := strings.TrimSuffix(e.Name(), ".html"); name != "layout" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // pages are the templates by language and name.
@@ -162,7 +201,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"blankDecision": func() Decision { return Decision{} },
 			"blankReading":  func() Reading { return Reading{} },
 		}).ParseFS(files, "pages/layout.html"))
-		for _, name := range []string{"home", "log", "login"} {
+		for _, name := range pageNames() {
 			one := template.Must(layout.Clone())
 			all[language+"/"+name] = template.Must(one.ParseFS(files, "pages/"+name+".html"))
 		}
@@ -181,8 +220,9 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, page sheet) (cont
 	return b.Bytes(), true
 }
 
-// servePage shows the house as a visitor may see it.
-func (s *Server) servePage(name string) http.HandlerFunc {
+// servePage shows the house as a visitor may see it. of makes what is on that page alone; an
+// error of it that is a refusal has its own status.
+func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := s.view(r.Context(), patience)
 		if err != nil {
@@ -190,10 +230,17 @@ func (s *Server) servePage(name string) http.HandlerFunc {
 			return
 		}
 		who := visitorOf(r)
+		page := sheet{View: v.seenBy(who), Page: name, most: who.rights.Most()}
+		if of != nil {
+			if page.Of, err = of(r, page.View); err != nil {
+				refuseFor(w, err)
+				return
+			}
+		}
 		if c, err := r.Cookie(cookieName(r)); err == nil && who.session != nil {
 			setCookie(w, r, c.Value, cookieFor) // browsers forget one in the end
 		}
-		if content, ok := s.write(w, r, sheet{View: v.seenBy(who), Page: name}); ok {
+		if content, ok := s.write(w, r, page); ok {
 			send(w, r, "text/html; charset=utf-8", content)
 		}
 	}

@@ -36,7 +36,7 @@ func TestTelling(t *testing.T) {
 	s := New(house, Options{Log: quietLog})
 	for body, want := range map[string]int{`{"value":22.5}`: 204, `{"value":"stop"}`: 204, `{"value":true}`: 204, `{"value":null}`: 400, `{"value":[1]}`: 400, `{}`: 400, `{"value":1}{}`: 400, `{"value":1,"x":2}`: 400,
 		`{"value":"` + strings.Repeat("x", 2000) + `"}`: 413} {
-		if w := ask(s, "POST", "/api/thing/device_01.state", body); w.Code != want {
+		if w := ask(s, "POST", "/api/v1/thing/device_01.state", body); w.Code != want {
 			t.Errorf("%.30s: %d %s", body, w.Code, w.Body)
 		}
 	}
@@ -44,10 +44,10 @@ func TestTelling(t *testing.T) {
 	if got := fmt.Sprint(house.told); got != "[device_01.state 22.5 device_01.state stop device_01.state true]" {
 		t.Error(got)
 	}
-	if w := ask(s, "POST", "/api/thing/device_00", `{"value":true}`, "Content-Type", "text/plain"); w.Code != 415 {
+	if w := ask(s, "POST", "/api/v1/thing/device_00", `{"value":true}`, "Content-Type", "text/plain"); w.Code != 415 {
 		t.Errorf("plain text: %d", w.Code)
 	}
-	if w := ask(s, "POST", "/api/thing/nothing", `{"value":true}`); w.Code != 404 {
+	if w := ask(s, "POST", "/api/v1/thing/nothing", `{"value":true}`); w.Code != 404 {
 		t.Errorf("nothing: %d", w.Code)
 	}
 
@@ -60,14 +60,14 @@ func TestTelling(t *testing.T) {
 	guest := cookie(t, out, "guest")
 	house.told = nil
 	for name, want := range map[string]int{"device_00": 204, "device_01": 403, "device_01.state": 403, "device_02": 404, "device_02.power": 404, "device_00.power": 403, "nothing": 404, "device_00.nothing": 404} {
-		if w := ask(out, "POST", "/api/thing/"+name, `{"value":true}`, slices.Concat(from, guest)...); w.Code != want {
+		if w := ask(out, "POST", "/api/v1/thing/"+name, `{"value":true}`, slices.Concat(from, guest)...); w.Code != want {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
 	if fmt.Sprint(house.told) != "[device_00 true]" {
 		t.Error(house.told)
 	}
-	for _, path := range []string{"/", "/api/house"} {
+	for _, path := range []string{"/", "/api/v1/house"} {
 		if w := get(out, path, guest...); w.Code != 200 || strings.Contains(w.Body.String(), "Device 2") || !strings.Contains(w.Body.String(), "Device 1") {
 			t.Errorf("%s: %d\n%s", path, w.Code, w.Body)
 		}
@@ -109,7 +109,7 @@ func BenchmarkAPageOf500Devices(b *testing.B) {
 
 func TestPackedPagesAreThePages(t *testing.T) {
 	s := New(manyThings(8), Options{Log: quietLog})
-	for _, path := range []string{"/", "/log", "/api/house", assetPath("style.css")} {
+	for _, path := range []string{"/", "/log", "/api/v1/house", assetPath("style.css")} {
 		z, err := gzip.NewReader(ask(s, "GET", path, "", "Accept-Encoding", "gzip").Body)
 		if err != nil {
 			t.Fatal(path, err)

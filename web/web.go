@@ -29,12 +29,12 @@
 // The names of the fields are stable; fields may be added. Times are RFC 3339,
 // in the zone of the house.
 //
-//	GET  /api/house           a View as JSON
-//	GET  /api/events          server-sent events, see below
-//	POST /api/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
+//	GET  /api/v1/house           a View as JSON
+//	GET  /api/v1/events          server-sent events, see below
+//	POST /api/v1/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
 //	                          of its properties behind a point
-//	POST /api/output/{name}   {"on":true} -> 204
-//	POST /api/input/{name}    {"on":true} -> 204; simulated inputs only
+//	POST /api/v1/output/{name}   {"on":true} -> 204
+//	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format

@@ -110,7 +110,7 @@ func TestTheFieldNamesAreStable(t *testing.T) {
 	house.view.Outputs = house.view.Outputs[:1]
 	house.view.Inputs, house.view.Broker = nil, map[string]int64{"clients": 3}
 	house.view.Readings, house.view.Decisions = house.view.Readings[:1], house.view.Decisions[1:]
-	got := ask(New(house, Options{Log: quietLog}), "GET", "/api/house", "").Body.String()
+	got := ask(New(house, Options{Log: quietLog}), "GET", "/api/v1/house", "").Body.String()
 	want := `{"name":"home","version":"test","simulated":true,"now":"2026-03-10T12:00:00+01:00","started":"2026-03-09T10:00:00+01:00","clock_known":true,"trouble":[],"may":"change",` +
 		`"things":[{"name":"porch_light","line":"GPIO17","properties":[{"name":"","kind":"switch","known":true,"tells":true}]}],` +
 		`"outputs":[{"name":"porch_light","pin":"GPIO17","on":false,"known":true,"fault":"","simulated":true}],"inputs":[],` +
@@ -132,20 +132,20 @@ func TestSwitching(t *testing.T) {
 		status     int
 		says       string
 	}{
-		{"/api/output/porch_light", `{"on":true}`, nil, 204, ""},
-		{"/api/output/porch_light", ` {"on": false} `, []string{"Content-Type", "application/json; charset=utf-8"}, 204, ""},
-		{"/api/input/pir", `{"on":true}`, nil, 204, ""},
-		{"/api/input/doorbell", `{"on":true}`, nil, 409, "is real"},
-		{"/api/output/garden_pump", `{"on":true}`, nil, 409, "stuck"},
-		{"/api/output/porch", `{"on":true}`, nil, 404, `did you mean "porch_light"?`},
-		{"/api/output/%3Cscript%3E", `{"on":true}`, nil, 404, `no output is named "<script>"`},
-		{"/api/output/porch_light", `{}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", `{"on":1}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", `{"on":true}{"on":false}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", `{"on":true,"for":"1m"}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", strings.Repeat(" ", 1<<20) + `{"on":true}`, nil, 413, "not so much"},
-		{"/api/output/porch_light", `on=true`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
-		{"/api/output/porch_light", `{"on":true}`, []string{"Content-Type", "text/plain"}, 415, "application/json"},
+		{"/api/v1/output/porch_light", `{"on":true}`, nil, 204, ""},
+		{"/api/v1/output/porch_light", ` {"on": false} `, []string{"Content-Type", "application/json; charset=utf-8"}, 204, ""},
+		{"/api/v1/input/pir", `{"on":true}`, nil, 204, ""},
+		{"/api/v1/input/doorbell", `{"on":true}`, nil, 409, "is real"},
+		{"/api/v1/output/garden_pump", `{"on":true}`, nil, 409, "stuck"},
+		{"/api/v1/output/porch", `{"on":true}`, nil, 404, `did you mean "porch_light"?`},
+		{"/api/v1/output/%3Cscript%3E", `{"on":true}`, nil, 404, `no output is named "<script>"`},
+		{"/api/v1/output/porch_light", `{}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", `{"on":1}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", `{"on":true}{"on":false}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", `{"on":true,"for":"1m"}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", strings.Repeat(" ", 1<<20) + `{"on":true}`, nil, 413, "not so much"},
+		{"/api/v1/output/porch_light", `on=true`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
+		{"/api/v1/output/porch_light", `{"on":true}`, []string{"Content-Type", "text/plain"}, 415, "application/json"},
 	} {
 		w := ask(s, "POST", test.path, test.body, test.header...)
 		if w.Code != test.status {
@@ -158,7 +158,7 @@ func TestSwitching(t *testing.T) {
 	if v := house.view; v.Outputs[0].On || !v.Inputs[0].On || v.Inputs[1].On {
 		t.Errorf("the house is %+v %+v", v.Outputs, v.Inputs)
 	}
-	for path, method := range map[string]string{"/api/output/porch_light": "GET", "/api/house": "DELETE", "/": "POST"} {
+	for path, method := range map[string]string{"/api/v1/output/porch_light": "GET", "/api/v1/house": "DELETE", "/": "POST"} {
 		if w := ask(s, method, path, ""); w.Code != 405 || w.Header().Get("Allow") == "" {
 			t.Errorf("%s %s: status %d, Allow %q", method, path, w.Code, w.Header().Get("Allow"))
 		}
@@ -172,12 +172,12 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 	house := newHouse()
 	s := New(house, Options{Log: quietLog})
 	for _, host := range []string{"localhost", "LOCALHOST:8080", "localhost.:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "[::1]", "[::ffff:127.0.0.1]:8080"} {
-		if w := ask(s, "GET", "/api/house", "", "Host", host); w.Code != 200 {
+		if w := ask(s, "GET", "/api/v1/house", "", "Host", host); w.Code != 200 {
 			t.Errorf("host %s: status %d", host, w.Code)
 		}
 	}
 	for _, host := range []string{"", "evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.5:8080", "0.0.0.0", "[::]:8080", "0x7f.1", "localhost:80:80", "\xff"} {
-		for _, path := range []string{"/", "/log", assetPath("js/home.js"), "/api/house", "/api/events", "/healthz"} {
+		for _, path := range []string{"/", "/log", assetPath("js/home.js"), "/api/v1/house", "/api/v1/events", "/healthz"} {
 			if w := ask(s, "GET", path, "", "Host", host); w.Code != 421 || said(t, w) == "" {
 				t.Errorf("host %q: status %d", host, w.Code)
 			}
@@ -190,18 +190,18 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 		{"Sec-Fetch-Site", "cross-site"},
 		{"Sec-Fetch-Site", "same-site", "Origin", "http://localhost:3000"},
 	} {
-		if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, origin...); w.Code != 403 || said(t, w) == "" {
+		if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, origin...); w.Code != 403 || said(t, w) == "" {
 			t.Errorf("%v: status %d", origin, w.Code)
 		}
 	}
-	if w := ask(s, "GET", "/api/events", "", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
+	if w := ask(s, "GET", "/api/v1/events", "", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
 		t.Errorf("a stream for another site: status %d", w.Code)
 	}
 	if house.view.Outputs[0].On || house.watching() > 0 {
 		t.Error("another site reached the house")
 	}
 	for _, own := range [][]string{{"Origin", "http://localhost:8080"}, {"Sec-Fetch-Site", "same-origin", "Origin", "http://localhost:8080"}} {
-		if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, own...); w.Code != 204 {
+		if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, own...); w.Code != 204 {
 			t.Errorf("%v: status %d", own, w.Code)
 		}
 	}
@@ -209,7 +209,7 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 
 func TestEveryAnswerIsHardened(t *testing.T) {
 	s := New(newHouse(), Options{Log: quietLog})
-	for _, path := range []string{"/", "/log", assetPath("js/home.js"), assetPath("style.css"), assetPath("icon.svg"), "/healthz", "/api/house", "/nothing", "/../web.go"} {
+	for _, path := range []string{"/", "/log", assetPath("js/home.js"), assetPath("style.css"), assetPath("icon.svg"), "/healthz", "/api/v1/house", "/nothing", "/../web.go"} {
 		h := ask(s, "GET", path, "").Header()
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") ||
@@ -289,8 +289,8 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 				}
 			}
 		}
-		for _, path := range []string{"/api/house", "/api/output/" + strings.Repeat("%FF", 3)} {
-			w := ask(s, map[bool]string{true: "GET", false: "POST"}[path == "/api/house"], path, `{"on":true}`)
+		for _, path := range []string{"/api/v1/house", "/api/v1/output/" + strings.Repeat("%FF", 3)} {
+			w := ask(s, map[bool]string{true: "GET", false: "POST"}[path == "/api/v1/house"], path, `{"on":true}`)
 			if !json.Valid(w.Body.Bytes()) || !utf8.Valid(w.Body.Bytes()) || w.Body.Len() > 100_000 {
 				t.Errorf("%s, %.30q: %d bytes", path, evil, w.Body.Len())
 			}
@@ -376,7 +376,7 @@ type watch struct {
 
 func watchOn(t *testing.T, addr string) (*watch, *http.Response) {
 	t.Helper()
-	resp, err := http.Get("http://" + addr + "/api/events")
+	resp, err := http.Get("http://" + addr + "/api/v1/events")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestAWatcherSeesTheHouseAndThenWhatHappens(t *testing.T) {
 	if got, want := w.next(), `{"reading":{"source":"a/b","text":"�\u003cb\u003e","bad":"","at":"2026-03-10T12:00:00+01:00"}}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	req, _ := http.NewRequest("POST", "http://"+s.Addr()+"/api/output/porch_light", strings.NewReader(`{"on":true}`))
+	req, _ := http.NewRequest("POST", "http://"+s.Addr()+"/api/v1/output/porch_light", strings.NewReader(`{"on":true}`))
 	req.Header.Set("Content-Type", "application/json")
 	if answer, err := http.DefaultClient.Do(req); err != nil || answer.StatusCode != 204 {
 		t.Fatal(answer, err)
@@ -483,7 +483,7 @@ func TestAWatcherThatDoesNotReadBlocksNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	fmt.Fprintf(conn, "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	eventually(t, "watching", func() bool { return house.watching() == 1 })
 	began := time.Now()
 	text := strings.Repeat("x", mostText)
@@ -543,7 +543,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stuck.Close()
-	fmt.Fprintf(stuck, "POST /api/output/porch_light HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{")
+	fmt.Fprintf(stuck, "POST /api/v1/output/porch_light HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{")
 
 	began := time.Now()
 	s.Close()

@@ -34,6 +34,9 @@ func TestWords(t *testing.T) {
 			named[string(found[1])] = true
 		}
 	}
+	for _, m := range menu {
+		named[m.Page+".title"] = true
+	}
 	if len(named) < 50 {
 		t.Fatalf("only %d words are named", len(named))
 	}

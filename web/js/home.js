@@ -50,7 +50,7 @@ async function ask(li, thing, p, value, show) {
   attribute(li, 'aria-busy', 'true');
   put(li.querySelector('.state'), wanted(p, value));
   try {
-    await tell('/api/thing/' + encodeURIComponent(name), { value });
+    await tell('/api/v1/thing/' + encodeURIComponent(name), { value });
     setTimeout(() => back() && say(t('late', { name: spoken(thing, p) })), 3000);
   } catch (err) {
     back();

@@ -103,7 +103,7 @@ export function follow(only, page) {
     clearTimeout(again);
     if (stream) stream.close();
     heardAt = Date.now();
-    const s = stream = new EventSource('/api/events?only=' + only);
+    const s = stream = new EventSource('/api/v1/events?only=' + only);
     s.addEventListener('house', (e) => { heard(); whole(JSON.parse(e.data)); });
     s.addEventListener('status', (e) => { heard(); status(JSON.parse(e.data)); });
     s.onmessage = (e) => { heard(); happened(JSON.parse(e.data)); };
@@ -126,7 +126,7 @@ export function follow(only, page) {
     let why = t('lost.gone');
     let old = true;
     try {
-      const answer = await fetch('/api/house');
+      const answer = await fetch('/api/v1/house');
       const v = await answer.json();
       if (answer.status === 401) toLogin();
       if (answer.ok) {
