@@ -514,7 +514,8 @@ func (h *Hub) took(r devices.Reading) {
 		h.noteLimit(r)
 		h.tellPin(r.Source)
 		if name, _, _ := strings.Cut(r.Source, "."); slices.Contains(h.cfg.Sensor.Names(), name) {
-			h.tell(web.Event{Reading: h.webReading(r)})
+			t := h.thingOfSensor(name)
+			h.tell(web.Event{Reading: h.webReading(r), Thing: &t})
 		}
 	case len(h.watchers) > 0 && !h.ofDevice(r.Source): // whose properties are told of as they are shown
 		h.tell(web.Event{Reading: h.webReading(r)})

@@ -72,7 +72,7 @@ func (h *Hub) view() web.View {
 		v.Trouble = append(v.Trouble, "the clock is not known to be right, so times of day wait until a time service has set it")
 	}
 	v.Outputs, v.Inputs = h.pinViews()
-	v.Readings = h.readingViews()
+	v.Things, v.Readings = h.things(), h.readingViews()
 	if h.reloadTrouble != "" {
 		v.Trouble = append(v.Trouble, h.reloadTrouble)
 	}
@@ -283,9 +283,9 @@ func (h *Hub) tellWait(output string) {
 	}
 	for _, i := range h.pins.Outputs() {
 		if i.Name == output && i.Waits != "" {
-			p := h.webPin(i)
+			p, t := h.webPin(i), h.thingOfPin(i, true)
 			h.waited[output] = true
-			h.tell(web.Event{Output: &p})
+			h.tell(web.Event{Output: &p, Thing: &t})
 		}
 	}
 }
@@ -301,8 +301,8 @@ func (h *Hub) tellWaiting() {
 		if i.Waits == "" && !h.waited[i.Name] {
 			continue
 		}
-		p := h.webPin(i)
-		h.tell(web.Event{Output: &p})
+		p, t := h.webPin(i), h.thingOfPin(i, true)
+		h.tell(web.Event{Output: &p, Thing: &t})
 		h.waited[i.Name] = i.Waits != ""
 	}
 }
@@ -321,15 +321,16 @@ func (h *Hub) tellPin(name string) {
 		return
 	}
 	name, _, _ = strings.Cut(name, ".")
-	outputs, inputs := h.pinViews()
-	for _, p := range outputs {
-		if p.Name == name {
-			h.tell(web.Event{Output: &p})
+	for _, i := range append(h.pins.Outputs(), h.pins.Covers()...) {
+		if i.Name == name {
+			p, t := h.webPin(i), h.thingOfPin(i, true)
+			h.tell(web.Event{Output: &p, Thing: &t})
 		}
 	}
-	for _, p := range inputs {
-		if p.Name == name {
-			h.tell(web.Event{Input: &p})
+	for _, i := range h.pins.Inputs() {
+		if i.Name == name {
+			p, t := h.webPin(i), h.thingOfPin(i, false)
+			h.tell(web.Event{Input: &p, Thing: &t})
 		}
 	}
 }

@@ -32,7 +32,11 @@ func (h *Hub) tellRules(changes []catalog.Change, m devices.Message) {
 		if s, ok := h.devices.registry.Find(c.ID); ok {
 			if len(h.watchers) > 0 {
 				if v, ok := h.propertyView(s, c.Property); ok {
-					h.tell(web.Event{Reading: v})
+					e := web.Event{Reading: v}
+					if t, ok := h.thingOfDevice(s); ok {
+						e.Thing = &t
+					}
+					h.tell(e)
 				}
 			}
 			if !m.Initial {

@@ -111,18 +111,18 @@ func TestUsersOfThePage(t *testing.T) {
 	anna, guest := logIn(t, h, "anna", "correct horse"), logIn(t, h, "guest", "welcome here")
 	display := []string{"Authorization", "Bearer " + secret}
 	turn := func(name string, who []string) int {
-		return visit(h, "POST", "/api/output/"+name, `{"on":true}`, who...).Code
+		return visit(h, "POST", "/api/v1/output/"+name, `{"on":true}`, who...).Code
 	}
 	if a, b, c, d := turn("heater", anna), turn("heater", guest), turn("lamp", guest), turn("lamp", display); a != 204 || b != 404 || c != 204 || d != 403 {
 		t.Errorf("anna %d, the guest %d and %d, the display %d", a, b, c, d)
 	}
-	if w := visit(h, "GET", "/api/house", "", guest...); w.Code != 200 || strings.Contains(w.Body.String(), "heater") || !strings.Contains(w.Body.String(), `"name":"lamp"`) {
+	if w := visit(h, "GET", "/api/v1/house", "", guest...); w.Code != 200 || strings.Contains(w.Body.String(), "heater") || !strings.Contains(w.Body.String(), `"name":"lamp"`) {
 		t.Errorf("the guest sees %s", w.Body)
 	}
-	if w := visit(h, "GET", "/api/house", "", anna...); !strings.Contains(w.Body.String(), "page fired; guest switched it on the page") {
+	if w := visit(h, "GET", "/api/v1/house", "", anna...); !strings.Contains(w.Body.String(), "page fired; guest switched it on the page") {
 		t.Errorf("who it was is not told: %s", w.Body)
 	}
-	if w := visit(h, "GET", "/api/house", ""); w.Code != 401 {
+	if w := visit(h, "GET", "/api/v1/house", ""); w.Code != 401 {
 		t.Errorf("a stranger: %d", w.Code)
 	}
 	// Nothing that lets somebody in, and no secret of the house, is in any answer.
@@ -130,7 +130,7 @@ func TestUsersOfThePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/", "/login", "/setup", "/api/house", "/metrics", "/healthz", "/app.js", "/users.toml", "/data/users.toml", "/../data/users.toml", "/%2e%2e/data/users.toml"} {
+	for _, path := range []string{"/", "/login", "/setup", "/api/v1/house", "/metrics", "/healthz", "/log", "/users.toml", "/data/users.toml", "/../data/users.toml", "/%2e%2e/data/users.toml"} {
 		body := visit(h, "GET", path, "", anna...).Body.String()
 		for _, hidden := range append(regexp.MustCompile(`"[^"]{20,}"`).FindAllString(string(kept), -1), "the alarm's code", "correct horse", secret, strings.TrimPrefix(anna[1], "hearth=")) {
 			if strings.Contains(body, strings.Trim(hidden, `"`)) {
@@ -142,13 +142,13 @@ func TestUsersOfThePage(t *testing.T) {
 
 	h, stop = listening(t, loaded(), Options{})
 	defer func() { stop() }()
-	sees := func(who []string) int { return visit(h, "GET", "/api/house", "", who...).Code }
+	sees := func(who []string) int { return visit(h, "GET", "/api/v1/house", "", who...).Code }
 	if a, b, c := sees(anna), sees(guest), sees(display); a != 200 || b != 200 || c != 200 {
 		t.Errorf("after a restart: %d, %d, %d", a, b, c)
 	}
 	// Anna's page is open meanwhile.
 	_, port, _ := net.SplitHostPort(h.web.Addr())
-	req, _ := http.NewRequest("GET", "http://127.0.0.1:"+port+"/api/events", nil)
+	req, _ := http.NewRequest("GET", "http://127.0.0.1:"+port+"/api/v1/events", nil)
 	req.Header.Set("Cookie", anna[1])
 	open, err := http.DefaultClient.Do(req)
 	if err != nil || open.StatusCode != 200 {
@@ -224,13 +224,13 @@ func TestTheFirstUserOfThePage(t *testing.T) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	anna := logIn(t, h, "anna", "correct horse")
-	if w := visit(h, "POST", "/api/output/heater", `{"on":true}`, anna...); w.Code != 204 {
+	if w := visit(h, "POST", "/api/v1/output/heater", `{"on":true}`, anna...); w.Code != 204 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if err := h.Reload(write(open)); err != nil || len(links) != 1 {
 		t.Errorf("%v; links %q", err, links)
 	}
-	if w := visit(h, "GET", "/api/house", "", anna...); w.Code != 200 {
+	if w := visit(h, "GET", "/api/v1/house", "", anna...); w.Code != 200 {
 		t.Errorf("a reload forgets the first user: %d", w.Code)
 	}
 	stop()

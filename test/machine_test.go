@@ -711,7 +711,7 @@ func (m *machine) maxOn(t *testing.T) {
 // asks is what the page answers at once, which it can't without the loop.
 func (l *life) asks(t *testing.T) (status int) {
 	t.Helper()
-	resp, err := (&http.Client{Timeout: 300 * time.Millisecond}).Get(l.page + "/api/house")
+	resp, err := (&http.Client{Timeout: 300 * time.Millisecond}).Get(l.page + "/api/v1/house")
 	if err != nil {
 		return 0
 	}

@@ -354,7 +354,7 @@ func (l *life) view(t *testing.T) (v view) {
 	t.Helper()
 	ctx, done := context.WithTimeout(t.Context(), patience)
 	defer done()
-	req, err := http.NewRequestWithContext(ctx, "GET", l.page+"/api/house", nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", l.page+"/api/v1/house", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"embed"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"maps"
 	"mime"
@@ -23,87 +19,6 @@ import (
 	"time"
 	"unicode"
 )
-
-//go:embed page.html login.html app.js style.css icon.svg
-var files embed.FS
-
-var page = sync.OnceValue(func() *template.Template {
-	return template.Must(template.New("page.html").Funcs(template.FuncMap{
-		"clock": clock,
-		"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
-		"empty": func(v View) bool {
-			return len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
-		},
-		"troubles": troubles,
-		// What the templates of the rows take.
-		"row":  func(kind string, p Pin) pinRow { return pinRow{p, kind} },
-		"told": func(d Decision, now time.Time) decisionRow { return decisionRow{d, clock(d.At, now)} },
-		"said": func(r Reading, now time.Time) readingRow { return readingRow{r, clock(r.At, now)} },
-		// Empty ones, for the rows that the script will fill.
-		"blankPin":      func() Pin { return Pin{} },
-		"blankDecision": func() Decision { return Decision{} },
-		"blankReading":  func() Reading { return Reading{} },
-	}).ParseFS(files, "page.html"))
-})
-
-type pinRow struct {
-	Pin
-	Kind string
-}
-
-func (r pinRow) IsOn() bool { return r.Known && r.On }
-
-func (r pinRow) State() string {
-	switch {
-	case r.Shows != "":
-		return r.Shows
-	case !r.Known:
-		return "Not known"
-	case r.On:
-		return "On"
-	}
-	return "Off"
-}
-
-// Switchable says whether the page may set it: a real input may not be, what
-// counts is no switch, and not everybody may do everything.
-func (r pinRow) Switchable() bool {
-	return !r.ReadOnly && (r.Kind == "output" || r.Simulated && r.Shows == "")
-}
-
-type decisionRow struct {
-	Decision
-	Time string
-}
-
-// Because is the sentence without the rule at its beginning.
-func (r decisionRow) Because() string {
-	return strings.TrimSpace(strings.TrimPrefix(r.Text, r.Rule))
-}
-
-type readingRow struct {
-	Reading
-	Time string
-}
-
-// clock is the time of day, with the date if that is not today's.
-func clock(t, now time.Time) string {
-	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return t.Format(time.TimeOnly)
-	}
-	return t.Format("2006-01-02 15:04")
-}
-
-// troubles is all that is wrong with the house, its pins included.
-func troubles(v View) []string {
-	list := slices.Clone(v.Trouble)
-	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
-		if p.Fault != "" {
-			list = append(list, p.Name+": "+p.Fault)
-		}
-	}
-	return list
-}
 
 // patience is how long the house may take to answer; healthy is how long it may
 // take and still be called well.
@@ -124,10 +39,9 @@ type route struct {
 // shares. The outermost check is last.
 func (s *Server) routes() http.Handler {
 	s.table = []route{
-		{"GET", "/{$}", See, s.servePage},
-		{"GET", "/app.js", Nothing, serveFile("app.js", "text/javascript; charset=utf-8")},
-		{"GET", "/style.css", Nothing, serveFile("style.css", "text/css; charset=utf-8")},
-		{"GET", "/icon.svg", Nothing, serveFile("icon.svg", "image/svg+xml")},
+		{"GET", "/{$}", See, s.servePage("home", nil)},
+		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
 		{"POST", "/logout", Nothing, s.takeLogout(false)},
@@ -136,11 +50,12 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/setup", Nothing, s.takeSetup},
 		{"GET", "/healthz", Nothing, s.serveHealth},
 		{"GET", "/metrics", See, s.serveMetrics},
-		{"GET", "/api/house", See, s.serveHouse},
-		{"GET", "/api/events", See, s.serveEvents},
-		{"POST", "/api/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"GET", "/api/v1/house", See, s.serveHouse},
+		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
+		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
-		{"POST", "/api/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
+		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}
 	mux := http.NewServeMux()
 	at := make(map[string]methods)
@@ -247,43 +162,6 @@ func ownReaders(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
-	v, err := s.view(r.Context(), patience)
-	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
-		return
-	}
-	who := visitorOf(r)
-	if c, err := r.Cookie(cookieName(r)); err == nil && who.session != nil {
-		setCookie(w, r, c.Value, cookieFor) // browsers forget one in the end
-	}
-	var b bytes.Buffer
-	if err := page().Execute(&b, v.seenBy(who)); err != nil {
-		s.log.Error("the page could not be written", "err", err)
-		refuse(w, http.StatusInternalServerError, "the page could not be written: "+err.Error())
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Write(b.Bytes())
-}
-
-// serveFile serves an embedded file. Browsers keep it but ask each time whether
-// it is still the same, so a new version of the hub is seen at once.
-func serveFile(name, kind string) http.HandlerFunc {
-	content, err := files.ReadFile(name)
-	if err != nil {
-		panic(err) // go:embed promised it
-	}
-	sum := sha256.Sum256(content)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", kind)
-		w.Header().Set("Cache-Control", "no-cache")
-		w.Header().Set("ETag", tag)
-		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
-	}
-}
-
 // health is whether the house is well, as of less than a second ago: strangers may ask that,
 // and a View is work for the house, which has others to do.
 type health struct {
@@ -320,7 +198,7 @@ func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
-	answer(w, http.StatusOK, v.seenBy(visitorOf(r)))
+	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r))))
 }
 
 // serveSwitch tells a pin its level. pins are those that there are of its kind.
@@ -423,14 +301,35 @@ func refuse(w http.ResponseWriter, status int, why string) {
 	answer(w, status, map[string]string{"error": mended(why, mostText)})
 }
 
+// A refusal is an error that has a status of its own.
+type refusal struct {
+	status int
+	why    string
+}
+
+func (r refusal) Error() string { return r.why }
+
+// refuseFor says why not, by the status of a refusal or else as the house's trouble.
+func refuseFor(w http.ResponseWriter, err error) {
+	status := http.StatusServiceUnavailable
+	if no, ok := errors.AsType[refusal](err); ok {
+		status = no.status
+	}
+	refuse(w, status, err.Error())
+}
+
 func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(asJSON(v))
+}
+
+func asJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // a type of ours that can't be JSON
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	w.Write(append(b, '\n'))
+	return append(b, '\n')
 }
 
 // view asks the house, and cleans what it says.
@@ -459,6 +358,7 @@ func (v View) clean() View {
 	v.Name, v.Version = mended(v.Name, mostName), mended(v.Version, mostName)
 	v.Trouble = each(v.Trouble, sentence)
 	v.Waiting = each(v.Waiting, sentence)
+	v.Things = each(v.Things, Thing.clean)
 	v.Outputs = each(v.Outputs, Pin.clean)
 	v.Inputs = each(v.Inputs, Pin.clean)
 	v.Readings = each(v.Readings, Reading.clean)
@@ -469,7 +369,7 @@ func (v View) clean() View {
 
 // status is v without its lists.
 func (v View) status() View {
-	v.Outputs, v.Inputs, v.Readings, v.Decisions = nil, nil, nil, nil
+	v.Things, v.Outputs, v.Inputs, v.Readings, v.Decisions = nil, nil, nil, nil, nil
 	return v
 }
 
@@ -490,7 +390,7 @@ func (d Decision) clean() Decision {
 }
 
 func (e Event) clean() Event {
-	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean)}
+	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean)}
 }
 
 func cleaned[T any](p *T, clean func(T) T) *T {

@@ -76,8 +76,7 @@ func TestInABrowser(t *testing.T) {
 	addr := s.Addr()
 
 	do(t, ctx, "the page goes live", chromedp.Navigate("http://"+addr), until(`document.body.className === 'live'`), until(shows("#live", "Live")))
-	do(t, ctx, "a click turns the output and is told", chromedp.Click(porch), until(checked("porch_light", "true")),
-		until(shows(".log", "somebody switched it on the page -> porch_light ON")))
+	do(t, ctx, "a click turns the output", chromedp.Click(porch), until(checked("porch_light", "true")))
 	if v, _ := house.View(ctx); !v.Outputs[0].On {
 		t.Error("the page shows it on, the house does not")
 	}
@@ -87,6 +86,28 @@ func TestInABrowser(t *testing.T) {
 	house.Switch(ctx, "heater", false)
 	do(t, ctx, "what others do is seen", until(checked("heater", "false")))
 
+	house.change(func(v *View) { v.Outputs[2].Fault = "the line is held" })
+	do(t, ctx, "a refusal is told", chromedp.Click(`[aria-label=garden_pump]`), until(shows("#toast", `output "garden_pump" can't be switched: the line is held`)),
+		until(`!document.querySelector('.asked')`))
+	house.mu.Lock()
+	house.deaf = true
+	house.mu.Unlock()
+	do(t, ctx, "asked is not yet so", chromedp.Click(porch), until(`document.querySelector('.asked .state').textContent === 'Asked on' && document.querySelector('.asked').getAttribute('aria-busy') === 'true'`),
+		until(shows("#toast", "porch_light was told so and has not answered yet")), until(checked("porch_light", "false")))
+
+	house.mu.Lock()
+	house.tell(Event{Thing: &Thing{Name: `<img src=x onerror="document.title='owned'">`, Line: "<b>", Fault: "</li>", Properties: []Property{{Kind: "value", Text: "<script>", Known: true}}}})
+	house.mu.Unlock()
+	do(t, ctx, "a hostile name is text", until(shows("#rooms", "onerror")), until(`document.querySelectorAll('img').length === 1 && document.title === 'home · Hearth'`),
+		until(`document.documentElement.scrollWidth <= innerWidth`))
+
+	do(t, ctx, "what happened has a page of its own", chromedp.Click(`nav a[href="/log"]`), chromedp.WaitVisible("#h-decisions"), chromedp.WaitVisible("body.live"),
+		until(shows(".log", "somebody switched it on the page -> porch_light ON")))
+	house.mu.Lock()
+	house.deaf = false
+	house.mu.Unlock()
+	house.Switch(ctx, "heater", true)
+	do(t, ctx, "and is told live", until(`document.querySelectorAll('.log li').length === 6`))
 	house.report(Reading{Source: "zigbee2mqtt/study_climate:temperature", Text: "21.7", At: noon})
 	do(t, ctx, "a reading changes in its place", until(`document.querySelectorAll('.values li').length === 3`), until(shows(".values", "21.7")))
 	for i := range 40 {
@@ -96,24 +117,14 @@ func TestInABrowser(t *testing.T) {
 		until(`document.querySelectorAll('.values li:not([hidden])').length === 1`),
 		chromedp.Evaluate(`document.getElementById('filter').value = ''; document.getElementById('filter').oninput()`, nil))
 
-	house.change(func(v *View) { v.Outputs[2].Fault = "the line is held" })
-	do(t, ctx, "a refusal is told", chromedp.Click(`[aria-label=garden_pump]`), until(shows("#toast", `output "garden_pump" can't be switched: the line is held`)),
-		until(`!document.querySelector('.asked')`))
-	house.mu.Lock()
-	house.deaf = true
-	house.mu.Unlock()
-	do(t, ctx, "asked is not yet so", chromedp.Click(porch), until(`document.querySelector('.asked .state').textContent === 'Asked on'`),
-		until(shows("#toast", "porch_light was told to go on and has not answered yet")), until(checked("porch_light", "false")))
-
 	for _, evil := range hostile {
 		house.report(Reading{Source: "evil/" + evil, Text: evil, Bad: evil, At: noon})
 	}
 	house.mu.Lock()
-	house.tell(Event{Output: &Pin{Name: `<img src=x onerror="document.title='owned'">`, Pin: "<b>", Fault: "</li>"}})
 	house.tell(Event{Decision: &Decision{At: noon, Rule: "<i>", Outcome: "fired x\" onclick=", Text: "<i><script>document.title='owned'</script>"}})
 	house.mu.Unlock()
 	do(t, ctx, "hostile text is text", until(shows(".values", "<script>alert(1)</script>")), until(shows(".log", "<script>document.title")),
-		until(`document.querySelectorAll('img').length === 1 && !document.querySelector('.values script, .log script') && document.title === 'home · Hearth'`),
+		until(`document.querySelectorAll('img').length === 1 && !document.querySelector('.values script, .log script') && document.title === 'What happened · home · Hearth'`),
 		until(`document.documentElement.scrollWidth <= innerWidth`))
 
 	// Overrun: more at once than the page's channel takes.
@@ -141,7 +152,7 @@ func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	s := New(newHouse(), Options{Log: quietLog})
 	asked, silent := make(chan bool, 10), make(chan struct{}) // the script asks when it has done all else
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/api/events" {
+		if r.URL.Path == "/api/v1/events" {
 			asked <- true
 			select {
 			case <-silent:
@@ -153,15 +164,17 @@ func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	}))
 	defer front.Close()
 	defer s.Close()
-	rows := `document.querySelectorAll('.pins li, .log li, .values li').length`
+	rows := `document.querySelectorAll('.things li, .log li, .values li').length`
 	var drawn, live int
-	do(t, ctx, "the page without a stream", chromedp.Navigate(front.URL))
-	<-asked
-	do(t, ctx, "has its rows", chromedp.Evaluate(rows, &drawn))
-	close(silent)
-	do(t, ctx, "and with it", until(`document.body.className === 'live'`), chromedp.Evaluate(rows, &live))
-	if drawn == 0 || drawn != live {
-		t.Errorf("%d rows before the stream, %d with it", drawn, live)
+	for _, path := range []string{"/", "/log"} {
+		do(t, ctx, "the page without a stream", chromedp.Navigate(front.URL+path))
+		<-asked
+		do(t, ctx, "has its rows", chromedp.Evaluate(rows, &drawn))
+		silent <- struct{}{}
+		do(t, ctx, "and with it", until(`document.body.className === 'live'`), chromedp.Evaluate(rows, &live))
+		if drawn == 0 || drawn != live {
+			t.Errorf("%s: %d rows before the stream, %d with it", path, drawn, live)
+		}
 	}
 	do(t, ctx, "it goes, so that the stream ends", chromedp.Navigate("about:blank"))
 }
@@ -172,6 +185,9 @@ func TestThePageInABrowserWithoutJavaScript(t *testing.T) {
 	do(t, ctx, "scripts are off", emulation.SetScriptExecutionDisabled(true), chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("noscript p"))
 	var text string
 	do(t, ctx, "reading it", chromedp.Text("body", &text))
+	var happened string
+	do(t, ctx, "and what happened", chromedp.Navigate("http://"+s.Addr()+"/log"), chromedp.WaitVisible("noscript p"), chromedp.Text("body", &happened))
+	text += happened
 	for _, want := range []string{"Without JavaScript", "porch_light", "18.4", "rule.heater"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
@@ -187,7 +203,9 @@ func TestScreenshots(t *testing.T) {
 		t.Skip("HEARTH_SCREENSHOTS names no folder")
 	}
 	ctx := browser(t)
-	full := newHouse()
+	full := manyThings(12)
+	full.view.Things[5].Away, full.view.Things[4].Properties[0].Asked, full.view.Things[0].Favourite, full.view.Things[0].Properties[0].On = true, "on", true, true
+	full.view.Things[9].Room = "" // and so among what is in none
 	for i := range 14 {
 		full.view.Readings = append(full.view.Readings, Reading{Source: fmt.Sprintf("tele/plug_%02d/SENSOR:ENERGY.Power", i), Text: fmt.Sprint(i * 37 % 100), At: noon.Add(-time.Duration(i*i) * time.Minute)})
 		full.view.Decisions = append(full.view.Decisions, Decision{At: noon.Add(-time.Duration(i+8) * time.Minute * 90), Rule: "rule.stairs", Outcome: []string{"fired", "pending", "ended", "cancelled"}[i%4],
@@ -208,7 +226,7 @@ func TestScreenshots(t *testing.T) {
 		for _, size := range []struct {
 			name          string
 			width, height int64
-		}{{"phone", 390, 844}, {"desktop", 1280, 900}, {"small", 320, 640}} {
+		}{{"tablet", 800, 1000}, {"desktop", 1280, 900}, {"small", 320, 640}} {
 			for _, scheme := range []string{"light", "dark"} {
 				var png []byte
 				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),
@@ -266,7 +284,8 @@ func TestTheDoorInABrowser(t *testing.T) {
 	people.change(func(h *household) { h.rights["anna"] = part{See, nil} })
 	do(t, ctx, "who may look only", chromedp.Reload(), chromedp.WaitVisible(`body.live`), until(`document.querySelector('`+porch+`').hidden`))
 	people.change(func(h *household) { h.rights["anna"] = part{Use, []string{"hearth/heater/"}} })
-	do(t, ctx, "who may not see the heater", chromedp.Reload(), chromedp.WaitVisible(`body.live`), until(`!document.body.innerText.includes('heater') && document.querySelector('#decisions').hidden`))
+	do(t, ctx, "who may not see the heater", chromedp.Reload(), chromedp.WaitVisible(`body.live`), until(`!document.body.innerText.includes('heater')`),
+		chromedp.Navigate(at+"/log"), chromedp.WaitVisible(`body.live`), until(`!document.body.innerText.includes('heater') && document.querySelector('#decisions').hidden`))
 
 	s.sessions.endAll("anna")
 	do(t, ctx, "logged out elsewhere, the page leads to the login", chromedp.WaitVisible(`form.login`))

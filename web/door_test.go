@@ -207,14 +207,14 @@ func get(s *Server, path string, header ...string) *httptest.ResponseRecorder {
 
 // sample is a path of a route, with something in place of what is variable.
 func sample(r route) string {
-	return strings.NewReplacer("{$}", "", "{name...}", "nothing", "{name}", "porch_light").Replace(r.path)
+	return strings.NewReplacer("{$}", "", "{version}", assets().version, "{name...}", "nothing", "{name}", "porch_light").Replace(r.path)
 }
 
 // Whoever adds a route has to say who may use it: all that need somebody refuse strangers.
 func TestNobodyGetsInWithoutALogin(t *testing.T) {
 	house := newHouse()
 	s := lan(house, family())
-	open := map[string]bool{"/app.js": true, "/style.css": true, "/icon.svg": true, "/login": true, "/logout": true, "/logout/everywhere": true,
+	open := map[string]bool{"/assets/{version}/{name...}": true, "/login": true, "/logout": true, "/logout/everywhere": true,
 		"/setup": true, "/healthz": true, "/hook/{name...}": true}
 	for _, r := range s.table {
 		if r.needs == Nothing != open[r.path] {
@@ -226,7 +226,7 @@ func TestNobodyGetsInWithoutALogin(t *testing.T) {
 		for _, who := range [][]string{nil, {"Cookie", "hearth=" + strings.Repeat("A", 43)}, {"Cookie", "hearth="}, {"Authorization", "Basic YW5uYTpjb3JyZWN0IGhvcnNl"},
 			{"Authorization", "Bearer hearth_wrong"}, {"Authorization", "Bearer "}, {"X-Forwarded-For", "127.0.0.1"}} {
 			w := ask(s, r.method, sample(r), `{"on":true}`, slices.Concat(from, who)...)
-			toLogin := w.Code == 303 && strings.HasPrefix(w.Header().Get("Location"), "/login?next=%2F") && r.path == "/{$}"
+			toLogin := w.Code == 303 && strings.HasPrefix(w.Header().Get("Location"), "/login?next=%2F") && (r.path == "/{$}" || r.path == "/log")
 			if w.Code != 401 && !toLogin {
 				t.Errorf("%s %s of %q: %d %s", r.method, r.path, who, w.Code, w.Body)
 			}
@@ -244,7 +244,7 @@ func TestNobodyGetsInWithoutALogin(t *testing.T) {
 		t.Error("a stranger reached the house")
 	}
 	// What is open tells strangers nothing of the house.
-	for _, path := range []string{"/login", "/login?again=1", "/setup", "/setup?token=x", "/healthz", "/nothing", "/app.js"} {
+	for _, path := range []string{"/login", "/login?again=1", "/setup", "/setup?token=x", "/healthz", "/nothing", assetPath("js/home.js")} {
 		if w := get(s, path); strings.Contains(w.Body.String(), "GPIO") || strings.Contains(w.Body.String(), "study_climate") {
 			t.Errorf("%s: %s", path, w.Body)
 		}
@@ -256,25 +256,25 @@ func TestNobodyGetsInWithoutALogin(t *testing.T) {
 func TestOnThisMachineNobodyNeedsALogin(t *testing.T) {
 	s := New(newHouse(), Options{People: family(), Log: quietLog})
 	defer s.Close()
-	if w := ask(s, "GET", "/api/house", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"may":"change"`) {
+	if w := ask(s, "GET", "/api/v1/house", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"may":"change"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	for _, of := range append(slices.Clone(proxyHeaders), "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded") {
-		if w := ask(s, "GET", "/api/house", "", of, "127.0.0.1"); w.Code != 401 {
+		if w := ask(s, "GET", "/api/v1/house", "", of, "127.0.0.1"); w.Code != 401 {
 			t.Errorf("a proxy that says %s: %d", of, w.Code)
 		}
 	}
-	if w := ask(s, "GET", "/api/house", "", "From", "192.168.1.77:5000"); w.Code != 401 {
+	if w := ask(s, "GET", "/api/v1/house", "", "From", "192.168.1.77:5000"); w.Code != 401 {
 		t.Errorf("somebody from elsewhere, however they got here: %d", w.Code)
 	}
-	if w := ask(s, "GET", "/api/house", "", "Authorization", "Bearer hearth_wrong"); w.Code != 401 {
+	if w := ask(s, "GET", "/api/v1/house", "", "Authorization", "Bearer hearth_wrong"); w.Code != 401 {
 		t.Errorf("a token that is none: %d", w.Code)
 	}
 	// A proxy that says nothing: the name by which the page is reached elsewhere tells.
 	set := *s.set.Load()
 	set.names = []string{"hearth.example"}
 	s.set.Store(&set)
-	if w := ask(s, "GET", "/api/house", "", "Host", "hearth.example"); w.Code != 401 {
+	if w := ask(s, "GET", "/api/v1/house", "", "Host", "hearth.example"); w.Code != 401 {
 		t.Errorf("by a name of elsewhere: %d", w.Code)
 	}
 	yes, no := true, false
@@ -286,7 +286,7 @@ func TestOnThisMachineNobodyNeedsALogin(t *testing.T) {
 			}
 			s.set.Store(set)
 			want := map[bool]int{true: 200, false: 401}[here && anonymous != &no]
-			if w := ask(s, "GET", "/api/house", ""); w.Code != want {
+			if w := ask(s, "GET", "/api/v1/house", ""); w.Code != want {
 				t.Errorf("on %s with anonymous = %v: %d, want %d", listen, anonymous, w.Code, want)
 			}
 		}
@@ -313,7 +313,7 @@ func TestLoggingInAndOut(t *testing.T) {
 	if page.Code != 200 || !strings.Contains(page.Body.String(), "Logged in as <b>anna</b>") || len(page.Result().Cookies()) != 1 {
 		t.Errorf("%d %v", page.Code, page.Header())
 	}
-	if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, slices.Concat(from, anna)...); w.Code != 204 {
+	if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, slices.Concat(from, anna)...); w.Code != 204 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if w := get(s, "/login?next=/there", anna...); w.Code != 303 || w.Header().Get("Location") != "/there" {
@@ -324,20 +324,20 @@ func TestLoggingInAndOut(t *testing.T) {
 	if c := w.Result().Cookies()[0]; w.Code != 303 || c.Value != "" || c.MaxAge >= 0 {
 		t.Errorf("%d %v", w.Code, c)
 	}
-	if w := get(s, "/api/house", anna...); w.Code != 401 {
+	if w := get(s, "/api/v1/house", anna...); w.Code != 401 {
 		t.Errorf("logged out: %d", w.Code)
 	}
-	if w := get(s, "/api/house", other...); w.Code != 200 {
+	if w := get(s, "/api/v1/house", other...); w.Code != 200 {
 		t.Errorf("the other browser: %d", w.Code)
 	}
 	third, oma := cookie(t, s, "anna"), cookie(t, s, "oma")
 	post(s, "/logout/everywhere", nil, third...)
 	for _, c := range [][]string{other, third} {
-		if w := get(s, "/api/house", c...); w.Code != 401 {
+		if w := get(s, "/api/v1/house", c...); w.Code != 401 {
 			t.Errorf("logged out everywhere: %d", w.Code)
 		}
 	}
-	if w := get(s, "/api/house", oma...); w.Code != 200 {
+	if w := get(s, "/api/v1/house", oma...); w.Code != 200 {
 		t.Errorf("somebody else: %d", w.Code)
 	}
 }
@@ -400,7 +400,7 @@ func TestTenTriesAMinute(t *testing.T) {
 		if n := strings.Count(log.String(), "was refused"); n != 2 || strings.Contains(log.String(), "guess") {
 			t.Errorf("the log has %d lines of it:\n%s", n, &log)
 		}
-		if w := get(s, "/api/house", anna...); w.Code != 200 {
+		if w := get(s, "/api/v1/house", anna...); w.Code != 200 {
 			t.Errorf("who is logged in: %d", w.Code)
 		}
 		if w := login(s, "anna", "correct horse"); w.Code != 429 {
@@ -439,13 +439,13 @@ func TestNobodyCanGiveAVisitorASession(t *testing.T) {
 	if w.Code != 303 || strings.Contains(w.Header().Get("Set-Cookie"), planted) {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
-	if w := get(s, "/api/house", "Cookie", planted); w.Code != 401 {
+	if w := get(s, "/api/v1/house", "Cookie", planted); w.Code != 401 {
 		t.Errorf("the planted cookie is a login: %d", w.Code)
 	}
 	// Nor does a session of the guest become Anna's: it ends.
 	guest := cookie(t, s, "guest")
 	anna := cookie(t, s, "anna", guest...)
-	if guest[1] == anna[1] || get(s, "/api/house", guest...).Code != 401 || get(s, "/api/house", anna...).Code != 200 {
+	if guest[1] == anna[1] || get(s, "/api/v1/house", guest...).Code != 401 || get(s, "/api/v1/house", anna...).Code != 200 {
 		t.Error("a session went over to somebody else")
 	}
 }
@@ -463,17 +463,17 @@ func TestASessionEndsWithWhatItIsBasedOn(t *testing.T) {
 		anna := cookie(t, s, "anna")
 		people.change(change)
 		s.Judge()
-		if w := get(s, "/api/house", anna...); w.Code != 401 {
+		if w := get(s, "/api/v1/house", anna...); w.Code != 401 {
 			t.Errorf("%s: %d", what, w.Code)
 		}
 		people.change(func(h *household) { h.passwords["anna"] = "correct horse" })
-		if w := get(s, "/api/house", anna...); w.Code != 401 {
+		if w := get(s, "/api/v1/house", anna...); w.Code != 401 {
 			t.Errorf("%s, and back: the session lives again", what)
 		}
 	}
 	anna := cookie(t, s, "anna")
 	people.change(func(h *household) { h.rights["anna"] = part{See, nil} })
-	if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, slices.Concat(from, anna)...); w.Code != 403 || get(s, "/", anna...).Code != 200 {
+	if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, slices.Concat(from, anna)...); w.Code != 403 || get(s, "/", anna...).Code != 200 {
 		t.Errorf("who may look only: %d", w.Code)
 	}
 	people.change(func(h *household) { h.rights["anna"] = part{Nothing, nil} })
@@ -489,7 +489,7 @@ func TestSessionsOutliveTheHub(t *testing.T) {
 	first := lan(newHouse(), people, with)
 	anna, guest := cookie(t, first, "anna"), cookie(t, first, "guest")
 	second := lan(newHouse(), people, with)
-	if get(second, "/api/house", anna...).Code != 200 {
+	if get(second, "/api/v1/house", anna...).Code != 200 {
 		t.Error("a restart logs out")
 	}
 	for key, value := range shelf.Each() {
@@ -505,7 +505,7 @@ func TestSessionsOutliveTheHub(t *testing.T) {
 	people.change(func(h *household) { h.passwords["guest"] = "another one" }) // while no hub runs
 	shelf.Put("broken", []byte("{"))
 	third := lan(newHouse(), people, with)
-	if get(third, "/api/house", anna...).Code != 401 || get(third, "/api/house", guest...).Code != 401 || len(shelf.all) != 0 {
+	if get(third, "/api/v1/house", anna...).Code != 401 || get(third, "/api/v1/house", guest...).Code != 401 || len(shelf.all) != 0 {
 		t.Errorf("%d sessions are left", len(shelf.all))
 	}
 }
@@ -517,7 +517,7 @@ func TestSessionsThatNobodyUsesEnd(t *testing.T) {
 		o.Shelf, o.Clock = shelf, func() (time.Time, bool) { return now, known }
 	})
 	anna, oma := cookie(t, s, "anna"), cookie(t, s, "oma")
-	use := func(c []string) bool { return get(s, "/api/house", c...).Code == 200 }
+	use := func(c []string) bool { return get(s, "/api/v1/house", c...).Code == 200 }
 	writes := shelf.writes
 	for range 100 {
 		use(anna)
@@ -572,11 +572,11 @@ func TestSessionsAreBounded(t *testing.T) {
 		all = append(all, cookie(t, s, "anna"))
 	}
 	for i, c := range all {
-		if got := get(s, "/api/house", c...).Code == 200; got != (i >= 8) {
+		if got := get(s, "/api/v1/house", c...).Code == 200; got != (i >= 8) {
 			t.Errorf("session %d: %v", i, got)
 		}
 	}
-	if get(s, "/api/house", oma...).Code != 200 {
+	if get(s, "/api/v1/house", oma...).Code != 200 {
 		t.Error("one user's logins end another's")
 	}
 }
@@ -590,15 +590,15 @@ func TestCookiesOverTLS(t *testing.T) {
 	if c.Name != "__Host-hearth" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
 		t.Errorf("%v", c)
 	}
-	if w := get(s, "/api/house", append(proxy, "Cookie", c.Name+"="+c.Value)...); w.Code != 200 {
+	if w := get(s, "/api/v1/house", append(proxy, "Cookie", c.Name+"="+c.Value)...); w.Code != 200 {
 		t.Errorf("%d", w.Code)
 	}
 	// Who has read a cookie on its way in the clear does not come in with it over TLS.
 	plain := cookie(t, s, "anna")
-	if w := get(s, "/api/house", append(proxy, "Cookie", "__Host-"+plain[1])...); w.Code != 401 {
+	if w := get(s, "/api/v1/house", append(proxy, "Cookie", "__Host-"+plain[1])...); w.Code != 401 {
 		t.Errorf("a session of before TLS: %d", w.Code)
 	}
-	if w := get(s, "/api/house", plain...); w.Code != 200 {
+	if w := get(s, "/api/v1/house", plain...); w.Code != 200 {
 		t.Errorf("in the clear it is as good as before: %d", w.Code)
 	}
 	// Somebody else can't say so.
@@ -761,14 +761,14 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 			}
 		}
 	}
-	if house.view.Outputs[0].On || len(house.hooked) > 0 || get(s, "/api/house", anna...).Code != 200 {
+	if house.view.Outputs[0].On || len(house.hooked) > 0 || get(s, "/api/v1/house", anna...).Code != 200 {
 		t.Error("another site did something")
 	}
-	if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, slices.Concat(from, anna, []string{"Origin", "http://192.168.1.5:8080"})...); w.Code != 204 {
+	if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, slices.Concat(from, anna, []string{"Origin", "http://192.168.1.5:8080"})...); w.Code != 204 {
 		t.Errorf("the page itself: %d", w.Code)
 	}
 	// What another page of the same machine has a browser ask for comes with the cookie.
-	for _, path := range []string{"/api/house", "/api/events", "/metrics"} {
+	for _, path := range []string{"/api/v1/house", "/api/v1/events", "/metrics"} {
 		for _, origin := range []string{"http://192.168.1.5:9999", "null", "https://evil.example"} {
 			if w := ask(s, "HEAD", path, "", slices.Concat(from, anna, []string{"Origin", origin})...); w.Code != 403 {
 				t.Errorf("%s for %s: %d", path, origin, w.Code)
@@ -784,19 +784,19 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 func TestTokens(t *testing.T) {
 	s := lan(newHouse(), family())
 	display, script := []string{"Authorization", "Bearer hearth_display"}, []string{"Authorization", "Bearer hearth_script"}
-	for _, path := range []string{"/api/house", "/metrics", "/"} {
+	for _, path := range []string{"/api/v1/house", "/metrics", "/"} {
 		if w := get(s, path, display...); w.Code != 200 || len(w.Result().Cookies()) > 0 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
 	turn := func(who []string) int {
-		return ask(s, "POST", "/api/output/porch_light", `{"on":true}`, slices.Concat(from, who)...).Code
+		return ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, slices.Concat(from, who)...).Code
 	}
 	if a, b := turn(display), turn(script); a != 403 || b != 204 {
 		t.Errorf("display %d, script %d", a, b)
 	}
 	// An old token is not overlooked because somebody is logged in.
-	if w := get(s, "/api/house", append(cookie(t, s, "anna"), "Authorization", "Bearer hearth_old")...); w.Code != 401 || said(t, w) != "there is no such token" {
+	if w := get(s, "/api/v1/house", append(cookie(t, s, "anna"), "Authorization", "Bearer hearth_old")...); w.Code != 401 || said(t, w) != "there is no such token" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
@@ -819,18 +819,18 @@ func TestWhatSomebodyMayNotSeeIsNotThere(t *testing.T) {
 	guest := cookie(t, s, "guest", "Host", "localhost", "From", "127.0.0.1:1")
 	here := append([]string{"Host", "localhost", "From", "127.0.0.1:1"}, guest...)
 	hidden := []string{"heater", "garage", "doorbell", "GPIO22", "GPIO5", "warmth", "messages_received"}
-	for _, path := range []string{"/", "/api/house"} {
+	for _, path := range []string{"/", "/log", "/api/v1/house"} {
 		w := ask(s, "GET", path, "", here...)
 		for _, word := range hidden {
 			if w.Code != 200 || strings.Contains(w.Body.String(), word) {
 				t.Errorf("%s (%d) tells of %s:\n%s", path, w.Code, word, w.Body)
 			}
 		}
-		if !strings.Contains(w.Body.String(), "porch_light") || !strings.Contains(w.Body.String(), "study_climate") {
+		if path != "/log" && !strings.Contains(w.Body.String(), "porch_light") || path != "/" && !strings.Contains(w.Body.String(), "study_climate") {
 			t.Errorf("%s lacks what may be seen", path)
 		}
 	}
-	for path, want := range map[string]int{"/api/output/porch_light": 204, "/api/output/garden_pump": 409, "/api/output/heater": 404, "/api/output/nothing": 404, "/api/input/doorbell": 404, "/api/input/pir": 204, "/metrics": 405} {
+	for path, want := range map[string]int{"/api/v1/output/porch_light": 204, "/api/v1/output/garden_pump": 409, "/api/v1/output/heater": 404, "/api/v1/output/nothing": 404, "/api/v1/input/doorbell": 404, "/api/v1/input/pir": 204, "/metrics": 405} {
 		w := ask(s, "POST", path, `{"on":true}`, here...)
 		name := path[strings.LastIndex(path, "/")+1:]
 		if strings.Contains(w.Body.String(), "held for") || w.Code != want || want == 404 && !strings.HasSuffix(said(t, w), fmt.Sprintf("put is named %q", name)) {
@@ -841,7 +841,7 @@ func TestWhatSomebodyMayNotSeeIsNotThere(t *testing.T) {
 		t.Errorf("metrics: %d", w.Code)
 	}
 
-	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/v1/events", nil)
 	req.Header.Set("Cookie", guest[1])
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil || resp.StatusCode != 200 {
@@ -881,7 +881,7 @@ func TestAStreamIsJudgedWithEachThingItIsSent(t *testing.T) {
 	defer s.Close()
 	s.set.Store(&settings{loopback: true})
 	anna := cookie(t, s, "anna", "Host", "localhost", "From", "127.0.0.1:1")
-	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/v1/events", nil)
 	req.Header.Set("Cookie", anna[1])
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -919,7 +919,7 @@ func TestAStreamIsUse(t *testing.T) {
 	listenOn(t, s, "127.0.0.1:0")
 	defer s.Close()
 	oma := cookie(t, s, "oma", "Host", "localhost", "From", "127.0.0.1:1")
-	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+	req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/v1/events", nil)
 	req.Header.Set("Cookie", oma[1])
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil || resp.StatusCode != 200 {
@@ -987,7 +987,7 @@ func TestTheFirstUser(t *testing.T) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		c := w.Result().Cookies()[0]
-		if get(s, "/api/house", "Cookie", c.Name+"="+c.Value).Code != 200 || login(s, "anna", "correct horse").Code != 303 {
+		if get(s, "/api/v1/house", "Cookie", c.Name+"="+c.Value).Code != 200 || login(s, "anna", "correct horse").Code != 303 {
 			t.Error("the first user is not logged in, or can't")
 		}
 		if get(s, path).Code != 403 || try(token, "eve", "correct horse", "correct horse").Code != 403 || s.Invite() != "" {
@@ -1026,12 +1026,12 @@ func TestWhoNeedsNoSetup(t *testing.T) {
 func TestTheHostHeader(t *testing.T) {
 	s := lan(newHouse(), family())
 	for _, host := range []string{"192.168.1.5:8080", "192.168.1.5", "[2001:db8::1]:8080", "[fe80::1]", "localhost:8080", "127.0.0.1", "raspberrypi", "RaspberryPi:8080", "raspberrypi.local", "raspberrypi.local.", "raspberrypi.home", "hearth.example", "HEARTH.example:443"} {
-		if w := ask(s, "GET", "/api/house", "", "Host", host, "Authorization", "Bearer hearth_display", "From", "192.168.1.77:1"); w.Code != 200 {
+		if w := ask(s, "GET", "/api/v1/house", "", "Host", host, "Authorization", "Bearer hearth_display", "From", "192.168.1.77:1"); w.Code != 200 {
 			t.Errorf("%s: %d %s", host, w.Code, w.Body)
 		}
 	}
 	for _, host := range []string{"", "evil.example", "raspberrypi.evil.example", "192.168.1.5.evil.example", "xraspberrypi", "evil.local", "0.0.0.0:8080", "[::]", "0x7f.1", "hearth.example.evil", "sub.hearth.example", "localhost:80:80", "\xff"} {
-		for _, path := range []string{"/", "/login", "/app.js", "/api/house", "/healthz", "/setup"} {
+		for _, path := range []string{"/", "/log", "/login", assetPath("js/home.js"), "/api/v1/house", "/healthz", "/setup"} {
 			if w := ask(s, "GET", path, "", "Host", host, "Authorization", "Bearer hearth_display"); w.Code != 421 || said(t, w) == "" {
 				t.Errorf("%q %s: %d", host, path, w.Code)
 			}
@@ -1048,8 +1048,8 @@ func TestEveryAnswerOfTheDoorIsHardened(t *testing.T) {
 	anna := cookie(t, s, "anna")
 	for _, w := range []*httptest.ResponseRecorder{
 		get(s, "/"), get(s, "/", anna...), get(s, "/login"), get(s, "/login?again=1"), get(s, "/setup?token=x"), login(s, "anna", "wrong"), post(s, "/logout", nil),
-		get(s, "/api/house"), get(s, "/nothing"), ask(s, "GET", "/", "", "Host", "evil.example"),
-		get(s, "/../../etc/passwd"), get(s, "/%2e%2e/%2e%2e/etc/passwd"), get(s, "/app.js/../web.go"), get(s, "/static/..%2f..%2fusers.toml"),
+		get(s, "/api/v1/house"), get(s, "/nothing"), ask(s, "GET", "/", "", "Host", "evil.example"),
+		get(s, "/../../etc/passwd"), get(s, "/%2e%2e/%2e%2e/etc/passwd"), get(s, assetPath("js/../../web.go")), get(s, assetPath("..%2f..%2fusers.toml")),
 	} {
 		h := w.Header()
 		csp := h.Get("Content-Security-Policy")
@@ -1076,7 +1076,7 @@ func TestSecretsAreInNoAnswer(t *testing.T) {
 	anna := cookie(t, s, "anna")
 	secret := strings.TrimPrefix(anna[1], "hearth=")
 	for _, r := range s.table {
-		if r.path == "/api/events" || strings.HasPrefix(r.path, "/logout") {
+		if r.path == "/api/v1/events" || strings.HasPrefix(r.path, "/logout") {
 			continue
 		}
 		w := ask(s, r.method, sample(r), `{"on":true}`, slices.Concat(from, anna)...)
@@ -1096,7 +1096,7 @@ func TestMovingToAllAddresses(t *testing.T) {
 	addr := s.Addr()
 	_, port, _ := strings.Cut(addr, ":")
 	status := func() int {
-		resp, err := http.Get("http://" + addr + "/api/house")
+		resp, err := http.Get("http://" + addr + "/api/v1/house")
 		if err != nil {
 			return 0
 		}
@@ -1133,7 +1133,7 @@ func TestNobodyTakesAllStreams(t *testing.T) {
 	defer s.Close()
 	s.set.Store(&settings{loopback: true})
 	open := func(token string) *http.Response {
-		req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/events", nil)
+		req, _ := http.NewRequest("GET", "http://"+s.Addr()+"/api/v1/events", nil)
 		req.Header.Set("Authorization", "Bearer "+token)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {

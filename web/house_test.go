@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 // those who watch hear of it.
 type smallHouse struct {
 	hooked   []string // bodies of the webhook
+	told     []string // what other things were told
 	mu       sync.Mutex
 	view     View
 	watchers map[chan Event]bool
@@ -62,6 +64,13 @@ func (h *smallHouse) View(ctx context.Context) (View, error) {
 	h.mu.Lock()
 	stalled, broken := h.stalled, h.broken
 	v := h.view
+	v.Things = slices.Clone(v.Things)
+	for _, p := range v.Outputs {
+		v.Things = append(v.Things, thingOf(p, true))
+	}
+	for _, p := range v.Inputs {
+		v.Things = append(v.Things, thingOf(p, p.Simulated))
+	}
 	v.Outputs, v.Inputs = slices.Clone(v.Outputs), slices.Clone(v.Inputs)
 	v.Readings, v.Decisions = slices.Clone(v.Readings), slices.Clone(v.Decisions)
 	h.mu.Unlock()
@@ -70,6 +79,30 @@ func (h *smallHouse) View(ctx context.Context) (View, error) {
 		return View{}, ctx.Err()
 	}
 	return v, broken
+}
+
+// thingOf is a pin as the hub shows it among the things.
+func thingOf(p Pin, tells bool) Thing {
+	return Thing{Name: p.Name, Line: p.Pin, Note: p.Note, Fault: p.Fault, Properties: []Property{{Kind: "switch", On: p.On, Known: p.Known, Tells: tells, See: []string{seen(p.Name)}, Use: []string{used(p.Name)}}}}
+}
+
+func (h *smallHouse) Tell(ctx context.Context, name string, value any) error {
+	h.mu.Lock()
+	input := slices.ContainsFunc(h.view.Inputs, func(p Pin) bool { return p.Name == name })
+	if i := slices.IndexFunc(h.view.Things, func(t Thing) bool { return name == t.Name || strings.HasPrefix(name, t.Name+".") }); i >= 0 {
+		defer h.mu.Unlock()
+		h.told = append(h.told, fmt.Sprint(name, " ", value))
+		return nil
+	}
+	h.mu.Unlock()
+	on, ok := value.(bool)
+	switch {
+	case !ok:
+		return errors.New("want true or false")
+	case input:
+		return h.Drive(ctx, name, on)
+	}
+	return h.Switch(ctx, name, on)
 }
 
 func (h *smallHouse) Watch() (<-chan Event, func()) {
@@ -135,7 +168,8 @@ func (h *smallHouse) Switch(_ context.Context, name string, on bool) error {
 		}
 		p.On, p.Known = on, true
 		turned := *p
-		h.tell(Event{Output: &turned})
+		thing := thingOf(turned, true)
+		h.tell(Event{Output: &turned, Thing: &thing})
 		word := map[bool]string{true: "ON", false: "OFF"}[on]
 		d := Decision{At: noon.Add(time.Second), Rule: "page", Outcome: "fired", Text: "page fired; somebody switched it on the page -> " + name + " " + word}
 		h.view.Decisions = slices.Insert(h.view.Decisions, 0, d)
@@ -168,7 +202,8 @@ func (h *smallHouse) Drive(_ context.Context, name string, on bool) error {
 		}
 		p.On, p.Known = on, true
 		turned := *p
-		h.tell(Event{Input: &turned})
+		thing := thingOf(turned, true)
+		h.tell(Event{Input: &turned, Thing: &thing})
 		return nil
 	}
 	return errors.New("no such input")

@@ -1,14 +1,11 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"html/template"
 	"mime"
 	"net/http"
 	"net/netip"
@@ -19,10 +16,6 @@ import (
 	"time"
 	"unicode/utf8"
 )
-
-var loginPage = sync.OnceValue(func() *template.Template {
-	return template.Must(template.New("login.html").ParseFS(files, "login.html"))
-})
 
 // A form is what login.html shows: the login, or with Token the setup of the first user.
 type form struct {
@@ -39,26 +32,24 @@ type form struct {
 // that asked the house would have to wait for it.
 const houseName = "Hearth"
 
-func (s *Server) showForm(w http.ResponseWriter, status int, f form) {
+func (s *Server) showForm(w http.ResponseWriter, r *http.Request, status int, f form) {
 	f.House = houseName
-	var b bytes.Buffer
-	if err := loginPage().Execute(&b, f); err != nil {
-		s.log.Error("the login could not be written", "err", err)
-		refuse(w, http.StatusInternalServerError, "the login could not be written: "+err.Error())
+	content, ok := s.write(w, r, sheet{Page: "login", Door: &f})
+	if !ok {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(b.Bytes())
+	w.Write(content)
 }
 
 // showLogin asks for a name and a password, and says why that did not do before.
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, why string) {
 	f := form{Next: localPath(r.FormValue("next")), User: mended(r.PostFormValue("user"), mostName), Why: why}
 	if why == "" && !s.people.Any() {
-		f.Hint = "Nobody can log in yet. The hub prints a link for that on its console when it starts; or run: hearth user add NAME --role admin, and hearth reload."
+		f.Hint = s.wordsFor(r).text("login.nobody")
 	}
-	s.showForm(w, status, f)
+	s.showForm(w, r, status, f)
 }
 
 // serveLogin shows the login, to who is not logged in.
@@ -68,7 +59,7 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
 	case v.rights != nil && v.rights.Most() >= See:
 		http.Redirect(w, r, next, http.StatusSeeOther)
 	case arrived(r):
-		s.showForm(w, http.StatusOK, form{Again: "/login?again=1&next=" + url.QueryEscape(next)})
+		s.showForm(w, r, http.StatusOK, form{Again: "/login?again=1&next=" + url.QueryEscape(next)})
 	default:
 		s.showLogin(w, r, http.StatusOK, "")
 	}
@@ -120,9 +111,10 @@ func (s *Server) takeLogin(w http.ResponseWriter, r *http.Request) {
 		refuse(w, status, err.Error())
 		return
 	}
+	words := s.wordsFor(r)
 	user, password := r.PostFormValue("user"), r.PostFormValue("password")
 	if user == "" || password == "" {
-		s.showLogin(w, r, http.StatusUnauthorized, "A name and a password are needed.")
+		s.showLogin(w, r, http.StatusUnauthorized, words.text("login.missing"))
 		return
 	}
 	ctx, done := context.WithTimeout(r.Context(), loginPatience)
@@ -133,18 +125,18 @@ func (s *Server) takeLogin(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.As(err, &soon):
 		w.Header().Set("Retry-After", strconv.Itoa(int(soon.wait.Seconds())+1))
-		s.showLogin(w, r, http.StatusTooManyRequests, "Too many logins failed. Try again in a minute.")
+		s.showLogin(w, r, http.StatusTooManyRequests, words.text("login.minute"))
 	case errors.Is(err, ErrLater):
 		w.Header().Set("Retry-After", "10")
-		s.showLogin(w, r, http.StatusTooManyRequests, "Too many logins failed, or wait for an answer. Try again later.")
+		s.showLogin(w, r, http.StatusTooManyRequests, words.text("login.later"))
 	case err != nil:
 		if n := s.tries.count(sender(r)); n == 1 || n == mostTries { // not a line for each guess
 			// Not for whom: people type their password into the wrong field.
 			s.log.Warn("a login to the page was refused", "from", sender(r).String(), "tries", n)
 		}
-		s.showLogin(w, r, http.StatusUnauthorized, "The name or the password is wrong.")
+		s.showLogin(w, r, http.StatusUnauthorized, words.text("login.wrong"))
 	case s.mostOf(user) < See:
-		s.showLogin(w, r, http.StatusForbidden, mayNot(user))
+		s.showLogin(w, r, http.StatusForbidden, words.text("login.may_not", "user", mended(user, mostName)))
 	default:
 		s.welcome(w, r, user, secret, mark)
 		http.Redirect(w, r, localPath(r.PostFormValue("next")), http.StatusSeeOther)
@@ -322,17 +314,15 @@ func (st *setup) fits(token string) bool {
 	return subtle.ConstantTimeCompare(is[:], st.hash[:]) == 1 && !st.made.IsZero() && time.Since(st.made) < setupFor
 }
 
-const noSetup = "This link is not good any more: it was used, or is older than an hour, or there is somebody who can log in. When nobody can, hearth reload prints a new one."
-
 func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) {
 	s.setup.mu.Lock()
 	defer s.setup.mu.Unlock()
 	token := r.URL.Query().Get("token")
 	if s.people.Any() || !s.setup.fits(token) {
-		s.showForm(w, http.StatusForbidden, form{Hint: noSetup})
+		s.showForm(w, r, http.StatusForbidden, form{Hint: s.wordsFor(r).text("setup.over")})
 		return
 	}
-	s.showForm(w, http.StatusOK, form{Token: token, User: "admin"})
+	s.showForm(w, r, http.StatusOK, form{Token: token, User: "admin"})
 }
 
 const shortestPassword = 8
@@ -347,27 +337,28 @@ func (s *Server) takeSetup(w http.ResponseWriter, r *http.Request) {
 	defer s.setup.mu.Unlock()
 	token, user, password := r.PostFormValue("token"), r.PostFormValue("user"), r.PostFormValue("password")
 	if s.people.Any() || !s.setup.fits(token) {
-		s.showForm(w, http.StatusForbidden, form{Hint: noSetup})
+		s.showForm(w, r, http.StatusForbidden, form{Hint: s.wordsFor(r).text("setup.over")})
 		return
 	}
+	words := s.wordsFor(r)
 	again := func(why string) {
-		s.showForm(w, http.StatusBadRequest, form{Token: token, User: mended(user, mostName), Why: why})
+		s.showForm(w, r, http.StatusBadRequest, form{Token: token, User: mended(user, mostName), Why: why})
 	}
 	switch {
 	case utf8.RuneCountInString(password) < shortestPassword:
-		again(fmt.Sprintf("The password is too short: want at least %d characters.", shortestPassword))
+		again(words.text("setup.short", "n", shortestPassword))
 		return
 	case len(password) > 1024:
-		again("The password is too long.")
+		again(words.text("setup.long"))
 		return
 	case password != r.PostFormValue("again"):
-		again("The two passwords are not the same.")
+		again(words.text("setup.differ"))
 		return
 	}
 	ctx, done := context.WithTimeout(r.Context(), loginPatience)
 	defer done()
 	if err := s.people.AddFirst(ctx, user, password); err != nil {
-		again("The user was not made: " + mended(err.Error(), mostText))
+		again(words.text("setup.not_made", "why", mended(err.Error(), mostText)))
 		return
 	}
 	s.setup.made = time.Time{}

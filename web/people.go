@@ -232,7 +232,7 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, map[bool]string{false: "a login is needed: log in at /login, or send a token of hearth token as Authorization: Bearer", true: "there is no such token"}[v.wrong])
 		case v.rights.Most() < needs && isPage(r):
-			s.showLogin(w, r, http.StatusForbidden, mayNot(v.name))
+			s.showLogin(w, r, http.StatusForbidden, s.wordsFor(r).text("login.may_not", "user", mended(v.name, mostName)))
 		case v.rights.Most() < needs:
 			refuse(w, http.StatusForbidden, "you may "+v.rights.Most().String()+" here, and this is for those who may "+needs.String())
 		default:
@@ -249,10 +249,6 @@ func isPage(r *http.Request) bool {
 // forPrograms says whether what is at a path is read by programs and scripts.
 func forPrograms(path string) bool {
 	return strings.HasPrefix(path, "/api/") || path == "/metrics"
-}
-
-func mayNot(user string) string {
-	return mended(user, mostName) + " has a login and no role that lets it see the page: hearth user roles gives it one, such as see, use or change"
 }
 
 // --- What of the house a visitor sees ---
@@ -277,6 +273,13 @@ func (v View) seenBy(who visitor) View {
 		return some
 	}
 	v.Outputs, v.Inputs = pins(v.Outputs), pins(v.Inputs)
+	things := make([]Thing, 0, len(v.Things))
+	for _, t := range v.Things {
+		if t, ok := t.seenBy(r); ok {
+			things = append(things, t)
+		}
+	}
+	v.Things = things
 	if r.Whole(See) {
 		return v
 	}
@@ -329,6 +332,11 @@ func (e Event) seenBy(r Rights) (some Event, ok bool) {
 		return &one
 	}
 	some.Output, some.Input = pin(e.Output), pin(e.Input)
+	if e.Thing != nil {
+		if t, ok := e.Thing.seenBy(r); ok {
+			some.Thing = &t
+		}
+	}
 	if e.Reading != nil && e.Reading.seenBy(r) {
 		some.Reading = e.Reading
 	}

@@ -92,9 +92,17 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
 	out.text("retry: 1000\n\n")
 	who := judged{visitor: v}
-	out.event("house", whole.seenBy(who.visitor))
+	only := r.URL.Query().Get("only") == "things"
+	first := whole.seenBy(who.visitor)
+	if only {
+		first = first.ofThings()
+	}
+	out.event("house", first)
 	out.flush()
 	tell := func(e Event) {
+		if only {
+			e.Reading, e.Decision = nil, nil
+		}
 		if some, ok := e.seenBy(who.rights); ok {
 			out.event("", some.clean())
 		}

@@ -68,7 +68,7 @@ func TestThePageOverTLS(t *testing.T) {
 	if c.Name != "__Host-hearth" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
 		t.Errorf("%v", c)
 	}
-	req, _ := http.NewRequest("GET", "https://"+s.Addr()+"/api/house", nil)
+	req, _ := http.NewRequest("GET", "https://"+s.Addr()+"/api/v1/house", nil)
 	req.AddCookie(c)
 	if resp, err := browser.Do(req); err != nil || resp.StatusCode != 200 {
 		t.Error(resp, err)

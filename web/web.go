@@ -1,7 +1,7 @@
 // Package web is the page of the house: what its outputs and inputs are, what
 // its devices last said and what its rules decided, live, with a switch for each
-// output. It is one HTML page, one script and one style sheet, all embedded;
-// nothing is built and nothing is loaded from elsewhere. Without JavaScript the
+// output. Its pages, modules, style and words are embedded (pages.go, words.go);
+// nothing is built and nothing is loaded from elsewhere. Without JavaScript a
 // page is a list of how things stood when it was loaded.
 //
 // What it shows it asks of a [House], which the hub fills.
@@ -29,17 +29,20 @@
 // The names of the fields are stable; fields may be added. Times are RFC 3339,
 // in the zone of the house.
 //
-//	GET  /api/house           a View as JSON
-//	GET  /api/events          server-sent events, see below
-//	POST /api/output/{name}   {"on":true} -> 204
-//	POST /api/input/{name}    {"on":true} -> 204; simulated inputs only
+//	GET  /api/v1/house           a View as JSON
+//	GET  /api/v1/events          server-sent events, see below
+//	POST /api/v1/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
+//	                          of its properties behind a point
+//	POST /api/v1/output/{name}   {"on":true} -> 204
+//	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
 //
 // All but /hook and /healthz need a login or a token, sent as "Authorization: Bearer
 // hearth_...". Anything refused has a fitting status and {"error":"..."}. The stream begins
-// with an event named house, which carries a whole View; what happens
+// with an event named house, which carries a whole View (with ?only=things without readings
+// and decisions, and so is what follows); what happens
 // afterwards follows as events without a name, each an [Event]. Every 15 seconds
 // an event named status repeats the View without its lists, so who hears nothing
 // for longer has lost the hub. A watcher that reads too slowly is cut off; it
@@ -58,6 +61,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,6 +88,12 @@ type Config struct {
 	// Names are what the page is called beside its addresses and the machine's own name:
 	// in DNS, or by a proxy before it.
 	Names []string `toml:"names" eg:"[\"hearth.home.arpa\"]"`
+
+	// Favourites are the things that the page shows first.
+	Favourites []string `toml:"favourites" eg:"[\"heater\", \"hall.temperature\"]"`
+
+	// Language is that of the page, "en" or "de"; without it each browser's own.
+	Language string `toml:"language" eg:"\"de\""`
 
 	TLS *TLS `toml:"tls"`
 
@@ -131,6 +141,9 @@ func (c Config) Check(at config.Place) {
 		at.Key("listen").Mistake("%s", err)
 	case c.Anonymous != nil && *c.Anonymous && a != (address{}) && !a.loopback():
 		at.Key("anonymous").Mistake("the page can be reached from other machines, by web.listen, and there everybody needs a login: leave it out")
+	}
+	if c.Language != "" && !slices.Contains(languages, c.Language) {
+		at.Key("language").Mistake("want one of the languages of the page: \"en\" or \"de\"")
 	}
 	for i, name := range c.Names {
 		if !isName(name) {
@@ -208,6 +221,10 @@ type House interface {
 	Switch(ctx context.Context, output string, on bool) error
 	Drive(ctx context.Context, input string, on bool) error
 
+	// Tell tells a thing, or behind a point one of its properties, a value: a bool, a
+	// number or a word. Whether somebody may, web has judged.
+	Tell(ctx context.Context, thing string, value any) error
+
 	// Hook is a POST to a path below /hook/; false if no rule names it.
 	Hook(ctx context.Context, path string, body []byte) (known bool, err error)
 
@@ -231,6 +248,9 @@ type View struct {
 	User    string `json:"user,omitempty"`
 	May     string `json:"may"`
 	Partial bool   `json:"partial,omitempty"`
+
+	// Things are in the order of the page: favourites, then room by room.
+	Things []Thing `json:"things,omitempty"`
 
 	Outputs   []Pin      `json:"outputs,omitzero"`
 	Inputs    []Pin      `json:"inputs,omitzero"`
@@ -277,12 +297,14 @@ type Decision struct {
 	Text    string    `json:"text"`
 }
 
-// An Event is one thing that happened; one of the fields is set.
+// An Event is one thing that happened. Beside what it is in the lists, it is Thing, as the
+// page of the house shows it.
 type Event struct {
 	Output   *Pin      `json:"output,omitempty"`
 	Input    *Pin      `json:"input,omitempty"`
 	Reading  *Reading  `json:"reading,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
+	Thing    *Thing    `json:"thing,omitempty"`
 }
 
 // Options is what a server needs besides its house.
@@ -324,6 +346,7 @@ type settings struct {
 	loopback  bool // only this machine reaches the page
 	anonymous bool // and needs no login
 	names     []string
+	language  string        // "": the browser's
 	keeper    *certs.Keeper // nil: no TLS
 }
 
@@ -337,6 +360,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 		loopback:  a.loopback(),
 		anonymous: a.loopback() && (c.Anonymous == nil || *c.Anonymous),
 		names:     c.Names,
+		language:  c.Language,
 	}
 	if c.TLS != nil && a.on {
 		if set.keeper, err = c.TLS.files().Open(log); err != nil {

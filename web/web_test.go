@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -58,15 +59,16 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	house := newHouse()
 	house.view.Outputs[2].Fault = "the line is held by another program"
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
-	w := ask(New(house, Options{Log: quietLog}), "GET", "/", "")
+	s := New(house, Options{Log: quietLog})
+	w := ask(s, "GET", "/", "")
 	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
 		t.Fatalf("status %d, %s", w.Code, w.Header())
 	}
-	text := strings.Join(strings.Fields(html.UnescapeString(w.Body.String())), " ")
+	text := strings.Join(strings.Fields(html.UnescapeString(w.Body.String()+ask(s, "GET", "/log", "").Body.String())), " ")
 	for _, want := range []string{
 		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
 		"<li>garden_pump: the line is held by another program</li>",
-		`<span class="name">porch_light</span> <span class="what"><span class="state">Off</span> · <span class="line" title="">GPIO17</span>`,
+		`<span class="name">porch_light</span> <span class="line" title="">GPIO17</span>`, `<span class="state">Off</span>`,
 		`aria-label="heater" aria-checked="true" disabled>`,
 		`<span class="state">Not known</span>`,
 		`zigbee2mqtt/study_climate:temperature`, "18.4", "11:59:56",
@@ -86,7 +88,7 @@ func TestAnEmptyHouseSaysWhatToWriteNext(t *testing.T) {
 	house := newHouse()
 	house.view = View{Name: "home", Now: noon}
 	page := ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
-	for _, want := range []string{`id="empty" class="card hint">`, "[output.porch_light]\npin = \"GPIO17\"\nactive_low = true", `id="outputs" aria-labelledby="h-outputs" hidden`} {
+	for _, want := range []string{`id="empty" class="card hint">`, "[output.porch_light]\npin = \"GPIO17\"\nactive_low = true", `<div id="rooms"></div>`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %s", want)
 		}
@@ -97,7 +99,7 @@ func TestAnEmptyHouseSaysWhatToWriteNext(t *testing.T) {
 		t.Error("a house with devices and nothing of its own is called empty")
 	}
 	house.view.Outputs = []Pin{{Name: "lamp"}}
-	page = ask(New(house, Options{Log: quietLog}), "GET", "/", "").Body.String()
+	page = ask(New(house, Options{Log: quietLog}), "GET", "/log", "").Body.String()
 	if !strings.Contains(page, `to = "<span id="first-output">lamp</span>"`) || strings.Contains(page, `id="no-rules" hidden`) {
 		t.Error("a house without rules is not shown a link to its first output")
 	}
@@ -108,8 +110,9 @@ func TestTheFieldNamesAreStable(t *testing.T) {
 	house.view.Outputs = house.view.Outputs[:1]
 	house.view.Inputs, house.view.Broker = nil, map[string]int64{"clients": 3}
 	house.view.Readings, house.view.Decisions = house.view.Readings[:1], house.view.Decisions[1:]
-	got := ask(New(house, Options{Log: quietLog}), "GET", "/api/house", "").Body.String()
+	got := ask(New(house, Options{Log: quietLog}), "GET", "/api/v1/house", "").Body.String()
 	want := `{"name":"home","version":"test","simulated":true,"now":"2026-03-10T12:00:00+01:00","started":"2026-03-09T10:00:00+01:00","clock_known":true,"trouble":[],"may":"change",` +
+		`"things":[{"name":"porch_light","line":"GPIO17","properties":[{"name":"","kind":"switch","known":true,"tells":true}]}],` +
 		`"outputs":[{"name":"porch_light","pin":"GPIO17","on":false,"known":true,"fault":"","simulated":true}],"inputs":[],` +
 		`"readings":[{"source":"zigbee2mqtt/study_climate:temperature","text":"18.4","bad":"","at":"2026-03-10T11:59:56+01:00"}],` +
 		`"decisions":[{"at":"2026-03-10T11:53:00+01:00","rule":"link.hall_light","outcome":"blocked","text":"link.hall_light blocked: zigbee2mqtt/hall_motion:occupancy (now true), not sun down (up)"}],` +
@@ -129,20 +132,20 @@ func TestSwitching(t *testing.T) {
 		status     int
 		says       string
 	}{
-		{"/api/output/porch_light", `{"on":true}`, nil, 204, ""},
-		{"/api/output/porch_light", ` {"on": false} `, []string{"Content-Type", "application/json; charset=utf-8"}, 204, ""},
-		{"/api/input/pir", `{"on":true}`, nil, 204, ""},
-		{"/api/input/doorbell", `{"on":true}`, nil, 409, "is real"},
-		{"/api/output/garden_pump", `{"on":true}`, nil, 409, "stuck"},
-		{"/api/output/porch", `{"on":true}`, nil, 404, `did you mean "porch_light"?`},
-		{"/api/output/%3Cscript%3E", `{"on":true}`, nil, 404, `no output is named "<script>"`},
-		{"/api/output/porch_light", `{}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", `{"on":1}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", `{"on":true}{"on":false}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", `{"on":true,"for":"1m"}`, nil, 400, `want {"on":true}`},
-		{"/api/output/porch_light", strings.Repeat(" ", 1<<20) + `{"on":true}`, nil, 413, "not so much"},
-		{"/api/output/porch_light", `on=true`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
-		{"/api/output/porch_light", `{"on":true}`, []string{"Content-Type", "text/plain"}, 415, "application/json"},
+		{"/api/v1/output/porch_light", `{"on":true}`, nil, 204, ""},
+		{"/api/v1/output/porch_light", ` {"on": false} `, []string{"Content-Type", "application/json; charset=utf-8"}, 204, ""},
+		{"/api/v1/input/pir", `{"on":true}`, nil, 204, ""},
+		{"/api/v1/input/doorbell", `{"on":true}`, nil, 409, "is real"},
+		{"/api/v1/output/garden_pump", `{"on":true}`, nil, 409, "stuck"},
+		{"/api/v1/output/porch", `{"on":true}`, nil, 404, `did you mean "porch_light"?`},
+		{"/api/v1/output/%3Cscript%3E", `{"on":true}`, nil, 404, `no output is named "<script>"`},
+		{"/api/v1/output/porch_light", `{}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", `{"on":1}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", `{"on":true}{"on":false}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", `{"on":true,"for":"1m"}`, nil, 400, `want {"on":true}`},
+		{"/api/v1/output/porch_light", strings.Repeat(" ", 1<<20) + `{"on":true}`, nil, 413, "not so much"},
+		{"/api/v1/output/porch_light", `on=true`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
+		{"/api/v1/output/porch_light", `{"on":true}`, []string{"Content-Type", "text/plain"}, 415, "application/json"},
 	} {
 		w := ask(s, "POST", test.path, test.body, test.header...)
 		if w.Code != test.status {
@@ -155,7 +158,7 @@ func TestSwitching(t *testing.T) {
 	if v := house.view; v.Outputs[0].On || !v.Inputs[0].On || v.Inputs[1].On {
 		t.Errorf("the house is %+v %+v", v.Outputs, v.Inputs)
 	}
-	for path, method := range map[string]string{"/api/output/porch_light": "GET", "/api/house": "DELETE", "/": "POST"} {
+	for path, method := range map[string]string{"/api/v1/output/porch_light": "GET", "/api/v1/house": "DELETE", "/": "POST"} {
 		if w := ask(s, method, path, ""); w.Code != 405 || w.Header().Get("Allow") == "" {
 			t.Errorf("%s %s: status %d, Allow %q", method, path, w.Code, w.Header().Get("Allow"))
 		}
@@ -169,12 +172,12 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 	house := newHouse()
 	s := New(house, Options{Log: quietLog})
 	for _, host := range []string{"localhost", "LOCALHOST:8080", "localhost.:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "[::1]", "[::ffff:127.0.0.1]:8080"} {
-		if w := ask(s, "GET", "/api/house", "", "Host", host); w.Code != 200 {
+		if w := ask(s, "GET", "/api/v1/house", "", "Host", host); w.Code != 200 {
 			t.Errorf("host %s: status %d", host, w.Code)
 		}
 	}
 	for _, host := range []string{"", "evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.5:8080", "0.0.0.0", "[::]:8080", "0x7f.1", "localhost:80:80", "\xff"} {
-		for _, path := range []string{"/", "/app.js", "/api/house", "/api/events", "/healthz"} {
+		for _, path := range []string{"/", "/log", assetPath("js/home.js"), "/api/v1/house", "/api/v1/events", "/healthz"} {
 			if w := ask(s, "GET", path, "", "Host", host); w.Code != 421 || said(t, w) == "" {
 				t.Errorf("host %q: status %d", host, w.Code)
 			}
@@ -187,18 +190,18 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 		{"Sec-Fetch-Site", "cross-site"},
 		{"Sec-Fetch-Site", "same-site", "Origin", "http://localhost:3000"},
 	} {
-		if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, origin...); w.Code != 403 || said(t, w) == "" {
+		if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, origin...); w.Code != 403 || said(t, w) == "" {
 			t.Errorf("%v: status %d", origin, w.Code)
 		}
 	}
-	if w := ask(s, "GET", "/api/events", "", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
+	if w := ask(s, "GET", "/api/v1/events", "", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
 		t.Errorf("a stream for another site: status %d", w.Code)
 	}
 	if house.view.Outputs[0].On || house.watching() > 0 {
 		t.Error("another site reached the house")
 	}
 	for _, own := range [][]string{{"Origin", "http://localhost:8080"}, {"Sec-Fetch-Site", "same-origin", "Origin", "http://localhost:8080"}} {
-		if w := ask(s, "POST", "/api/output/porch_light", `{"on":true}`, own...); w.Code != 204 {
+		if w := ask(s, "POST", "/api/v1/output/porch_light", `{"on":true}`, own...); w.Code != 204 {
 			t.Errorf("%v: status %d", own, w.Code)
 		}
 	}
@@ -206,7 +209,7 @@ func TestOnlyThisMachineIsAnswered(t *testing.T) {
 
 func TestEveryAnswerIsHardened(t *testing.T) {
 	s := New(newHouse(), Options{Log: quietLog})
-	for _, path := range []string{"/", "/app.js", "/style.css", "/icon.svg", "/healthz", "/api/house", "/nothing", "/../web.go"} {
+	for _, path := range []string{"/", "/log", assetPath("js/home.js"), assetPath("style.css"), assetPath("icon.svg"), "/healthz", "/api/v1/house", "/nothing", "/../web.go"} {
 		h := ask(s, "GET", path, "").Header()
 		csp := h.Get("Content-Security-Policy")
 		if !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") ||
@@ -214,15 +217,45 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 			t.Errorf("%s: %v", path, h)
 		}
 	}
-	page := ask(s, "GET", "/", "").Body.String()
-	for _, inline := range []string{"<style", "style=", "onclick", "javascript:", "http://", "https://"} {
-		if strings.Contains(page, inline) {
-			t.Errorf("the page has %s", inline)
+	for _, path := range []string{"/", "/log", "/login?again=1"} {
+		page := ask(s, "GET", path, "").Body.String()
+		for _, inline := range []string{"<style", "style=", "onclick", "javascript:", "http://", "https://"} {
+			if strings.Contains(page, inline) {
+				t.Errorf("%s has %s", path, inline)
+			}
 		}
 	}
-	first := ask(s, "GET", "/app.js", "")
-	if w := ask(s, "GET", "/app.js", "", "If-None-Match", first.Header().Get("ETag")); w.Code != 304 {
-		t.Errorf("an unchanged script: status %d", w.Code)
+}
+
+// What a page loads may be kept for ever, since another version has another address.
+func TestAssets(t *testing.T) {
+	s := New(newHouse(), Options{Log: quietLog})
+	for _, page := range []string{"/", "/log"} {
+		for _, link := range regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`).FindAllStringSubmatch(ask(s, "GET", page, "").Body.String(), -1) {
+			plain, packed := ask(s, "GET", link[1], ""), ask(s, "GET", link[1], "", "Accept-Encoding", "br, gzip")
+			for _, w := range []*httptest.ResponseRecorder{plain, packed} {
+				if w.Code != 200 || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") {
+					t.Errorf("%s: %d, %v", link[1], w.Code, w.Header())
+				}
+			}
+			tag := packed.Header().Get("ETag")
+			if packed.Header().Get("Content-Encoding") == "gzip" && tag == plain.Header().Get("ETag") {
+				t.Errorf("%s has the same tag %s packed", link[1], tag)
+			}
+			if w := ask(s, "GET", link[1], "", "Accept-Encoding", "gzip", "If-None-Match", tag); w.Code != 304 {
+				t.Errorf("%s unchanged: status %d", link[1], w.Code)
+			}
+		}
+	}
+	for _, wrong := range []string{"/assets/older/js/home.js", assetPath("js/nothing.js"), assetPath("pages/home.html"), assetPath("words/de.toml"), assetPath("../web.go")} {
+		if w := ask(s, "GET", wrong, ""); w.Code == 200 {
+			t.Errorf("%s: %d", wrong, w.Code)
+		}
+	}
+	for encoding, want := range map[string]string{"": "", "br": "", "gzip": "gzip", "GZIP;q=0.5": "gzip", "gzip;q=0": "", "br, gzip;q=0.0": ""} {
+		if got := ask(s, "GET", "/", "", "Accept-Encoding", encoding).Header().Get("Content-Encoding"); got != want {
+			t.Errorf("Accept-Encoding %q: %q", encoding, got)
+		}
 	}
 }
 
@@ -237,23 +270,27 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 		house := newHouse()
 		house.view = View{
 			Name: evil, Version: evil, Now: noon, Trouble: []string{evil}, Waiting: []string{evil}, Broker: map[string]int64{"clients": 1},
-			Outputs:   []Pin{{Name: evil, Pin: evil, Fault: evil, Note: evil, Shows: evil}},
-			Inputs:    []Pin{{Name: evil, Pin: evil, Fault: evil}},
+			Outputs: []Pin{{Name: evil, Pin: evil, Fault: evil, Note: evil, Shows: evil}},
+			Inputs:  []Pin{{Name: evil, Pin: evil, Fault: evil}},
+			Things: []Thing{{Name: evil, Label: evil, Room: evil, Line: evil, Note: evil, Fault: evil, Properties: []Property{
+				{Name: evil, Label: evil, Kind: "level", Unit: evil, Asked: evil, Bad: evil, Range: &Range{}, At: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}, {Name: evil, Kind: evil, Text: evil, Known: true}}}},
 			Readings:  []Reading{{Source: evil, Text: evil, Bad: evil, At: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}},
 			Decisions: []Decision{{Rule: evil, Outcome: evil, Text: evil, At: time.Date(12345, 1, 1, 0, 0, 0, 0, time.UTC)}},
 		}
 		s := New(house, Options{Log: quietLog})
-		page := ask(s, "GET", "/", "")
-		if page.Code != 200 || !utf8.Valid(page.Body.Bytes()) || page.Body.Len() > 100_000 {
-			t.Errorf("%.30q: status %d, %d bytes, valid UTF-8 %v", evil, page.Code, page.Body.Len(), utf8.Valid(page.Body.Bytes()))
-		}
-		for _, tag := range []string{"<script>", "<img src=x", "<h1>", "\u202e", "\x00", "\x1b"} {
-			if strings.Contains(page.Body.String(), tag) {
-				t.Errorf("%.30q: the page has %q", evil, tag)
+		for _, path := range []string{"/", "/log"} {
+			page := ask(s, "GET", path, "")
+			if page.Code != 200 || !utf8.Valid(page.Body.Bytes()) || page.Body.Len() > 100_000 {
+				t.Errorf("%.30q: status %d, %d bytes, valid UTF-8 %v", evil, page.Code, page.Body.Len(), utf8.Valid(page.Body.Bytes()))
+			}
+			for _, tag := range []string{"<script>", "<img src=x", "<h1>", "\u202e", "\x00", "\x1b"} {
+				if strings.Contains(page.Body.String(), tag) {
+					t.Errorf("%.30q: the page has %q", evil, tag)
+				}
 			}
 		}
-		for _, path := range []string{"/api/house", "/api/output/" + strings.Repeat("%FF", 3)} {
-			w := ask(s, map[bool]string{true: "GET", false: "POST"}[path == "/api/house"], path, `{"on":true}`)
+		for _, path := range []string{"/api/v1/house", "/api/v1/output/" + strings.Repeat("%FF", 3)} {
+			w := ask(s, map[bool]string{true: "GET", false: "POST"}[path == "/api/v1/house"], path, `{"on":true}`)
 			if !json.Valid(w.Body.Bytes()) || !utf8.Valid(w.Body.Bytes()) || w.Body.Len() > 100_000 {
 				t.Errorf("%s, %.30q: %d bytes", path, evil, w.Body.Len())
 			}
@@ -339,7 +376,7 @@ type watch struct {
 
 func watchOn(t *testing.T, addr string) (*watch, *http.Response) {
 	t.Helper()
-	resp, err := http.Get("http://" + addr + "/api/events")
+	resp, err := http.Get("http://" + addr + "/api/v1/events")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +415,7 @@ func TestAWatcherSeesTheHouseAndThenWhatHappens(t *testing.T) {
 	if got, want := w.next(), `{"reading":{"source":"a/b","text":"�\u003cb\u003e","bad":"","at":"2026-03-10T12:00:00+01:00"}}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	req, _ := http.NewRequest("POST", "http://"+s.Addr()+"/api/output/porch_light", strings.NewReader(`{"on":true}`))
+	req, _ := http.NewRequest("POST", "http://"+s.Addr()+"/api/v1/output/porch_light", strings.NewReader(`{"on":true}`))
 	req.Header.Set("Content-Type", "application/json")
 	if answer, err := http.DefaultClient.Do(req); err != nil || answer.StatusCode != 204 {
 		t.Fatal(answer, err)
@@ -446,7 +483,7 @@ func TestAWatcherThatDoesNotReadBlocksNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	fmt.Fprintf(conn, "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	eventually(t, "watching", func() bool { return house.watching() == 1 })
 	began := time.Now()
 	text := strings.Repeat("x", mostText)
@@ -506,7 +543,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stuck.Close()
-	fmt.Fprintf(stuck, "POST /api/output/porch_light HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{")
+	fmt.Fprintf(stuck, "POST /api/v1/output/porch_light HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{")
 
 	began := time.Now()
 	s.Close()

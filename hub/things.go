@@ -1,0 +1,205 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hearth/broker"
+	"hearth/devices"
+	"hearth/devices/catalog"
+	"hearth/gpio"
+	"hearth/rules"
+	"hearth/web"
+)
+
+// mostProperties is how many of one device the page of the house shows. The rest is on its
+// page of readings.
+const mostProperties = 8
+
+// things are what the page of the house shows, room by room: favourites in their order, then
+// rooms in the order in which the configuration names them, then others by name, then what
+// is in none.
+func (h *Hub) things() (all []web.Thing) {
+	for _, i := range append(h.pins.Outputs(), h.pins.Covers()...) {
+		all = append(all, h.thingOfPin(i, true))
+	}
+	for _, i := range h.pins.Inputs() {
+		all = append(all, h.thingOfPin(i, false))
+	}
+	for _, s := range h.cfg.Sensor {
+		all = append(all, h.thingOfSensor(s.Name))
+	}
+	for _, s := range h.devices.registry.All() {
+		if t, ok := h.thingOfDevice(s); ok {
+			all = append(all, t)
+		}
+	}
+	var named []string
+	for _, d := range h.cfg.Device {
+		named = append(named, d.Value.Room)
+	}
+	rank := func(t web.Thing) int {
+		switch i := slices.Index(named, t.Room); {
+		case t.Favourite:
+			return slices.IndexFunc(h.cfg.Web.Favourites, func(f string) bool { return ofWired(f) == t.Name }) - len(h.cfg.Web.Favourites)
+		case t.Room == "":
+			return len(named) + 1
+		case i >= 0:
+			return i
+		}
+		return len(named)
+	}
+	slices.SortStableFunc(all, func(a, b web.Thing) int {
+		if d := rank(a) - rank(b); d != 0 || a.Favourite {
+			return d
+		}
+		return strings.Compare(a.Room, b.Room)
+	})
+	return all
+}
+
+func (h *Hub) isFavourite(name string) bool {
+	return slices.ContainsFunc(h.cfg.Web.Favourites, func(f string) bool { return ofWired(f) == name })
+}
+
+// thingOfPin is an output, a cover or an input.
+func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
+	pin := h.webPin(i)
+	t := web.Thing{Name: i.Name, Favourite: h.isFavourite(i.Name), Line: pin.Pin, Hint: pin.Hint, Note: pin.Note, Fault: pin.Fault}
+	p := web.Property{Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
+		See: []string{topic(i.Name, "state")}, Use: []string{topic(i.Name, "set")}}
+	_, cover := h.cfg.Cover.Get(i.Name)
+	switch {
+	case cover:
+		p.Kind, p.Text, t.Note = "cover", i.Waits, ""
+	case i.Shows != "":
+		p.Kind, p.Text = "value", i.Shows
+	}
+	t.Properties = []web.Property{p}
+	if i.Levels {
+		level := i.Level
+		p.Name, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", "level", false, &level, "%", &web.Range{Max: 100, Step: 1}
+		t.Properties = append(t.Properties, p)
+	}
+	return t
+}
+
+// thingOfSensor is what a wired sensor measures.
+func (h *Hub) thingOfSensor(name string) web.Thing {
+	t := web.Thing{Name: name, Favourite: h.isFavourite(name), Fault: h.sensors.Fault(name)}
+	s, _ := h.cfg.Sensor.Get(name)
+	for _, property := range s.Measures() {
+		_, unit := s.Quantity(property)
+		p := web.Property{Name: property, Kind: "value", Unit: unit, See: h.topicsOfWired(name)}
+		if r, ok := h.registry.Last(name + "." + property); ok && r.Bad == "" {
+			p.Known, p.At = true, r.At.Wall
+			p.Level, p.Text = shownValue(r.Value)
+			p.Away = r.Gone
+		}
+		t.Properties = append(t.Properties, p)
+	}
+	return t
+}
+
+// shownValue is a value as a number, or else in words.
+func shownValue(v any) (number *float64, text string) {
+	if n, ok := v.(float64); ok {
+		return &n, ""
+	}
+	return nil, printable(inWords(v))
+}
+
+// thingOfDevice is a device that announced itself, with what it says of the house; false if
+// that is nothing.
+func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
+	label, room, _ := h.shownAs(s)
+	t := web.Thing{Name: s.Called, Label: printable(label), Room: printable(room), Favourite: h.isFavourite(s.Called), Away: s.Online != nil && !*s.Online}
+	for i := range s.Properties {
+		p := &s.Properties[i]
+		v := s.Values[p.Name]
+		if p.Diagnostic || p.Kind == catalog.Event || p.Kind == catalog.Button || p.Set == nil && v.Value == nil && v.Bad == "" {
+			continue
+		}
+		shown := web.Property{Name: p.Name, Label: printable(p.Label), Kind: "value", Unit: p.Unit, Bad: printable(v.Bad), At: v.At, Away: s.Away(p.Name), See: topicsOfProperty(p)}
+		if p.Set != nil {
+			shown.Use = []string{p.Set.Topic}
+			if len(shown.See) == 0 {
+				shown.See = shown.Use
+			}
+		}
+		shown.Known = v.Value != nil && v.Bad == ""
+		switch on, isBool := v.Value.(bool); {
+		case h.secretly(s, p):
+			shown.Text, shown.Known = "***", true
+		case p.Set != nil && p.Kind == catalog.Cover:
+			shown.Kind, shown.Tells = "cover", true
+			_, shown.Text = shownValue(v.Value)
+		case p.Set != nil && p.Range != nil && p.Kind == catalog.Number:
+			shown.Kind, shown.Tells = "level", true
+			shown.Range = &web.Range{Min: p.Range.Min, Max: p.Range.Max, Step: p.Range.Step}
+			if shown.Range.Step == 0 {
+				shown.Range.Step = 1
+			}
+			shown.Level, shown.Text = shownValue(v.Value)
+		case p.Set != nil && slices.Contains([]catalog.Kind{catalog.Switch, catalog.Light, catalog.Fan, catalog.Valve}, p.Kind):
+			shown.Kind, shown.Tells, shown.On = "switch", true, isBool && on
+		case v.Value != nil:
+			shown.Level, shown.Text = shownValue(v.Value)
+		}
+		if a, ok := s.Asked[p.Name]; ok && !a.GaveUp && !h.secretly(s, p) {
+			shown.Asked = printable(inWords(a.Value))
+		}
+		if t.Properties = append(t.Properties, shown); len(t.Properties) == mostProperties {
+			break
+		}
+	}
+	return t, len(t.Properties) > 0
+}
+
+// Tell is what somebody wants of a thing on the page.
+func (p page) Tell(ctx context.Context, name string, value any) error {
+	thing, property, _ := strings.Cut(name, ".")
+	on, isSwitch := value.(bool)
+	if isSwitch && property == "" && slices.Contains(slices.Concat(p.cfg.Input.Names(), p.cfg.Counter.Names()), thing) {
+		return p.Drive(ctx, thing, on)
+	}
+	if _, output := p.cfg.Output.Get(thing); isSwitch && property == "" && output {
+		return p.Switch(ctx, thing, on)
+	}
+	return p.try(ctx, func() error {
+		text := devices.Text(value)
+		if part, ok := p.cfg.part(thing); ok {
+			if _, err := gpio.ParseSet([]byte(text), part.Takes); err != nil {
+				return err
+			}
+			return p.mqtt.put(broker.Message{Topic: topic(thing, "set"), Payload: []byte(text), Origin: devices.Origin{By: "page"}})
+		}
+		s, property, ok := p.propertyCalled(name)
+		if !ok {
+			return p.unknownThing(thing)
+		}
+		if err := s.CanTell(property, value); err != nil {
+			return err
+		}
+		if trouble := p.linkTrouble(); trouble != "" {
+			return errors.New(trouble)
+		}
+		told, err := s.Property(property)
+		if err != nil {
+			return err
+		}
+		who := printable(web.By(ctx))
+		if who == "" {
+			who = "somebody"
+		}
+		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s set it on the page", who),
+			Commands: []devices.Command{{Device: s.Called, Property: told.Name, Value: value, Origin: devices.Origin{By: "page"}}}})
+		if t, ok := p.thingOfDevice(s); ok {
+			p.tell(web.Event{Thing: &t})
+		}
+		return nil
+	})
+}

@@ -1,0 +1,89 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hearth/gpio"
+	"hearth/web"
+)
+
+// A house as the page shows it: favourites, the rooms in their order, and what is in none.
+func TestTheThingsOfAHouse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[web]
+favourites = ["heater", "nothing.such"]
+[output.porch]
+pin = "GPIO17"
+[output.heater]
+pin = "GPIO22"
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df", room = "Study", name = "Desk <plug>" }
+`), Options{Bank: gpio.NewSim()})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", plugExposes)
+		time.Sleep(time.Second)
+		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"OFF","power":7.5}`)
+		time.Sleep(time.Second)
+		plug := func() (names string, plug web.Thing) {
+			v, err := page{h}.View(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, thing := range v.Things {
+				names += thing.Name + " "
+				if thing.Name == "plug" {
+					plug = thing
+				}
+			}
+			return names, plug
+		}
+		names, is := plug()
+		if names != "heater plug porch " || is.Label != "Desk <plug>" || is.Room != "Study" || len(is.Properties) != 2 {
+			t.Fatalf("%s: %+v", names, is)
+		}
+		state, power := is.Properties[0], is.Properties[1]
+		if state.Kind != "switch" || state.On || !state.Known || !state.Tells || fmt.Sprint(state.See, state.Use) != "[zigbee2mqtt/Desk plug] [zigbee2mqtt/Desk plug/set]" {
+			t.Errorf("%+v", state)
+		}
+		if power.Kind != "value" || power.Level == nil || *power.Level != 7.5 || power.Unit != "W" || power.Tells {
+			t.Errorf("%+v", power)
+		}
+
+		events, end := page{h}.Watch()
+		defer end()
+		told := func(want string) {
+			t.Helper()
+			time.Sleep(100 * time.Millisecond)
+			var got []string
+			for len(events) > 0 {
+				if e := <-events; e.Thing != nil {
+					got = append(got, fmt.Sprintf("%s %v %q", e.Thing.Name, e.Thing.Properties[0].On, e.Thing.Properties[0].Asked))
+				}
+			}
+			if len(got) == 0 || got[len(got)-1] != want {
+				t.Errorf("the pages were told %v, want %s", got, want)
+			}
+		}
+		for name, value := range map[string]any{"plug": true, "porch": true} {
+			if err := (page{h}).Tell(t.Context(), name, value); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			told(map[string]string{"plug": `plug false "on"`, "porch": `porch true ""`}[name])
+		}
+		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"ON","power":7.5}`)
+		told(`plug true ""`)
+		for name, value := range map[string]any{"plug.power": 1.0, "plg": true, "plug.state": "purple", "porch": "purple"} {
+			if err := (page{h}).Tell(context.Background(), name, value); err == nil || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s %v: %v", name, value, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,186 @@
+// The house: rooms, their things, and what can be told them. What was asked and what is so
+// stand apart: a switch waits half way until the house says that it has turned. An update
+// touches what is another and nothing else.
+
+import { $, put, makeList } from './lists.js';
+import { t, age, clock, number } from './words.js';
+import { follow, say, tell } from './live.js';
+
+function attribute(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+function hide(element, hidden) {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
+// --- Properties ---
+
+const path = (thing, p) => thing.name + (p.name ? '.' + p.name : '');
+const title = (p) => p.label || p.name;
+const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + title(p) : '');
+
+function isNow(thing, p) {
+  if (thing.away || p.away) return t('away');
+  if (!p.known) return t('unknown');
+  if (p.kind === 'switch') return p.on ? t('on') : t('off');
+  if (p.level !== undefined) return number(p.level, p.unit);
+  return p.text || '';
+}
+
+function wanted(p, value) {
+  if (p.kind === 'switch') return value === 'on' || value === true ? t('asked.on') : t('asked.off');
+  return t('asked.value', { value });
+}
+
+const asking = new Map(); // by path: what was asked here and when, until the house says more
+
+// ask tells a property something.
+async function ask(li, thing, p, value, show) {
+  const name = path(thing, p);
+  const mine = {};
+  asking.set(name, mine);
+  const back = () => {
+    if (asking.get(name) !== mine) return false;
+    asking.delete(name);
+    show();
+    return true;
+  };
+  li.classList.add('asked');
+  attribute(li, 'aria-busy', 'true');
+  put(li.querySelector('.state'), wanted(p, value));
+  try {
+    await tell('/api/v1/thing/' + encodeURIComponent(name), { value });
+    setTimeout(() => back() && say(t('late', { name: spoken(thing, p) })), 3000);
+  } catch (err) {
+    back();
+    say(err instanceof TypeError ? t('not_told', { name: spoken(thing, p) }) : err.message);
+  }
+}
+
+function fillProperty(li, item) {
+  const { thing, p } = item;
+  const show = () => fillProperty(li, item);
+  const name = path(thing, p);
+  const gone = !!(thing.away || p.away);
+  const waits = p.asked !== undefined || asking.has(name);
+  put(li.querySelector('.title'), title(p));
+  if (!asking.has(name)) put(li.querySelector('.state'), p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
+  put(li.querySelector('time'), p.at ? age(p.at) : '');
+  attribute(li.querySelector('time'), 'title', p.at ? clock(p.at) : '');
+  li.classList.toggle('on', !!(p.on && p.known));
+  li.classList.toggle('away', gone);
+  li.classList.toggle('bad', !!p.bad);
+  li.classList.toggle('asked', waits);
+  attribute(li, 'aria-busy', String(waits));
+  if (li.title !== (p.bad || '')) li.title = p.bad || '';
+  if (p.kind === 'switch') {
+    const button = li.querySelector('button');
+    attribute(button, 'aria-checked', String(!!(p.on && p.known)));
+    attribute(button, 'aria-label', spoken(thing, p));
+    hide(button, !p.tells);
+    if (button.disabled) button.disabled = false;
+    button.onclick = () => asking.has(name) || ask(li, thing, p, !(p.on && p.known), show);
+  } else if (p.kind === 'level') {
+    const range = li.querySelector('input');
+    ['min', 'max', 'step'].forEach((limit) => attribute(range, limit, String(p.range[limit] || 1)));
+    if (p.range.min === 0) attribute(range, 'min', '0');
+    attribute(range, 'aria-label', spoken(thing, p));
+    if (!waits && p.level !== undefined && range.value !== String(p.level)) range.value = String(p.level);
+    hide(range, !p.tells);
+    if (range.disabled) range.disabled = false;
+    drag(range, (value) => ask(li, thing, p, value, show));
+  } else if (p.kind === 'cover') {
+    hide(li.querySelector('.moves'), !p.tells);
+    li.querySelectorAll('button').forEach((button) => {
+      if (button.disabled) button.disabled = false;
+      button.onclick = () => ask(li, thing, p, button.dataset.tell, show);
+    });
+  }
+}
+
+// drag tells a level while it is drawn, five times a second at most, and where it was let go.
+function drag(range, tellIt) {
+  range.oninput = () => {
+    if (!range.timer) {
+      range.timer = setTimeout(() => { range.timer = 0; tellIt(Number(range.value)); }, 200);
+    }
+  };
+  range.onchange = () => {
+    clearTimeout(range.timer);
+    range.timer = 0;
+    tellIt(Number(range.value));
+  };
+}
+
+// --- Things and rooms ---
+
+const lists = new Map(); // of properties, by the row of their thing
+
+function fillThing(li, thing) {
+  put(li.querySelector('.name'), thing.label || thing.name);
+  put(li.querySelector('.line'), thing.line || '');
+  attribute(li.querySelector('.line'), 'title', thing.hint || '');
+  put(li.querySelector('.note'), thing.note || '');
+  put(li.querySelector('.fault'), thing.fault || '');
+  li.classList.toggle('faulty', !!thing.fault);
+  li.classList.toggle('away', !!thing.away);
+  if (!lists.has(li)) {
+    lists.set(li, makeList(li.querySelector('.properties'), (item) => $(item.p.kind), (item) => item.p.kind + item.p.name, fillProperty));
+  }
+  lists.get(li).all(thing.properties.map((p) => ({ thing, p })));
+}
+
+const roomOf = (thing) => thing.favourite ? '*' : '=' + (thing.room || '');
+
+const rooms = makeList($('rooms'), $('room'), (room) => room.key, (section, room) => {
+  put(section.querySelector('h2'), room.key === '*' ? t('favourites') : room.key.slice(1) || t('no_room'));
+  if (!lists.has(section)) lists.set(section, makeList(section.querySelector('.things'), $('thing'), (thing) => thing.name, fillThing));
+  lists.get(section).all(room.things);
+});
+
+let things = [];
+
+function show() {
+  const all = [];
+  things.forEach((thing) => {
+    const key = roomOf(thing);
+    let room = all.find((r) => r.key === key);
+    if (!room) all.push(room = { key, things: [] });
+    room.things.push(thing);
+  });
+  rooms.all(all);
+}
+
+let bare = !$('empty').hidden;
+
+follow('things', {
+  whole(v) {
+    things = v.things || [];
+    asking.clear();
+    show();
+  },
+  status(v) {
+    document.title = v.name + ' · Hearth';
+    bare = bare && !v.rules && !v.partial;
+  },
+  happened(e) {
+    if (!e.thing) return;
+    const i = things.findIndex((thing) => thing.name === e.thing.name);
+    e.thing.properties.forEach((p) => asking.delete(path(e.thing, p)));
+    if (i < 0 || roomOf(things[i]) !== roomOf(e.thing)) { // new, or elsewhere
+      if (i >= 0) things.splice(i, 1);
+      things.push(e.thing);
+      show();
+      return;
+    }
+    things[i] = e.thing;
+    lists.get(rooms.rows.get(roomOf(e.thing))).one(e.thing);
+  },
+  arrange() {
+    bare = bare && !things.length;
+    hide($('empty'), !bare);
+  },
+});
+
+setInterval(() => { things.forEach((thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing)); }, 10000);

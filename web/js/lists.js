@@ -1,0 +1,70 @@
+// Lists: a row for each thing, made once from its template and then only filled. How a
+// row looks is written in pages/ alone, and all text goes through textContent. Plain
+// ES2017, as all modules here, for the old tablet on the wall.
+
+export const $ = (id) => document.getElementById(id);
+
+export function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// makeList keeps a row for each of some items; template may depend on the item.
+export function makeList(ul, template, key, fill) {
+  const rows = new Map();
+  const items = new Map();
+  let drawn = true; // by the server, which stays until there is something newer
+  function row(item) {
+    const k = key(item);
+    let li = rows.get(k);
+    if (!li) {
+      if (drawn) ul.textContent = '';
+      drawn = false;
+      li = (template.content ? template : template(item)).content.firstElementChild.cloneNode(true);
+      rows.set(k, li);
+    }
+    fill(li, item, items.get(k));
+    items.set(k, item);
+    return li;
+  }
+  function drop(k) {
+    rows.get(k).remove();
+    rows.delete(k);
+    items.delete(k);
+  }
+  return {
+    rows, items,
+    // all makes the list exactly these, in this order.
+    all(list) {
+      if (drawn) ul.textContent = '';
+      drawn = false;
+      const keep = new Set(list.map(key));
+      Array.from(rows.keys()).forEach((k) => keep.has(k) || drop(k));
+      list.forEach((item, i) => {
+        const li = row(item);
+        if (ul.children[i] !== li) ul.insertBefore(li, ul.children[i] || null);
+      });
+    },
+    // one fills the row of item, or puts a new one before the first that `before` accepts, else at the end.
+    one(item, before = () => false) {
+      const li = row(item);
+      if (!li.parentNode) ul.insertBefore(li, Array.from(ul.children).find(before) || null);
+    },
+    oldest(most) {
+      while (ul.children.length > most) {
+        const last = ul.lastElementChild;
+        Array.from(rows.keys()).forEach((k) => rows.get(k) === last && drop(k));
+      }
+    },
+  };
+}
+
+// lines makes a list these texts.
+export function lines(ul, texts) {
+  if (texts.join('\n') === Array.from(ul.children, (li) => li.textContent).join('\n')) return;
+  ul.textContent = '';
+  texts.forEach((text) => {
+    const li = document.createElement('li');
+    li.textContent = text;
+    ul.appendChild(li);
+  });
+}

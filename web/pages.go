@@ -1,0 +1,340 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+//go:embed pages js words style.css icon.svg
+var files embed.FS
+
+// --- What does not change while the hub runs: modules, style, icon ---
+
+// An asset is served under an address that has the version of all assets in it, so that
+// browsers keep it for ever and ask for it once. As it stands before the path, what modules
+// import is of their own version.
+type asset struct {
+	kind    string
+	tag     string
+	content []byte
+	packed  []byte // by gzip; nil: not worth it
+}
+
+type assetSet struct {
+	version string
+	files   map[string]asset
+}
+
+var assets = sync.OnceValue(func() assetSet {
+	kinds := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+	set := assetSet{files: make(map[string]asset)}
+	all := sha256.New()
+	fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error { // in the order of the names
+		kind := kinds[path.Ext(name)]
+		if kind == "" {
+			return err
+		}
+		content, err := files.ReadFile(name)
+		sum := sha256.Sum256(content)
+		all.Write(sum[:])
+		set.files[name] = asset{kind, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, content, pack(content, gzip.BestCompression)}
+		return err
+	})
+	set.version = base64.RawURLEncoding.EncodeToString(all.Sum(nil)[:9])
+	return set
+})
+
+// assetPath is the address of one.
+func assetPath(name string) string { return "/assets/" + assets().version + "/" + name }
+
+func serveAsset(w http.ResponseWriter, r *http.Request) {
+	a, ok := assets().files[r.PathValue("name")]
+	if !ok || r.PathValue("version") != assets().version {
+		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", a.kind)
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Vary", "Accept-Encoding")
+	content, tag := a.content, a.tag
+	if a.packed != nil && takesGzip(r) {
+		content, tag = a.packed, strings.TrimSuffix(tag, `"`)+`-gzip"`
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("ETag", tag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}
+
+// --- Fewer bytes over the air ---
+
+// worthPacking is from how many bytes on it is.
+const worthPacking = 1000
+
+// pack is content by gzip, nil where that is not worth it.
+func pack(content []byte, level int) []byte {
+	if len(content) < worthPacking {
+		return nil
+	}
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, level)
+	if err != nil {
+		panic(err) // a level that there is not
+	}
+	z.Write(content)
+	z.Close()
+	return b.Bytes()
+}
+
+func takesGzip(r *http.Request) bool {
+	for one := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		name, weight, weighed := strings.Cut(one, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			return !weighed || strings.Trim(weight, " q=0.") != "" // q=0 is no
+		}
+	}
+	return false
+}
+
+// send answers with what was made for this request. What holds a secret is not to be sent by
+// it: how well a text packs tells of what is in it.
+func send(w http.ResponseWriter, r *http.Request, kind string, content []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Vary", "Accept-Encoding")
+	if takesGzip(r) {
+		if packed := pack(content, gzip.BestSpeed); packed != nil {
+			w.Header().Set("Content-Encoding", "gzip")
+			content = packed
+		}
+	}
+	w.Write(content)
+}
+
+// --- The pages ---
+
+// A sheet is what a page is made of.
+type sheet struct {
+	View
+	Page string // the name of its template and its module
+	Of   any    // what is on this page alone
+	Door *form  // the login, which has nothing of the house
+	most Level  // what who looks at it may do at most
+}
+
+// A link is one of the menu.
+type link struct{ Page, Path string }
+
+// Menu are the pages that who looks at this one may see.
+func (p sheet) Menu() (links []link) {
+	for _, m := range menu {
+		if p.most >= m.Needs {
+			links = append(links, link{m.Page, m.Path})
+		}
+	}
+	return links
+}
+
+// menu are the pages that each page leads to, by the names of their templates and modules,
+// with where they are and the least that one has to be allowed to.
+var menu = []struct {
+	Page, Path string
+	Needs      Level
+}{
+	{"home", "/", See},
+	{"log", "/log", See},
+}
+
+// pageNames are all there are templates for.
+func pageNames() (names []string) {
+	entries, err := files.ReadDir("pages")
+	if err != nil {
+		panic(err) // they are embedded
+	}
+	for _, e := range entries {
+		if name := strings.TrimSuffix(e.Name(), ".html"); name != "layout" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// pages are the templates by language and name.
+var pages = sync.OnceValue(func() map[string]*template.Template {
+	all := make(map[string]*template.Template)
+	for language, w := range allWords() {
+		layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
+			"t":     w.text,
+			"lang":  func() string { return w.language },
+			"words": w.forModules,
+			"asset": assetPath,
+			"clock": w.clock,
+			"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
+			"empty": func(v View) bool {
+				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
+			},
+			"troubles": troubles,
+			// What the templates of the rows take.
+			"rooms":  rooms,
+			"thing":  func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
+			"number": w.number,
+			"told":   func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
+			"said":   func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
+			// Empty ones, for the rows that the modules will fill.
+			"blankRoom":  func() Room { return Room{} },
+			"blankThing": func() Thing { return Thing{} },
+			"blank": func(kind string) propertyRow {
+				return propertyRow{Property: Property{Kind: kind, Range: &Range{}}, words: w}
+			},
+			"blankDecision": func() Decision { return Decision{} },
+			"blankReading":  func() Reading { return Reading{} },
+		}).ParseFS(files, "pages/layout.html"))
+		for _, name := range pageNames() {
+			one := template.Must(layout.Clone())
+			all[language+"/"+name] = template.Must(one.ParseFS(files, "pages/"+name+".html"))
+		}
+	}
+	return all
+})
+
+// write makes a page in the language of who asked. False: it could not, and that was said.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, page sheet) (content []byte, ok bool) {
+	var b bytes.Buffer
+	if err := pages()[s.wordsFor(r).language+"/"+page.Page].ExecuteTemplate(&b, "layout", page); err != nil {
+		s.log.Error("the page could not be written", "page", page.Page, "err", err)
+		refuse(w, http.StatusInternalServerError, "the page could not be written: "+err.Error())
+		return nil, false
+	}
+	return b.Bytes(), true
+}
+
+// servePage shows the house as a visitor may see it. of makes what is on that page alone; an
+// error of it that is a refusal has its own status.
+func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := s.view(r.Context(), patience)
+		if err != nil {
+			refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+			return
+		}
+		who := visitorOf(r)
+		page := sheet{View: v.seenBy(who), Page: name, most: who.rights.Most()}
+		if of != nil {
+			if page.Of, err = of(r, page.View); err != nil {
+				refuseFor(w, err)
+				return
+			}
+		}
+		if c, err := r.Cookie(cookieName(r)); err == nil && who.session != nil {
+			setCookie(w, r, c.Value, cookieFor) // browsers forget one in the end
+		}
+		if content, ok := s.write(w, r, page); ok {
+			send(w, r, "text/html; charset=utf-8", content)
+		}
+	}
+}
+
+// troubles is all that is wrong with the house, its pins included.
+func troubles(v View) []string {
+	list := slices.Clone(v.Trouble)
+	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
+		if p.Fault != "" {
+			list = append(list, fmt.Sprintf("%s: %s", p.Name, p.Fault))
+		}
+	}
+	return list
+}
+
+// A thingRow and a propertyRow are what the templates of the rows take.
+type thingRow struct {
+	Thing
+	now   time.Time
+	words *words
+}
+
+type propertyRow struct {
+	Property
+	Of    Thing
+	now   time.Time
+	words *words
+}
+
+func (r thingRow) Title() string { return cmp.Or(r.Label, r.Name) }
+
+// Rows are its properties.
+func (r thingRow) Rows() (rows []propertyRow) {
+	for _, p := range r.Properties {
+		rows = append(rows, propertyRow{p, r.Thing, r.now, r.words})
+	}
+	return rows
+}
+
+// Title is what people read of it beside the name of its thing, Spoken what is read to them.
+func (r propertyRow) Title() string { return cmp.Or(r.Label, r.Name) }
+
+func (r propertyRow) Spoken() string {
+	of := cmp.Or(r.Of.Label, r.Of.Name)
+	if r.Title() == "" {
+		return of
+	}
+	return of + ", " + r.Title()
+}
+
+// Is says in words how it is.
+func (r propertyRow) Is() string {
+	switch {
+	case r.Away || r.Of.Away:
+		return r.words.text("away")
+	case !r.Known:
+		return r.words.text("unknown")
+	case r.Kind == "switch" && r.On:
+		return r.words.text("on")
+	case r.Kind == "switch":
+		return r.words.text("off")
+	case r.Level != nil:
+		return r.words.number(*r.Level, r.Unit)
+	}
+	return r.Text
+}
+
+// Time is when it said so.
+func (r propertyRow) Time() string {
+	if r.At.IsZero() {
+		return ""
+	}
+	return r.words.clock(r.At, r.now)
+}
+
+func (r propertyRow) AtLevel() float64 {
+	if r.Level == nil {
+		return r.Range.Min
+	}
+	return *r.Level
+}
+
+type decisionRow struct {
+	Decision
+	Now time.Time
+}
+
+// Because is the sentence without the rule at its beginning.
+func (r decisionRow) Because() string {
+	return strings.TrimSpace(strings.TrimPrefix(r.Text, r.Rule))
+}
+
+type readingRow struct {
+	Reading
+	Now time.Time
+}

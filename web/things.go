@@ -1,0 +1,202 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Thing is what people see in a room: an output, a cover, an input, something that
+// measures, or a device that announced itself.
+type Thing struct {
+	Name      string `json:"name"`            // by which it is told something: "porch_light"
+	Label     string `json:"label,omitempty"` // what people call it, where that is another
+	Room      string `json:"room,omitempty"`
+	Favourite bool   `json:"favourite,omitempty"`
+	Line      string `json:"line,omitempty"` // the pin or topic it is on
+	Hint      string `json:"hint,omitempty"` // what there is to say about that: "went on 12 times"
+	Note      string `json:"note,omitempty"`
+	Fault     string `json:"fault,omitempty"`
+	Away      bool   `json:"away,omitempty"` // nobody can reach it now
+
+	Properties []Property `json:"properties"` // the main one first
+}
+
+// A Property is one thing to see of a Thing, and maybe to tell it.
+type Property struct {
+	Name  string   `json:"name"` // within the thing, "" where it has one alone
+	Label string   `json:"label,omitempty"`
+	Kind  string   `json:"kind"`         // "switch", "level", "cover", "value"
+	On    bool     `json:"on,omitempty"` // of a switch
+	Level *float64 `json:"level,omitempty"`
+	Text  string   `json:"text,omitempty"` // of what is neither; "" is not known
+	Known bool     `json:"known"`
+	Unit  string   `json:"unit,omitempty"`
+	Range *Range   `json:"range,omitempty"` // of a level
+
+	Asked string    `json:"asked,omitempty"` // what it was told and has not confirmed: "on", "off", "40"
+	Bad   string    `json:"bad,omitempty"`   // why what it says is no value
+	Away  bool      `json:"away,omitempty"`
+	At    time.Time `json:"at,omitzero"`
+
+	// Tells says that it can be told something, and set by web by who is told of it.
+	Tells bool `json:"tells,omitempty"`
+
+	// By these topics it is judged who may see it and who may tell it something. Without
+	// any it is for those who may do so with the whole house.
+	See, Use []string `json:"-"`
+}
+
+// A Range is that of a level.
+type Range struct {
+	Min  float64 `json:"min"`
+	Max  float64 `json:"max"`
+	Step float64 `json:"step"`
+}
+
+// A Room is a part of the house with its things, as the page shows it.
+type Room struct {
+	Name      string
+	Favourite bool
+	Things    []Thing
+}
+
+// rooms are those of things, in the order in which they come.
+func rooms(things []Thing) (all []Room) {
+	for _, t := range things {
+		is := func(r Room) bool { return r.Favourite == t.Favourite && (t.Favourite || r.Name == t.Room) }
+		i := slices.IndexFunc(all, is)
+		if i < 0 {
+			i = len(all)
+			all = append(all, Room{Name: t.Room, Favourite: t.Favourite})
+		}
+		all[i].Things = append(all[i].Things, t)
+	}
+	return all
+}
+
+func (t Thing) clean() Thing {
+	t.Name, t.Label, t.Room, t.Line = mended(t.Name, mostName), mended(t.Label, mostName), mended(t.Room, mostName), mended(t.Line, mostName)
+	t.Hint, t.Note, t.Fault = mended(t.Hint, mostName), mended(t.Note, mostName), sentence(t.Fault)
+	t.Properties = each(t.Properties, Property.clean)
+	return t
+}
+
+func (p Property) clean() Property {
+	p.Name, p.Label, p.Kind, p.Unit, p.Asked = mended(p.Name, mostName), mended(p.Label, mostName), mended(p.Kind, 20), mended(p.Unit, 20), mended(p.Asked, 40)
+	p.Text, p.Bad, p.At = mended(p.Text, 100), mended(p.Bad, mostName), sane(p.At)
+	return p
+}
+
+// seenBy is the part of t that a visitor may see; false if that is nothing.
+func (t Thing) seenBy(r Rights) (Thing, bool) {
+	whole := r.Whole(See)
+	var some []Property
+	for _, p := range t.Properties {
+		if !whole && !may(r, p.See, See) {
+			continue
+		}
+		p.Tells = p.Tells && may(r, p.Use, Use)
+		some = append(some, p)
+	}
+	if !whole {
+		t.Note = "" // as of a Pin
+		if t.Fault != "" {
+			t.Fault = "it has a fault"
+		}
+	}
+	t.Properties = some
+	return t, len(some) > 0
+}
+
+// may says whether somebody may do that much on all of some topics.
+func may(r Rights, topics []string, l Level) bool {
+	if r.Whole(l) {
+		return true
+	}
+	return len(topics) > 0 && !slices.ContainsFunc(topics, func(topic string) bool { return !r.On(topic, l) })
+}
+
+// ofThings is v without what the page of the house does not show.
+func (v View) ofThings() View {
+	v.Readings, v.Decisions, v.Waiting = nil, nil, []string{}
+	return v
+}
+
+// property finds what a path names: a thing, or behind a point one of its properties.
+func (v View) property(path string) (Property, bool) {
+	for _, t := range v.Things {
+		for i, p := range t.Properties {
+			if path == t.Name+"."+p.Name || i == 0 && path == t.Name {
+				return p, true
+			}
+		}
+	}
+	return Property{}, false
+}
+
+// serveTell tells a thing a value: {"value": true}, {"value": 40} or {"value": "stop"}.
+func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
+	value, status, err := readValue(w, r)
+	if err != nil {
+		refuse(w, status, err.Error())
+		return
+	}
+	name, rights := r.PathValue("name"), visitorOf(r).rights
+	ctx, done := context.WithTimeout(r.Context(), patience)
+	defer done()
+	v, err := s.house.View(ctx)
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+		return
+	}
+	p, there := v.property(name)
+	switch {
+	case !there || !may(rights, p.See, See): // in the same words whether it is there or not
+		refuse(w, http.StatusNotFound, "no thing is named "+name)
+	case !may(rights, p.Use, Use):
+		refuse(w, http.StatusForbidden, "you may look at "+name+" and not use it")
+	default:
+		if err := s.house.Tell(ctx, name, value); err != nil {
+			why := err.Error()
+			if !rights.Whole(See) {
+				why = name + " was not told that" // the reason may be another thing
+			}
+			refuse(w, http.StatusConflict, why)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+var errValue = errors.New(`want {"value":true}, a number or a short text in place of true`)
+
+// readValue reads {"value":...}: a bool, a float64 or a string. The status belongs to the error.
+func readValue(w http.ResponseWriter, r *http.Request) (value any, status int, err error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, http.StatusUnsupportedMediaType, errors.New("want Content-Type: application/json")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+		return nil, http.StatusRequestEntityTooLarge, errValue
+	}
+	var told struct {
+		Value any `json:"value"`
+	}
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	if err != nil || d.Decode(&told) != nil || d.More() {
+		return nil, http.StatusBadRequest, errValue
+	}
+	switch told.Value.(type) {
+	case bool, float64, string:
+		return told.Value, 0, nil
+	}
+	return nil, http.StatusBadRequest, errValue
+}

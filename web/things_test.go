@@ -1,0 +1,162 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// manyThings is a house of so many devices with a switch, a level, a temperature and a
+// cover in turn, in rooms.
+func manyThings(n int) *smallHouse {
+	house := newHouse()
+	level := 21.5
+	for i := range n {
+		name := fmt.Sprintf("device_%02d", i)
+		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover"}[i%4], Known: true, At: noon, Tells: i%4 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
+		switch p.Kind {
+		case "level", "value":
+			p.Level, p.Unit, p.Range = &level, "°C", &Range{Min: 5, Max: 30, Step: 0.5}
+		case "cover":
+			p.Text = "open"
+		}
+		more := Property{Name: "power", Kind: "value", Level: &level, Unit: "W", Known: true, At: noon, See: p.See}
+		house.view.Things = append(house.view.Things, Thing{Name: name, Label: fmt.Sprint("Device ", i), Room: fmt.Sprint("Room ", i/8), Properties: []Property{p, more}})
+	}
+	return house
+}
+
+func TestTelling(t *testing.T) {
+	house := manyThings(4)
+	s := New(house, Options{Log: quietLog})
+	for body, want := range map[string]int{`{"value":22.5}`: 204, `{"value":"stop"}`: 204, `{"value":true}`: 204, `{"value":null}`: 400, `{"value":[1]}`: 400, `{}`: 400, `{"value":1}{}`: 400, `{"value":1,"x":2}`: 400,
+		`{"value":"` + strings.Repeat("x", 2000) + `"}`: 413} {
+		if w := ask(s, "POST", "/api/v1/thing/device_01.state", body); w.Code != want {
+			t.Errorf("%.30s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	slices.Sort(house.told)
+	if got := fmt.Sprint(house.told); got != "[device_01.state 22.5 device_01.state stop device_01.state true]" {
+		t.Error(got)
+	}
+	if w := ask(s, "POST", "/api/v1/thing/device_00", `{"value":true}`, "Content-Type", "text/plain"); w.Code != 415 {
+		t.Errorf("plain text: %d", w.Code)
+	}
+	if w := ask(s, "POST", "/api/v1/thing/nothing", `{"value":true}`); w.Code != 404 {
+		t.Errorf("nothing: %d", w.Code)
+	}
+
+	// Who may not see a thing is told that there is none; who may only look, that.
+	people := family()
+	people.change(func(h *household) {
+		h.rights["guest"] = part{Use, []string{"zigbee2mqtt/device_02", "zigbee2mqtt/device_01/set"}}
+	})
+	out := lan(house, people)
+	guest := cookie(t, out, "guest")
+	house.told = nil
+	for name, want := range map[string]int{"device_00": 204, "device_01": 403, "device_01.state": 403, "device_02": 404, "device_02.power": 404, "device_00.power": 403, "nothing": 404, "device_00.nothing": 404} {
+		if w := ask(out, "POST", "/api/v1/thing/"+name, `{"value":true}`, slices.Concat(from, guest)...); w.Code != want {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if fmt.Sprint(house.told) != "[device_00 true]" {
+		t.Error(house.told)
+	}
+	for _, path := range []string{"/", "/api/v1/house"} {
+		if w := get(out, path, guest...); w.Code != 200 || strings.Contains(w.Body.String(), "Device 2") || !strings.Contains(w.Body.String(), "Device 1") {
+			t.Errorf("%s: %d\n%s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// firstPage is all that a browser is sent until the house is live, in bytes.
+func firstPage(s *Server) (total int, parts string) {
+	for _, path := range []string{"/", assetPath("style.css"), assetPath("icon.svg"), assetPath("js/home.js"), assetPath("js/live.js"), assetPath("js/lists.js"), assetPath("js/words.js")} {
+		w := ask(s, "GET", path, "", "Accept-Encoding", "gzip")
+		n := w.Body.Len() + 500 // headers
+		total += n
+		parts += fmt.Sprintf("%s %d, ", path[strings.LastIndex(path, "/")+1:], n)
+	}
+	return total, parts
+}
+
+func TestTheFirstPageIsSmall(t *testing.T) {
+	house := manyThings(60)
+	s := New(house, Options{Log: quietLog})
+	total, parts := firstPage(s)
+	v, _ := s.view(t.Context(), patience)
+	stream := len(asJSON(v.seenBy(visitor{rights: everything{}}).ofThings()))
+	t.Logf("%s the stream's beginning %d: %d bytes", parts, stream, total+stream)
+	if total += stream; total > 60_000 {
+		t.Errorf("%d bytes", total)
+	}
+}
+
+// A house of 500 devices: the page is to be there in 300 ms, on a Pi too.
+func BenchmarkAPageOf500Devices(b *testing.B) {
+	s := New(manyThings(500), Options{Log: quietLog})
+	for b.Loop() {
+		if w := ask(s, "GET", "/", "", "Accept-Encoding", "gzip"); w.Code != 200 {
+			b.Fatal(w.Code)
+		}
+	}
+}
+
+func TestPackedPagesAreThePages(t *testing.T) {
+	s := New(manyThings(8), Options{Log: quietLog})
+	for _, path := range []string{"/", "/log", "/api/v1/house", assetPath("style.css")} {
+		z, err := gzip.NewReader(ask(s, "GET", path, "", "Accept-Encoding", "gzip").Body)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(z); err != nil || b.String() != ask(s, "GET", path, "").Body.String() {
+			t.Errorf("%s is another one packed: %v", path, err)
+		}
+	}
+	if w := ask(s, "GET", "/login?again=1", "", "Accept-Encoding", "gzip"); w.Header().Get("Content-Encoding") != "" {
+		t.Error("the login is packed, and may hold a secret")
+	}
+}
+
+func TestThingsInABrowser(t *testing.T) {
+	ctx := browser(t)
+	house := manyThings(60)
+	s := serve(t, house)
+	do(t, ctx, "rooms", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"), until(`document.querySelectorAll('.room').length === 9 && document.querySelectorAll('.thing').length === 65`))
+	do(t, ctx, "who counts", chromedp.Evaluate(`window.touched = []; new MutationObserver((all) => all.forEach((m) => window.touched.push(m.target))).observe(document.querySelector('main'), {subtree: true, childList: true, characterData: true, attributes: true})`, nil))
+	news := house.view.Things[6]
+	level := 7.25
+	news.Properties = slices.Clone(news.Properties)
+	news.Properties[0].Level = &level
+	house.mu.Lock()
+	house.view.Things[6] = news
+	house.tell(Event{Thing: &news})
+	house.mu.Unlock()
+	do(t, ctx, "one value is one node", until(shows("#rooms", "7.25 °C")), until(`window.touched.length === 1 && window.touched[0].className === 'state'`))
+
+	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input')); } r.value = 25; r.dispatchEvent(new Event('change')); })()`, nil),
+		until(shows(".of-level .state", "Asked: 25")))
+	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: stop")))
+	eventually(t, "they are told", func() bool {
+		house.mu.Lock()
+		defer house.mu.Unlock()
+		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop]"
+	})
+	asked := house.view.Things[0]
+	asked.Properties = slices.Clone(asked.Properties)
+	asked.Properties[0].Asked = "on"
+	away := house.view.Things[2]
+	away.Away = true
+	house.mu.Lock()
+	house.tell(Event{Thing: &asked})
+	house.tell(Event{Thing: &away})
+	house.mu.Unlock()
+	do(t, ctx, "what the house has asked for shows so, and what is away", until(shows(".of-switch .state", "Asked on")), until(`document.querySelector('.thing.away .state').textContent === 'Unavailable'`))
+	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
+}

@@ -1,0 +1,124 @@
+package web
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// languages are those of the page, the first one where nobody asks for another.
+var languages = []string{"en", "de"}
+
+// words are the texts of the page in one language, by key, of words/*.toml. These files are
+// lines of key = "text", and read here: for so little, all that config knows of mistakes in
+// an owner's file is none of the page's business.
+type words struct {
+	language string
+	texts    map[string]string
+}
+
+var allWords = sync.OnceValue(func() map[string]*words {
+	all := make(map[string]*words)
+	for _, language := range languages {
+		content, err := files.ReadFile("words/" + language + ".toml")
+		if err != nil {
+			panic(err) // go:embed promised it
+		}
+		w := &words{language, make(map[string]string)}
+		for line := range strings.Lines(string(content)) {
+			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+				continue
+			}
+			key, text, _ := strings.Cut(line, " = ")
+			said, err := strconv.Unquote(text)
+			if _, twice := w.texts[key]; err != nil || twice {
+				panic(fmt.Sprintf("words/%s.toml: %s", language, line)) // as a test would have found
+			}
+			w.texts[key] = said
+		}
+		all[language] = w
+	}
+	return all
+})
+
+// text is what stands for a key, with pairs of a name and a value put in.
+func (w *words) text(key string, pairs ...any) string {
+	text, ok := w.texts[key]
+	if !ok {
+		panic("the page has no words for " + key) // as a test would have found
+	}
+	if len(pairs) == 0 {
+		return text
+	}
+	var puts []string
+	for i := 0; i+1 < len(pairs); i += 2 {
+		puts = append(puts, "{"+fmt.Sprint(pairs[i])+"}", fmt.Sprint(pairs[i+1]))
+	}
+	return strings.NewReplacer(puts...).Replace(text)
+}
+
+// clock is the time of day, with the date if that is not today's.
+func (w *words) clock(t, now time.Time) string {
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return w.text("date", "year", t.Format("2006"), "month", t.Format("01"), "day", t.Format("02")) + t.Format(" 15:04")
+}
+
+// number is one with its unit, with no more digits than say something.
+func (w *words) number(n float64, unit string) string {
+	text := strconv.FormatFloat(math.Round(n*100)/100, 'f', -1, 64)
+	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
+}
+
+var inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
+
+// ofModules are the keys that modules name, whose words they are sent.
+var ofModules = sync.OnceValue(func() (keys []string) {
+	for name, a := range assets().files {
+		if path.Ext(name) != ".js" {
+			continue
+		}
+		for _, found := range inModule.FindAllSubmatch(a.content, -1) {
+			keys = append(keys, string(found[1]))
+		}
+	}
+	return keys
+})
+
+// forModules are the words for them.
+func (w *words) forModules() map[string]string {
+	some := make(map[string]string)
+	for _, key := range ofModules() {
+		some[key] = w.text(key)
+	}
+	return some
+}
+
+// wordsFor are those in the language of the house, or if it has none the one that a browser
+// likes best of ours.
+func (s *Server) wordsFor(r *http.Request) *words {
+	if w := allWords()[s.set.Load().language]; w != nil {
+		return w
+	}
+	best, most := languages[0], 0.0
+	for asked := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
+		tag, weight, _ := strings.Cut(strings.TrimSpace(asked), ";")
+		language, _, _ := strings.Cut(strings.ToLower(tag), "-")
+		q := 1.0
+		if text, ok := strings.CutPrefix(strings.TrimSpace(weight), "q="); ok {
+			q, _ = strconv.ParseFloat(text, 64)
+		}
+		if q > most && slices.Contains(languages, language) {
+			best, most = language, q
+		}
+	}
+	return allWords()[best]
+}
