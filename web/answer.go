@@ -41,6 +41,14 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/why/{name...}", See, s.servePage("why", s.ofWhy)},
+		{"GET", "/rules", See, s.servePage("rules", s.ofRules)},
+		{"GET", "/rules/{name}", See, s.servePage("rule", s.ofRule)},
+		{"POST", "/rules/{name}", Use, s.takeRuleForm},
+		{"GET", "/api/v1/why/{name...}", See, s.serveWhy},
+		{"GET", "/api/v1/rules", See, s.serveRules},
+		{"GET", "/api/v1/rules/{name}", See, s.serveRule},
+		{"POST", "/api/v1/rules/{name}", Use, s.takeRule},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -390,7 +398,7 @@ func (d Decision) clean() Decision {
 }
 
 func (e Event) clean() Event {
-	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean)}
+	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean), cleaned(e.Rule, Rule.clean)}
 }
 
 func cleaned[T any](p *T, clean func(T) T) *T {

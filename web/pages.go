@@ -155,6 +155,7 @@ var menu = []struct {
 }{
 	{"home", "/", See},
 	{"log", "/log", See},
+	{"rules", "/rules", See},
 }
 
 // pageNames are all there are templates for.
@@ -185,7 +186,10 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
-			"troubles": troubles,
+			"troubles":  troubles,
+			"whyPath":   func(name string) string { return whyPath(name, time.Time{}) },
+			"whyOf":     decisionPath,
+			"blankRule": func() ruleRow { return ruleRow{Rule: Rule{Switches: "x", Tells: true, Enabled: true}, words: w} },
 			// What the templates of the rows take.
 			"rooms":  rooms,
 			"thing":  func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
@@ -307,6 +311,14 @@ func (r propertyRow) Is() string {
 		return r.words.number(*r.Level, r.Unit)
 	}
 	return r.Text
+}
+
+// Path is what it is called as a whole: "lamp.brightness".
+func (r propertyRow) Path() string {
+	if r.Name == "" {
+		return r.Of.Name
+	}
+	return r.Of.Name + "." + r.Name
 }
 
 // Time is when it said so.

@@ -92,16 +92,23 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
 	out.text("retry: 1000\n\n")
 	who := judged{visitor: v}
-	only := r.URL.Query().Get("only") == "things"
+	only := r.URL.Query().Get("only")
 	first := whole.seenBy(who.visitor)
-	if only {
+	switch only {
+	case "things":
 		first = first.ofThings()
+	case "rules":
+		first = first.ofThings()
+		first.Things = nil
 	}
 	out.event("house", first)
 	out.flush()
 	tell := func(e Event) {
-		if only {
-			e.Reading, e.Decision = nil, nil
+		switch only {
+		case "things":
+			e.Reading, e.Decision, e.Rule = nil, nil, nil
+		case "rules":
+			e = Event{Output: e.Output, Input: e.Input, Rule: e.Rule}
 		}
 		if some, ok := e.seenBy(who.rights); ok {
 			out.event("", some.clean())

@@ -36,6 +36,10 @@
 //	POST /api/v1/output/{name}   {"on":true} -> 204
 //	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
+//	GET  /api/v1/why/{name}      a Why; ?at= a moment: 07:30, "yesterday 22:15", RFC 3339
+//	GET  /api/v1/rules           {"rules": [a Rule each]}
+//	GET  /api/v1/rules/{name}    a RuleDetail
+//	POST /api/v1/rules/{name}    {"enabled":true} -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
 //
@@ -230,6 +234,9 @@ type House interface {
 
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
+
+	Causes
+	Rulebook
 }
 
 // A View is the whole house at one moment.
@@ -305,6 +312,7 @@ type Event struct {
 	Reading  *Reading  `json:"reading,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
 	Thing    *Thing    `json:"thing,omitempty"`
+	Rule     *Rule     `json:"rule,omitempty"` // which stands otherwise now; at most one a second of each
 }
 
 // Options is what a server needs besides its house.
@@ -328,6 +336,7 @@ type Server struct {
 	beat     time.Duration // between two signs of life on a stream
 	sessions *sessions
 	tries    tries
+	whys     chan struct{} // has one in it for each question why that is looked into
 	setup    setup
 	health   health
 	machine  []string // what the machine calls itself
@@ -373,7 +382,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, whys: make(chan struct{}, whysAtOnce)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
