@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -386,5 +387,14 @@ func TestRulesInABrowser(t *testing.T) {
 	house.tell(Event{Rule: &Rule{Name: "rule.frost", Kind: "rule", Enabled: true, Switches: "frost", Underway: []string{`<img src=x onerror="document.title='owned'">`}}})
 	house.mu.Unlock()
 	do(t, ctx, "what happens is told, as text", until(shows(".rules", "onerror")), until(`document.querySelectorAll('img').length === 1`), until(shows(".rules", "was blocked")))
-	do(t, ctx, "without scripts it works too", chromedp.Navigate("about:blank"))
+	s.set.Store(&settings{loopback: true, anonymous: true, language: "de"})
+	for path, part := range map[string]string{"/why/porch_light": "#path", "/rules": ".rules", "/rules/rule.stairs": ".trace"} {
+		do(t, ctx, path+" on a small phone, in German", chromedp.EmulateViewport(320, 640), chromedp.Navigate(at+path), chromedp.WaitVisible("body.live "+part), until(`document.documentElement.scrollWidth <= innerWidth`))
+	}
+	keepScreenshot(t, ctx, "german")
+	do(t, ctx, "without scripts", emulation.SetScriptExecutionDisabled(true), chromedp.Navigate(at+"/rules"), chromedp.Click(`[aria-label="rule.frost eingeschaltet"]`), chromedp.WaitVisible(`.is-off [aria-label="rule.frost eingeschaltet"]`),
+		chromedp.Navigate(at+"/rules/rule.frost"), chromedp.Click(`#rule .switch`), chromedp.WaitVisible(`.is-on .switch`), chromedp.Navigate("about:blank"))
+	if got := house.book.did[len(house.book.did)-2:]; strings.Join(got, ",") != " frost false, frost true" {
+		t.Errorf("without scripts the house was told %q", got)
+	}
 }

@@ -280,10 +280,10 @@ func (w *words) state(value, unit string) string {
 
 // Ago is how long it has been so, at the moment asked about.
 func (p whyPage) Ago() string {
-	if p.Since.IsZero() {
-		return ""
+	if d := p.At.Sub(p.Since); !p.Since.IsZero() && d >= time.Second {
+		return p.words.span(float64(d.Milliseconds()))
 	}
-	return p.words.span(float64(p.At.Sub(p.Since).Milliseconds()))
+	return ""
 }
 
 // Earlier and Later lead to other moments, "" where there is none.
