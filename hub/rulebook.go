@@ -168,7 +168,7 @@ func (p page) Rule(ctx context.Context, name string) (web.RuleDetail, error) {
 		if all := p.ruleViews(base); len(all) == 1 {
 			a.Rule = all[0]
 		}
-		for _, s := range p.engine.Stances(full, now) {
+		for _, s := range p.engine.Stances(full, now, partsShown) {
 			a.Parts = append(a.Parts, p.rulePart(s))
 		}
 		a.Reads, a.Sets = p.engine.Reach(full)
@@ -220,6 +220,9 @@ func askable(source string) string {
 	}
 	return source
 }
+
+// partsShown is of how many of its parts.
+const partsShown = 50
 
 // runsShown is of how many decisions of a rule its page tells.
 const runsShown = 60

@@ -78,13 +78,18 @@ func (p page) Why(ctx context.Context, name, at string) (web.Why, error) {
 		y.After = changedNext(ctx, got.past, got.thing, a.At, got.now)
 	}
 	if first, ok := oldest(got.past, got.thing); !a.Known && !live && ok && got.when.Before(first) {
-		y.Missing, y.After = "the history of it begins later", first
+		y.Missing, y.After = "the history of it begins "+first.In(got.now.Location()).Format("2 Jan 2006 at 15:04:05"), first
+	} else if full := got.past.Health().Oldest; !a.Known && !live && got.when.Before(full) {
+		y.Missing = "what was before " + full.In(got.now.Location()).Format("2 Jan 2006 at 15:04:05") + " is not kept in full"
 	}
 	return y, nil
 }
 
 // isNow is what a thing is by what the house knows now, without its history.
 func (h *Hub) isNow(t rules.Thing) (is string, since time.Time) {
+	if t.Kind == "variable" { // some have the value of a secret
+		return "", since
+	}
 	for _, source := range t.Sources {
 		if r, ok := h.registry.Last(source); ok && (since.IsZero() || r.At.Wall.After(since)) {
 			if is, since = r.Text, r.At.Wall; h.engine.Hidden(r) {

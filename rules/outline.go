@@ -86,8 +86,9 @@ type Sight struct {
 }
 
 // Stances takes a rule apart that is written under a name, or one of those that each made.
-// What a formula makes of the values of now does not count as an error of the rule.
-func (e *Engine) Stances(name string, now devices.Now) (list []Stance) {
+// What a formula makes of the values of now does not count as an error of the rule. There are
+// at most so many, for a {name} may have met thousands.
+func (e *Engine) Stances(name string, now devices.Now, most int) (list []Stance) {
 	for _, r := range e.rules {
 		if r.name != name && written(r.name) != name {
 			continue
@@ -96,6 +97,9 @@ func (e *Engine) Stances(name string, now devices.Now) (list []Stance) {
 		for _, inst := range r.all() {
 			if inst == r.only && len(r.instances) > 0 {
 				continue
+			}
+			if len(list) == most {
+				break
 			}
 			s := Stance{Name: r.name + inst.suffix(), Cooling: e.cooling(inst, now)}
 			if !r.off {
@@ -191,10 +195,6 @@ func (e *Engine) Reach(name string) (reads, tells []string) {
 	}
 	delete(sources, "")
 	delete(targets, "")
-	for s := range sources { // the place of a capture, and what is posted
-		if strings.Contains(s, "{") || strings.HasPrefix(s, hook("")) {
-			delete(sources, s)
-		}
-	}
+	maps.DeleteFunc(sources, func(s string, _ bool) bool { return strings.HasPrefix(s, hook("")) }) // who posts knows the path
 	return slices.Sorted(maps.Keys(sources)), slices.Sorted(maps.Keys(targets))
 }

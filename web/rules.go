@@ -264,6 +264,17 @@ type ruleRow struct {
 // Short is the name without its kind.
 func (r ruleRow) Short() string { return strings.TrimPrefix(r.Name, r.Kind+".") }
 
+// KindWord is what it is, in words.
+func (r ruleRow) KindWord() string {
+	switch r.Kind {
+	case "link":
+		return r.words.text("rules.link")
+	case "machine":
+		return r.words.text("rules.machine")
+	}
+	return r.words.text("rules.rule")
+}
+
 // Path is that of its page.
 func (r ruleRow) Path() string { return rulePath(r.Name) }
 
@@ -382,7 +393,8 @@ func (s *Server) ofRule(r *http.Request, v View) (any, error) {
 	}
 	p := rulePage{RuleDetail: d, Row: ruleRow{d.Rule, v.Now, s.wordsFor(r), false}}
 	if visitorOf(r).rights.Whole(Change) {
-		p.Edit = "/edit?at=" + url.QueryEscape(d.Name)
+		table, _, _ := strings.Cut(d.Name, "[")
+		p.Edit = "/edit?at=" + url.QueryEscape(table)
 	}
 	return p, nil
 }
@@ -470,7 +482,7 @@ func (s *Server) enable(r *http.Request, name string, on bool) error {
 	rights := visitorOf(r).rights
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
-	name = strings.TrimPrefix(name, "rule.")
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "rule."), "[") // all that each made of it, as over MQTT
 	whole := rights.Whole(See)
 	switch {
 	case !whole && !rights.On(switched(name), See): // in the same words whether it is there or not

@@ -158,7 +158,7 @@ func TestRulesForPrograms(t *testing.T) {
 	}{
 		{"stairs", `{"enabled":false}`, bert, 204},
 		{"rule.frost", `{"enabled":false}`, bert, 204},
-		{"rule.frost", `{"enabled":true}`, bert, 204},
+		{"rule.frost[a]", `{"enabled":true}`, bert, 204},
 		{"nothing", `{"enabled":true}`, bert, 404},
 		{"stairs", `{"enabled":true}`, display, 403},
 		{"stairs", `{"enabled":1}`, bert, 400},

@@ -320,6 +320,17 @@ func (p whyPage) Rule() string {
 	return ""
 }
 
+// Follow is what of the stream tells that it is otherwise now.
+func (p whyPage) Follow() string {
+	switch {
+	case p.Of.Name != "":
+		return "things"
+	case p.Rule() != "":
+		return "rules"
+	}
+	return ""
+}
+
 // Thing is the page of the thing.
 func (p whyPage) Thing() string { return p.view.thingPath(p.Name) }
 

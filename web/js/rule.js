@@ -66,12 +66,8 @@ function arm() {
 }
 
 arm();
-let drawn = true;
 follow('rules', {
-  whole() {
-    if (!drawn) update(); // it was away
-    drawn = false;
-  },
+  whole: update, // also what happened since it was drawn
   status(v) { document.title = name + ' · ' + v.name + ' · Hearth'; },
   happened(e) { if (e.rule && e.rule.name === base) update(); },
   arrange() {},

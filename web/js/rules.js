@@ -28,7 +28,7 @@ function fill(li, r) {
   const name = li.querySelector('.name');
   put(name, r.name.slice(r.kind.length + 1));
   if (name.getAttribute('href') !== path) name.href = path;
-  put(li.querySelector('.kind'), r.kind);
+  put(li.querySelector('.kind'), r.kind === 'link' ? t('rules.link') : r.kind === 'machine' ? t('rules.machine') : t('rules.rule'));
   put(li.querySelector('.of'), r.of && r.of.length ? t('rules.of', { n: r.of.length }) : '');
   put(li.querySelector('.state'), isNow(r));
   put(li.querySelector('.stands .because'), r.underway.slice(0, 3).join(' · '));

@@ -18,7 +18,8 @@ let was;
 
 function news() { if (asked.now === 'true') $('changed').hidden = false; }
 
-follow('', {
+// Of a thing and of a rule it is enough to hear of those.
+follow(asked.follow, {
   whole(v) {
     const thing = (v.things || []).find((one) => one.name === base);
     const is = thing && told(thing);
