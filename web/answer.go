@@ -41,6 +41,10 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/users", Change, s.serveUsers},
+		{"POST", "/users", Change, s.takeUsers},
+		{"GET", "/account", See, s.serveAccount},
+		{"POST", "/account", See, s.takeAccount},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -67,7 +71,7 @@ func (s *Server) routes() http.Handler {
 		at[r.path][r.method] = s.guard(r.needs, r.handle)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
+		s.fail(w, r, http.StatusNotFound, "there is nothing at this address; the page is at /")
 	})
 
 	sameSite := http.NewCrossOriginProtection()
