@@ -55,6 +55,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/healthz", Nothing, s.serveHealth},
 		{"GET", "/metrics", See, s.serveMetrics},
 		{"GET", "/api/v1/house", See, s.serveHouse},
+		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
 		{"GET", "/api/v1/events", See, s.serveEvents},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
@@ -203,6 +204,15 @@ func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r))))
+}
+
+// serveOpenAPI describes what programs may ask; a test holds it against the routes.
+func serveOpenAPI(w http.ResponseWriter, r *http.Request) {
+	content, err := files.ReadFile("openapi.json")
+	if err != nil {
+		panic(err) // go:embed promised it
+	}
+	send(w, r, "application/json", content)
 }
 
 // serveSwitch tells a pin its level. pins are those that there are of its kind.

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-//go:embed pages js words style.css icon.svg
+//go:embed pages js words style.css icon.svg openapi.json
 var files embed.FS
 
 // --- What does not change while the hub runs: modules, style, icon ---
