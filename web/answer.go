@@ -46,6 +46,9 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/account", See, s.serveAccount},
 		{"POST", "/account", See, s.takeAccount},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
+		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
+		{"GET", "/sw.js", Nothing, s.serveWorker},
+		{"GET", offlinePath, Nothing, s.serveOffline},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
 		{"POST", "/logout", Nothing, s.takeLogout(false)},
@@ -72,7 +75,7 @@ func (s *Server) routes() http.Handler {
 		at[r.path][r.method] = s.guard(r.needs, r.handle)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, http.StatusNotFound, "there is nothing at this address; the page is at /")
+		s.fail(w, r, http.StatusNotFound, nothingHere)
 	})
 
 	sameSite := http.NewCrossOriginProtection()
@@ -81,6 +84,9 @@ func (s *Server) routes() http.Handler {
 	}))
 	return harden(s.ownHost(sameSite.Handler(ownReaders(mux))))
 }
+
+// nothingHere is for addresses that there are none of.
+const nothingHere = "there is nothing at this address; the page is at /"
 
 // methods are what can be done with one path.
 type methods map[string]http.HandlerFunc
@@ -104,8 +110,9 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func harden(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-			"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; "+
+			"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types hearth")
+		// The one policy of trusted types that a script may make is for the address of our worker.
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "same-origin") // with no-referrer our own forms would come with Origin: null

@@ -210,7 +210,7 @@ func TestNobodyGetsInWithoutALogin(t *testing.T) {
 	house := newHouse()
 	s := lan(house, family())
 	open := map[string]bool{"/assets/{version}/{name...}": true, "/login": true, "/logout": true, "/logout/everywhere": true,
-		"/setup": true, "/healthz": true, "/hook/{name...}": true}
+		"/setup": true, "/healthz": true, "/manifest.webmanifest": true, "/sw.js": true, "/offline": true, "/hook/{name...}": true}
 	for _, r := range s.table {
 		if r.needs == Nothing != open[r.path] {
 			t.Errorf("%s %s: it needs %v", r.method, r.path, r.needs)

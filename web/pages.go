@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-//go:embed pages js words style.css icon.svg openapi.json
+//go:embed pages js words icons style.css icon.svg openapi.json
 var files embed.FS
 
 // --- What does not change while the hub runs: modules, style, icon ---
@@ -40,7 +40,7 @@ type assetSet struct {
 }
 
 var assets = sync.OnceValue(func() assetSet {
-	kinds := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+	kinds := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
 	set := assetSet{files: make(map[string]asset)}
 	all := sha256.New()
 	fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error { // in the order of the names
@@ -64,7 +64,7 @@ func assetPath(name string) string { return "/assets/" + assets().version + "/" 
 func serveAsset(w http.ResponseWriter, r *http.Request) {
 	a, ok := assets().files[r.PathValue("name")]
 	if !ok || r.PathValue("version") != assets().version {
-		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
+		refuse(w, http.StatusNotFound, nothingHere)
 		return
 	}
 	h := w.Header()
@@ -147,8 +147,11 @@ type failure struct {
 	Path   string // of what was asked for, where trying again may help
 }
 
-// Bare says that a page has nothing of the house, and no module.
-func (p sheet) Bare() bool { return p.Door != nil || p.Fail != nil }
+// Bare says that a page has nothing of the house.
+func (p sheet) Bare() bool { return p.Door != nil || p.Fail != nil || p.Page == "offline" }
+
+// Scripted says that there is a module of the page's name.
+func (p sheet) Scripted() bool { return !p.Bare() || p.Page == "offline" }
 
 // Menu are the pages that who looks at this one may see.
 func (p sheet) Menu() (links []link) {
@@ -252,6 +255,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 	switch status {
 	case http.StatusNotFound:
 		f.Title = words.text("error.not_found")
+		if why == nothingHere {
+			f.Why = words.text("error.not_found_text")
+		}
 	case http.StatusForbidden:
 		f.Title = words.text("error.forbidden")
 	case http.StatusServiceUnavailable:
