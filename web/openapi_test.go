@@ -46,7 +46,7 @@ var saidOfRoutes = map[string]saidOf{
 		query: map[string]string{"only": "`things` leaves out readings and decisions"},
 		more: "The stream begins with an event named `house`, which carries a whole View. What happens afterwards follows as events without a name, each an Event; one may tell what the View before it knew already. " +
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
-			"A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
+			"While much happens it is told ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
 		events: map[string]any{"house": View{}, "status": View{}, "": Event{}}},
 	"POST /api/v1/thing/{name}": {does: "Tells a thing, or behind a point one of its properties, a value: `porch_light`, `blind.position`.",
 		more: "204 is that it was told, not that it is so: the stream tells that.",

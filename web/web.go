@@ -304,8 +304,11 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	table    []route
+	viewing  viewing
 	watching watching
+	feed     feed
 	beat     time.Duration // between two signs of life on a stream
+	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
 	setup    setup
@@ -353,7 +356,9 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second}
+	s.viewing.house = house
+	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -526,6 +531,7 @@ func (s *Server) Close() error {
 		old.close()
 	}
 	s.ending.Wait()
+	s.viewing.making.Wait()
 	return nil
 }
 
