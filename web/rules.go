@@ -223,7 +223,7 @@ func (s *Server) serveRules(w http.ResponseWriter, r *http.Request) {
 		refuseFor(w, err)
 		return
 	}
-	send(w, r, "application/json", asJSON(map[string]any{"rules": all}))
+	send(w, r, "application/json", asJSON(ruleList{all}))
 }
 
 func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
@@ -233,6 +233,11 @@ func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send(w, r, "application/json", asJSON(d))
+}
+
+// A ruleList is GET /api/v1/rules.
+type ruleList struct {
+	Rules []Rule `json:"rules"` // in the order in which they decide
 }
 
 // A rulesPage is /rules: nobody who may not see the whole house has one.
