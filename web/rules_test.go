@@ -259,6 +259,32 @@ func TestWhyAndRulesOfAPartOfTheHouse(t *testing.T) {
 	}
 }
 
+// Who knows the path of a webhook may use it, so who may only look is not told.
+func TestWebhooksAreForThoseWhoMayUse(t *testing.T) {
+	house := withRules()
+	const secret = "/hook/aX7-k.q/9"
+	house.book.rules[0].Underway = []string{"on since webhook " + secret}
+	d := house.book.detail["rule.stairs"]
+	d.Source = []Excerpt{{File: "config.toml", Line: 1, Text: "trigger = { webhook = \"" + secret + "\" }\n"}}
+	house.book.detail["rule.stairs"] = d
+	house.book.whys["pir"] = Why{Name: "pir", Now: true, At: noon, Path: []Cause{{What: "webhook", Name: secret}}}
+	house.view.Decisions = []Decision{{At: noon, Rule: "rule.stairs", Outcome: "fired", Text: "rule.stairs fired: webhook " + secret + ", and so on"}}
+	s := lan(house, family())
+	for _, path := range []string{"/rules", "/rules/rule.stairs", "/why/pir", "/log", "/api/v1/rules", "/api/v1/rules/rule.stairs", "/api/v1/why/pir", "/api/v1/house"} {
+		for user, want := range map[string]bool{"anna": true, "oma": false} {
+			if w := get(s, path, cookie(t, s, user)...); w.Code != 200 || strings.Contains(w.Body.String(), "aX7") != want || !strings.Contains(w.Body.String(), "/hook/") {
+				t.Errorf("%s of %s: %d, and the path is told: %t", path, user, w.Code, !want)
+			}
+		}
+	}
+	for l, want := range map[Level]bool{See: false, Use: true} {
+		e, _ := Event{Rule: &house.book.rules[0], Decision: &house.view.Decisions[0]}.seenBy(part{l, nil})
+		if strings.Contains(string(asJSON(e)), "aX7") != want {
+			t.Errorf("live, who may %v is told %s", l, asJSON(e))
+		}
+	}
+}
+
 // What is asked at a moment, what is no moment, what nobody knows, and what takes too long.
 func TestWhyOfAMoment(t *testing.T) {
 	house := withRules()
