@@ -41,6 +41,8 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/thing/{name...}", See, s.servePage("thing", s.showThing)},
+		{"GET", "/chart/{name...}", See, s.serveChart},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -52,6 +54,9 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/metrics", See, s.serveMetrics},
 		{"GET", "/api/v1/house", See, s.serveHouse},
 		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"GET", "/api/v1/history", See, s.serveSeriesList},
+		{"GET", "/api/v1/history/{name...}", See, s.serveSeries},
+		{"GET", "/api/v1/sparks", See, s.serveSparks},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess

@@ -31,6 +31,10 @@
 //
 //	GET  /api/v1/house           a View as JSON
 //	GET  /api/v1/events          server-sent events, see below
+//	GET  /api/v1/history         {"series":[a Series, ...]}
+//	GET  /api/v1/history/{series}  ?from= &to= and &points=300: {"cells":[...]}; &raw=true: {"changes":[...]},
+//	                          at most 10,000 and then "next", from where there are more; &format=csv: a file, with &by=hour or &by=day
+//	GET  /api/v1/sparks          the last day of each number on the page of the house, in 48 stretches
 //	POST /api/v1/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
 //	                          of its properties behind a point
 //	POST /api/v1/output/{name}   {"on":true} -> 204
@@ -230,6 +234,8 @@ type House interface {
 
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
+
+	Past
 }
 
 // A View is the whole house at one moment.
@@ -331,6 +337,9 @@ type Server struct {
 	setup    setup
 	health   health
 	machine  []string // what the machine calls itself
+	looking  queue    // at the past
+	exports  queue
+	sparks   sparks
 
 	set atomic.Pointer[settings]
 
@@ -373,7 +382,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, looking: make(queue, mostLooking), exports: make(queue, mostExports)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
