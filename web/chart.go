@@ -101,6 +101,7 @@ type (
 		Y, Height   int
 		Class, Is   string
 		Text        string // "" where there is no room for it
+		Minor       bool   // nor is there on a phone
 		From, Until string
 	}
 	tick struct {
@@ -183,6 +184,11 @@ func (c chart) draw() drawing {
 	d.Span = c.words.text("chart.span", "from", c.moment(c.from), "to", c.moment(c.to))
 	d.Label = d.Span + ". " + strings.Join(d.Summary, " ")
 	d.Empty = !slices.ContainsFunc(c.series, func(s plotted) bool { return s.some() })
+	if d.Empty { // a scale would be made up
+		for i := range d.Panels {
+			d.Panels[i].Left, d.Panels[i].Right = nil, nil
+		}
+	}
 	d.Columns, d.Rows = c.table()
 	d.Data = c.data(func(unit string) (top int, low, high float64) {
 		a := axes[unit]
@@ -340,11 +346,12 @@ func (c chart) paths(s plotted, sc scale) (line, band string) {
 
 // --- States ---
 
-// narrowest is how wide a chart is on the smallest phone, and letter a letter, in pixels: a
-// word is written into its part of a bar if that has room for it there.
+// How wide a chart is on the smallest phone and on a tablet, and a letter, in pixels. A word is
+// written into its part of a bar where that has room for it.
 const (
-	narrowest = 260
-	letter    = 7.5
+	widthOfPhone  = 260
+	widthOfTablet = 540
+	widthOfLetter = 7.5
 )
 
 func (c chart) bar(n int, s plotted, top int) bar {
@@ -354,8 +361,11 @@ func (c chart) bar(n int, s plotted, top int) bar {
 		if z <= a {
 			return
 		}
-		if (z-a)*narrowest < float64(utf8.RuneCountInString(p.Text))*letter+8 {
+		switch room := float64(utf8.RuneCountInString(p.Text))*widthOfLetter + 8; {
+		case (z-a)*widthOfTablet < room:
 			p.Text = ""
+		case (z-a)*widthOfPhone < room:
+			p.Minor = true
 		}
 		p.X, p.Width = percent(a), percent(max(z-a, 0.001))
 		p.From, p.Until = c.moment(from), c.moment(to)
@@ -380,22 +390,39 @@ func (c chart) bar(n int, s plotted, top int) bar {
 		}
 		return b
 	}
-	for _, cell := range s.cells {
+	// How much of each stretch it was on; or whether it happened.
+	var ground, on barPart
+	var groundFrom, onFrom, last time.Time
+	end := func(p *barPart, from time.Time) {
+		if p.Height > 0 {
+			put(from, last, *p)
+		}
+		*p = barPart{}
+	}
+	for _, cell := range append(s.cells[:len(s.cells):len(s.cells)], history.Bucket{}) {
+		known, high, is := cell.Held > 0, 0, ""
 		switch {
-		case cell.Empty():
+		case s.Kind == history.Press && cell.N > 0:
+			known, high, is = false, barHeight, strconv.Itoa(cell.N)+"×"
 		case s.Kind == history.Press:
-			if cell.N > 0 {
-				put(cell.From, cell.To, barPart{Y: b.Top, Height: barHeight, Class: "is-on", Is: strconv.Itoa(cell.N) + "×"})
-			}
-		case cell.Held <= 0:
-		default: // how much of it it was on
+			known = false
+		case known:
 			share := min(max(float64(cell.On)/float64(cell.Held), 0), 1)
-			put(cell.From, cell.To, barPart{Y: b.Top, Height: barHeight, Class: "is-off"})
-			if h := int(math.Ceil(share * barHeight)); h > 0 {
-				put(cell.From, cell.To, barPart{Y: b.Top + barHeight - h, Height: h, Class: "is-on", Is: strconv.Itoa(int(math.Round(share*100))) + " %"})
+			high, is = int(math.Ceil(share*barHeight)), strconv.Itoa(int(math.Round(share*100)))+" %"
+		}
+		if on.Height != high || on.Is != is || s.Kind == history.Press {
+			end(&on, onFrom)
+			on, onFrom = barPart{Y: b.Top + barHeight - high, Height: high, Class: "is-on", Is: is}, cell.From
+		}
+		if known != (ground.Height > 0) {
+			end(&ground, groundFrom)
+			if groundFrom = cell.From; known {
+				ground = barPart{Y: b.Top, Height: barHeight, Class: "is-off"}
 			}
 		}
+		last = cell.To
 	}
+	slices.SortStableFunc(b.Parts, func(x, y barPart) int { return cmp.Compare(x.Class, y.Class) }) // is-off lies under is-on
 	return b
 }
 
@@ -429,31 +456,22 @@ func (c chart) ticks() (all []tick) {
 	case length <= mostTicks*12*time.Hour:
 		i := slices.IndexFunc(clockSteps, func(s time.Duration) bool { return length <= mostTicks*s })
 		step := clockSteps[i]
-		begin, first := time.Duration(0), 0
-		if length < day { // not from midnight on, second by second
-			begin = c.from.Sub(time.Date(y, m, d, 0, 0, 0, 0, zone)).Truncate(step) - step
-		}
-		last := time.Time{}
-		for of := first; ; of++ {
-			for since := max(begin, 0); since < day; since += step {
-				t := time.Date(y, m, d+of, 0, 0, int(since/time.Second), 0, zone)
-				if t.After(c.to) {
-					return all
-				}
-				if t.Before(c.from) || !t.After(last) || t.Sub(last) < step/2 {
-					continue
-				}
-				last = t
-				switch {
-				case since == 0:
-					add(t, c.words.day(t))
-				case step < time.Minute:
-					add(t, t.Format("15:04:05"))
-				default:
-					add(t, t.Format("15:04"))
-				}
+		grid, last := min(step, 30*time.Minute), time.Time{} // by which any clock is changed, or a multiple of it
+		midnight := time.Date(y, m, d, 0, 0, 0, 0, zone)
+		for t := midnight.Add(c.from.Sub(midnight).Truncate(grid)); !t.After(c.to); t = t.Add(grid) {
+			shown := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
+			if t.Before(c.from) || shown%step != 0 || t.Sub(last) < step*2/3 {
+				continue
 			}
-			begin = 0
+			last = t
+			switch {
+			case shown == 0:
+				add(t, c.words.day(t))
+			case step < time.Minute:
+				add(t, t.Format("15:04:05"))
+			default:
+				add(t, t.Format("15:04"))
+			}
 		}
 	case length <= mostTicks*7*day:
 		step := []int{1, 2, 7}[slices.IndexFunc([]time.Duration{day, 2 * day, 7 * day}, func(s time.Duration) bool { return length <= mostTicks*s })]
@@ -465,10 +483,7 @@ func (c chart) ticks() (all []tick) {
 			add(t, c.words.day(t))
 		}
 	case length <= mostTicks*3*31*day:
-		step := time.Month(1)
-		if length > mostTicks*31*day {
-			step = 2
-		}
+		step := time.Month(1 + int(length/(mostTicks*31*day)))
 		for m = 1 + (m-1)/step*step; ; m += step {
 			t := time.Date(y, m, 1, 0, 0, 0, 0, zone)
 			if t.After(c.to) {

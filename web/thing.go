@@ -77,7 +77,7 @@ var ranges = []period{
 	{"day", 0, 0, 1, 15 * time.Minute},
 	{"week", 0, 0, 7, 2 * time.Hour},
 	{"month", 0, 1, 0, 6 * time.Hour},
-	{"year", 1, 0, 0, 48 * time.Hour},
+	{"year", 1, 0, 0, 24 * time.Hour},
 }
 
 // A stretch is what a page shows.
@@ -124,7 +124,8 @@ func chosen(q url.Values, now time.Time) (stretch, error) {
 		}
 		s.to = time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, now.Location())
 	default:
-		s.to, s.live = now.Truncate(r.grid).Add(r.grid), true
+		midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
+		s.to, s.live = midnight.Add(now.Sub(midnight).Truncate(r.grid)+r.grid), true
 	}
 	s.from = s.to.AddDate(-r.y, -r.m, -r.d)
 	return s, nil
@@ -203,6 +204,9 @@ func (s *Server) showThing(r *http.Request, v View) (any, error) {
 	page.Stats = c.stats(c.series[0])
 	if page.Changes, err = lastChanges(ctx, past, one, v.Now, rights.Whole(See), w); err != nil {
 		return nil, err
+	}
+	if !c.series[0].some() {
+		return page, nil
 	}
 	file := func(by string) string {
 		q := url.Values{"format": {"csv"}, "from": {c.from.Format(time.RFC3339)}, "to": {c.to.Format(time.RFC3339)}}

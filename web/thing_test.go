@@ -2,11 +2,17 @@ package web
 
 import (
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"html"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +20,9 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"hearth/devices"
+	"hearth/rules"
 )
 
 var update = flag.Bool("update", false, "rewrite what is expected in testdata")
@@ -64,6 +73,166 @@ func golden(t *testing.T, name, got string) {
 	want, err := os.ReadFile(file)
 	if err != nil || string(want) != got {
 		t.Errorf("%s is another one (-update rewrites it): %v\n%s", name, err, got)
+	}
+}
+
+// The page of a thing, by links and forms alone.
+func TestThePageOfAThing(t *testing.T) {
+	house := newHouse()
+	livedIn(t, house, noon)
+	now := noon.Add(24 * time.Hour)
+	d := rules.Decision{ID: 7, At: house.at(now), Rule: "rule.heater", Outcome: rules.Fired, Trigger: "kitchen.temperature below 19 (now 18.4)", Commands: []devices.Command{{Output: "heater", Value: true}}}
+	house.memory.past.Decided(d, nil)
+	on := devices.Reading{Source: "heater", Value: true, Text: "ON", At: house.at(now.Add(time.Second)), Origin: devices.Origin{Decision: 7}}
+	house.memory.past.Seen(on, "")
+	off := devices.Reading{Source: "heater", Value: false, Text: "OFF", At: house.at(now.Add(time.Minute)), Origin: devices.Origin{By: "anna"}}
+	house.memory.past.Seen(off, "")
+	house.at(now.Add(2 * time.Minute))
+	house.change(func(v *View) { v.Now = now.Add(2 * time.Minute) })
+	s := New(house, Options{Log: quietLog})
+	has := func(path string, wants ...string) string {
+		t.Helper()
+		w := ask(s, "GET", path, "")
+		if w.Code != 200 {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		for _, want := range wants {
+			if !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%s lacks %s", path, want)
+			}
+		}
+		return w.Body.String()
+	}
+	heater := has("/thing/heater", "<title>heater · home · Hearth</title>", `role="switch" aria-label="heater"`, "GPIO22", "hearth/heater/state",
+		`<b>Off</b> <span class="because">anna</span></span> <a class="ask" href="/why/heater?at=2026-03-11T12%3A01%3A00%2B01%3A00">`,
+		`<b>On</b> <span class="because">rule.heater fired: kitchen.temperature below 19 (now 18.4) -&gt; heater ON</span>`,
+		"<dt>On for</dt><dd>11 h 46 min", "<dt>Switched</dt><dd>7</dd>")
+	if strings.Index(heater, "<b>Off</b>") > strings.Index(heater, "<b>On</b>") {
+		t.Error("the newest change is not the first")
+	}
+	has("/thing/kitchen", "<title>Kitchen, temperature · home · Hearth</title>", `href="/thing/kitchen.power"`, "<dt>Least</dt><dd>18 °C <span>10 Mar 20:00</span>")
+	has("/thing/kitchen.power", "<dt>Energy</dt><dd>6.6", "kWh", "<option value=\"kitchen.temperature\">Kitchen, temperature</option>", "per hour</a>")
+	has("/thing/kitchen.mode", "<dt>eco</dt><dd>7 h 45 min</dd>", `<text class="word state-1 minor" x="6" y="18">comfort</text>`)
+	has("/thing/doorbell", "Nothing is recorded of this time.", "doorbell: nothing is known.")
+	has("/thing/"+url.PathEscape("kitchen.temperature"), `<h2 class="subject">Kitchen, temperature</h2>`)
+	has("/log", `href="/thing/zigbee2mqtt%2Fhall_motion:occupancy"`)
+
+	day := has("/thing/kitchen.temperature?day=2026-03-10&with=heater&with=kitchen.mode&with=kitchen.power&with=doorbell&with=heater", "10 Mar 00:00 to 11 Mar 00:00", "heater ×", `value="2026-03-10"`, `rel="prev"`, `rel="next"`)
+	if strings.Contains(day, "doorbell ×") || strings.Count(day, `class="state-of`) != 2 || strings.Contains(day, "<select") {
+		t.Error("more than four together")
+	}
+	link := regexp.MustCompile(`href="([^"]*)" rel="prev"`).FindStringSubmatch(day)
+	has(html.UnescapeString(link[1]), "9 Mar 00:00 to 10 Mar 00:00", "heater ×", `aria-current="true">Day`)
+	if week := has("/thing/kitchen.temperature?range=week", "4 Mar 14:00 to 11 Mar 14:00"); strings.Contains(week, `rel="next"`) {
+		t.Error("it leads to what is to come")
+	}
+	has("/thing/kitchen.temperature?range=month", "11 Feb 18:00 to 11 Mar 18:00")
+	has("/thing/kitchen.temperature?range=year", "Kitchen, temperature: between 18 °C and 27.5 °C")
+	has("/thing/kitchen.temperature?from=2026-03-10T13:00&to=2026-03-10T13:30", "10 Mar 13:00 to 10 Mar 13:30", `name="from" value="2026-03-10T13:00:00&#43;01:00"`, "13:05</text>")
+	for path, want := range map[string]int{"/thing/nothing": 404, "/thing/": 404, "/thing/kitchen.nothing": 404, "/thing/heater?range=decade": 400, "/thing/heater?day=x": 400, "/thing/heater?from=x": 400, "/thing/heater?from=2026-03-10&to=2026-03-09": 400, "/thing/heater?with=nothing": 200, "/chart/nothing": 404} {
+		if w := ask(s, "GET", path, ""); w.Code != want {
+			t.Errorf("%s: %d %.200s", path, w.Code, w.Body)
+		}
+	}
+	german := ask(s, "GET", "/thing/heater?with=kitchen.temperature", "", "Accept-Language", "de").Body.String()
+	for _, want := range []string{"Letzte Änderungen", "11 h 46 min an, 7-mal geschaltet.", "zwischen 18 °C und 27,5 °C", "Als Tabelle", "11. März"} {
+		if !strings.Contains(german, want) {
+			t.Errorf("in German it lacks %s", want)
+		}
+	}
+}
+
+// On a day of 25 hours the chart has 25, and the clock's name for each moment.
+func TestADayOf25Hours(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Skip(err)
+	}
+	began := time.Date(2026, 10, 24, 20, 0, 0, 0, berlin)
+	house := newHouse()
+	house.remember(t, began)
+	for i := range 40 {
+		house.said(began.Add(time.Duration(i)*time.Hour), "x", "W", float64(i))
+	}
+	house.at(began.Add(40 * time.Hour))
+	house.change(func(v *View) { v.Now = began.Add(40 * time.Hour) })
+	s := New(house, Options{Log: quietLog})
+	page := ask(s, "GET", "/thing/x?day=2026-10-25", "").Body.String()
+	for _, want := range []string{"25 Oct 00:00 to 26 Oct 00:00", `x="36%" y="232" dy="18">08:00`, `"zone":[[1792879200000,7200],[1792890000000,3600]]`, "x: between 4 W and 28 W"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("it lacks %s", want)
+		}
+	}
+	rows, err := csv.NewReader(ask(s, "GET", "/api/v1/history/x.csv?by=hour&from=2026-10-25&to=2026-10-26", "").Body).ReadAll()
+	if err != nil || len(rows) != 26 || rows[3][0] != "2026-10-25T02:00:00+02:00" || rows[4][0] != "2026-10-25T02:00:00+01:00" {
+		t.Errorf("%d rows, %v: %q", len(rows), err, rows)
+	}
+}
+
+// attributes and data are what nobody reads.
+var attributes = regexp.MustCompile(`="[^"]*"|(?s)<script type="application/json".*?</script>`)
+
+// Whatever a thing, a series or a value is called, it is text on these pages.
+func TestHostileNamesOnThePageOfAThing(t *testing.T) {
+	for _, evil := range hostile {
+		if evil == "" || len(evil) > 1000 {
+			evil = strings.ToValidUTF8(evil[:min(len(evil), 190)], "") + "x"
+		}
+		house := newHouse()
+		house.remember(t, noon)
+		for i := range 3 {
+			house.said(noon.Add(time.Duration(i)*time.Minute), evil, evil, evil)
+			house.said(noon.Add(time.Duration(i)*time.Minute), "power", evil, float64(i))
+			r := devices.Reading{Source: "power", Value: nil, Gone: true, Bad: evil, At: house.at(noon.Add(time.Duration(i)*time.Minute + time.Second)), Origin: devices.Origin{By: evil}}
+			house.memory.past.Seen(r, evil)
+		}
+		house.at(noon.Add(time.Hour))
+		level := 2.0
+		house.change(func(v *View) {
+			v.Now = noon.Add(time.Hour)
+			v.Things = []Thing{{Name: "plain", Label: evil, Room: evil, Line: evil, Hint: evil, Properties: []Property{
+				{Name: "power", Label: evil, Kind: "value", Level: &level, Unit: evil, Known: true, Series: "power", See: []string{evil}},
+				{Name: "mode", Label: evil, Kind: "value", Text: evil, Known: true, Series: evil, See: []string{evil}},
+			}}}
+		})
+		s := New(house, Options{Log: quietLog})
+		for _, path := range []string{"/thing/plain.power?with=plain.mode", "/thing/plain.mode", "/thing/" + url.PathEscape(evil), "/chart/plain.mode?with=plain.power", "/thing/" + url.PathEscape("no"+evil), "/api/v1/history/" + url.PathEscape(evil), "/api/v1/history"} {
+			w := ask(s, "GET", path, "")
+			body := w.Body.String()
+			if w.Code != 200 && w.Code != 404 || strings.HasPrefix(path, "/thing/plain") && w.Code != 200 {
+				t.Errorf("%q: %d %.200s", path, w.Code, body)
+			}
+			if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+				shown := attributes.ReplaceAllString(body, "")
+				for _, bad := range []string{"<script>alert", "<img src=x", "</li><h1>", `href="javascript:`, `action="javascript:`, "ZgotmplZ"} {
+					if strings.Contains(body, bad) {
+						t.Errorf("%q has %q", path, bad)
+					}
+				}
+				for _, bad := range []string{"\u202e", "\x1b", "\x00"} {
+					if strings.Contains(shown, bad) {
+						t.Errorf("%q has %q", path, bad)
+					}
+				}
+			} else if !json.Valid(w.Body.Bytes()) {
+				t.Errorf("%q is no JSON: %.200s", path, body)
+			}
+		}
+	}
+}
+
+// What is asked for before anything is shown stays small, and what follows is: sparks of so
+// many numbers.
+func TestAPageOfAThingIsSmall(t *testing.T) {
+	house := newHouse()
+	livedIn(t, house, noon)
+	s := New(house, Options{Log: quietLog})
+	for path, most := range map[string]int{"/thing/kitchen.temperature": 12_000, "/thing/kitchen.temperature?with=heater&with=kitchen.power&with=kitchen.mode": 16_000, "/chart/kitchen.power?range=year": 8_000, "/api/v1/sparks": 1000} {
+		n := ask(s, "GET", path, "", "Accept-Encoding", "gzip").Body.Len()
+		t.Logf("%s: %d bytes", path, n)
+		if n > most {
+			t.Errorf("%s: %d bytes, want at most %d", path, n, most)
+		}
 	}
 }
 
