@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 
-	"hearth/devices"
 	"hearth/history"
 	"hearth/web"
 )
@@ -65,7 +64,8 @@ func (p page) Recorded(ctx context.Context, names ...string) ([]web.Series, erro
 // of what is wired the hub's own, of a device all on which the property is reported, else the
 // topic itself. What is computed has none, and neither has what is no more.
 func (h *Hub) topicsOfSeries(name string) (topics []string, secret bool) {
-	if h.engine.Hidden(devices.Reading{Source: name}) {
+	last, _ := h.registry.Last(name) // which knows by what capture it came
+	if last.Source = name; h.engine.Hidden(last) {
 		return nil, true
 	}
 	if topics := h.topicsOfWired(name); topics != nil {
