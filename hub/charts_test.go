@@ -22,9 +22,9 @@ func TestWhatThePageRemembers(t *testing.T) {
 pin = "GPIO22"
 [secret]
 code = "1234"
-[link.warm]
-from = "kitchen/climate:temperature"
-to = "kitchen/shown"
+[rule.cold]
+trigger = { state = "kitchen/climate:temperature", below = 19 }
+action = { publish = "kitchen/cold", payload = "yes" }
 [device]
 plug = { id = "zigbee2mqtt/0x00158d00018255df" }
 [rule.code]

@@ -23,8 +23,8 @@ func drawn(t testing.TB, c chart, language string) string {
 	return b.String()
 }
 
-// picture is its drawing alone.
-func picture(page string) string {
+// drawingOf is the drawing alone.
+func drawingOf(page string) string {
 	i, j := strings.Index(page, `<svg class="drawing"`), strings.Index(page, "</div>\n<p class=\"readout\"")
 	return strings.ReplaceAll(page[i:j], "><", ">\n<")
 }
@@ -59,7 +59,7 @@ func TestWhatIsDrawn(t *testing.T) {
 	lamp.cells[4].On /= 4
 	c := chart{from: from, to: to, now: from.Add(8 * time.Hour), series: []plotted{temperature, target, power, lamp}}
 	page := drawn(t, c, "en")
-	golden(t, "chart.svg", picture(page))
+	golden(t, "chart.svg", drawingOf(page))
 	for _, want := range []string{
 		`<path class="line s0" d="M50 200L150 0M300 100H400M550 0L650 0L750 200"/>`, // 10 at the bottom, 20 at the top, gaps
 		`<path class="band s0" d="M50 200L150 0L150 100L50 200Z"/>`,
