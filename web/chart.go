@@ -113,6 +113,7 @@ type (
 		N     int
 		Title string
 		Name  string
+		Line  bool // it is drawn as one
 	}
 	textRow struct {
 		Time  string
@@ -172,7 +173,7 @@ func (c chart) draw() drawing {
 			d.Bars = append(d.Bars, b)
 			top = b.Top + barHeight + 8
 		}
-		d.Legend = append(d.Legend, legend{i, s.Title, s.Name})
+		d.Legend = append(d.Legend, legend{i, s.Title, s.Name, s.Kind == history.Number})
 		d.Summary = append(d.Summary, c.told(s))
 		d.Cut = d.Cut || s.cut
 	}

@@ -554,7 +554,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 			case p.Initial:
 				row.Because = w.text("thing.found")
 			}
-			row.Why = "/why/" + url.PathEscape(one.name) + "?at=" + url.QueryEscape(p.At.Format(time.RFC3339))
+			row.Why = "/why/" + url.PathEscape(one.name) + "?at=" + url.QueryEscape(p.At.Format("2006-01-02T15:04:05.999999Z07:00"))
 		}
 		rows = append(rows, row)
 		if next := p.At.Add(-time.Microsecond); next.Before(at) {

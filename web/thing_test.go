@@ -272,7 +272,7 @@ func TestTheChartInABrowser(t *testing.T) {
 	}), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
 
 	do(t, ctx, "the day, live", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature?with=heater"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
-		until(shows(".chart .legend", "heater")), until(`!document.querySelector('.line.live')`))
+		until(shows(".chart .shown", "heater")), until(`!document.querySelector('.line.live')`))
 	news := house.view.Things[0]
 	level := 24.5
 	news.Properties = slices.Clone(news.Properties)

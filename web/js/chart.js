@@ -189,7 +189,8 @@ export function makeChart(onNew) {
 
   // renew draws the stretch that was chosen anew, with what has come since.
   function renew() {
-    if (document.hidden) return;
+    const active = document.activeElement;
+    if (document.hidden || figure.contains(active) && /^(SELECT|INPUT)$/.test(active.tagName)) return; // somebody is choosing
     const length = data.to - data.from;
     if (figure.dataset.range && !/[?&](from|to|day)=/.test(location.search)) fetchChart(['range=' + figure.dataset.range].concat(others()), true);
     else load(data.from, data.from + length, true);
