@@ -45,6 +45,8 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/users", Change, s.takeUsers},
 		{"GET", "/account", See, s.serveAccount},
 		{"POST", "/account", See, s.takeAccount},
+		{"GET", "/thing/{name...}", See, s.servePage("thing", s.showThing)},
+		{"GET", "/chart/{name...}", See, s.serveChart},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
 		{"GET", "/sw.js", Nothing, s.serveWorker},
@@ -60,6 +62,9 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/house", See, s.serveHouse},
 		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
 		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"GET", "/api/v1/history", See, s.serveSeriesList},
+		{"GET", "/api/v1/history/{name...}", See, s.serveSeries},
+		{"GET", "/api/v1/sparks", See, s.serveSparks},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess

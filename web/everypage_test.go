@@ -363,8 +363,8 @@ func audit(t *testing.T, ctx context.Context, source string) (wrong []string) {
 	return wrong
 }
 
-// small are the targets on a page that a finger misses.
-const small = `Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=switch], [tabindex="0"]')).filter((e) => {
+// missable are the targets on a page that a finger misses.
+const missable = `Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=switch], [tabindex="0"]')).filter((e) => {
 	if (!e.getClientRects().length || e.closest('.skip') || getComputedStyle(e).visibility === 'hidden') return false;
 	const label = e.closest('label');
 	const r = (label && /checkbox|radio/.test(e.type) ? label : e).getBoundingClientRect();
@@ -441,7 +441,7 @@ func TestEveryPageForEverybody(t *testing.T) {
 					}
 					fits(t, ctx, path, size[0])
 					var missed []string
-					do(t, ctx, "fingers", chromedp.Evaluate(small, &missed))
+					do(t, ctx, "fingers", chromedp.Evaluate(missable, &missed))
 					for _, one := range missed {
 						t.Errorf("%s, %d px: too small a target: %s", path, size[0], one)
 					}

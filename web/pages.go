@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -226,6 +227,9 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		}).ParseFS(files, "pages/layout.html"))
 		for _, name := range pageNames() {
 			one := template.Must(layout.Clone())
+			if name == "thing" { // whose rows are those of the page of the house
+				one = template.Must(one.ParseFS(files, "pages/home.html"))
+			}
 			all[language+"/"+name] = template.Must(one.ParseFS(files, "pages/"+name+".html"))
 		}
 	}
@@ -374,6 +378,14 @@ func (r propertyRow) Spoken() string {
 	return of + ", " + r.Title()
 }
 
+// Path is where its page is, below /thing/.
+func (r propertyRow) Path() string {
+	return url.PathEscape(strings.TrimSuffix(r.Of.Name+"."+r.Name, "."))
+}
+
+// Path is where its page is, below /thing/.
+func (r thingRow) Path() string { return url.PathEscape(r.Name) }
+
 // Is says in words how it is.
 func (r propertyRow) Is() string {
 	switch {
@@ -420,3 +432,6 @@ type readingRow struct {
 	Reading
 	Now time.Time
 }
+
+// Path is where its page is, below /thing/.
+func (r readingRow) Path() string { return url.PathEscape(r.Source) }

@@ -210,6 +210,8 @@ type House interface {
 
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
+
+	Past
 }
 
 // A View is the whole house at one moment.
@@ -314,6 +316,9 @@ type Server struct {
 	setup    setup
 	health   health
 	machine  []string // what the machine calls itself
+	looking  queue    // at the past
+	exports  queue
+	sparks   sparks
 
 	set atomic.Pointer[settings]
 
@@ -356,7 +361,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second, looking: make(queue, mostLooking), exports: make(queue, mostExports)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {

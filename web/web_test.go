@@ -68,7 +68,7 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	for _, want := range []string{
 		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
 		"<li>garden_pump: the line is held by another program</li>",
-		`<span class="name">porch_light</span> <span class="line" title="">GPIO17</span>`, `<span class="state">Off</span>`,
+		`<a class="name" href="/thing/porch_light">porch_light</a> <span class="line" title="">GPIO17</span>`, `<span class="state">Off</span>`,
 		`aria-label="heater" aria-checked="true" disabled>`,
 		`<span class="state">Not known</span>`,
 		`zigbee2mqtt/study_climate:temperature`, "18.4", "11:59:56",
