@@ -146,6 +146,7 @@ type Hub struct {
 	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	whysWait   atomic.Int32 // questions of clients that have no answer yet
+	lastRuns   lastRuns     // of rules, before the hub started
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.
@@ -179,6 +180,7 @@ type Hub struct {
 
 	watchers      map[chan web.Event]bool
 	waited        map[string]bool // by output: the pages were told that a command waits
+	news          map[string]bool // by rule: it stands otherwise than the pages were told
 	decisions     []web.Decision  // the newest last
 	decided       map[ruled]int64 // how often each was, since the hub started
 	backup        saved           // the newest one, and what is wrong
@@ -217,6 +219,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		turned:    make(map[string]bool),
 		decided:   make(map[ruled]int64),
 		waited:    make(map[string]bool),
+		news:      make(map[string]bool),
 		began:     opt.Clock.Mono(),
 	}
 	h.keepRules = time.NewTimer(0)
@@ -405,6 +408,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()
+			h.tellNews()
 			h.sayHealth()
 			h.answerGreeting()
 			h.dog.feed()
@@ -602,6 +606,7 @@ func (h *Hub) note(d rules.Decision) {
 	}
 	h.count(d)
 	h.keepTrace(d)
+	h.isNews(d.Rule)
 	told := webDecision(d) // of a message that may be large it keeps a line
 	h.decisions = append(h.decisions, told)
 	h.logDecision(d, told.Text)

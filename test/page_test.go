@@ -99,6 +99,29 @@ func TestAnInputIsFlipped(t *testing.T) {
 	webtest.Do(t, ctx, "and what happened", chromedp.Navigate(l.page+"/log"), webtest.Until(live), webtest.Until(webtest.Shows(".log", "rule.bell")))
 }
 
+// The lamp is on. One click says why, step by step back to the bell; another leads to the rule,
+// which is disabled there. The next ring does nothing, and why says so.
+func TestWhyTheLampIsOn(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	webtest.Do(t, ctx, "the bell", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "why is the lamp on", chromedp.Click(`a.state[href="/why/lamp"]`), webtest.Until(`location.pathname === '/why/lamp' && `+live),
+		webtest.Until(`Array.from(document.querySelectorAll('#path > .step .title'), (p) => p.innerText).join() === 'bell → On,rule.bell,lamp → On'`))
+	webtest.Keep(t, ctx, "story-why")
+	webtest.Do(t, ctx, "what it was before", chromedp.Click(`.moments [rel=prev]`), webtest.Until(`location.search.startsWith('?at=') && `+live), webtest.Until(webtest.Shows(".whyhead", "Off")),
+		chromedp.Click(`.moments [rel=next]`), webtest.Until(live+` && document.querySelectorAll('#path > .step').length === 3`))
+	webtest.Do(t, ctx, "the rule", chromedp.Click(`#path .of-decision .title a`), webtest.Until(`location.pathname === '/rules/rule.bell' && `+live), webtest.Until(webtest.Shows(".trace", "lamp ON")),
+		webtest.Until(webtest.Shows("figure.source", "[rule.bell]")))
+	webtest.Keep(t, ctx, "story-rule")
+	webtest.Do(t, ctx, "is disabled", chromedp.Click(`#rule .switch`), webtest.Until(webtest.Shows("#rule", "Disabled")), webtest.Until(webtest.Shows(".trace", "somebody disabled it on the page")))
+	webtest.Do(t, ctx, "off, and the bell rings again", chromedp.Navigate(l.page), webtest.Until(live), click("lamp"), webtest.Until(`!`+isOn("lamp")),
+		click("bell"), webtest.Until(`!`+isOn("bell")), click("bell"), webtest.Until(isOn("bell")))
+	webtest.Do(t, ctx, "nothing", chromedp.Navigate(l.page+"/why/lamp"), webtest.Until(live), webtest.Until(webtest.Shows(".whyhead", "Off")), webtest.Until(webtest.Shows("#path", "on the page")),
+		webtest.Until(webtest.Shows(".could", "has been disabled")))
+	webtest.Do(t, ctx, "all rules", chromedp.Click(`nav a[href="/rules"]`), webtest.Until(`location.pathname === '/rules' && `+live), webtest.Until(webtest.Shows(".rule.is-off", "bell")),
+		chromedp.Click(`.rule .switch`), webtest.Until(`document.querySelector('.rule.is-on')`))
+}
+
 // The power of the hub fails while people look at the page. They are told that what they see is
 // old, and when the hub is back so is the page, by itself and as the house is then.
 func TestTheHubGoesAndComesBack(t *testing.T) {

@@ -47,6 +47,14 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/account", See, s.takeAccount},
 		{"GET", "/thing/{name...}", See, s.servePage("thing", s.showThing)},
 		{"GET", "/chart/{name...}", See, s.serveChart},
+		{"GET", "/why/{name...}", See, s.servePage("why", s.ofWhy)},
+		{"GET", "/rules", See, s.servePage("rules", s.ofRules)},
+		{"GET", "/rules/{name}", See, s.servePage("rule", s.ofRule)},
+		{"POST", "/rules/{name}", Use, s.takeRuleForm},
+		{"GET", "/api/v1/why/{name...}", See, s.serveWhy},
+		{"GET", "/api/v1/rules", See, s.serveRules},
+		{"GET", "/api/v1/rules/{name}", See, s.serveRule},
+		{"POST", "/api/v1/rules/{name}", Use, s.takeRule},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
 		{"GET", "/sw.js", Nothing, s.serveWorker},
@@ -410,7 +418,7 @@ func (d Decision) clean() Decision {
 }
 
 func (e Event) clean() Event {
-	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean)}
+	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean), cleaned(e.Rule, Rule.clean)}
 }
 
 func cleaned[T any](p *T, clean func(T) T) *T {

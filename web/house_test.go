@@ -28,6 +28,7 @@ type smallHouse struct {
 	metrics  []Metric
 	memory   memory
 	past     sync.Mutex // of the present moment of memory
+	book     book       // rules_test.go
 }
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.FixedZone("CET", 3600))

@@ -172,6 +172,7 @@ var menu = []struct {
 }{
 	{"home", "/", See},
 	{"log", "/log", See},
+	{"rules", "/rules", See},
 	{"users", "/users", Change},
 }
 
@@ -209,7 +210,10 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
-			"troubles": troubles,
+			"troubles":  troubles,
+			"whyPath":   func(name string) string { return whyPath(name, time.Time{}) },
+			"whyOf":     decisionPath,
+			"blankRule": func() ruleRow { return ruleRow{Rule: Rule{Switches: "x", Tells: true, Enabled: true}, words: w} },
 			// What the templates of the rows take.
 			"rooms":  rooms,
 			"thing":  func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },

@@ -212,6 +212,8 @@ type House interface {
 	Metrics(ctx context.Context) ([]Metric, error)
 
 	Past
+	Causes
+	Rulebook
 }
 
 // A View is the whole house at one moment.
@@ -287,6 +289,7 @@ type Event struct {
 	Reading  *Reading  `json:"reading,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
 	Thing    *Thing    `json:"thing,omitempty"`
+	Rule     *Rule     `json:"rule,omitempty"` // which stands otherwise now; at most one a second of each
 }
 
 // Options is what a server needs besides its house.
@@ -313,6 +316,7 @@ type Server struct {
 	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
+	whys     chan struct{} // has one in it for each question why that is looked into
 	setup    setup
 	health   health
 	machine  []string // what the machine calls itself
@@ -361,7 +365,8 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second, looking: make(queue, mostLooking), exports: make(queue, mostExports)}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
+		looking: make(queue, mostLooking), exports: make(queue, mostExports), whys: make(chan struct{}, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {

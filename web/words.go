@@ -78,6 +78,31 @@ func (w *words) number(n float64, unit string) string {
 	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
 }
 
+// span is how long something takes, no finer than makes sense.
+func (w *words) span(d time.Duration) string {
+	two := func(a time.Duration, unit string, b time.Duration, of string) string {
+		if b == 0 {
+			return fmt.Sprintf("%d %s", a, unit)
+		}
+		return fmt.Sprintf("%d %s %d %s", a, unit, b, of)
+	}
+	switch {
+	case d <= 0:
+		return "0 s"
+	case d < time.Millisecond:
+		return "< 1 ms"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d/time.Millisecond)
+	case d < time.Minute:
+		return w.number(math.Round(d.Seconds()*10)/10, "s")
+	case d < time.Hour:
+		return two(d/time.Minute, "min", d%time.Minute/time.Second, "s")
+	case d < 48*time.Hour:
+		return two(d/time.Hour, "h", d%time.Hour/time.Minute, "min")
+	}
+	return two(d/(24*time.Hour), w.text("days"), d%(24*time.Hour)/time.Hour, "h")
+}
+
 var inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
 
 // ofModules are the keys that modules name, whose words they are sent.
