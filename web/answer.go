@@ -41,6 +41,8 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/edit", Change, whole(s.servePage("edit", s.editSheet))},
+		{"GET", "/edit/versions", Change, whole(s.servePage("versions", s.versionsSheet))},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -54,6 +56,13 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/events", See, s.serveEvents},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
+		{"GET", "/api/v1/config", Change, whole(s.serveConfig)},
+		{"POST", "/api/v1/config/check", Change, whole(s.serveCheck)},
+		{"POST", "/api/v1/config/try", Change, whole(s.serveTry)},
+		{"POST", "/api/v1/config/save", Change, whole(s.serveSave)},
+		{"GET", "/api/v1/config/versions", Change, whole(s.serveConfigVersions)},
+		{"GET", "/api/v1/config/version/{id}", Change, whole(s.serveConfigVersion)},
+		{"POST", "/api/v1/config/version/{id}", Change, whole(s.serveRestore)},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}
@@ -311,11 +320,7 @@ func (r refusal) Error() string { return r.why }
 
 // refuseFor says why not, by the status of a refusal or else as the house's trouble.
 func refuseFor(w http.ResponseWriter, err error) {
-	status := http.StatusServiceUnavailable
-	if no, ok := errors.AsType[refusal](err); ok {
-		status = no.status
-	}
-	refuse(w, status, err.Error())
+	refuse(w, StatusOf(err), err.Error())
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

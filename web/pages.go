@@ -155,6 +155,7 @@ var menu = []struct {
 }{
 	{"home", "/", See},
 	{"log", "/log", See},
+	{"edit", "/edit", Change},
 }
 
 // pageNames are all there are templates for.

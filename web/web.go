@@ -35,6 +35,13 @@
 //	                          of its properties behind a point
 //	POST /api/v1/output/{name}   {"on":true} -> 204
 //	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
+//	GET  /api/v1/config          a Configuration; this and what follows for those who may change the whole house
+//	POST /api/v1/config/check    a Draft -> a Checked
+//	POST /api/v1/config/try      a Draft with "days" -> lines of JSON: {"progress":0.1}, at last {"trial":a Trial}
+//	POST /api/v1/config/save     a Draft -> a Saved; 409 if the file is another by now, 422 if it was not taken
+//	GET  /api/v1/config/versions     {"versions":[a Version]}
+//	GET  /api/v1/config/version/{id} a VersionDetail
+//	POST /api/v1/config/version/{id} {"sum":of the VersionDetail} -> a Saved: it is in force again
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
@@ -230,6 +237,8 @@ type House interface {
 
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
+
+	Editor
 }
 
 // A View is the whole house at one moment.

@@ -37,6 +37,9 @@ func TestWords(t *testing.T) {
 	for _, m := range menu {
 		named[m.Page+".title"] = true
 	}
+	for _, r := range readyMades {
+		named["edit.ready_"+r.Name] = true
+	}
 	if len(named) < 50 {
 		t.Fatalf("only %d words are named", len(named))
 	}
