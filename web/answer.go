@@ -337,15 +337,9 @@ func asJSON(v any) []byte {
 	return append(b, '\n')
 }
 
-// view asks the house, and cleans what it says.
+// view is how the house is, cleaned.
 func (s *Server) view(ctx context.Context, within time.Duration) (View, error) {
-	ctx, done := context.WithTimeout(ctx, within)
-	defer done()
-	v, err := s.house.View(ctx)
-	if err != nil {
-		return View{}, err
-	}
-	return v.clean(), nil
+	return s.viewing.ask(ctx, within)
 }
 
 // What is longer than this, in characters, is cut: names, and everything else.

@@ -1148,7 +1148,7 @@ func TestNobodyTakesAllStreams(t *testing.T) {
 		}
 	}
 	resp := open("hearth_display")
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 503 || !strings.Contains(string(body), "24 pages of display are watching already") {
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 503 || !strings.Contains(string(body), fmt.Sprint(mostWatchersOfOne, " pages of display are watching already")) {
 		t.Errorf("one more: %d %s", resp.StatusCode, body)
 	}
 	if resp := open("hearth_script"); resp.StatusCode != 200 {

@@ -54,7 +54,8 @@
 // an event named status repeats the View without its lists, so who hears nothing
 // for longer has lost the hub. A watcher that reads too slowly is cut off; it
 // comes back and begins with a whole View again. An event may tell what the
-// View before it knew already.
+// View before it knew already. While much happens a stream is told
+// ten times a second, and of each thing the newest.
 package web
 
 import (
@@ -333,8 +334,11 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	table    []route
+	viewing  viewing
 	watching watching
+	feed     feed
 	beat     time.Duration // between two signs of life on a stream
+	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
 	setup    setup
@@ -382,7 +386,9 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second}
+	s.viewing.house = house
+	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -555,6 +561,7 @@ func (s *Server) Close() error {
 		old.close()
 	}
 	s.ending.Wait()
+	s.viewing.making.Wait()
 	return nil
 }
 
