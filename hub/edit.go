@@ -722,6 +722,7 @@ func webTrial(o *replay.Outlook, asked time.Time, outputs []string) web.Trial {
 			}
 		}
 		t.Outputs = append(t.Outputs, one)
+		t.Same = t.Same && !one.Differs // as of a pulse that is longer: what was done is the same
 	}
 	return t
 }

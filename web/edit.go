@@ -362,7 +362,7 @@ func (s *Server) serveTry(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	out := stream{w: w, control: http.NewResponseController(w)}
+	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
 	out.err = out.control.SetReadDeadline(time.Time{})
 	begun := false
 	line := func(v any) {
@@ -372,7 +372,7 @@ func (s *Server) serveTry(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Accel-Buffering", "no")
 			w.WriteHeader(http.StatusOK)
 		}
-		out.buf.Write(asJSON(v))
+		out.write(asJSON(v))
 		if out.flush(); out.err != nil {
 			cancel()
 		}

@@ -111,7 +111,7 @@ export function showTrial(trial, toRule) {
   const span = { from: clock(trial.from), to: clock(trial.to), n: trial.events };
   put($('verdict'), (trial.same ? t('edit.same')
     : all.length ? t('edit.otherwise', { rules, more, less: all.length - more })
-      : t('edit.silent', { n: trial.silent })) + ' ' + t('edit.span', span));
+      : trial.silent ? t('edit.silent', { n: trial.silent }) : t('edit.other_times')) + ' ' + t('edit.span', span));
   outputs.all(trial.outputs.filter((o) => o.differs));
   $('legend').hidden = !trial.outputs.some((o) => o.differs);
   const show = (list) => {
