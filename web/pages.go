@@ -179,7 +179,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"t":     w.text,
 			"lang":  func() string { return w.language },
-			"words": w.forModules,
+			"words": w.forModule,
 			"asset": assetPath,
 			"clock": w.clock,
 			"exact": func(t time.Time) string { return t.Format(time.RFC3339) },

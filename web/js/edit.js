@@ -277,6 +277,7 @@ function start(text, code) {
 
   async function save() {
     tell('');
+    $('toast').hidden = true;
     $('save').disabled = true;
     $('save').setAttribute('aria-busy', 'true');
     const sent = draft();

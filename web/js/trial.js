@@ -64,6 +64,12 @@ function draw(li, o, trial) {
   bars(either(was, would), 'other', 24, 8, 3);
 
   // Midnights, by the zone of the house, which the text of a time has at its end.
+  const label = (left, text) => {
+    const span = axis.appendChild(document.createElement('span'));
+    span.style.left = left + '%';
+    span.textContent = text;
+    return span;
+  };
   const zone = trial.from.slice(19).replace(/^\.\d+/, '');
   const days = range / 86400000;
   const step = days > 10 ? 5 : 1;
@@ -73,10 +79,12 @@ function draw(li, o, trial) {
     if (at > 0 && at < 1) {
       shape(svg, 'line', { class: 'midnight', x1: at * width, x2: at * width, y1: 0, y2: 56 });
       const local = new Date(begin + n * 86400000 + zoneOf(zone));
-      const label = axis.appendChild(document.createElement('span'));
-      label.style.left = (at * 100).toFixed(2) + '%';
-      label.textContent = t('edit.date', { day: local.getUTCDate(), month: local.getUTCMonth() + 1 });
+      label((at * 100).toFixed(2), t('edit.date', { day: local.getUTCDate(), month: local.getUTCMonth() + 1 }));
     }
+  }
+  if (!axis.firstChild) { // no midnight
+    label(0, clock(trial.from)).className = 'first';
+    label(100, clock(trial.to)).className = 'last';
   }
 }
 
@@ -110,7 +118,8 @@ export function showTrial(trial, toRule) {
   const rules = new Set(all.map((d) => d.rule)).size;
   const span = { from: clock(trial.from), to: clock(trial.to), n: trial.events };
   put($('verdict'), (trial.same ? t('edit.same')
-    : all.length ? t('edit.otherwise', { rules, more, less: all.length - more })
+    : all.length ? (rules === 1 ? t('edit.otherwise_one', { more, less: all.length - more })
+      : t('edit.otherwise', { rules, more, less: all.length - more }))
       : trial.silent ? t('edit.silent', { n: trial.silent }) : t('edit.other_times')) + ' ' + t('edit.span', span));
   outputs.all(trial.outputs.filter((o) => o.differs));
   $('legend').hidden = !trial.outputs.some((o) => o.differs);
