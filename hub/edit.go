@@ -68,9 +68,13 @@ type editing struct {
 type author struct{ by, how, note string }
 
 func newEditing(cfg *Config, opt Options) *editing {
+	dir := filepath.Join(cfg.DataDir(), versionsDir)
+	if opt.FS != nil { // there are no versions on a disk of tests
+		dir = ""
+	}
 	return &editing{
 		path:     cfg.path,
-		versions: versions{dir: filepath.Join(cfg.DataDir(), versionsDir)},
+		versions: versions{dir: dir},
 		now:      opt.Clock.Wall,
 		warn:     opt.Log.Warn,
 		saving:   make(chan struct{}, 1), checking: make(chan struct{}, 1), trying: make(chan struct{}, 1),

@@ -27,7 +27,7 @@ func edited(t *testing.T, dir, text string) (p page, sim *gpio.Sim, stop func())
 	var h *Hub
 	sim = gpio.NewSim()
 	cfg := load(t, dir, text)
-	h, stop = start(t, cfg, Options{Bank: sim, Reload: func(context.Context) (done control.Reloaded, err error) {
+	h, stop = start(t, cfg, Options{Bank: sim, dial: new(cable).dial, Reload: func(context.Context) (done control.Reloaded, err error) {
 		cfg, doc := Load(filepath.Join(dir, "config.toml"))
 		if err = doc.Err(); err == nil {
 			err = h.Reload(cfg)
@@ -216,6 +216,44 @@ func TestTwoEditAtOnce(t *testing.T) {
 		if got := fmt.Sprintf("%q", texts); got != `["# by hand\n# and on\n" "# by hand\n" "# anna\n" ""]` {
 			t.Error(got)
 		}
+	})
+}
+
+// Who edits by hand and has the hub read it is noted, too, and one who gives up a try ends it.
+func TestAReloadByHandIsAVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		p, _, stop := edited(t, dir, stairs)
+		defer stop()
+		writeFile(t, dir, stairs+"# by hand\n")
+		if done, err := p.opt.Reload(t.Context()); err != nil || done.Error != "" {
+			t.Fatal(err, done)
+		}
+		p.opt.Reload(t.Context()) // once more, with nothing new
+		all, err := p.ConfigVersions(t.Context())
+		if err != nil || len(all) != 2 || all[0].How != "reload" || !all[0].Now {
+			t.Errorf("%v %+v", err, all)
+		}
+
+		d := draft(t, p, "config.toml")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := p.TryDraft(ctx, d, 7, func(float64) {}); !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+		p.editing.trying <- struct{}{}
+		if _, err := p.TryDraft(t.Context(), d, 7, func(float64) {}); web.StatusOf(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), "one at a time") {
+			t.Errorf("a second one: %v", err)
+		}
+		<-p.editing.trying
+		if tried, err := p.TryDraft(t.Context(), d, 7, func(float64) {}); err != nil || !tried.Same {
+			t.Errorf("%v %+v", err, tried)
+		}
+		p.editing.checking <- struct{}{}
+		if _, err := p.CheckDraft(t.Context(), d); web.StatusOf(err) != http.StatusServiceUnavailable {
+			t.Errorf("a second check: %v", err)
+		}
+		<-p.editing.checking
 	})
 }
 

@@ -71,7 +71,7 @@ type keptVersion struct {
 
 // versions keeps them. Its methods may be called from any goroutine but the loop's.
 type versions struct {
-	dir string
+	dir string // "": none are kept
 	mu  sync.Mutex
 	all []keptVersion // without their texts, the oldest first; nil: not read yet
 }
@@ -122,7 +122,7 @@ func (v *versions) read(id int) (one keptVersion, err error) {
 
 // keep keeps a configuration, unless it is the newest already.
 func (v *versions) keep(one keptVersion) error {
-	if len(one.Files) == 0 {
+	if len(one.Files) == 0 || v.dir == "" {
 		return nil // it is in no file
 	}
 	v.mu.Lock()

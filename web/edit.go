@@ -236,9 +236,9 @@ const MaxDraft = 256 << 10
 // maxConfigBody is how long a request with one may be: as JSON each byte may take six.
 const maxConfigBody = 6*MaxDraft + 4096
 
-// whole lets those pass who may change the whole house: what is in a configuration is about
+// wholeHouse lets those pass who may change the whole house: what is in a configuration is about
 // all of it.
-func whole(handle http.HandlerFunc) http.HandlerFunc {
+func wholeHouse(handle http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !visitorOf(r).rights.Whole(Change) {
 			refuse(w, http.StatusForbidden, "the configuration is for those who may change the whole house")
@@ -466,6 +466,7 @@ type editSheet struct {
 	Line  int // to begin with; 0: none
 	Asked string
 	Ready []readyMade
+	Why   bool // there is a page that says why something was so
 }
 
 // Address is that of the page for another file.
@@ -491,6 +492,7 @@ func (s *Server) editSheet(r *http.Request, v View) (any, error) {
 		return nil, err
 	}
 	sheet := editSheet{Configuration: c, Ready: readyMades}
+	sheet.Why = slices.ContainsFunc(s.table, func(one route) bool { return one.path == "/why/{name...}" })
 	name := asked.Get("file")
 	if at := asked.Get("at"); at != "" {
 		if sheet.Asked = mended(at, mostName); c.At != nil && (name == "" || name == c.At.File) {

@@ -48,12 +48,12 @@ func (b *bureau) now() string {
 	return b.text
 }
 
-func name(text string) string { return fmt.Sprintf("%x", len(text)*7919+strings.Count(text, "a")) }
+func nameOfText(text string) string { return fmt.Sprintf("%x", len(text)*7919+strings.Count(text, "a")) }
 
 func (b *bureau) Configuration(_ context.Context, at string) (Configuration, error) {
 	b.desk.Lock()
 	defer b.desk.Unlock()
-	c := Configuration{Sum: name(b.now()), InForce: true, Files: []ConfigFile{{Name: "config.toml", Version: name(b.now()), Text: b.now(), Locked: b.locked}, {Name: "<b>.toml", Hidden: "it is </script> UTF-8"}}}
+	c := Configuration{Sum: nameOfText(b.now()), InForce: true, Files: []ConfigFile{{Name: "config.toml", Version: nameOfText(b.now()), Text: b.now(), Locked: b.locked}, {Name: "<b>.toml", Hidden: "it is </script> UTF-8"}}}
 	if at == "rule.stairs" {
 		c.At = &ConfigPlace{File: "config.toml", Line: 5}
 	}
@@ -105,7 +105,7 @@ func (b *bureau) SaveDraft(ctx context.Context, d Draft) (s Saved, err error) {
 	if b.failing != nil {
 		return s, b.failing
 	}
-	if d.Version != name(b.now()) {
+	if d.Version != nameOfText(b.now()) {
 		return s, Refusal(409, "config.toml was changed meanwhile")
 	}
 	if s.Checked = b.check(d); !s.OK {
@@ -113,7 +113,7 @@ func (b *bureau) SaveDraft(ctx context.Context, d Draft) (s Saved, err error) {
 		return s, nil
 	}
 	b.put(By(ctx), "page", d.Note, d.Text)
-	s.Saved, s.Version = true, name(d.Text)
+	s.Saved, s.Version = true, nameOfText(d.Text)
 	return s, nil
 }
 
@@ -146,7 +146,7 @@ func (b *bureau) ConfigVersion(_ context.Context, id int) (v VersionDetail, err 
 	if id > 1 {
 		before = b.texts[id-2]
 	}
-	v = VersionDetail{Version: b.versions[id-1], Sum: name(b.now()), Since: []FileDiff{{Name: "config.toml", Lines: Unified(before, b.texts[id-1])}}}
+	v = VersionDetail{Version: b.versions[id-1], Sum: nameOfText(b.now()), Since: []FileDiff{{Name: "config.toml", Lines: Unified(before, b.texts[id-1])}}}
 	if b.now() != b.texts[id-1] {
 		v.Now = []FileDiff{{Name: "config.toml", Lines: Unified(b.now(), b.texts[id-1])}}
 	}
@@ -156,7 +156,7 @@ func (b *bureau) ConfigVersion(_ context.Context, id int) (v VersionDetail, err 
 func (b *bureau) RestoreVersion(ctx context.Context, id int, sum, note string) (Saved, error) {
 	b.desk.Lock()
 	defer b.desk.Unlock()
-	if sum != name(b.now()) {
+	if sum != nameOfText(b.now()) {
 		return Saved{}, Refusal(409, "the configuration was changed meanwhile")
 	}
 	b.put(By(ctx), "restore", fmt.Sprint("as in version ", id), b.texts[id-1])
@@ -172,7 +172,7 @@ func TestWhoMayEdit(t *testing.T) {
 	s := lan(house, people)
 	paths := map[string]string{"/edit": "GET", "/edit/versions": "GET", "/api/v1/config": "GET", "/api/v1/config/check": "POST", "/api/v1/config/try": "POST", "/api/v1/config/save": "POST",
 		"/api/v1/config/versions": "GET", "/api/v1/config/version/1": "GET", "/api/v1/config/version/2": "POST"}
-	body, _ := json.Marshal(Draft{File: "config.toml", Version: name(desktop), Text: desktop + "# robot\n"})
+	body, _ := json.Marshal(Draft{File: "config.toml", Version: nameOfText(desktop), Text: desktop + "# robot\n"})
 	for path, method := range paths {
 		for _, who := range [][]string{cookie(t, s, "oma"), cookie(t, s, "guest"), {"Authorization", "Bearer hearth_script"}} {
 			w := ask(s, method, path, string(body), slices.Concat(from, who, []string{"Content-Type", "application/json"})...)
@@ -386,7 +386,7 @@ func TestTheEditorFits(t *testing.T) {
 			var png []byte
 			do(t, ctx, "it fits", chromedp.EmulateViewport(size[0], size[1]),
 				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-				emulation.SetLocaleOverride(), chromedp.Navigate("http://"+s.Addr()+"/edit?at=rule.stairs"), chromedp.WaitVisible("body.live"), until(shows("#state", "to look at")),
+				chromedp.Navigate("http://"+s.Addr()+"/edit?at=rule.stairs"), chromedp.WaitVisible("body.live"), until(shows("#state", "to look at")),
 				chromedp.Click("#try"), chromedp.WaitVisible("#trial"), until(`document.documentElement.scrollWidth <= innerWidth`), chromedp.FullScreenshot(&png, 100))
 			if dir != "" {
 				os.WriteFile(filepath.Join(dir, fmt.Sprintf("edit-%d-%s.png", size[0], scheme)), png, 0o644)
