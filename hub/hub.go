@@ -24,6 +24,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -125,6 +126,7 @@ type Hub struct {
 	reload      sync.Mutex
 	saving      chan struct{} // has one in it while a backup is written
 	saver       *saver        // of backups by the clock
+	editing     *editing      // of the configuration, on the page
 	mqtt        *outbox[broker.Message]
 	http        *caller                       // requests of rules
 	words       *words                        // what outputs on topics tell their devices
@@ -222,6 +224,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		news:      make(map[string]bool),
 		began:     opt.Clock.Mono(),
 	}
+	h.editing = newEditing(cfg, opt)
 	h.keepRules = time.NewTimer(0)
 	h.keepRules.Stop()
 	defer func() {
@@ -242,6 +245,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	h.seed = h.lifeSeed()
+	h.editing.key = fmt.Appendf(nil, "names of texts %d", h.seed)
 	h.life = h.nextLife()
 	h.ownConfig = "/device/" + h.announcedID() + "/config"
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
@@ -306,6 +310,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
 	h.openControl()
 	h.saver = h.openSaver(cfg)
+	h.editing.inForce(cfg, "start")
 	h.invite()
 	return h, nil
 }

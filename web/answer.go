@@ -55,6 +55,8 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/rules", See, s.serveRules},
 		{"GET", "/api/v1/rules/{name}", See, s.serveRule},
 		{"POST", "/api/v1/rules/{name}", Use, s.takeRule},
+		{"GET", "/edit", Change, wholeHouse(s.servePage("edit", s.editSheet))},
+		{"GET", "/edit/versions", Change, wholeHouse(s.servePage("versions", s.versionsSheet))},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
 		{"GET", "/sw.js", Nothing, s.serveWorker},
@@ -75,6 +77,13 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/sparks", See, s.serveSparks},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
+		{"GET", "/api/v1/config", Change, wholeHouse(s.serveConfig)},
+		{"POST", "/api/v1/config/check", Change, wholeHouse(s.serveCheck)},
+		{"POST", "/api/v1/config/try", Change, wholeHouse(s.serveTry)},
+		{"POST", "/api/v1/config/save", Change, wholeHouse(s.serveSave)},
+		{"GET", "/api/v1/config/versions", Change, wholeHouse(s.serveConfigVersions)},
+		{"GET", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveConfigVersion)},
+		{"POST", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveRestore)},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}
@@ -345,11 +354,7 @@ func (r refusal) Error() string { return r.why }
 
 // refuseFor says why not, by the status of a refusal or else as the house's trouble.
 func refuseFor(w http.ResponseWriter, err error) {
-	status := http.StatusServiceUnavailable
-	if no, ok := errors.AsType[refusal](err); ok {
-		status = no.status
-	}
-	refuse(w, status, err.Error())
+	refuse(w, StatusOf(err), err.Error())
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

@@ -16,6 +16,7 @@ import (
 // A smallHouse is a House in memory that works: what is switched turns, and
 // those who watch hear of it.
 type smallHouse struct {
+	bureau            // of its configuration
 	hooked   []string // bodies of the webhook
 	told     []string // what other things were told
 	mu       sync.Mutex

@@ -173,6 +173,7 @@ var menu = []struct {
 	{"home", "/", See},
 	{"log", "/log", See},
 	{"rules", "/rules", See},
+	{"edit", "/edit", Change},
 	{"users", "/users", Change},
 }
 
@@ -197,7 +198,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"t":     w.text,
 			"lang":  func() string { return w.language },
-			"words": w.forModules,
+			"words": w.forModule,
 			"asset": assetPath,
 			"clock": w.clock,
 			"moment": func(t, now time.Time) string {

@@ -214,6 +214,7 @@ type House interface {
 	Past
 	Causes
 	Rulebook
+	Editor
 }
 
 // A View is the whole house at one moment.
