@@ -44,8 +44,9 @@ type Config struct {
 	HTTP    HTTP              `toml:"http"`
 	Secret  map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 
-	path string
-	sum  string // of the text
+	path  string
+	files []string // of all that were read
+	sum   string   // of the text
 }
 
 // Pins, Sensors, Buses, Bridges, Pushes, Logic and Tests are other packages' parts under names of their own,
@@ -92,7 +93,7 @@ func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
 	cfg := &Config{path: path}
 	doc := config.Load(path, cfg)
 	change(cfg)
-	cfg.sum = doc.Sum()
+	cfg.sum, cfg.files = doc.Sum(), doc.Files()
 	cfg.check(doc)
 	// Also where clients come to another broker: people come to the page.
 	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))

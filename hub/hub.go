@@ -178,14 +178,15 @@ type Hub struct {
 	turned    map[string]bool         // sources whose newest value must be, for a rule would take the one before for another
 
 	watchers      map[chan web.Event]bool
-	waited        map[string]bool // by output: the pages were told that a command waits
-	decisions     []web.Decision  // the newest last
-	decided       map[ruled]int64 // how often each was, since the hub started
-	backup        saved           // the newest one, and what is wrong
-	reloadTrouble string          // why the configuration on disk is not in force
-	began         time.Duration   // when it started, monotonic
-	logMinute     time.Duration   // the minute that logged counts
-	logged        int             // decisions in it
+	quiet         map[string]string // by output or input: the fault that somebody acknowledged
+	waited        map[string]bool   // by output: the pages were told that a command waits
+	decisions     []web.Decision    // the newest last
+	decided       map[ruled]int64   // how often each was, since the hub started
+	backup        saved             // the newest one, and what is wrong
+	reloadTrouble string            // why the configuration on disk is not in force
+	began         time.Duration     // when it started, monotonic
+	logMinute     time.Duration     // the minute that logged counts
+	logged        int               // decisions in it
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -217,6 +218,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		turned:    make(map[string]bool),
 		decided:   make(map[ruled]int64),
 		waited:    make(map[string]bool),
+		quiet:     make(map[string]string),
 		began:     opt.Clock.Mono(),
 	}
 	h.keepRules = time.NewTimer(0)
@@ -405,6 +407,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()
+			h.forgetQuiet()
 			h.sayHealth()
 			h.answerGreeting()
 			h.dog.feed()

@@ -41,6 +41,7 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/pins", See, s.servePage("pins", s.boardPage)},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -54,6 +55,8 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/events", See, s.serveEvents},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
+		{"GET", "/api/v1/pins", See, s.servePins},
+		{"POST", "/api/v1/acknowledge/{name}", Use, s.serveAcknowledge},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}

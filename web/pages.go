@@ -155,6 +155,7 @@ var menu = []struct {
 }{
 	{"home", "/", See},
 	{"log", "/log", See},
+	{"pins", "/pins", See},
 }
 
 // pageNames are all there are templates for.
@@ -250,7 +251,7 @@ func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, e
 func troubles(v View) []string {
 	list := slices.Clone(v.Trouble)
 	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
-		if p.Fault != "" {
+		if p.Fault != "" && !p.Acknowledged {
 			list = append(list, fmt.Sprintf("%s: %s", p.Name, p.Fault))
 		}
 	}

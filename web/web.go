@@ -35,6 +35,8 @@
 //	                          of its properties behind a point
 //	POST /api/v1/output/{name}   {"on":true} -> 204
 //	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
+//	GET  /api/v1/pins            a Board: the header, what its pins are for, and how they are
+//	POST /api/v1/acknowledge/{name}  a fault of an output or input -> 204
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
@@ -230,6 +232,8 @@ type House interface {
 
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
+
+	Wiring
 }
 
 // A View is the whole house at one moment.
@@ -273,7 +277,11 @@ type Pin struct {
 	Hint      string `json:"hint,omitempty"`  // what there is to say about its line: "went on 12 times"
 	Shows     string `json:"shows,omitempty"` // what it counts, in words, in place of On
 	Simulated bool   `json:"simulated"`
-	ReadOnly  bool   `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
+
+	Latched      bool `json:"latched,omitempty"`      // the output stays off until somebody acknowledges the fault
+	Acknowledged bool `json:"acknowledged,omitempty"` // somebody knows of the fault
+
+	ReadOnly bool `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
 }
 
 // A Reading is the newest of one source.
