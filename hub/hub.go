@@ -144,6 +144,7 @@ type Hub struct {
 
 	clockKnown atomic.Bool
 	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
+	ears       ears         // of who listens on the page
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	whysWait   atomic.Int32 // questions of clients that have no answer yet
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
@@ -249,6 +250,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.openHistory()
 	h.openDevices()
 	h.tellUnits()
+	h.noteSecrets()
 	h.pushers = h.openPush()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
@@ -692,6 +694,7 @@ func (h *Hub) sendLate(c devices.Command) {
 // not take it; what else goes wrong is logged.
 func (h *Hub) send(c devices.Command) error {
 	var err error
+	h.ears.hide(c)
 	switch {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {

@@ -42,6 +42,9 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
 		{"GET", "/pins", See, s.servePage("pins", s.boardPage)},
+		{"GET", "/devices", See, s.servePage("devices", s.devicesPage)},
+		{"GET", "/devices/{name}", See, s.servePage("device", s.devicePage)},
+		{"GET", "/topics", See, s.servePage("topics", s.topicsPage)},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -57,6 +60,11 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
 		{"GET", "/api/v1/pins", See, s.servePins},
 		{"POST", "/api/v1/acknowledge/{name}", Use, s.serveAcknowledge},
+		{"GET", "/api/v1/devices", See, s.serveDevices},
+		{"GET", "/api/v1/devices/{name}", See, s.serveDevice},
+		{"POST", "/api/v1/devices/{name}/forget", Change, s.serveForget},
+		{"GET", "/api/v1/topics", See, s.serveTopics},
+		{"POST", "/api/v1/publish", Use, s.servePublish},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}

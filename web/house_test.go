@@ -26,6 +26,10 @@ type smallHouse struct {
 	broken   error // what View says instead
 	deaf     bool  // outputs take commands and do not turn
 	metrics  []Metric
+
+	devices       []Device
+	notUnderstood []DeviceFault
+	broker
 }
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.FixedZone("CET", 3600))

@@ -155,6 +155,7 @@ var menu = []struct {
 }{
 	{"home", "/", See},
 	{"log", "/log", See},
+	{"devices", "/devices", See},
 	{"pins", "/pins", See},
 }
 
@@ -188,11 +189,14 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			},
 			"troubles": troubles,
 			// What the templates of the rows take.
-			"rooms":  rooms,
-			"thing":  func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
-			"number": w.number,
-			"told":   func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
-			"said":   func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
+			"rooms":      rooms,
+			"thing":      func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
+			"number":     w.number,
+			"told":       func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
+			"device":     func(d Device, now time.Time) deviceRow { return deviceRow{d, now, w} },
+			"topic":      func(r topicRow, now time.Time) rowOfTopic { return rowOfTopic{r, now} },
+			"blankTopic": func(now time.Time) rowOfTopic { return rowOfTopic{topicRow{}, now} },
+			"said":       func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
 			// Empty ones, for the rows that the modules will fill.
 			"blankRoom":  func() Room { return Room{} },
 			"blankThing": func() Thing { return Thing{} },

@@ -37,6 +37,11 @@
 //	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
 //	GET  /api/v1/pins            a Board: the header, what its pins are for, and how they are
 //	POST /api/v1/acknowledge/{name}  a fault of an output or input -> 204
+//	GET  /api/v1/devices         Devices; /api/v1/devices/{name} is all of one Device
+//	POST /api/v1/devices/{name}/forget  {} -> 204
+//	GET  /api/v1/topics?filter=F server-sent events: what is retained ("retained"), then four
+//	                          times a second at most the newest of each topic, each a hearing
+//	POST /api/v1/publish         {"topic":"a/b","payload":"ON","qos":0,"retain":false} -> 204
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
@@ -234,6 +239,8 @@ type House interface {
 	Metrics(ctx context.Context) ([]Metric, error)
 
 	Wiring
+	Catalog
+	Messages
 }
 
 // A View is the whole house at one moment.
