@@ -23,18 +23,23 @@ func (p page) Board(ctx context.Context) (web.Board, error) {
 	if err != nil {
 		return web.Board{}, err
 	}
-	b := web.Board{Simulated: p.opt.Simulated}
+	return cfg.board(p.opt), nil
+}
+
+// board is the header with what a configuration wants of it.
+func (c *Config) board(opt Options) web.Board {
+	b := web.Board{Simulated: opt.Simulated}
 	at := make(map[string]int) // by the name of the line, where it is on the header
 	for i, pin := range gpio.Header() {
 		at[pin.Name] = i
 		b.Pins = append(b.Pins, web.BoardPin{Number: pin.Number, Line: pin.Name, Role: pin.Role, PowerUp: pin.PowerUp, Caution: pin.Caution})
 	}
-	text := cfg.text()
-	for _, u := range cfg.Uses() {
-		placed := u.On(p.opt.Bank)
+	text := c.text()
+	for _, u := range c.Uses() {
+		placed := u.On(opt.Bank)
 		use := web.PinUse{Name: u.Name, Table: u.Table, ActiveLow: u.ActiveLow, Pull: u.Pull, Cautions: placed.Cautions, Wrong: placed.Wrong, Config: tableIn(text, u.Table, u.Name)}
 		if expander, _, on := strings.Cut(u.Pin, ":"); on {
-			if _, is := cfg.Expander.Get(expander); is { // whose pins are no bank's before they are taken
+			if _, is := c.Expander.Get(expander); is { // whose pins are no bank's before they are taken
 				use.Wrong = ""
 			}
 		}
@@ -64,16 +69,13 @@ func (p page) Board(ctx context.Context) (web.Board, error) {
 			}
 		}
 	}
-	for _, line := range cfg.busLines() {
+	for _, line := range c.busLines() {
 		hold(line.line, line.by, line.name)
 	}
-	if p.opt.Simulated {
-		return b, nil
+	if opt.Simulated {
+		return b
 	}
-	chips, err := gpio.Survey()
-	if err != nil {
-		p.log.Debug("who holds the pins is not known", "err", err)
-	}
+	chips, _ := gpio.Survey() // else who holds the pins is not known
 	for _, c := range chips {
 		for _, l := range c.Lines {
 			if l.Used && l.Consumer != gpio.Consumer {
@@ -81,7 +83,7 @@ func (p page) Board(ctx context.Context) (web.Board, error) {
 			}
 		}
 	}
-	root := cmp.Or(p.opt.Root, "/")
+	root := cmp.Or(opt.Root, "/")
 	for _, on := range []struct {
 		path, by string
 		lines    []string
@@ -95,7 +97,7 @@ func (p page) Board(ctx context.Context) (web.Board, error) {
 			}
 		}
 	}
-	return b, nil
+	return b
 }
 
 // A busLine is a line of the header that a bus has because of something that is declared.

@@ -45,6 +45,8 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/devices", See, s.servePage("devices", s.devicesPage)},
 		{"GET", "/devices/{name}", See, s.servePage("device", s.devicePage)},
 		{"GET", "/topics", See, s.servePage("topics", s.topicsPage)},
+		{"GET", "/clients", See, s.servePage("clients", s.clientsPage)},
+		{"GET", "/health", See, s.servePage("health", s.healthPage)},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
@@ -65,6 +67,9 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/api/v1/devices/{name}/forget", Change, s.serveForget},
 		{"GET", "/api/v1/topics", See, s.serveTopics},
 		{"POST", "/api/v1/publish", Use, s.servePublish},
+		{"GET", "/api/v1/clients", See, s.serveClients},
+		{"POST", "/api/v1/clients/disconnect", Change, s.serveDisconnect},
+		{"GET", "/api/v1/health", See, s.serveCheckup},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}

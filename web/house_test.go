@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hearth/doctor"
 )
 
 // A smallHouse is a House in memory that works: what is switched turns, and
@@ -29,6 +31,8 @@ type smallHouse struct {
 
 	devices       []Device
 	notUnderstood []DeviceFault
+	clients       []Client
+	checkedUp     doctor.Report
 	broker
 }
 

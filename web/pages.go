@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"hearth/doctor"
 )
 
 //go:embed pages js words style.css icon.svg
@@ -140,7 +142,7 @@ type link struct{ Page, Path string }
 // Menu are the pages that who looks at this one may see.
 func (p sheet) Menu() (links []link) {
 	for _, m := range menu {
-		if p.most >= m.Needs {
+		if p.most >= m.Needs && !(p.Partial && slices.Contains(ofTheWhole, m.Page)) {
 			links = append(links, link{m.Page, m.Path})
 		}
 	}
@@ -157,7 +159,11 @@ var menu = []struct {
 	{"log", "/log", See},
 	{"devices", "/devices", See},
 	{"pins", "/pins", See},
+	{"health", "/health", See},
 }
+
+// ofTheWhole are the pages in the menu for those alone who may see the whole house.
+var ofTheWhole = []string{"health"}
 
 // pageNames are all there are templates for.
 func pageNames() (names []string) {
@@ -189,14 +195,16 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			},
 			"troubles": troubles,
 			// What the templates of the rows take.
-			"rooms":      rooms,
-			"thing":      func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
-			"number":     w.number,
-			"told":       func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
-			"device":     func(d Device, now time.Time) deviceRow { return deviceRow{d, now, w} },
-			"topic":      func(r topicRow, now time.Time) rowOfTopic { return rowOfTopic{r, now} },
-			"blankTopic": func(now time.Time) rowOfTopic { return rowOfTopic{topicRow{}, now} },
-			"said":       func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
+			"rooms":        rooms,
+			"thing":        func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
+			"number":       w.number,
+			"bytes":        w.bytes,
+			"blankFinding": func() doctor.Finding { return doctor.Finding{} },
+			"told":         func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
+			"device":       func(d Device, now time.Time) deviceRow { return deviceRow{d, now, w} },
+			"topic":        func(r topicRow, now time.Time) rowOfTopic { return rowOfTopic{r, now} },
+			"blankTopic":   func(now time.Time) rowOfTopic { return rowOfTopic{topicRow{}, now} },
+			"said":         func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
 			// Empty ones, for the rows that the modules will fill.
 			"blankRoom":  func() Room { return Room{} },
 			"blankThing": func() Thing { return Thing{} },

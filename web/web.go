@@ -42,6 +42,10 @@
 //	GET  /api/v1/topics?filter=F server-sent events: what is retained ("retained"), then four
 //	                          times a second at most the newest of each topic, each a hearing
 //	POST /api/v1/publish         {"topic":"a/b","payload":"ON","qos":0,"retain":false} -> 204
+//	GET  /api/v1/clients         those of MQTT; with ?client=ID also its subscriptions
+//	POST /api/v1/clients/disconnect  {"client":"ID"} -> 204
+//	GET  /api/v1/health          how the house and its machine are doing, as package doctor has it,
+//	                          with its figures in words
 //	POST /hook/{name}         anything, for the rules with that webhook -> 204
 //	GET  /healthz             200 if the house answers within a second, else 503
 //	GET  /metrics             each [Metric] for Prometheus, in its text format
@@ -138,6 +142,16 @@ func (c Config) listen() string {
 		return defaultListen
 	}
 	return *c.Listen
+}
+
+// Reach is where the page listens, "" for nowhere, and whether others than this machine can
+// come there.
+func (c Config) Reach() (at string, open bool) {
+	a, err := parseListen(c.listen())
+	if err != nil || !a.on {
+		return "", false
+	}
+	return c.listen(), !a.loopback()
 }
 
 // Check reports what the page can't be served by.
@@ -241,6 +255,8 @@ type House interface {
 	Wiring
 	Catalog
 	Messages
+	Broker
+	Doctor
 }
 
 // A View is the whole house at one moment.

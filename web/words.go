@@ -78,6 +78,20 @@ func (w *words) number(n float64, unit string) string {
 	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
 }
 
+// bytes is a size as people read it.
+func (w *words) bytes(n int64) string {
+	size, unit := float64(n), 0
+	for size >= 1000 && unit < 4 {
+		size, unit = size/1000, unit+1
+	}
+	if size >= 100 {
+		size = math.Round(size)
+	} else {
+		size = math.Round(size*10) / 10
+	}
+	return w.number(size, [...]string{"B", "kB", "MB", "GB", "TB"}[unit])
+}
+
 var inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
 
 // ofModules are the keys that modules name, whose words they are sent.
