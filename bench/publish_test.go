@@ -144,7 +144,7 @@ func (s *side) turn(b *testing.B, qos byte) []time.Duration {
 			b.Fatalf("%s: message %d did not reach the pin", s.name, s.sent)
 		}
 		if qos == 1 {
-			s.expect(b, packets.Puback, pk)
+			expect(b, s.conn, packets.Puback, pk)
 		}
 	}
 	return times
@@ -171,28 +171,31 @@ func (s *side) publish(b *testing.B, qos byte, on bool) []byte {
 
 // expect reads the answer to a packet: of MQTT 3.1.1 those we ask for have two
 // bytes after the header.
-func (s *side) expect(b *testing.B, kind byte, to []byte) {
+func expect(b *testing.B, conn net.Conn, kind byte, to []byte) {
 	var answer [4]byte
-	if _, err := io.ReadFull(s.conn, answer[:]); err != nil {
-		b.Fatalf("%s: the answer to % x: %v", s.name, to, err)
+	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+		b.Fatalf("the answer to % x: %v", to, err)
 	}
 	if answer[0]>>4 != kind {
-		b.Fatalf("%s: the answer to % x is % x", s.name, to, answer)
+		b.Fatalf("the answer to % x is % x", to, answer)
 	}
 }
 
 // connect makes the side of a server that listens at addr. The client is a bare
 // socket: any client library would cost more than what is measured.
 func connect(b *testing.B, name, addr string, p *pin) *side {
+	return &side{name: name, conn: connectAs(b, addr, "sensor"), pin: p}
+}
+
+func connectAs(b *testing.B, addr, client string) net.Conn {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { conn.Close() })
-	s := &side{name: name, conn: conn, pin: p}
 	pk := packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Connect},
-		Connect:     packets.ConnectParams{ProtocolName: []byte("MQTT"), Clean: true, ClientIdentifier: "sensor"},
+		Connect:     packets.ConnectParams{ProtocolName: []byte("MQTT"), Clean: true, ClientIdentifier: client},
 	}
 	pk.ProtocolVersion = 4
 	var buf bytes.Buffer
@@ -203,13 +206,19 @@ func connect(b *testing.B, name, addr string, p *pin) *side {
 	if _, err := conn.Write(buf.Bytes()); err != nil {
 		b.Fatal(err)
 	}
-	s.expect(b, packets.Connack, buf.Bytes())
-	return s
+	expect(b, conn, packets.Connack, buf.Bytes())
+	conn.SetDeadline(time.Time{})
+	return conn
 }
 
 // startHub is the whole hub as `hearth serve` runs it, its data on the disk and
 // its log in a file.
 func startHub(b *testing.B) *side {
+	h, bank := runHub(b, house)
+	return connect(b, "hub", h.Addrs()[0], bank.pin)
+}
+
+func runHub(b *testing.B, house string) (*hub.Hub, bank) {
 	dir := b.TempDir()
 	cfg, doc := hub.Parse(filepath.Join(dir, "config.toml"), []byte(house))
 	if err := doc.Err(); err != nil {
@@ -241,7 +250,7 @@ func startHub(b *testing.B) *side {
 	})
 	// The first level is the start's, not a message's.
 	<-bank.pin.switched
-	return connect(b, "hub", h.Addrs()[0], bank.pin)
+	return h, bank
 }
 
 // startBare is what somebody would write who needs this one rule and nothing

@@ -2,7 +2,7 @@
 // about that: for the page, for `hearth doctor`, and for whoever reads its JSON.
 //
 // What the kernel tells is in a [Machine], what the hub or its configuration knows in a
-// [House]. [Examine] looks at both and decides; it reads nothing itself. What is not known
+// [Hub]. [Examine] looks at both and decides; it reads nothing itself. What is not known
 // is no finding.
 package doctor
 
@@ -18,7 +18,7 @@ type Report struct {
 	At       time.Time `json:"at"`
 	Findings []Finding `json:"findings"` // the worst first
 	Machine  Machine   `json:"machine"`
-	House    House     `json:"house"`
+	Hub      Hub       `json:"hub"`
 }
 
 // A Finding is one thing that is not as it should be.
@@ -56,8 +56,8 @@ type Machine struct {
 	Watchdog     string   `json:"watchdog,omitempty"`    // "there", "active": somebody feeds it
 }
 
-// A House is what the hub knows of itself, or its configuration if none runs.
-type House struct {
+// A Hub is what the hub knows of itself, or its configuration if none runs.
+type Hub struct {
 	Running    bool      `json:"running"` // what follows to Loop is of a hub that runs
 	Version    string    `json:"version,omitempty"`
 	Started    time.Time `json:"started,omitzero"`
@@ -112,7 +112,7 @@ const (
 )
 
 // Examine says what is not as it should be, the worst first.
-func Examine(m Machine, h House) (all []Finding) {
+func Examine(m Machine, h Hub) (all []Finding) {
 	say := func(l Level, what, do string) { all = append(all, Finding{l, what, do}) }
 	for _, trouble := range h.Troubles {
 		say(Bad, trouble, "the log of the hub says more: journalctl -u hearth")

@@ -49,7 +49,7 @@ func TestLookingAtARaspberryPi(t *testing.T) {
 	if m := Look(t.TempDir(), "/no/such/folder"); m.Temperature != nil || m.Throttled != nil || m.Memory != 0 || m.DiskSize != 0 {
 		t.Errorf("%+v", m)
 	}
-	if all := Examine(nothing, House{}); len(all) != 0 || Worst(all) != "" {
+	if all := Examine(nothing, Hub{}); len(all) != 0 || Worst(all) != "" {
 		t.Error(all)
 	}
 }
@@ -67,46 +67,46 @@ func TestOnACard(t *testing.T) {
 func TestFindings(t *testing.T) {
 	bits := func(n uint32) *uint32 { return &n }
 	degrees := func(d float64) *float64 { return &d }
-	well := func() (Machine, House) {
+	well := func() (Machine, Hub) {
 		return Machine{Memory: 4 << 30, Available: 2 << 30, Temperature: degrees(50), Throttled: bits(0), DiskSize: 30 << 30, DiskFree: 20 << 30, Card: true, Synchronized: true, Watchdog: "active"},
-			House{Running: true, ClockKnown: true, Resident: 30 << 20, Limit: 200 << 20, PerDay: 20 << 20, Loop: 0.001, Backups: true, Page: "127.0.0.1:8080"}
+			Hub{Running: true, ClockKnown: true, Resident: 30 << 20, Limit: 200 << 20, PerDay: 20 << 20, Loop: 0.001, Backups: true, Page: "127.0.0.1:8080"}
 	}
 	if all := Examine(well()); len(all) != 0 {
 		t.Errorf("where all is well: %v", all)
 	}
 	for what, c := range map[string]struct {
 		level Level
-		wrong func(*Machine, *House)
+		wrong func(*Machine, *Hub)
 		do    string
 	}{
-		"the power supply is too weak right now":    {Bad, func(m *Machine, h *House) { m.Throttled = bits(0x10001) }, "unplug"},
-		"the power supply was too weak since":       {Warning, func(m *Machine, h *House) { m.Throttled = bits(0x10000) }, "short thick cable"},
-		"the processor is slowed down":              {Bad, func(m *Machine, h *House) { m.Throttled = bits(0x4) }, "fan"},
-		"the processor was slowed down":             {Warning, func(m *Machine, h *House) { m.Throttled = bits(0x40000) }, "fan"},
-		"the processor has 82 °C":                   {Bad, func(m *Machine, h *House) { m.Temperature = degrees(82.1) }, "air"},
-		"the processor has 76 °C":                   {Warning, func(m *Machine, h *House) { m.Temperature = degrees(76) }, "air"},
-		"nearly full: 100 MB":                       {Bad, func(m *Machine, h *House) { m.DiskFree = 100 << 20 }, "max_size"},
-		"can only be read":                          {Bad, func(m *Machine, h *House) { m.ReadOnly = true }, "dmesg"},
-		"writes 3.2 GB a day":                       {Warning, func(m *Machine, h *House) { h.PerDay = 3 << 30 }, "SSD"},
-		"the clock is not known":                    {Bad, func(m *Machine, h *House) { h.ClockKnown = false }, "timesyncd"},
-		"no time service":                           {Warning, func(m *Machine, h *House) { m.Synchronized = false }, "timedatectl"},
-		"nothing starts the machine anew":           {Hint, func(m *Machine, h *House) { m.Watchdog = "there" }, "watchdog ="},
-		"without a login, on 0.0.0.0:1883":          {Bad, func(m *Machine, h *House) { h.Anonymous = []string{"0.0.0.0:1883"} }, "anonymous = false"},
-		"in the clear":                              {Warning, func(m *Machine, h *House) { h.PageOpen = true }, "tls init"},
-		"may read users.toml":                       {Warning, func(m *Machine, h *House) { h.Readable = []string{"users.toml"} }, "chmod o-rwx users.toml"},
-		"output lamp is on GPIO2":                   {Bad, func(m *Machine, h *House) { h.Held = []string{"output lamp is on GPIO2, which is taken: I2C1"} }, "another pin"},
-		"found damaged: a page":                     {Warning, func(m *Machine, h *House) { h.HistoryDamaged = []string{"a page"} }, "card"},
-		"1 entry of the history went lost":          {Warning, func(m *Machine, h *House) { h.HistoryLost = 1 }, "log"},
-		"has 2 mistakes":                            {Bad, func(m *Machine, h *House) { h.Mistakes, h.Warnings = 2, 1 }, "hearth check"},
-		"has 1 warning":                             {Warning, func(m *Machine, h *House) { h.Warnings = 1 }, "hearth check"},
-		"the disk refuses":                          {Bad, func(m *Machine, h *House) { h.Troubles = []string{"the disk refuses: no space"} }, "journalctl"},
-		"pump: the line is held":                    {Bad, func(m *Machine, h *House) { h.Faults = []string{"pump: the line is held"} }, "acknowledged"},
-		"the run before had no end":                 {Hint, func(m *Machine, h *House) { h.Crashed = true }, "poweroff"},
-		"no backups":                                {Hint, func(m *Machine, h *House) { h.Backups = false }, "docs/backup.md"},
-		"took 400 ms":                               {Warning, func(m *Machine, h *House) { h.Loop = 0.4 }, "top"},
-		"nearly all of the memory":                  {Warning, func(m *Machine, h *House) { h.Resident = 195 << 20 }, "MemoryMax"},
-		"only 100 MB of memory":                     {Warning, func(m *Machine, h *House) { m.Available = 100 << 20 }, "not needed"},
-		"the processor is kept from its full speed": {Warning, func(m *Machine, h *House) { m.Throttled = bits(2) }, "power supply"},
+		"the power supply is too weak right now":    {Bad, func(m *Machine, h *Hub) { m.Throttled = bits(0x10001) }, "unplug"},
+		"the power supply was too weak since":       {Warning, func(m *Machine, h *Hub) { m.Throttled = bits(0x10000) }, "short thick cable"},
+		"the processor is slowed down":              {Bad, func(m *Machine, h *Hub) { m.Throttled = bits(0x4) }, "fan"},
+		"the processor was slowed down":             {Warning, func(m *Machine, h *Hub) { m.Throttled = bits(0x40000) }, "fan"},
+		"the processor has 82 °C":                   {Bad, func(m *Machine, h *Hub) { m.Temperature = degrees(82.1) }, "air"},
+		"the processor has 76 °C":                   {Warning, func(m *Machine, h *Hub) { m.Temperature = degrees(76) }, "air"},
+		"nearly full: 100 MB":                       {Bad, func(m *Machine, h *Hub) { m.DiskFree = 100 << 20 }, "max_size"},
+		"can only be read":                          {Bad, func(m *Machine, h *Hub) { m.ReadOnly = true }, "dmesg"},
+		"writes 3.2 GB a day":                       {Warning, func(m *Machine, h *Hub) { h.PerDay = 3 << 30 }, "SSD"},
+		"the clock is not known":                    {Bad, func(m *Machine, h *Hub) { h.ClockKnown = false }, "timesyncd"},
+		"no time service":                           {Warning, func(m *Machine, h *Hub) { m.Synchronized = false }, "timedatectl"},
+		"nothing starts the machine anew":           {Hint, func(m *Machine, h *Hub) { m.Watchdog = "there" }, "watchdog ="},
+		"without a login, on 0.0.0.0:1883":          {Bad, func(m *Machine, h *Hub) { h.Anonymous = []string{"0.0.0.0:1883"} }, "anonymous = false"},
+		"in the clear":                              {Warning, func(m *Machine, h *Hub) { h.PageOpen = true }, "tls init"},
+		"may read users.toml":                       {Warning, func(m *Machine, h *Hub) { h.Readable = []string{"users.toml"} }, "chmod o-rwx users.toml"},
+		"output lamp is on GPIO2":                   {Bad, func(m *Machine, h *Hub) { h.Held = []string{"output lamp is on GPIO2, which is taken: I2C1"} }, "another pin"},
+		"found damaged: a page":                     {Warning, func(m *Machine, h *Hub) { h.HistoryDamaged = []string{"a page"} }, "card"},
+		"1 entry of the history went lost":          {Warning, func(m *Machine, h *Hub) { h.HistoryLost = 1 }, "log"},
+		"has 2 mistakes":                            {Bad, func(m *Machine, h *Hub) { h.Mistakes, h.Warnings = 2, 1 }, "hearth check"},
+		"has 1 warning":                             {Warning, func(m *Machine, h *Hub) { h.Warnings = 1 }, "hearth check"},
+		"the disk refuses":                          {Bad, func(m *Machine, h *Hub) { h.Troubles = []string{"the disk refuses: no space"} }, "journalctl"},
+		"pump: the line is held":                    {Bad, func(m *Machine, h *Hub) { h.Faults = []string{"pump: the line is held"} }, "acknowledged"},
+		"the run before had no end":                 {Hint, func(m *Machine, h *Hub) { h.Crashed = true }, "poweroff"},
+		"no backups":                                {Hint, func(m *Machine, h *Hub) { h.Backups = false }, "docs/backup.md"},
+		"took 400 ms":                               {Warning, func(m *Machine, h *Hub) { h.Loop = 0.4 }, "top"},
+		"nearly all of the memory":                  {Warning, func(m *Machine, h *Hub) { h.Resident = 195 << 20 }, "MemoryMax"},
+		"only 100 MB of memory":                     {Warning, func(m *Machine, h *Hub) { m.Available = 100 << 20 }, "not needed"},
+		"the processor is kept from its full speed": {Warning, func(m *Machine, h *Hub) { m.Throttled = bits(2) }, "power supply"},
 	} {
 		m, h := well()
 		c.wrong(&m, &h)

@@ -16,8 +16,8 @@ import (
 
 // Doctor is what a configuration tells of a house: how it can be reached, what is on its
 // disk, and who has its pins. It is for a machine whether or not a hub runs there.
-func (c *Config) Doctor(opt Options) doctor.House {
-	d := doctor.House{Simulated: opt.Simulated, Watchdog: c.Hub.Watchdog, Backups: c.Backup != nil, History: c.History.Enabled == nil || *c.History.Enabled}
+func (c *Config) Doctor(opt Options) doctor.Hub {
+	d := doctor.Hub{Simulated: opt.Simulated, Watchdog: c.Hub.Watchdog, Backups: c.Backup != nil, History: c.History.Enabled == nil || *c.History.Enabled}
 	d.Page, d.PageOpen = c.Web.Reach()
 	d.PageTLS = c.Web.TLS != nil
 	if c.Broker.Connect == nil && c.Broker.AnonymousAllowed() {
@@ -74,10 +74,10 @@ func reachable(at string) bool {
 func (p page) Report(ctx context.Context) (doctor.Report, error) {
 	var cfg *Config
 	asked := time.Now()
-	live, err := ask(ctx, p.Hub, func() doctor.House {
+	live, err := ask(ctx, p.Hub, func() doctor.Hub {
 		cfg = p.cfg
 		now := p.now()
-		d := doctor.House{Version: p.opt.Version, Started: now.Wall.Add(p.began - now.Mono), ClockKnown: now.Known, Crashed: p.crashed, Broker: p.counters()}
+		d := doctor.Hub{Version: p.opt.Version, Started: now.Wall.Add(p.began - now.Mono), ClockKnown: now.Known, Crashed: p.crashed, Broker: p.counters()}
 		if err := p.store.Trouble(); err != nil {
 			d.Troubles = append(d.Troubles, "the disk refuses: "+err.Error())
 		}
@@ -119,8 +119,8 @@ func (p page) Report(ctx context.Context) (doctor.Report, error) {
 		h := p.past.Health()
 		d.HistoryBytes, d.HistoryOldest, d.HistoryDamaged, d.HistoryLost = h.Bytes, h.Oldest, h.Found, h.Lost
 	}
-	r := doctor.Report{At: p.now().Wall, Machine: doctor.Look(root, cfg.DataDir()), House: d}
-	r.Findings = doctor.Examine(r.Machine, r.House)
+	r := doctor.Report{At: p.now().Wall, Machine: doctor.Look(root, cfg.DataDir()), Hub: d}
+	r.Findings = doctor.Examine(r.Machine, r.Hub)
 	return r, nil
 }
 

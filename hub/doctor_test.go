@@ -65,14 +65,14 @@ func TestTheReportOfAHub(t *testing.T) {
 		if r, err = (page{h}).Report(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if len(r.House.Faults) > 0 {
+		if len(r.Hub.Faults) > 0 {
 			break
 		}
 		page{h}.Switch(t.Context(), "lamp", true)
 		time.Sleep(10 * time.Millisecond)
 	}
-	if r.House.Version != "v1" || !r.House.Running || r.House.Resident != 1000<<10 || r.House.Written != 4096 || r.House.PerDay != 0 || r.House.Loop <= 0 || r.House.Broker["retained topics"] == 0 {
-		t.Errorf("%+v", r.House)
+	if r.Hub.Version != "v1" || !r.Hub.Running || r.Hub.Resident != 1000<<10 || r.Hub.Written != 4096 || r.Hub.PerDay != 0 || r.Hub.Loop <= 0 || r.Hub.Broker["retained topics"] == 0 {
+		t.Errorf("%+v", r.Hub)
 	}
 	var what []string
 	for _, f := range r.Findings {

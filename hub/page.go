@@ -19,9 +19,9 @@ import (
 // goroutine; the loop answers.
 type page struct{ *Hub }
 
-// watcherBuffer is how many events a page may be behind before it is cut off
-// and has to fetch everything anew.
-const watcherBuffer = 256
+// watcherBuffer is how many events web, which takes them for all pages and ten times a
+// second where there are many, may be behind before the pages fetch everything anew.
+const watcherBuffer = 4096
 
 // ask runs f on the loop and waits for what it returns. If ctx ends before, f has
 // not run and will not.

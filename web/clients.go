@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,9 @@ func (c Client) clean() Client {
 	c.Since, c.LastSeen, c.Expires = sane(c.Since), sane(c.LastSeen), sane(c.Expires)
 	return c
 }
+
+// Escaped is its id in characters that can stand anywhere.
+func (c Client) Escaped() string { return url.PathEscape(c.Key) }
 
 // Slow says that messages for it wait or were dropped.
 func (c Client) Slow() bool { return c.Dropped > 0 || c.Queued > 100 }

@@ -54,9 +54,9 @@ func (s *Server) checkup(r *http.Request) (checkup, error) {
 	}
 	report.Findings = append([]doctor.Finding{}, report.Findings...) // as JSON it is [] where all is well
 	for i, f := range report.Findings {
-		report.Findings[i].What, report.Findings[i].Do = sentence(f.What), sentence(f.Do)
+		report.Findings[i] = doctor.Finding{Level: doctor.Level(mended(string(f.Level), 20)), What: sentence(f.What), Do: sentence(f.Do)}
 	}
-	for _, list := range []*[]string{&report.House.Troubles, &report.House.Faults, &report.House.Held, &report.House.Readable, &report.House.HistoryDamaged, &report.House.Anonymous} {
+	for _, list := range []*[]string{&report.Hub.Troubles, &report.Hub.Faults, &report.Hub.Held, &report.Hub.Readable, &report.Hub.HistoryDamaged, &report.Hub.Anonymous} {
 		*list = each(*list, sentence)
 	}
 	return checkup{report, s.wordsFor(r).figures(report)}, nil
@@ -64,7 +64,7 @@ func (s *Server) checkup(r *http.Request) (checkup, error) {
 
 // figures are what there is to know, as far as it is known.
 func (w *words) figures(r doctor.Report) (all []figure) {
-	m, h := r.Machine, r.House
+	m, h := r.Machine, r.Hub
 	group := "machine"
 	say := func(key, label, text string, bad bool) {
 		if text != "" {

@@ -57,9 +57,9 @@ func illReport() doctor.Report {
 	hot, offset, bits := 83.2, 0.0012, uint32(0x50005)
 	m := doctor.Machine{Model: "Raspberry Pi 4 Model B Rev 1.5", Uptime: 93784, Memory: 3_900_000_000, Available: 2_100_000_000, Temperature: &hot, Throttled: &bits,
 		DiskSize: 31_000_000_000, DiskFree: 300_000_000, Card: true, Synchronized: true, Offset: &offset, TimeSource: "systemd-timesyncd", Watchdog: "there"}
-	h := doctor.House{Running: true, Version: "v1.0", Started: noon.Add(-26 * time.Hour), ClockKnown: true, Resident: 34_500_000, Limit: 200_000_000, Written: 12_000_000, PerDay: 11_000_000, Loop: 0.0004,
+	h := doctor.Hub{Running: true, Version: "v1.0", Started: noon.Add(-26 * time.Hour), ClockKnown: true, Resident: 34_500_000, Limit: 200_000_000, Written: 12_000_000, PerDay: 11_000_000, Loop: 0.0004,
 		History: true, HistoryBytes: 88_000_000, HistoryOldest: noon.Add(-30 * 24 * time.Hour), Broker: map[string]int64{"clients": 3, "messages in": 12345}, Page: "0.0.0.0:8080", PageOpen: true}
-	return doctor.Report{At: noon, Findings: doctor.Examine(m, h), Machine: m, House: h}
+	return doctor.Report{At: noon, Findings: doctor.Examine(m, h), Machine: m, Hub: h}
 }
 
 // Who is connected and how the machine is doing is told to those who may see the whole house.
@@ -110,8 +110,8 @@ func TestClientsAndHealthWithHostileText(t *testing.T) {
 		house.clients = []Client{{ID: evil, User: evil, Version: evil, Address: evil, Listener: evil, Connected: true, Subscriptions: 1, Since: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}}
 		house.checkedUp = illReport()
 		house.checkedUp.Findings = []doctor.Finding{{Level: doctor.Bad, What: evil, Do: evil}}
-		house.checkedUp.Machine.Model, house.checkedUp.House.Broker = evil, map[string]int64{evil: 1}
-		house.checkedUp.House.Troubles = []string{evil}
+		house.checkedUp.Machine.Model, house.checkedUp.Hub.Broker = evil, map[string]int64{evil: 1}
+		house.checkedUp.Hub.Troubles = []string{evil}
 		s := New(house, Options{Log: quietLog})
 		for _, path := range []string{"/clients", "/health", "/api/v1/health"} {
 			w := ask(s, "GET", path, "")
@@ -136,7 +136,7 @@ func TestClientsAndHealthInABrowser(t *testing.T) {
 	do(t, ctx, "how it is", chromedp.Navigate(at+"/health"), chromedp.WaitVisible("body.live"), until(shows("#findings", "The power supply is too weak")), until(shows("[data-key=temperature].bad", "83.2 °C")), until(overflows))
 	house.mu.Lock()
 	house.checkedUp.Findings, house.checkedUp.Machine.Temperature = nil, nil
-	house.checkedUp.House.Resident = 40_000_000
+	house.checkedUp.Hub.Resident = 40_000_000
 	house.mu.Unlock()
 	do(t, ctx, "it is looked at again", chromedp.Evaluate(`document.dispatchEvent(new Event('visibilitychange'))`, nil), until(`!document.querySelector('#well').hidden && !document.querySelector('.finding')`), until(shows("[data-key=resident]", "40 MB of 200 MB")))
 }

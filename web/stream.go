@@ -1,9 +1,8 @@
 package web
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -12,8 +11,8 @@ import (
 // So many streams there may be at a time, and of one user or token. Who may look can't take
 // the place of all others.
 const (
-	mostWatchers      = 32
-	mostWatchersOfOne = 24
+	mostWatchers      = 128
+	mostWatchersOfOne = 112
 )
 
 // watching are the streams that are open, by who watches.
@@ -28,6 +27,8 @@ type visitorName struct {
 	name    string
 	session bool
 }
+
+func (v visitor) key() visitorName { return visitorName{v.name, v.session != nil} }
 
 // begin says why there may not be another one; "" if there may.
 func (ws *watching) begin(who visitorName) (why string) {
@@ -56,16 +57,12 @@ func (ws *watching) end(who visitorName) {
 	}
 }
 
-// writeLimit is how long a watcher may take to take something. The house does
-// not wait even that long: it closes the channel of one that falls behind.
-const writeLimit = 5 * time.Second
-
-// serveEvents streams what happens in the house until the watcher leaves, falls
-// behind, is logged out, or the server closes. What it may see is judged by what counts
+// serveEvents streams what happens in the house until the watcher leaves, does not take what
+// it is sent, is logged out, or the server closes. What it may see is judged by what counts
 // when it is sent.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	v := visitorOf(r)
-	name := visitorName{v.name, v.session != nil}
+	name := v.key()
 	if why := s.watching.begin(name); why != "" {
 		w.Header().Set("Retry-After", "10")
 		refuse(w, http.StatusServiceUnavailable, why)
@@ -74,8 +71,8 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	defer s.watching.end(name)
 
 	// Watching begins before the view is taken, so nothing is missed between.
-	events, stop := s.house.Watch()
-	defer stop()
+	next := s.feed.join()
+	defer s.feed.leave()
 	whole, err := s.view(r.Context(), patience)
 	if err != nil {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
@@ -88,9 +85,9 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	out := stream{w: w, control: http.NewResponseController(w)}
-	out.err = out.control.SetReadDeadline(time.Time{}) // else the limit for requests would end the stream
-	out.text("retry: 1000\n\n")
+	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
+	out.err = out.control.SetReadDeadline(time.Time{})        // else the limit for requests would end the stream
+	out.text(fmt.Sprintf("retry: %d\n\n", 1000+rand.N(1500))) // or after a reload all would ask at once
 	who := judged{visitor: v}
 	only := r.URL.Query().Get("only") == "things"
 	first := whole.seenBy(who.visitor)
@@ -99,57 +96,55 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	out.event("house", first)
 	out.flush()
-	tell := func(e Event) {
-		if only {
-			e.Reading, e.Decision = nil, nil
-		}
-		if some, ok := e.seenBy(who.rights); ok {
-			out.event("", some.clean())
-		}
-	}
 	goodbye := func(why string) {
 		out.text(": " + why + "\n\n")
 		out.flush()
 	}
 
-	beat := time.NewTicker(s.beat)
-	defer beat.Stop()
 	for out.err == nil {
 		select {
-		case e, ok := <-events:
-			if !ok {
-				goodbye("you fell behind, come again")
-				return
-			}
-			if !who.again(s, r, false) {
-				goodbye("you are logged out")
-				return
-			}
-			tell(e)
-			for range len(events) { // one write for all that is there
-				if e, ok := <-events; ok {
-					tell(e)
-				}
-			}
-			out.flush()
+		case <-next.ready:
 		case <-who.ended():
 			goodbye("you are logged out")
 			return
-		case <-beat.C:
-			if !who.again(s, r, true) { // which also notes that it is used
-				goodbye("you are logged out")
-				return
-			}
-			now, err := s.view(r.Context(), patience)
-			if err != nil {
-				return // the page comes again and is told why
-			}
-			out.text(": still here\n\n")
-			out.event("status", now.seenBy(who.visitor).status())
-			out.flush()
 		case <-r.Context().Done():
 			return
 		}
+		told := 0
+		for at := next; at != nil && isReady(at.ready); at = next { // one write for all that is there
+			if !who.again(s, r, at.status != nil) { // which also notes that it is used
+				goodbye("you are logged out")
+				return
+			}
+			out.write(at.as(&who, only))
+			if at.status != nil {
+				out.text(": still here\n\n")
+				out.event("status", at.status.seenBy(who.visitor).status())
+			}
+			if at.over != "" {
+				goodbye(at.over)
+				return
+			}
+			told += len(at.events)
+			next = at.next
+		}
+		out.flush()
+		// While much happens the streams do not all write in the same moment, which would
+		// hold up the house.
+		select {
+		case <-time.After(pause(told) * time.Duration(75+rand.N(50)) / 100):
+		case <-who.ended():
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func isReady(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -157,35 +152,25 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	buf     bytes.Buffer
+	limit   time.Duration
 	err     error
 }
 
-func (s *stream) text(line string) { s.buf.WriteString(line) }
+func (s *stream) text(line string) { s.write([]byte(line)) }
 
-// event adds v as JSON, which has no line breaks.
-func (s *stream) event(name string, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // a type of ours that can't be JSON
+func (s *stream) event(name string, v any) { s.write(appendEvent(nil, name, v)) }
+
+func (s *stream) write(text []byte) {
+	if s.err == nil {
+		s.err = s.control.SetWriteDeadline(time.Now().Add(s.limit))
 	}
-	if name != "" {
-		s.buf.WriteString("event: " + name + "\n")
+	if s.err == nil {
+		_, s.err = s.w.Write(text)
 	}
-	s.buf.WriteString("data: ")
-	s.buf.Write(b)
-	s.buf.WriteString("\n\n")
 }
 
 func (s *stream) flush() {
 	if s.err == nil {
-		s.err = s.control.SetWriteDeadline(time.Now().Add(writeLimit))
-	}
-	if s.err == nil {
-		_, s.err = s.w.Write(s.buf.Bytes())
-	}
-	if s.err == nil {
 		s.err = s.control.Flush()
 	}
-	s.buf.Reset()
 }

@@ -26,39 +26,8 @@
 //
 // # What programs may ask
 //
-// The names of the fields are stable; fields may be added. Times are RFC 3339,
-// in the zone of the house.
-//
-//	GET  /api/v1/house           a View as JSON
-//	GET  /api/v1/events          server-sent events, see below
-//	POST /api/v1/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
-//	                          of its properties behind a point
-//	POST /api/v1/output/{name}   {"on":true} -> 204
-//	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
-//	GET  /api/v1/pins            a Board: the header, what its pins are for, and how they are
-//	POST /api/v1/acknowledge/{name}  a fault of an output or input -> 204
-//	GET  /api/v1/devices         Devices; /api/v1/devices/{name} is all of one Device
-//	POST /api/v1/devices/{name}/forget  {} -> 204
-//	GET  /api/v1/topics?filter=F server-sent events: what is retained ("retained"), then four
-//	                          times a second at most the newest of each topic, each a hearing
-//	POST /api/v1/publish         {"topic":"a/b","payload":"ON","qos":0,"retain":false} -> 204
-//	GET  /api/v1/clients         those of MQTT; with ?client=ID also its subscriptions
-//	POST /api/v1/clients/disconnect  {"client":"ID"} -> 204
-//	GET  /api/v1/health          how the house and its machine are doing, as package doctor has it,
-//	                          with its figures in words
-//	POST /hook/{name}         anything, for the rules with that webhook -> 204
-//	GET  /healthz             200 if the house answers within a second, else 503
-//	GET  /metrics             each [Metric] for Prometheus, in its text format
-//
-// All but /hook and /healthz need a login or a token, sent as "Authorization: Bearer
-// hearth_...". Anything refused has a fitting status and {"error":"..."}. The stream begins
-// with an event named house, which carries a whole View (with ?only=things without readings
-// and decisions, and so is what follows); what happens
-// afterwards follows as events without a name, each an [Event]. Every 15 seconds
-// an event named status repeats the View without its lists, so who hears nothing
-// for longer has lost the hub. A watcher that reads too slowly is cut off; it
-// comes back and begins with a whole View again. An event may tell what the
-// View before it knew already.
+// openapi.json says it, and is made of the table of routes and the types here by
+// TestOpenAPI, which also holds real answers against it. docs/api.md is for people.
 package web
 
 import (
@@ -355,8 +324,11 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	table    []route
+	viewing  viewing
 	watching watching
+	feed     feed
 	beat     time.Duration // between two signs of life on a stream
+	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
 	setup    setup
@@ -404,7 +376,9 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second}
+	s.viewing.house = house
+	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -577,6 +551,7 @@ func (s *Server) Close() error {
 		old.close()
 	}
 	s.ending.Wait()
+	s.viewing.making.Wait()
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		r.House = h.cfg.Doctor(hub.Options{Bank: bank, Simulated: simulated})
+		r.Hub = h.cfg.Doctor(hub.Options{Bank: bank, Simulated: simulated})
 		r.Machine = doctor.Look("/", h.data)
 	case err != nil:
 		return h.because(err)
@@ -44,8 +44,8 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	_, doc := hub.Load(h.config)
-	r.House.Mistakes, r.House.Warnings = len(doc.Mistakes()), len(doc.Warnings())
-	r.Findings = doctor.Examine(r.Machine, r.House)
+	r.Hub.Mistakes, r.Hub.Warnings = len(doc.Mistakes()), len(doc.Warnings())
+	r.Findings = doctor.Examine(r.Machine, r.Hub)
 	if c.JSON {
 		err = printJSON(std.out, r)
 	} else {
@@ -58,7 +58,7 @@ func (c *doctorCommand) Run(ctx context.Context, std streams) error {
 }
 
 func (c *doctorCommand) print(w io.Writer, r doctor.Report, data string) error {
-	if !r.House.Running {
+	if !r.Hub.Running {
 		fmt.Fprintf(w, "no hub runs on %s: this is from the machine and the configuration\n", data)
 	}
 	for _, f := range r.Findings {

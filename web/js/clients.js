@@ -16,7 +16,7 @@ document.querySelectorAll('.disconnect').forEach((button) => {
   button.hidden = false;
   button.onclick = async () => {
     try {
-      await tell('/api/v1/clients/disconnect', { client: button.dataset.client });
+      await tell('/api/v1/clients/disconnect', { client: decodeURIComponent(button.dataset.client) });
       put(button, t('clients.disconnected'));
       button.disabled = true;
     } catch (err) {

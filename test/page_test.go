@@ -1,0 +1,151 @@
+package test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"hearth/web/webtest"
+)
+
+// The page as people meet it: a real browser, and the program that ships.
+
+const wired = `
+[output.lamp]
+pin = "GPIO17"
+
+[output.fan]
+pin = "GPIO27"
+
+[input.bell]
+pin = "GPIO5"
+
+[rule.bell]
+trigger = { state = "bell", is = true }
+action = { set = "lamp", to = true }
+`
+
+const live = `document.body.className === 'live'`
+
+func isOn(name string) string {
+	return fmt.Sprintf(`(document.querySelector('[role=switch][aria-label=%s]').getAttribute('aria-checked') === 'true')`, name)
+}
+
+func click(name string) chromedp.Action {
+	return chromedp.Click(fmt.Sprintf(`[role=switch][aria-label=%s]`, name))
+}
+
+// Nobody can log in yet: the console has a link, which makes the first user, once.
+func TestTheFirstLogin(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), "anonymous = false\n"+wired).start(t)
+	link := ""
+	eventually(t, "the console has a link", func() bool {
+		for _, line := range l.lines() {
+			if i := strings.Index(line, "http://"); i >= 0 && strings.Contains(line, "/setup?token=") {
+				link = line[i:]
+			}
+		}
+		return link != ""
+	})
+	webtest.Do(t, ctx, "without a login there is the login", chromedp.Navigate(l.page), webtest.Until(`location.pathname === '/login'`))
+	webtest.Do(t, ctx, "the link", chromedp.Navigate(link), chromedp.WaitVisible(`[name=again]`),
+		chromedp.SetValue(`[name=user]`, "anna"), chromedp.SendKeys(`[name=password]`, "correct horse"), chromedp.SendKeys(`[name=again]`, "correct horse\r"),
+		webtest.Until(live), webtest.Until(webtest.Shows(".user b", "anna")))
+	webtest.Do(t, ctx, "and she switches", click("lamp"), webtest.Until(isOn("lamp")))
+
+	other := webtest.Tab(t, ctx)
+	webtest.Do(t, other, "the link is good once", chromedp.Navigate(link), webtest.Until(`document.querySelector('[name=again]') === null`))
+	webtest.Do(t, ctx, "out", chromedp.Click(`form.user button`), webtest.Until(`location.pathname === '/login'`))
+	webtest.Do(t, ctx, "and in again", chromedp.SetValue(`[name=user]`, "anna"), chromedp.SendKeys(`[name=password]`, "correct horse\r"), webtest.Until(live), webtest.Until(isOn("lamp")))
+}
+
+// Who turns a switch on one page sees it turn on another within 200 ms.
+func TestAnotherPageSeesTheSwitchTurn(t *testing.T) {
+	one := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	other := webtest.Tab(t, one)
+	webtest.Do(t, one, "a page", chromedp.Navigate(l.page), webtest.Until(live))
+	webtest.Do(t, other, "another", chromedp.Navigate(l.page), webtest.Until(live), chromedp.Evaluate(`
+		window.turned = [];
+		new MutationObserver(() => turned.push(Date.now())).observe(document.querySelector('[role=switch][aria-label=lamp]'), { attributes: true, attributeFilter: ['aria-checked'] });`, nil))
+	var took []time.Duration
+	for n := range 15 {
+		var clicked, turned float64
+		webtest.Do(t, one, "a click", chromedp.Evaluate(`window.clicked = Date.now(); document.querySelector('[role=switch][aria-label=lamp]').click(); clicked`, &clicked))
+		webtest.Do(t, other, "is seen", webtest.Until(fmt.Sprintf(`turned.length === %d`, n+1)), chromedp.Evaluate(fmt.Sprintf(`turned[%d]`, n), &turned))
+		webtest.Do(t, one, "here, too", webtest.Until(fmt.Sprintf(`%s === %t`, isOn("lamp"), n%2 == 0)))
+		took = append(took, time.Duration(turned-clicked)*time.Millisecond)
+	}
+	slices.Sort(took)
+	t.Logf("from the click on one page until the switch on another turned: %s", spread(took))
+	if median := took[len(took)/2]; median > 200*time.Millisecond {
+		t.Errorf("half of them took more than %v, want 200ms", median)
+	}
+}
+
+// Somebody presses the bell, which is simulated here, and the rule turns on the lamp. On the
+// page one sees both, and then why.
+func TestAnInputIsFlipped(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	webtest.Do(t, ctx, "the bell", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("bell")), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "and what happened", chromedp.Navigate(l.page+"/log"), webtest.Until(live), webtest.Until(webtest.Shows(".log", "rule.bell")))
+}
+
+// The power of the hub fails while people look at the page. They are told that what they see is
+// old, and when the hub is back so is the page, by itself and as the house is then.
+func TestTheHubGoesAndComesBack(t *testing.T) {
+	ctx := webtest.Browser(t)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	free.Close()
+	h := newHouse(t, t.TempDir(), wired)
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), "[web]\nlisten = \"127.0.0.1:0\"", fmt.Sprintf("[web]\nlisten = %q", addr), 1))
+	if err := os.WriteFile(h.config, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := h.start(t)
+	webtest.Do(t, ctx, "the lamp is on", chromedp.Navigate(l.page), webtest.Until(live), click("lamp"), webtest.Until(isOn("lamp")), chromedp.Evaluate(`window.same = true`, nil))
+	l.kill()
+	webtest.Do(t, ctx, "it says that it is old", webtest.Until(`document.body.className === 'stale'`), webtest.Until(webtest.Shows("#lost", "does not answer")),
+		click("fan"), webtest.Until(webtest.Shows("#toast", "fan was not switched")), webtest.Until(`!document.querySelector('.asked')`), webtest.Until(isOn("lamp")))
+	webtest.Keep(t, ctx, "story-lost")
+	h.start(t)
+	webtest.Do(t, ctx, "and comes back", webtest.Until(live), webtest.Until(`document.querySelector('#lost').hidden && same`), webtest.Until(`!`+isOn("lamp")))
+}
+
+// Every page that the menu leads to, at the sizes of phones, tablets and desktops, light and
+// dark. Nothing is wider than the screen; pictures are kept for eyes.
+func TestEveryPageAtEverySize(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	var paths []string
+	webtest.Do(t, ctx, "the menu", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")),
+		chromedp.Evaluate(`Array.from(document.querySelectorAll('nav a'), (a) => a.getAttribute('href'))`, &paths))
+	if len(paths) < 2 {
+		t.Fatalf("the menu leads to %q", paths)
+	}
+	for _, path := range paths {
+		for _, size := range webtest.Sizes {
+			for _, scheme := range []string{"light", "dark"} {
+				webtest.Do(t, ctx, path, chromedp.EmulateViewport(size.Width, size.Height), webtest.Scheme(scheme), chromedp.Navigate(l.page+path),
+					webtest.Until(live), webtest.Until(`document.documentElement.scrollWidth <= innerWidth`))
+				webtest.Keep(t, ctx, strings.Join([]string{"page", strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"), size.Name, scheme}, "-"))
+			}
+		}
+	}
+}
