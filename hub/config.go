@@ -46,6 +46,7 @@ type Config struct {
 
 	path  string
 	sum   string       // of the text
+	files []string     // of all that were read
 	texts []configText // of its files, the main one first, until the version is kept
 }
 
@@ -97,7 +98,7 @@ func loadDraft(path string, draft config.Draft, change func(*Config)) (*Config, 
 	cfg := &Config{path: path}
 	doc := config.LoadDraft(path, cfg, draft)
 	change(cfg)
-	cfg.sum, cfg.texts = doc.Sum(), textsOf(doc)
+	cfg.sum, cfg.files, cfg.texts = doc.Sum(), doc.Files(), textsOf(doc)
 	cfg.check(doc)
 	// Also where clients come to another broker: people come to the page.
 	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))

@@ -146,6 +146,7 @@ type Hub struct {
 
 	clockKnown atomic.Bool
 	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
+	ears       ears         // of who listens on the page
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	whysWait   atomic.Int32 // questions of clients that have no answer yet
 	lastRuns   lastRuns     // of rules, before the hub started
@@ -181,15 +182,16 @@ type Hub struct {
 	turned    map[string]bool         // sources whose newest value must be, for a rule would take the one before for another
 
 	watchers      map[chan web.Event]bool
-	waited        map[string]bool // by output: the pages were told that a command waits
-	news          map[string]bool // by rule: it stands otherwise than the pages were told
-	decisions     []web.Decision  // the newest last
-	decided       map[ruled]int64 // how often each was, since the hub started
-	backup        saved           // the newest one, and what is wrong
-	reloadTrouble string          // why the configuration on disk is not in force
-	began         time.Duration   // when it started, monotonic
-	logMinute     time.Duration   // the minute that logged counts
-	logged        int             // decisions in it
+	quiet         map[string]string // by output or input: the fault that somebody acknowledged
+	waited        map[string]bool   // by output: the pages were told that a command waits
+	news          map[string]bool   // by rule: it stands otherwise than the pages were told
+	decisions     []web.Decision    // the newest last
+	decided       map[ruled]int64   // how often each was, since the hub started
+	backup        saved             // the newest one, and what is wrong
+	reloadTrouble string            // why the configuration on disk is not in force
+	began         time.Duration     // when it started, monotonic
+	logMinute     time.Duration     // the minute that logged counts
+	logged        int               // decisions in it
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -222,6 +224,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		decided:   make(map[ruled]int64),
 		waited:    make(map[string]bool),
 		news:      make(map[string]bool),
+		quiet:     make(map[string]string),
 		began:     opt.Clock.Mono(),
 	}
 	h.editing = newEditing(cfg, opt)
@@ -254,6 +257,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.openHistory()
 	h.openDevices()
 	h.tellUnits()
+	h.noteSecrets()
 	h.pushers = h.openPush()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
@@ -414,6 +418,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.words.again()
 			h.tellWaiting()
 			h.tellNews()
+			h.forgetQuiet()
 			h.sayHealth()
 			h.answerGreeting()
 			h.dog.feed()
@@ -699,6 +704,7 @@ func (h *Hub) sendLate(c devices.Command) {
 // not take it; what else goes wrong is logged.
 func (h *Hub) send(c devices.Command) error {
 	var err error
+	h.ears.hide(c)
 	switch {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {

@@ -201,6 +201,21 @@ func (e *Engine) Hidden(r devices.Reading) bool {
 	return e.hidden[topicOf(e.sources[r.Source], r.Source)]
 }
 
+// Secrets lists what is not to be shown, for it is compared with a secret or is one that is
+// sent: filters of topics, and names of devices, their properties, and what is wired.
+func (e *Engine) Secrets() (all []string) {
+	all = slices.Collect(maps.Keys(e.hidden))
+	for _, r := range e.rules {
+		for _, in := range r.program {
+			if in.target.plain != "" && (in.on.secret || in.moreOfInstr.offValue.secret) {
+				all = append(all, in.target.plain)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // baseName is the name of a rule as it is written: "lamps" of "rule.lamps[kitchen]".
 func baseName(name string) string {
 	name = name[strings.IndexByte(name, '.')+1:]

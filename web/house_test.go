@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hearth/doctor"
 )
 
 // A smallHouse is a House in memory that works: what is switched turns, and
@@ -30,6 +32,12 @@ type smallHouse struct {
 	memory   memory
 	past     sync.Mutex // of the present moment of memory
 	book     book       // rules_test.go
+
+	devices       []Device
+	notUnderstood []DeviceFault
+	clients       []Client
+	checkedUp     doctor.Report
+	broker
 }
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.FixedZone("CET", 3600))

@@ -113,6 +113,16 @@ func (c Config) listen() string {
 	return *c.Listen
 }
 
+// Reach is where the page listens, "" for nowhere, and whether others than this machine can
+// come there.
+func (c Config) Reach() (at string, open bool) {
+	a, err := parseListen(c.listen())
+	if err != nil || !a.on {
+		return "", false
+	}
+	return c.listen(), !a.loopback()
+}
+
 // Check reports what the page can't be served by.
 func (c Config) Check(at config.Place) {
 	a, err := parseListen(c.listen())
@@ -215,6 +225,11 @@ type House interface {
 	Causes
 	Rulebook
 	Editor
+	Wiring
+	Catalog
+	Messages
+	Broker
+	Doctor
 }
 
 // A View is the whole house at one moment.
@@ -258,7 +273,11 @@ type Pin struct {
 	Hint      string `json:"hint,omitempty"`  // what there is to say about its line: "went on 12 times"
 	Shows     string `json:"shows,omitempty"` // what it counts, in words, in place of On
 	Simulated bool   `json:"simulated"`
-	ReadOnly  bool   `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
+
+	Latched      bool `json:"latched,omitempty"`      // the output stays off until somebody acknowledges the fault
+	Acknowledged bool `json:"acknowledged,omitempty"` // somebody knows of the fault
+
+	ReadOnly bool `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
 }
 
 // A Reading is the newest of one source.

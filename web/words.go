@@ -77,6 +77,20 @@ func (w *words) number(n float64, unit string) string {
 	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
 }
 
+// bytes is a size as people read it.
+func (w *words) bytes(n int64) string {
+	size, unit := float64(n), 0
+	for size >= 1000 && unit < 4 {
+		size, unit = size/1000, unit+1
+	}
+	if size >= 100 {
+		size = math.Round(size)
+	} else {
+		size = math.Round(size*10) / 10
+	}
+	return w.number(size, [...]string{"B", "kB", "MB", "GB", "TB"}[unit])
+}
+
 // span is how long something takes, no finer than makes sense.
 func (w *words) span(d time.Duration) string {
 	two := func(a time.Duration, unit string, b time.Duration, of string) string {
