@@ -12,6 +12,7 @@ import (
 var arrows = map[string][]string{
 	"hearth/store":            {},
 	"hearth/store/storetest":  {"hearth/store"},
+	"hearth/web/webtest":      nil,
 	"hearth/config":           {},
 	"hearth/devices":          {},
 	"hearth/devices/announce": {"hearth/config", "hearth/devices", "hearth/devices/catalog"},

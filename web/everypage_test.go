@@ -33,7 +33,7 @@ import (
 var examples = map[string]string{
 	"GET /devices/{name}": "/devices/climate_000", "GET /api/v1/devices/{name}": "/api/v1/devices/climate_000", "POST /api/v1/devices/{name}/forget": "/api/v1/devices/climate_009/forget",
 	"POST /api/v1/acknowledge/{name}": "/api/v1/acknowledge/garden_pump",
-	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
+	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing", "{id}": "1",
 }
 
 // sample is a path of a route, with something in place of what is variable.
