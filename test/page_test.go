@@ -151,6 +151,51 @@ func TestTheHubGoesAndComesBack(t *testing.T) {
 	webtest.Do(t, ctx, "and comes back", webtest.Until(live), webtest.Until(`document.querySelector('#lost').hidden && same`), webtest.Until(`!`+isOn("lamp")))
 }
 
+// Anna breaks a rule and the page says where; she mends it, tries it on what was recorded, and
+// saves it. It acts at once. She undoes it, and it does as before.
+func TestARuleIsEdited(t *testing.T) {
+	ctx := webtest.Browser(t)
+	h := newHouse(t, t.TempDir(), wired)
+	l := h.start(t)
+	kept, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func() string {
+		text, err := os.ReadFile(h.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	becomes := func(from, to string) chromedp.Action {
+		return chromedp.Evaluate(fmt.Sprintf(`(() => { const t = document.getElementById('text'); t.value = t.value.replace(%q, %q); t.oninput(); })()`, from, to), nil)
+	}
+	webtest.Do(t, ctx, "the bell rings twice", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")), click("lamp"), webtest.Until("!"+isOn("lamp")),
+		click("bell"), webtest.Until("!"+isOn("bell")), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "the rule", chromedp.Navigate(l.page+"/edit?at=rule.bell"), webtest.Until(live), webtest.Until(webtest.Shows("#state", "in order")),
+		webtest.Until(`(() => { const t = document.getElementById('text'); return t.value.slice(t.selectionStart, t.selectionEnd) === '[rule.bell]'; })()`))
+	webtest.Do(t, ctx, "is broken", becomes(`set = "lamp"`, `set = "lmap"`), webtest.Until(webtest.Shows("#state", "1 mistake")),
+		webtest.Until(webtest.Shows("#mistakes", `rule.bell.action.set = "lmap"`)), webtest.Until(webtest.Shows("#mistakes", `did you mean "lamp"?`)),
+		webtest.Until(`(() => { const lines = document.getElementById('text').value.split('\n'); return document.querySelector('#marks .band').style.top === 10 + 21 * lines.findIndex((l) => l.includes('lmap')) + 'px'; })()`))
+	webtest.Do(t, ctx, "is mended", becomes(`set = "lmap"`, `set = "fan"`), webtest.Until(webtest.Shows("#state", "in order")))
+	webtest.Do(t, ctx, "is tried", chromedp.Click("#try"), chromedp.WaitVisible("#trial"), webtest.Until(webtest.Shows("#verdict", "2 more and 2 less")), webtest.Until(webtest.Shows("#differences", "fan ON")))
+	webtest.Keep(t, ctx, "story-trial")
+	if file() != string(kept) {
+		t.Error("a trial has written the file")
+	}
+	webtest.Do(t, ctx, "is saved", chromedp.Click("#save"), webtest.Until(webtest.Shows("#toast", "Saved and in force")))
+	if want := strings.Replace(string(kept), `set = "lamp"`, `set = "fan"`, 1); file() != want {
+		t.Errorf("the file is\n%s\nwant\n%s", file(), want)
+	}
+	webtest.Do(t, ctx, "acts", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until("!"+isOn("bell")), click("bell"), webtest.Until(isOn("fan")))
+	webtest.Do(t, ctx, "is undone", chromedp.Navigate(l.page+"/edit/versions?of=1"), webtest.Until(live), webtest.Until(webtest.Shows(".diff .plus", "lamp")), chromedp.Click("#restore"),
+		webtest.Until(`location.search === ''`), webtest.Until(webtest.Shows(".versions", "as in version 1")))
+	if file() != string(kept) {
+		t.Errorf("the file is\n%s", file())
+	}
+}
+
 // Every page that the menu leads to, at the sizes of phones, tablets and desktops, light and
 // dark. Nothing is wider than the screen; pictures are kept for eyes.
 func TestEveryPageAtEverySize(t *testing.T) {

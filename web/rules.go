@@ -463,8 +463,8 @@ func (r stepRow) Class() string { return strings.ReplaceAll(r.Outcome, " ", "-")
 
 func (r stepRow) Clock() string  { return r.words.clock(r.At, r.now) }
 func (r stepRow) Became() string { return r.words.outcome(r.Outcome) }
-func (r stepRow) Later() string  { return r.words.span(r.After) }
-func (r stepRow) Took() string   { return r.words.span(r.Latency) }
+func (r stepRow) Later() string  { return r.words.lasted(r.After) }
+func (r stepRow) Took() string   { return r.words.lasted(r.Latency) }
 func (r stepRow) Path() string   { return whyPath(r.rule, r.At) }
 func (r stepRow) CausePath() string {
 	if r.Asks == "" {

@@ -281,7 +281,7 @@ func (w *words) state(value, unit string) string {
 // Ago is how long it has been so, at the moment asked about.
 func (p whyPage) Ago() string {
 	if d := p.At.Sub(p.Since); !p.Since.IsZero() && d >= time.Second {
-		return p.words.span(float64(d.Milliseconds()))
+		return p.words.lasted(float64(d.Milliseconds()))
 	}
 	return ""
 }
@@ -352,7 +352,7 @@ func (p whyPage) rows(path []Cause, main bool) (rows []causeRow) {
 		if i > 0 && gap == 0 {
 			gap = float64(c.At.Sub(path[i-1].At).Microseconds()) / 1000
 		}
-		rows = append(rows, causeRow{c, p, i == 0 && !c.Above, main && i == len(path)-1, p.words.span(gap)})
+		rows = append(rows, causeRow{c, p, i == 0 && !c.Above, main && i == len(path)-1, p.words.lasted(gap)})
 	}
 	return rows
 }
@@ -368,7 +368,7 @@ type causeRow struct {
 
 func (r causeRow) Clock() string                { return r.page.Clock(r.At) }
 func (r causeRow) BeganSteps() []causeRow       { return r.page.rows(r.Began, false) }
-func (r causeRow) HeldFor() string              { return r.page.words.span(r.Lasted) }
+func (r causeRow) HeldFor() string              { return r.page.words.lasted(r.Lasted) }
 func (r causeRow) RestartAt(t time.Time) string { return r.page.Clock(t) }
 
 // Kind is what a step is, in words.
@@ -528,31 +528,12 @@ func (r otherRow) Fate() string {
 	return w.text("why.not_come")
 }
 
-// span is a duration in milliseconds as people read it, no finer than makes sense; "" of none.
-func (w *words) span(ms float64) string {
-	d := time.Duration(ms * float64(time.Millisecond))
-	two := func(a int64, unit string, b int64, of string) string {
-		if b == 0 {
-			return fmt.Sprintf("%d %s", a, unit)
-		}
-		return fmt.Sprintf("%d %s %d %s", a, unit, b, of)
-	}
-	minutes, hours := int64(d/time.Minute), int64(d/time.Hour)
-	switch {
-	case ms <= 0:
+// lasted is a time in milliseconds; "" of none.
+func (w *words) lasted(ms float64) string {
+	if ms <= 0 {
 		return ""
-	case d < time.Millisecond:
-		return "< 1 ms"
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d/time.Millisecond)
-	case d < time.Minute:
-		return w.number(math.Round(d.Seconds()*10)/10, "s")
-	case d < time.Hour:
-		return two(minutes, "min", int64(d/time.Second)%60, "s")
-	case d < 48*time.Hour:
-		return two(hours, "h", minutes%60, "min")
 	}
-	return two(hours/24, w.text("why.days"), hours%24, "h")
+	return w.span(time.Duration(ms * float64(time.Millisecond)))
 }
 
 // decisionPath is the page that says why a decision was made; "" where there is none.

@@ -26,6 +26,7 @@ $('more').onclick = () => {
 const readings = makeList(document.querySelector('.values'), $('reading'), (r) => r.source, (li, r, old) => {
   put(li.querySelector('.source'), r.source);
   li.querySelector('.source').title = r.of || '';
+  li.querySelector('.source').setAttribute('href', '/thing/' + encodeURIComponent(r.source));
   const text = li.querySelector('.text');
   put(text, r.text);
   text.title = r.text.length > 24 ? r.text : '';
