@@ -3,7 +3,9 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path"
 	"regexp"
@@ -166,10 +168,43 @@ func TestNoPageHasAnythingInline(t *testing.T) {
 				t.Errorf("%s: %v", path, h)
 			}
 		}
+		for _, path := range pagesOf(t, s) {
+			for _, evil := range payloads {
+				if name == "empty" && len(evil) < 1000 {
+					e := url.QueryEscape(evil)
+					check(path, ask(s, "GET", path+"?done="+e+"&next="+e+"&token="+e+"&name="+e+"&from="+e+"&q="+e, "", person...).Body.String())
+				}
+			}
+		}
 		for _, path := range pagesOf(t, out, append(slices.Clone(from), cookie(t, out, "anna")...)...) { // and the door, for who has no login
 			check(path, get(out, path, person...).Body.String())
 		}
 	}
+}
+
+// What went wrong is told to people on a page in their language, and to programs as JSON.
+func TestErrorsArePagesForPeople(t *testing.T) {
+	house := newHouse()
+	s := lan(house, family())
+	anna, oma := cookie(t, s, "anna"), cookie(t, s, "oma")
+	look := func(status int, path string, who []string, english, german, says string) {
+		t.Helper()
+		for language, title := range map[string]string{"en": english, "de": german} {
+			w := get(s, path, slices.Concat(person, []string{"Accept-Language", language}, who)...)
+			if body := w.Body.String(); w.Code != status || !strings.Contains(body, "<h1>"+title+"</h1>") || !strings.Contains(body, says) || !strings.Contains(body, `<html lang="`+language+`"`) {
+				t.Errorf("%s: %d %s", path, w.Code, body)
+			}
+			if w := get(s, path, slices.Concat([]string{"Accept", "*/*"}, who)...); w.Code != status || said(t, w) == "" {
+				t.Errorf("%s for a program: %d %s", path, w.Code, w.Body)
+			}
+		}
+	}
+	look(404, "/there/is/nothing", anna, "Nothing here", "Hier ist nichts", `<a href="/users">`) // with the menu
+	look(404, "/there/is/nothing", nil, "Nothing here", "Hier ist nichts", `href="/"`)
+	look(403, "/users", oma, "Not for you", "Kein Zutritt", "and this is for those who may change")
+	house.broken = errors.New("the loop <b>stands</b> still")
+	look(503, "/", anna, "The house does not answer", "Das Haus antwortet nicht", "the loop &lt;b&gt;stands&lt;/b&gt; still")
+	look(503, "/log?x=1", anna, "The house does not answer", "Das Haus antwortet nicht", `href="/log?x=1"`)
 }
 
 // The modules are to run where there is no more than ES2017, and the style to hold up there.
