@@ -271,6 +271,27 @@ func TestTheChartInABrowser(t *testing.T) {
 		return nil
 	}), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
 
+	do(t, ctx, "a finger reads out, two zoom", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
+		chromedp.ActionFunc(func(ctx context.Context) error {
+			var box struct{ Left, Width, Y float64 }
+			if err := chromedp.Evaluate(`(() => { const plot = document.querySelector('.plot'); plot.scrollIntoView({block: 'center'}); const box = plot.getBoundingClientRect(); return {Left: box.left, Width: box.width, Y: box.top + box.height / 2}; })()`, &box).Do(ctx); err != nil {
+				return err
+			}
+			touch := func(kind input.TouchType, at ...float64) error {
+				points := []*input.TouchPoint{}
+				for i, share := range at {
+					points = append(points, &input.TouchPoint{X: box.Left + share*box.Width, Y: box.Y, ID: float64(i + 1)})
+				}
+				return input.DispatchTouchEvent(kind, points).Do(ctx)
+			}
+			for _, err := range []error{touch(input.TouchStart, 0.4), touch(input.TouchMove, 0.5), touch(input.TouchEnd), until(shows(".readout", "2026-03-11 00:15")).Do(ctx),
+				touch(input.TouchStart, 0.4, 0.6), touch(input.TouchMove, 0.3, 0.7), touch(input.TouchEnd)} {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}), until(`location.search.includes('from=2026-03-10T17:15') || location.search.includes('from=2026-03-10T17%3A15')`)) // half of it, about the same middle
 	do(t, ctx, "the day, live", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature?with=heater"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
 		until(shows(".chart .shown", "heater")), until(`!document.querySelector('.line.live')`))
 	news := house.view.Things[0]
