@@ -435,14 +435,22 @@ var clockSteps = []time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Se
 const mostTicks = 8
 
 // ticks are at round local times: what the clock shows, also on a day on which it is changed.
-func (c chart) ticks() (all []tick) {
+func (c chart) ticks() []tick {
+	all := c.roundTimes()
+	for i := range all {
+		all[i].Minor = i%2 == 1 && len(all) > 5
+	}
+	return all
+}
+
+func (c chart) roundTimes() (all []tick) {
 	length, zone := c.to.Sub(c.from), c.from.Location()
 	add := func(t time.Time, text string) {
 		at := c.share(t)
 		if at < 0 || at > 1 {
 			return
 		}
-		k := tick{X: percent(at), Text: text, Align: "middle", Minor: len(all)%2 == 1}
+		k := tick{X: percent(at), Text: text, Align: "middle"}
 		switch {
 		case at < 0.04:
 			k.Align = "start"

@@ -311,6 +311,29 @@ func TestTheChartInABrowser(t *testing.T) {
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
 }
 
+// What changes more often than can be drawn is drawn as its share of each stretch, or as far as
+// it can be, and the page says so.
+func TestAStateThatNeverRests(t *testing.T) {
+	house := newHouse()
+	house.remember(t, noon)
+	for i := range 3000 {
+		house.said(noon.Add(time.Duration(i)*20*time.Second), "flicker", "", i%2 == 0)
+		house.said(noon.Add(time.Duration(i)*20*time.Second), "words", "", []string{"up", "down", "left"}[i%3])
+	}
+	house.said(noon.Add(17*time.Hour), "words", "", "still")
+	house.at(noon.Add(20 * time.Hour))
+	house.change(func(v *View) { v.Now = noon.Add(20 * time.Hour) })
+	s := New(house, Options{Log: quietLog})
+	page := ask(s, "GET", "/chart/flicker", "").Body.String()
+	if n := strings.Count(page, "<rect"); n > 600 || !strings.Contains(page, "53 % 10 Mar 12:") || !strings.Contains(page, "switched 2999 times") || strings.Contains(page, `class="cut"`) {
+		t.Errorf("%d rectangles:\n%.3000s", n, page)
+	}
+	page = ask(s, "GET", "/chart/words", "").Body.String()
+	if n := strings.Count(page, "<rect"); n > 600 || !strings.Contains(page, ">still</text>") || !strings.Contains(page, "It changed so often") {
+		t.Errorf("%d rectangles:\n%.3000s", n, page)
+	}
+}
+
 func TestScreenshotsOfCharts(t *testing.T) {
 	dir := os.Getenv("HEARTH_SCREENSHOTS")
 	if dir == "" {
@@ -320,8 +343,14 @@ func TestScreenshotsOfCharts(t *testing.T) {
 	house := newHouse()
 	livedIn(t, house, noon)
 	s := serve(t, house)
-	shots := map[string]string{"number": "/thing/kitchen.temperature", "together": "/thing/kitchen.temperature?with=kitchen.power&with=heater&with=kitchen.mode", "state": "/thing/heater", "text": "/thing/kitchen.mode", "year": "/thing/kitchen.power?range=year", "empty": "/thing/doorbell"}
+	year, _ := aYear(t)
+	old := serve(t, year)
+	shots := map[string]string{"year-of-minutes": "/thing/hall.temperature?range=year&with=heater", "month-of-minutes": "/thing/hall.temperature?range=month", "number": "/thing/kitchen.temperature", "together": "/thing/kitchen.temperature?with=kitchen.power&with=heater&with=kitchen.mode", "state": "/thing/heater", "text": "/thing/kitchen.mode", "empty": "/thing/doorbell"}
 	for name, path := range shots {
+		addr := s.Addr()
+		if strings.Contains(path, "hall") {
+			addr = old.Addr()
+		}
 		for _, size := range []struct {
 			name          string
 			width, height int64
@@ -330,7 +359,7 @@ func TestScreenshotsOfCharts(t *testing.T) {
 				var png []byte
 				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),
 					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-					chromedp.Navigate("http://"+s.Addr()+path), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
+					chromedp.Navigate("http://"+addr+path), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
 					chromedp.FullScreenshot(&png, 100))
 				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("chart-%s-%s-%s.png", name, size.name, scheme)), png, 0o644); err != nil {
 					t.Fatal(err)
