@@ -80,10 +80,10 @@ type (
 	}
 	panel struct {
 		Top, Height, Width int
-		Left, Right        []level // of two units, if there are two
+		Left, Right        []notch // of two units, if there are two
 		Lines              []line
 	}
-	level struct {
+	notch struct {
 		Y    int
 		Text string
 	}
@@ -205,11 +205,11 @@ func (s plotted) some() bool {
 
 // sound is a bucket whose numbers can be drawn.
 func sound(b history.Bucket) bool {
-	return !b.Empty() && small(b.Min) && small(b.Mean) && small(b.Max) && small(b.Last)
+	return !b.Empty() && finite(b.Min) && finite(b.Mean) && finite(b.Max) && finite(b.Last)
 }
 
-// small leaves room for sums and differences.
-func small(v float64) bool { return !math.IsNaN(v) && math.Abs(v) <= 1e300 }
+// finite also leaves room for sums and differences.
+func finite(v float64) bool { return !math.IsNaN(v) && math.Abs(v) <= 1e300 }
 
 // --- Numbers ---
 
@@ -259,13 +259,13 @@ func (s scale) place(v float64) float64 {
 }
 
 // levels are the round numbers, the uppermost with the unit.
-func (s scale) levels(top int, unit string, w *words) (all []level) {
+func (s scale) levels(top int, unit string, w *words) (all []notch) {
 	for k := 0; k < 12; k++ {
 		v := s.low + float64(k)*s.step
 		if v > s.high+s.step/2 {
 			break
 		}
-		all = append(all, level{top + int(math.Round(s.place(v))), s.number(v, w)})
+		all = append(all, notch{top + int(math.Round(s.place(v))), s.number(v, w)})
 	}
 	if n := len(all) - 1; n >= 0 {
 		all[n].Text = strings.TrimSpace(all[n].Text + " " + unit)

@@ -205,17 +205,12 @@ func get(s *Server, path string, header ...string) *httptest.ResponseRecorder {
 	return ask(s, "GET", path, "", slices.Concat(from, header)...)
 }
 
-// sample is a path of a route, with something in place of what is variable.
-func sample(r route) string {
-	return strings.NewReplacer("{$}", "", "{version}", assets().version, "{name...}", "nothing", "{name}", "porch_light").Replace(r.path)
-}
-
 // Whoever adds a route has to say who may use it: all that need somebody refuse strangers.
 func TestNobodyGetsInWithoutALogin(t *testing.T) {
 	house := newHouse()
 	s := lan(house, family())
 	open := map[string]bool{"/assets/{version}/{name...}": true, "/login": true, "/logout": true, "/logout/everywhere": true,
-		"/setup": true, "/healthz": true, "/hook/{name...}": true}
+		"/setup": true, "/healthz": true, "/manifest.webmanifest": true, "/sw.js": true, "/offline": true, "/hook/{name...}": true}
 	for _, r := range s.table {
 		if r.needs == Nothing != open[r.path] {
 			t.Errorf("%s %s: it needs %v", r.method, r.path, r.needs)

@@ -222,6 +222,10 @@ func (s *Server) showThing(r *http.Request, v View) (any, error) {
 // serveChart sends the chart of such a page alone, for the module that puts it in place of
 // the one before.
 func (s *Server) serveChart(w http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.Header.Get("Accept"), "text/html") { // a person, who wants the page around it
+		http.Redirect(w, r, "/thing/"+url.PathEscape(r.PathValue("name"))+"?"+r.URL.RawQuery, http.StatusSeeOther)
+		return
+	}
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
 	v, err := s.view(ctx, patience)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"html"
 	"net/url"
@@ -24,8 +23,6 @@ import (
 	"hearth/devices"
 	"hearth/rules"
 )
-
-var update = flag.Bool("update", false, "rewrite what is expected in testdata")
 
 // livedIn is a house with a day behind it: a temperature that rises and falls with a gap in the
 // evening, a heater, a mode that is a text, and a power.
