@@ -131,6 +131,9 @@ func TestThePageOfAThing(t *testing.T) {
 			t.Errorf("%s: %d %.200s", path, w.Code, w.Body)
 		}
 	}
+	if w := ask(s, "GET", "/chart/kitchen.power?range=week", "", person...); w.Code != 303 || w.Header().Get("Location") != "/thing/kitchen.power?range=week" {
+		t.Errorf("who opens a chart alone is not led to its page: %d %s", w.Code, w.Header().Get("Location"))
+	}
 	german := ask(s, "GET", "/thing/heater?with=kitchen.temperature", "", "Accept-Language", "de").Body.String()
 	for _, want := range []string{"Letzte Änderungen", "11 h 46 min an, 7-mal geschaltet.", "zwischen 18 °C und 27,5 °C", "Als Tabelle", "11. März"} {
 		if !strings.Contains(german, want) {
