@@ -247,3 +247,16 @@ func TestAUserIsMadeOnThePage(t *testing.T) {
 		webtest.Until(live+` && !document.querySelector('.accounts').innerText.includes('guest')`))
 	webtest.Do(t, guest, "which is the end at once", webtest.Until(`location.pathname === '/login'`))
 }
+
+// Somebody wants to know what the lamp did: its page has the bell that turned it on as the
+// reason, and while one looks the chart goes on.
+func TestWhatTheLampDid(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	webtest.Do(t, ctx, "the bell turns the lamp on", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "its page", chromedp.Click(`a.name[href="/thing/lamp"]`), webtest.Until(live), webtest.Until(`location.pathname === '/thing/lamp'`),
+		webtest.Until(webtest.Shows(".changes li", "rule.bell fired")), webtest.Until(`!!document.querySelector('.changes a[href^="/why/lamp?at="]')`), webtest.Until(`!!document.querySelector('.plot[tabindex]')`))
+	webtest.Do(t, ctx, "off, here", click("lamp"), webtest.Until(`!`+isOn("lamp")), webtest.Until(webtest.Shows("figcaption", "switched 2 times")))
+	webtest.Keep(t, ctx, "story-thing")
+	webtest.Do(t, ctx, "and the chart has both", webtest.Until(`document.querySelectorAll('.drawing rect.is-on').length === 1`))
+}

@@ -37,6 +37,7 @@ var examples = map[string]string{
 	"GET /devices/{name}": "/devices/climate_000", "GET /api/v1/devices/{name}": "/api/v1/devices/climate_000", "POST /api/v1/devices/{name}/forget": "/api/v1/devices/climate_009/forget",
 	"POST /api/v1/acknowledge/{name}": "/api/v1/acknowledge/garden_pump",
 	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing", "{id}": "1",
+	"GET /thing/{name...}": "/thing/device_01.state?with=device_01.power&with=device_00.state&with=porch_light", "GET /chart/{name...}": "/chart/porch_light", "GET /api/v1/history/{name...}": "/api/v1/history/porch_light",
 }
 
 // sample is a path of a route, with something in place of what is variable.
@@ -480,6 +481,7 @@ func everyPage(t *testing.T, house *smallHouse, people *household, language stri
 		_, err := cdppage.AddScriptToEvaluateOnNewDocument(`window.alert = window.confirm = window.prompt = () => { window.owned = 1; }`).Do(ctx)
 		return err
 	}))
+	house.recall(t)
 	listen, no := "127.0.0.1:0", false
 	open := func(s *Server, cfg Config) {
 		c, err := s.Prepare(cfg)

@@ -48,6 +48,13 @@ var saidOfRoutes = map[string]saidOf{
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
 			"While much happens it is told ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
 		events: map[string]any{"house": View{}, "status": View{}, "": Event{}}},
+	"GET /api/v1/history": {does: "What was recorded, by name.", answer: SeriesList{}},
+	"GET /api/v1/history/{name...}": {does: "What a series was in some time: in cells, each with its least, mean, greatest and last value; or each reading.",
+		more: "At most 10,000 readings are answered at a time; `next` is from when on there are more. A name with `.csv` behind it is that series as CSV.",
+		query: map[string]string{"from": "a time (RFC 3339) or a date; a day before `to` if it is not given", "to": "the same; now if it is not given", "points": "how many cells, 1 to 2000, 300 if it is not given",
+			"raw": "`true`: each reading", "format": "`csv`: a file", "by": "of a CSV: `hour` or `day`"},
+		answer: Excerpt{}, refuses: []int{400, 404}},
+	"GET /api/v1/sparks": {does: "The last day of each number on the page of the house, in 48 stretches.", more: "Each is a digit or letter, from 0 for the least value of the day to z for the greatest, or a space where nothing is known.", answer: map[string]string{}},
 	"POST /api/v1/thing/{name}": {does: "Tells a thing, or behind a point one of its properties, a value: `porch_light`, `blind.position`.",
 		more: "204 is that it was told, not that it is so: the stream tells that.",
 		body: struct {
@@ -368,6 +375,7 @@ func unfit(root object, schema object, v any, at string) (wrong []string) {
 // the house answers.
 func TestOpenAPI(t *testing.T) {
 	house := furnished()
+	house.recall(t)
 	s := serve(t, house)
 	want := describe(t, s)
 	if *update {
