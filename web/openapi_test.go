@@ -53,7 +53,7 @@ var saidOfRoutes = map[string]saidOf{
 		more: "At most 10,000 readings are answered at a time; `next` is from when on there are more. A name with `.csv` behind it is that series as CSV.",
 		query: map[string]string{"from": "a time (RFC 3339) or a date; a day before `to` if it is not given", "to": "the same; now if it is not given", "points": "how many cells, 1 to 2000, 300 if it is not given",
 			"raw": "`true`: each reading", "format": "`csv`: a file", "by": "of a CSV: `hour` or `day`"},
-		answer: Excerpt{}, refuses: []int{400, 404}},
+		answer: Stretch{}, refuses: []int{400, 404}},
 	"GET /api/v1/sparks": {does: "The last day of each number on the page of the house, in 48 stretches.", more: "Each is a digit or letter, from 0 for the least value of the day to z for the greatest, or a space where nothing is known.", answer: map[string]string{}},
 	"POST /api/v1/thing/{name}": {does: "Tells a thing, or behind a point one of its properties, a value: `porch_light`, `blind.position`.",
 		more: "204 is that it was told, not that it is so: the stream tells that.",
