@@ -43,7 +43,7 @@ type saidOf struct {
 var saidOfRoutes = map[string]saidOf{
 	"GET /api/v1/house": {does: "The whole house at this moment.", answer: View{}},
 	"GET /api/v1/events": {does: "What happens in the house, as server-sent events.", kind: "text/event-stream",
-		query: map[string]string{"only": "`things` leaves out readings and decisions"},
+		query: map[string]string{"only": "`things` leaves out readings, decisions and rules; `rules` all but these, and what is wrong with pins"},
 		more: "The stream begins with an event named `house`, which carries a whole View. What happens afterwards follows as events without a name, each an Event; one may tell what the View before it knew already. " +
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
 			"While much happens it is told ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
@@ -81,6 +81,15 @@ var saidOfRoutes = map[string]saidOf{
 	"GET /api/v1/health": {does: "How the house and its machine are doing, and what is to be done about that.", answer: checkup{}},
 	"GET /healthz":       {does: "Whether the house answers within a second.", kind: "text/plain"},
 	"GET /metrics":       {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
+	"GET /api/v1/why/{name...}": {does: "Why something is as it is, or was at a moment: `porch_light`, `blind.position`, a topic, `rule.stairs`.",
+		more:  "Who may see a part of the house is told the state alone.",
+		query: map[string]string{"at": "the moment: `07:30`, `yesterday 22:15`, `2h` ago, or RFC 3339; without it now"}, answer: Why{}, refuses: []int{400, 404}},
+	"GET /api/v1/rules":        {does: "All rules, links and machines, and where each stands.", answer: ruleList{}},
+	"GET /api/v1/rules/{name}": {does: "One of them taken apart, with its last runs and how it is written: `rule.stairs`.", answer: RuleDetail{}, refuses: []int{404}},
+	"POST /api/v1/rules/{name}": {does: "Lets a rule run, or no longer.", more: "It takes who may publish on `hearth/rule/NAME/set`.",
+		body: struct {
+			Enabled bool `json:"enabled"`
+		}{}, eg: `{"enabled":true}`, refuses: []int{400, 404, 409, 413, 415}},
 }
 
 var onOff = struct {

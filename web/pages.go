@@ -180,7 +180,6 @@ var menu = []struct {
 	{"pins", "/pins", See},
 	{"health", "/health", See},
 	{"users", "/users", Change},
-	{"users", "/users", Change},
 }
 
 // ofTheWhole are the pages in the menu for those alone who may see the whole house.
