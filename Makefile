@@ -8,7 +8,7 @@ TOOL     = go tool -modfile=tools/go.mod
 TESTLOG  = dist/test.log
 FAILED   = '^ *--- FAIL|^FAIL|^panic|DATA RACE'
 
-.PHONY: build check lint test race small crashes fuzz gpio-test gpio-pi3 gpio-long footprint wear history dist deb bench ci install clean
+.PHONY: build check lint test race axe small crashes fuzz gpio-test gpio-pi3 gpio-long footprint wear history dist deb bench ci install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o hearth ./cmd/hearth
@@ -36,6 +36,17 @@ race:
 	@grep -aE '^(ok|\?)' $(TESTLOG)
 	@grep -ahE '^ *--- SKIP' -B1 $(TESTLOG) || true
 	@echo "$$(grep -acE '^ *--- PASS' $(TESTLOG)) passed, 0 failed, $$(grep -acE '^ *--- SKIP' $(TESTLOG)) skipped"
+
+# axe-core, by which the tests of the page judge whether everybody can use it, from npm. It is
+# MPL, and neither committed nor shipped.
+AXE     = 4.14.1
+AXE_SUM = e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+axe: dist/axe/axe.min.js
+dist/axe/axe.min.js:
+	@mkdir -p dist/axe
+	cd dist/axe && if command -v npm >/dev/null; then npm pack --silent axe-core@$(AXE); \
+	else curl -sSfO https://registry.npmjs.org/axe-core/-/axe-core-$(AXE).tgz; fi
+	cd dist/axe && echo '$(AXE_SUM)  axe-core-$(AXE).tgz' | sha256sum -c && tar -xzmf axe-core-$(AXE).tgz --strip-components=1 package/axe.min.js
 
 # The packages that compute, with the int of a 32-bit Pi.
 small:
@@ -104,7 +115,7 @@ bench:
 	bench/brokers.sh
 	bench/peers.sh
 
-ci: lint race small fuzz gpio-test gpio-pi3 footprint deb
+ci: axe lint race small fuzz gpio-test gpio-pi3 footprint deb
 	go test -run '^$$' -bench PublishToPin ./bench
 
 # From a checkout onto this machine, as root.

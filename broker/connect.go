@@ -307,6 +307,14 @@ func (b *Broker) rightsOf(user, client string) *access.Rights {
 	return b.door.Rights(user, client)
 }
 
+// UseUsers lets other users and rights count from now on, for clients that are connected, too.
+func (b *Broker) UseUsers(t *access.Table) {
+	b.reload.Lock()
+	defer b.reload.Unlock()
+	b.door.Use(t)
+	b.rightsChanged()
+}
+
 // rightsChanged gives the sessions what the users may do now. Who exists no more, or
 // has another password, is disconnected.
 func (b *Broker) rightsChanged() {

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"hearth/broker"
 	"hearth/broker/access"
-	"hearth/config"
 	"hearth/devices"
 	"hearth/devices/catalog"
 	"hearth/store"
@@ -57,30 +57,19 @@ func (p people) Version() any { return p.door.Table() }
 
 func (p people) Any() bool { return p.door.Table().AnyOnPage() }
 
-// AddFirst makes the first user of the page, and takes it up at once: a reload would also
-// take up what else has changed in the configuration.
+// AddFirst makes the first user of the page.
 func (p people) AddFirst(ctx context.Context, user, password string) error {
-	p.reload.Lock()
-	defer p.reload.Unlock()
-	cfg := p.cfg // only a reload changes it
-	if _, ok := cfg.Broker.User[user]; ok {
-		return fmt.Errorf("user %q is in the configuration, where it has no role that lets it see the page", user)
+	hash := access.Hash([]byte(password))
+	err := p.change(func(users broker.Config, file string) error {
+		if _, ok := users.User[user]; ok {
+			return fmt.Errorf("user %q is in the configuration, where it has no role that lets it see the page", user)
+		}
+		return access.AddUser(file, user, hash, []string{access.Admin})
+	})
+	if err == nil {
+		p.log.Info("the first user of the page was made", "user", user)
 	}
-	file := cfg.UsersFile()
-	if err := access.AddUser(file, user, access.Hash([]byte(password)), []string{access.Admin}); err != nil {
-		return err
-	}
-	users := cfg.ownBroker().Config
-	if err := users.LoadUsers(file, config.Place{}).Err(); err != nil {
-		return err
-	}
-	t, err := p.door.Prepare(users)
-	if err != nil {
-		return err
-	}
-	p.door.Use(t)
-	p.log.Info("the first user of the page was made", "user", user, "file", file)
-	return nil
+	return err
 }
 
 // rights are a user's as the page asks for them. Its levels have the same order as those

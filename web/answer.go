@@ -43,7 +43,14 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/log", See, s.servePage("log", nil)},
 		{"GET", "/edit", Change, wholeHouse(s.servePage("edit", s.editSheet))},
 		{"GET", "/edit/versions", Change, wholeHouse(s.servePage("versions", s.versionsSheet))},
+		{"GET", "/users", Change, s.serveUsers},
+		{"POST", "/users", Change, s.takeUsers},
+		{"GET", "/account", See, s.serveAccount},
+		{"POST", "/account", See, s.takeAccount},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
+		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
+		{"GET", "/sw.js", Nothing, s.serveWorker},
+		{"GET", offlinePath, Nothing, s.serveOffline},
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
 		{"POST", "/logout", Nothing, s.takeLogout(false)},
@@ -53,6 +60,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/healthz", Nothing, s.serveHealth},
 		{"GET", "/metrics", See, s.serveMetrics},
 		{"GET", "/api/v1/house", See, s.serveHouse},
+		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
 		{"GET", "/api/v1/events", See, s.serveEvents},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
@@ -76,7 +84,7 @@ func (s *Server) routes() http.Handler {
 		at[r.path][r.method] = s.guard(r.needs, r.handle)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
+		s.fail(w, r, http.StatusNotFound, nothingHere)
 	})
 
 	sameSite := http.NewCrossOriginProtection()
@@ -85,6 +93,9 @@ func (s *Server) routes() http.Handler {
 	}))
 	return harden(s.ownHost(sameSite.Handler(ownReaders(mux))))
 }
+
+// nothingHere is for addresses that there are none of.
+const nothingHere = "there is nothing at this address; the page is at /"
 
 // methods are what can be done with one path.
 type methods map[string]http.HandlerFunc
@@ -108,8 +119,9 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func harden(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-			"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; "+
+			"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types hearth")
+		// The one policy of trusted types that a script may make is for the address of our worker.
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "same-origin") // with no-referrer our own forms would come with Origin: null
@@ -208,6 +220,15 @@ func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r))))
+}
+
+// serveOpenAPI describes what programs may ask; a test holds it against the routes.
+func serveOpenAPI(w http.ResponseWriter, r *http.Request) {
+	content, err := files.ReadFile("openapi.json")
+	if err != nil {
+		panic(err) // go:embed promised it
+	}
+	send(w, r, "application/json", content)
 }
 
 // serveSwitch tells a pin its level. pins are those that there are of its kind.

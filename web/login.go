@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // A form is what login.html shows: the login, or with Token the setup of the first user.
@@ -167,7 +166,7 @@ func (s *Server) welcome(w http.ResponseWriter, r *http.Request, user string, se
 	if v := s.who(r); v.session != nil {
 		s.sessions.end(v.session)
 	}
-	s.sessions.begin(user, secret, mark, secure(r))
+	s.sessions.begin(user, secret, mark, secure(r), deviceOf(r.UserAgent()), sender(r).String())
 	setCookie(w, r, base64.RawURLEncoding.EncodeToString(secret), cookieFor)
 	s.log.Info("somebody logged in to the page", "user", user, "from", sender(r).String())
 }
@@ -344,15 +343,8 @@ func (s *Server) takeSetup(w http.ResponseWriter, r *http.Request) {
 	again := func(why string) {
 		s.showForm(w, r, http.StatusBadRequest, form{Token: token, User: mended(user, mostName), Why: why})
 	}
-	switch {
-	case utf8.RuneCountInString(password) < shortestPassword:
-		again(words.text("setup.short", "n", shortestPassword))
-		return
-	case len(password) > 1024:
-		again(words.text("setup.long"))
-		return
-	case password != r.PostFormValue("again"):
-		again(words.text("setup.differ"))
+	if err := fitPassword(words, password, r.PostFormValue("again")); err != nil {
+		again(err.Error())
 		return
 	}
 	ctx, done := context.WithTimeout(r.Context(), loginPatience)

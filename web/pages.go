@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -18,7 +19,7 @@ import (
 	"time"
 )
 
-//go:embed pages js words style.css icon.svg
+//go:embed pages js words icons style.css icon.svg openapi.json
 var files embed.FS
 
 // --- What does not change while the hub runs: modules, style, icon ---
@@ -39,7 +40,7 @@ type assetSet struct {
 }
 
 var assets = sync.OnceValue(func() assetSet {
-	kinds := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+	kinds := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
 	set := assetSet{files: make(map[string]asset)}
 	all := sha256.New()
 	fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error { // in the order of the names
@@ -63,7 +64,7 @@ func assetPath(name string) string { return "/assets/" + assets().version + "/" 
 func serveAsset(w http.ResponseWriter, r *http.Request) {
 	a, ok := assets().files[r.PathValue("name")]
 	if !ok || r.PathValue("version") != assets().version {
-		refuse(w, http.StatusNotFound, "there is nothing at this address; the page is at /")
+		refuse(w, http.StatusNotFound, nothingHere)
 		return
 	}
 	h := w.Header()
@@ -131,11 +132,26 @@ type sheet struct {
 	Page string // the name of its template and its module
 	Of   any    // what is on this page alone
 	Door *form  // the login, which has nothing of the house
-	most Level  // what who looks at it may do at most
+	Fail *failure
+	most Level // what who looks at it may do at most
 }
 
 // A link is one of the menu.
 type link struct{ Page, Path string }
+
+// A failure is what error.html shows in place of a page. It has nothing of the house.
+type failure struct {
+	Status int
+	Title  string
+	Why    string
+	Path   string // of what was asked for, where trying again may help
+}
+
+// Bare says that a page has nothing of the house.
+func (p sheet) Bare() bool { return p.Door != nil || p.Fail != nil || p.Page == "offline" }
+
+// Scripted says that there is a module of the page's name.
+func (p sheet) Scripted() bool { return !p.Bare() || p.Page == "offline" }
 
 // Menu are the pages that who looks at this one may see.
 func (p sheet) Menu() (links []link) {
@@ -156,6 +172,7 @@ var menu = []struct {
 	{"home", "/", See},
 	{"log", "/log", See},
 	{"edit", "/edit", Change},
+	{"users", "/users", Change},
 }
 
 // pageNames are all there are templates for.
@@ -182,6 +199,12 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"words": w.forModule,
 			"asset": assetPath,
 			"clock": w.clock,
+			"moment": func(t, now time.Time) string {
+				if t.IsZero() {
+					return w.text("account.no_clock")
+				}
+				return w.clock(t, now)
+			},
 			"exact": func(t time.Time) string { return t.Format(time.RFC3339) },
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
@@ -221,20 +244,79 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, page sheet) (cont
 	return b.Bytes(), true
 }
 
+// fail says why there is no page, to people as a page in their language and to programs as
+// JSON.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why string) {
+	if !isPage(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		refuse(w, status, why)
+		return
+	}
+	words := s.wordsFor(r)
+	f := failure{Status: status, Title: words.text("error.other"), Why: mended(why, mostText)}
+	switch status {
+	case http.StatusNotFound:
+		f.Title = words.text("error.not_found")
+		if why == nothingHere {
+			f.Why = words.text("error.not_found_text")
+		}
+	case http.StatusForbidden:
+		f.Title = words.text("error.forbidden")
+	case http.StatusServiceUnavailable:
+		f.Title, f.Path = words.text("error.unavailable"), r.URL.RequestURI()
+	}
+	page := sheet{Page: "error", Fail: &f}
+	who := visitorOf(r)
+	if who.rights == nil { // what nobody guards
+		who = s.who(r)
+	}
+	if who.rights != nil {
+		page.most = who.rights.Most()
+	}
+	if content, ok := s.write(w, r, page); ok {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(status)
+		w.Write(content)
+	}
+}
+
+// failFor is fail by the status of a refusal, or else as the house's trouble.
+func (s *Server) failFor(w http.ResponseWriter, r *http.Request, err error) {
+	status := http.StatusServiceUnavailable
+	if no, ok := errors.AsType[refusal](err); ok {
+		status = no.status
+	}
+	s.fail(w, r, status, err.Error())
+}
+
+// showPage is a page that is the answer to a form, or may hold a secret: it is not packed.
+func (s *Server) showPage(w http.ResponseWriter, r *http.Request, status int, name string, of any) {
+	v, err := s.view(r.Context(), patience)
+	if err != nil {
+		s.fail(w, r, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+		return
+	}
+	who := visitorOf(r)
+	if content, ok := s.write(w, r, sheet{View: v.seenBy(who), Page: name, Of: of, most: who.rights.Most()}); ok {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(status)
+		w.Write(content)
+	}
+}
+
 // servePage shows the house as a visitor may see it. of makes what is on that page alone; an
 // error of it that is a refusal has its own status.
 func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := s.view(r.Context(), patience)
 		if err != nil {
-			refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
+			s.fail(w, r, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 			return
 		}
 		who := visitorOf(r)
 		page := sheet{View: v.seenBy(who), Page: name, most: who.rights.Most()}
 		if of != nil {
 			if page.Of, err = of(r, page.View); err != nil {
-				refuseFor(w, err)
+				s.failFor(w, r, err)
 				return
 			}
 		}

@@ -231,10 +231,10 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 		case v.rights == nil:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, map[bool]string{false: "a login is needed: log in at /login, or send a token of hearth token as Authorization: Bearer", true: "there is no such token"}[v.wrong])
-		case v.rights.Most() < needs && isPage(r):
+		case v.rights.Most() < See && isPage(r):
 			s.showLogin(w, r, http.StatusForbidden, s.wordsFor(r).text("login.may_not", "user", mended(v.name, mostName)))
 		case v.rights.Most() < needs:
-			refuse(w, http.StatusForbidden, "you may "+v.rights.Most().String()+" here, and this is for those who may "+needs.String())
+			s.fail(w, r, http.StatusForbidden, "you may "+v.rights.Most().String()+" here, and this is for those who may "+needs.String())
 		default:
 			next(w, r.WithContext(context.WithValue(r.Context(), visitorKey{}, v)))
 		}

@@ -52,6 +52,7 @@ type session struct {
 	key   string
 	kept  kept
 	ended chan struct{} // closed at its end
+	shown time.Time     // when the password was shown in it last, since the hub runs
 }
 
 // kept is what is on the shelf of a session, as JSON.
@@ -61,6 +62,11 @@ type kept struct {
 	// Plain is one that went over the network in the clear, where somebody may have read it.
 	// It is none any more as soon as the page is https.
 	Plain bool `json:"plain,omitempty"`
+
+	// For people, so that they know which of theirs this is.
+	Device string    `json:"device,omitempty"`
+	From   string    `json:"from,omitempty"`
+	Began  time.Time `json:"began,omitzero"`
 
 	Used time.Time `json:"used"` // when it was used last, give or take usedWithin; zero: never while the clock was known
 }
@@ -97,12 +103,12 @@ func draw() []byte {
 // begin makes a session of a user who has just logged in with the password of that mark.
 // Its secret is always a new one, whatever the browser showed before: else somebody could
 // give a visitor a cookie, and go in with it after the visitor has logged in.
-func (ss *sessions) begin(user string, secret, mark []byte, secure bool) {
-	k := kept{User: user, Mark: mark, Plain: !secure}
+func (ss *sessions) begin(user string, secret, mark []byte, secure bool, device, from string) {
+	k := kept{User: user, Mark: mark, Plain: !secure, Device: device, From: from}
 	if now, known := ss.clock(); known {
-		k.Used = now
+		k.Used, k.Began = now, now
 	}
-	one := &session{key: hashed(secret), kept: k, ended: make(chan struct{})}
+	one := &session{key: hashed(secret), kept: k, ended: make(chan struct{}), shown: time.Now()}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	for _, s := range ss.all { // of browsers that never came back

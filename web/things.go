@@ -53,6 +53,9 @@ type Property struct {
 	See, Use []string `json:"-"`
 }
 
+// kinds are those of a Property.
+var kinds = []string{"switch", "level", "cover", "value"}
+
 // A Range is that of a level.
 type Range struct {
 	Min  float64 `json:"min"`
@@ -89,7 +92,10 @@ func (t Thing) clean() Thing {
 }
 
 func (p Property) clean() Property {
-	p.Name, p.Label, p.Kind, p.Unit, p.Asked = mended(p.Name, mostName), mended(p.Label, mostName), mended(p.Kind, 20), mended(p.Unit, 20), mended(p.Asked, 40)
+	p.Name, p.Label, p.Unit, p.Asked = mended(p.Name, mostName), mended(p.Label, mostName), mended(p.Unit, 20), mended(p.Asked, 40)
+	if !slices.Contains(kinds, p.Kind) { // for which the page has no template
+		p.Kind = "value"
+	}
 	p.Text, p.Bad, p.At = mended(p.Text, 100), mended(p.Bad, mostName), sane(p.At)
 	return p
 }

@@ -26,36 +26,8 @@
 //
 // # What programs may ask
 //
-// The names of the fields are stable; fields may be added. Times are RFC 3339,
-// in the zone of the house.
-//
-//	GET  /api/v1/house           a View as JSON
-//	GET  /api/v1/events          server-sent events, see below
-//	POST /api/v1/thing/{name}    {"value":true}, or a number or a text -> 204; a thing, or one
-//	                          of its properties behind a point
-//	POST /api/v1/output/{name}   {"on":true} -> 204
-//	POST /api/v1/input/{name}    {"on":true} -> 204; simulated inputs only
-//	GET  /api/v1/config          a Configuration; this and what follows for those who may change the whole house
-//	POST /api/v1/config/check    a Draft -> a Checked
-//	POST /api/v1/config/try      a Draft with "days" -> lines of JSON: {"progress":0.1}, at last {"trial":a Trial}
-//	POST /api/v1/config/save     a Draft -> a Saved; 409 if the file is another by now, 422 if it was not taken
-//	GET  /api/v1/config/versions     {"versions":[a Version]}
-//	GET  /api/v1/config/version/{id} a VersionDetail
-//	POST /api/v1/config/version/{id} {"sum":of the VersionDetail} -> a Saved: it is in force again
-//	POST /hook/{name}         anything, for the rules with that webhook -> 204
-//	GET  /healthz             200 if the house answers within a second, else 503
-//	GET  /metrics             each [Metric] for Prometheus, in its text format
-//
-// All but /hook and /healthz need a login or a token, sent as "Authorization: Bearer
-// hearth_...". Anything refused has a fitting status and {"error":"..."}. The stream begins
-// with an event named house, which carries a whole View (with ?only=things without readings
-// and decisions, and so is what follows); what happens
-// afterwards follows as events without a name, each an [Event]. Every 15 seconds
-// an event named status repeats the View without its lists, so who hears nothing
-// for longer has lost the hub. A watcher that reads too slowly is cut off; it
-// comes back and begins with a whole View again. An event may tell what the
-// View before it knew already. While much happens a stream is told
-// ten times a second, and of each thing the newest.
+// openapi.json says it, and is made of the table of routes and the types here by
+// TestOpenAPI, which also holds real answers against it. docs/api.md is for people.
 package web
 
 import (

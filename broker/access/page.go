@@ -30,6 +30,9 @@ func pageRole(name string) (Role, bool) {
 	return Role{Page: name}, name != "" && slices.Contains(pages, name)
 }
 
+// LevelOf is the most that a role allows on the page.
+func LevelOf(r Role) Page { return r.page() }
+
 // page is the number for the word of a role.
 func (r Role) page() Page { return Page(max(0, slices.Index(pages, r.Page))) }
 

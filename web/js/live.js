@@ -45,6 +45,7 @@ export function follow(only, page) {
 
   function status(v) {
     houseTime(v.now);
+    try { localStorage.setItem('live', v.now); } catch (err) { /* it keeps nothing here; offline.js does without */ }
     put($('name'), v.name);
     $('simulated').hidden = !v.simulated;
     trouble = v.trouble;
@@ -163,4 +164,19 @@ export function follow(only, page) {
   window.addEventListener('pageshow', (e) => { if (e.persisted) connect(); });
 
   connect();
+}
+
+// The worker that says that there is no hub, where the browser allows one (js/sw.js).
+if (navigator.serviceWorker) {
+  window.addEventListener('load', () => {
+    const policy = window.trustedTypes && window.trustedTypes.createPolicy('hearth', { createScriptURL: () => '/sw.js' });
+    navigator.serviceWorker.register(policy ? policy.createScriptURL('') : '/sw.js').catch(() => {});
+  });
+}
+
+// On a narrow screen the menu is one line, of which the page one is on shall be seen.
+const here = document.querySelector('nav [aria-current]');
+if (here) {
+  const line = here.closest('ul');
+  line.scrollLeft = here.offsetLeft - (line.clientWidth - here.offsetWidth) / 2;
 }

@@ -1,0 +1,2 @@
+// As users.js.
+import './users.js';
