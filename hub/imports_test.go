@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"hearth/gpio/sensor":      {"hearth/config", "hearth/devices", "hearth/gpio/bus"},
 	"hearth/history":          {"hearth/config", "hearth/devices", "hearth/rules"},
 	"hearth/web":              {"hearth/certs", "hearth/config", "hearth/devices", "hearth/rules"},
+	"hearth/web/webtest":      {},
 	"hearth/why":              {"hearth/config", "hearth/devices", "hearth/history", "hearth/rules"},
 	"hearth/hub":              {"hearth/backup", "hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/history", "hearth/push", "hearth/replay", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web", "hearth/why"},
 	"hearth/replay":           {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/history", "hearth/rules"},
