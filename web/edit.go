@@ -69,6 +69,9 @@ type ConfigFile struct {
 	Secrets int    `json:"secrets,omitempty"` // how many stand in it as "***1" and so on
 }
 
+// Label is its name fit to be shown.
+func (f ConfigFile) Label() string { return mended(f.Name, mostName) }
+
 // file is the one of that name, or the main one for "".
 func (c Configuration) file(name string) (ConfigFile, bool) {
 	for _, f := range c.Files {

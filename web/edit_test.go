@@ -330,7 +330,7 @@ func TestTheEditorInABrowser(t *testing.T) {
 		until(`document.querySelectorAll('#outputs svg .other').length === 7 && document.querySelectorAll('#outputs > li').length === 1`),
 		until(`document.querySelectorAll('#differences li').length === 14 && !document.querySelector('#differences img')`), until(shows("#untold", "a/<b>:x")))
 	keepScreenshot(t, ctx, "edit-trial")
-	do(t, ctx, "a difference leads to its rule", chromedp.Click("#differences a"), until(selected+` === '[rule.stairs]'`))
+	do(t, ctx, "a difference leads to its rule", chromedp.Click("#differences .rule"), until(selected+` === '[rule.stairs]'`))
 	do(t, ctx, "and saved", chromedp.SendKeys("#note", "longer"), chromedp.Click("#save"), until(shows("#toast", "Saved and in force.")), until(`document.getElementById('save').disabled`))
 	if house.text != mended || house.versions[1].Note != "longer" {
 		t.Errorf("%q %+v", house.text, house.versions)

@@ -79,7 +79,7 @@ func (w *words) number(n float64, unit string) string {
 
 var (
 	inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
-	imported = regexp.MustCompile(`\bfrom '\./([a-z]+)\.js'`)
+	imported = regexp.MustCompile(`\b(?:from|import) '\./([a-z]+)\.js'`)
 )
 
 // ofModules are, by the names of modules, the keys whose words they and those that they
