@@ -36,10 +36,11 @@ import (
 var examples = map[string]string{
 	"GET /devices/{name}": "/devices/climate_000", "GET /api/v1/devices/{name}": "/api/v1/devices/climate_000", "POST /api/v1/devices/{name}/forget": "/api/v1/devices/climate_009/forget",
 	"POST /api/v1/acknowledge/{name}": "/api/v1/acknowledge/garden_pump",
-	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing", "{id}": "1",
+	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
 	"GET /thing/{name...}": "/thing/device_01.state?with=device_01.power&with=device_00.state&with=porch_light", "GET /chart/{name...}": "/chart/porch_light", "GET /api/v1/history/{name...}": "/api/v1/history/porch_light",
 	"GET /why/{name...}": "/why/porch_light", "GET /api/v1/why/{name...}": "/api/v1/why/porch_light",
 	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs",
+	"GET /edit/versions": "/edit/versions?of=2", "{id}": "1",
 }
 
 // sample is a path of a route, with something in place of what is variable.
@@ -83,6 +84,8 @@ func pagesOf(t *testing.T, s *Server, who ...string) (paths []string) {
 func furnished() *smallHouse {
 	house := manyThings(12)
 	house.keepRules()
+	house.put("", "start", "", "# nothing yet\n")
+	house.put("anna", "page", "the lights", desktop)
 	house.view.Things[5].Away, house.view.Things[4].Properties[0].Asked, house.view.Things[0].Favourite = true, "on", true
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
 	house.view.Outputs[2].Fault = "the line is held by another program"
@@ -165,6 +168,7 @@ func evilFamily() *household {
 func evilHouse() *smallHouse {
 	house := newHouse()
 	house.sayEvil(payloads)
+	house.writeEvil(payloads)
 	return house
 }
 

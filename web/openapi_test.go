@@ -90,7 +90,24 @@ var saidOfRoutes = map[string]saidOf{
 		body: struct {
 			Enabled bool `json:"enabled"`
 		}{}, eg: `{"enabled":true}`, refuses: []int{400, 404, 409, 413, 415}},
+	"GET /api/v1/config": {does: "What the owner wrote, as it stands in the files, for those who may change the whole house, as all that follows of it. A secret stands there as `***1`.",
+		query: map[string]string{"at": "asks where that is written: `rule.heater`"}, answer: Configuration{}, refuses: []int{400}},
+	"POST /api/v1/config/check": {does: "What is wrong with the configuration, if a file of it were another.", more: "200 whatever that is; 409 if the file can't be edited here.",
+		body: Draft{}, eg: draftOfDesktop, answer: Checked{}, refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/config/try": {does: "What would have been different over the last days, with a file that is another. Nothing is switched.",
+		more: "The answer is lines of JSON, each an object: `{\"progress\":0.1}` while it goes on, and at last `{\"trial\":…}` with the whole, or `{\"error\":\"…\"}`. Who goes away ends it. One at a time; 422 if the file has mistakes.",
+		body: tryDraft{}, eg: draftOfDesktop, kind: "application/x-ndjson", refuses: []int{400, 404, 409, 413, 415, 422}},
+	"POST /api/v1/config/save": {does: "Writes a file and has the hub obey it.", more: "422, with the fields of Saved, if there are mistakes in it or the hub can't obey it; then all is as before. 409 if the file was changed since `version` was read, or can't be written.",
+		body: Draft{}, eg: draftOfDesktop, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
+	"GET /api/v1/config/versions":      {does: "The configurations that were in force.", answer: versionList{}},
+	"GET /api/v1/config/version/{id}":  {does: "One of them, with what it changed and what it would change now.", answer: VersionDetail{}, refuses: []int{404}},
+	"POST /api/v1/config/version/{id}": {does: "Brings one into force again, as if its texts were saved.", body: restoring{}, eg: `{"sum":"` + nameOfText(desktop) + `"}`, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
 }
+
+var draftOfDesktop = func() string {
+	b, _ := json.Marshal(Draft{File: "config.toml", Version: nameOfText(desktop), Text: desktop})
+	return string(b)
+}()
 
 var onOff = struct {
 	On bool `json:"on"`
