@@ -24,6 +24,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -125,6 +126,7 @@ type Hub struct {
 	reload      sync.Mutex
 	saving      chan struct{} // has one in it while a backup is written
 	saver       *saver        // of backups by the clock
+	editing     *editing      // of the configuration, on the page
 	mqtt        *outbox[broker.Message]
 	http        *caller                       // requests of rules
 	words       *words                        // what outputs on topics tell their devices
@@ -147,6 +149,7 @@ type Hub struct {
 	ears       ears         // of who listens on the page
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	whysWait   atomic.Int32 // questions of clients that have no answer yet
+	lastRuns   lastRuns     // of rules, before the hub started
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.
@@ -181,6 +184,7 @@ type Hub struct {
 	watchers      map[chan web.Event]bool
 	quiet         map[string]string // by output or input: the fault that somebody acknowledged
 	waited        map[string]bool   // by output: the pages were told that a command waits
+	news          map[string]bool   // by rule: it stands otherwise than the pages were told
 	decisions     []web.Decision    // the newest last
 	decided       map[ruled]int64   // how often each was, since the hub started
 	backup        saved             // the newest one, and what is wrong
@@ -219,9 +223,11 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		turned:    make(map[string]bool),
 		decided:   make(map[ruled]int64),
 		waited:    make(map[string]bool),
+		news:      make(map[string]bool),
 		quiet:     make(map[string]string),
 		began:     opt.Clock.Mono(),
 	}
+	h.editing = newEditing(cfg, opt)
 	h.keepRules = time.NewTimer(0)
 	h.keepRules.Stop()
 	defer func() {
@@ -242,6 +248,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	h.seed = h.lifeSeed()
+	h.editing.key = fmt.Appendf(nil, "names of texts %d", h.seed)
 	h.life = h.nextLife()
 	h.ownConfig = "/device/" + h.announcedID() + "/config"
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
@@ -307,6 +314,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
 	h.openControl()
 	h.saver = h.openSaver(cfg)
+	h.editing.inForce(cfg, "start")
 	h.invite()
 	return h, nil
 }
@@ -409,6 +417,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()
+			h.tellNews()
 			h.forgetQuiet()
 			h.sayHealth()
 			h.answerGreeting()
@@ -607,6 +616,7 @@ func (h *Hub) note(d rules.Decision) {
 	}
 	h.count(d)
 	h.keepTrace(d)
+	h.isNews(d.Rule)
 	told := webDecision(d) // of a message that may be large it keeps a line
 	h.decisions = append(h.decisions, told)
 	h.logDecision(d, told.Text)

@@ -12,6 +12,7 @@ import (
 var arrows = map[string][]string{
 	"hearth/store":            {},
 	"hearth/store/storetest":  {"hearth/store"},
+	"hearth/web/webtest":      nil,
 	"hearth/config":           {},
 	"hearth/devices":          {},
 	"hearth/devices/announce": {"hearth/config", "hearth/devices", "hearth/devices/catalog"},
@@ -33,7 +34,7 @@ var arrows = map[string][]string{
 	"hearth/gpio/bus":         {"hearth/config"},
 	"hearth/gpio/sensor":      {"hearth/config", "hearth/devices", "hearth/gpio/bus"},
 	"hearth/history":          {"hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/web":              {"hearth/certs", "hearth/config", "hearth/devices", "hearth/doctor", "hearth/rules"},
+	"hearth/web":              {"hearth/certs", "hearth/config", "hearth/devices", "hearth/doctor", "hearth/history", "hearth/rules"},
 	"hearth/why":              {"hearth/config", "hearth/devices", "hearth/history", "hearth/rules"},
 	"hearth/hub":              {"hearth/backup", "hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/doctor", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/history", "hearth/push", "hearth/replay", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web", "hearth/why"},
 	"hearth/replay":           {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/history", "hearth/rules"},

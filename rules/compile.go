@@ -312,7 +312,12 @@ func (c *compiler) unknown(kind, name string, known []string, hint string) strin
 	case len(known) == 0:
 		return fmt.Sprintf("no %s has this name, for none is declared%s", kind, hint)
 	}
-	return fmt.Sprintf("no %s has this name; there are %s%s", kind, strings.Join(known, ", "), hint)
+	const most = 30
+	more := ""
+	if len(known) > most {
+		known, more = known[:most], fmt.Sprintf(" and %d more", len(known)-most)
+	}
+	return fmt.Sprintf("no %s has this name; there are %s%s%s", kind, strings.Join(known, ", "), more, hint)
 }
 
 // named is an output, variable or property of a device that can be told

@@ -33,7 +33,7 @@ import (
 var examples = map[string]string{
 	"GET /devices/{name}": "/devices/climate_000", "GET /api/v1/devices/{name}": "/api/v1/devices/climate_000", "POST /api/v1/devices/{name}/forget": "/api/v1/devices/climate_009/forget",
 	"POST /api/v1/acknowledge/{name}": "/api/v1/acknowledge/garden_pump",
-	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
+	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing", "{id}": "1",
 }
 
 // sample is a path of a route, with something in place of what is variable.
@@ -381,8 +381,8 @@ func audit(t *testing.T, ctx context.Context, source string) (wrong []string) {
 	return wrong
 }
 
-// small are the targets on a page that a finger misses.
-const small = `Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=switch], [tabindex="0"]')).filter((e) => {
+// missable are the targets on a page that a finger misses.
+const missable = `Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=switch], [tabindex="0"]')).filter((e) => {
 	if (!e.getClientRects().length || e.closest('.skip') || getComputedStyle(e).visibility === 'hidden') return false;
 	const label = e.closest('label');
 	const r = (label && /checkbox|radio/.test(e.type) ? label : e).getBoundingClientRect();
@@ -459,7 +459,7 @@ func TestEveryPageForEverybody(t *testing.T) {
 					}
 					fits(t, ctx, path, size[0])
 					var missed []string
-					do(t, ctx, "fingers", chromedp.Evaluate(small, &missed))
+					do(t, ctx, "fingers", chromedp.Evaluate(missable, &missed))
 					for _, one := range missed {
 						t.Errorf("%s, %d px: too small a target: %s", path, size[0], one)
 					}

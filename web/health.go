@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"hearth/doctor"
 )
@@ -19,11 +18,11 @@ type Doctor interface {
 // A checkup is a report with its figures in words.
 type checkup struct {
 	doctor.Report
-	Figures []figure `json:"figures"`
+	Figures []vital `json:"figures"`
 }
 
-// A figure is one number, as people read it.
-type figure struct {
+// A vital is one number, as people read it.
+type vital struct {
 	Group string `json:"group"` // "machine", "hub", "broker"
 	Key   string `json:"key"`
 	Label string `json:"label"`
@@ -32,7 +31,7 @@ type figure struct {
 }
 
 // Of are the figures of a group.
-func (c checkup) Of(group string) (some []figure) {
+func (c checkup) Of(group string) (some []vital) {
 	for _, f := range c.Figures {
 		if f.Group == group {
 			some = append(some, f)
@@ -63,12 +62,12 @@ func (s *Server) checkup(r *http.Request) (checkup, error) {
 }
 
 // figures are what there is to know, as far as it is known.
-func (w *words) figures(r doctor.Report) (all []figure) {
+func (w *words) figures(r doctor.Report) (all []vital) {
 	m, h := r.Machine, r.Hub
 	group := "machine"
 	say := func(key, label, text string, bad bool) {
 		if text != "" {
-			all = append(all, figure{group, key, label, mended(text, mostName), bad})
+			all = append(all, vital{group, key, label, mended(text, mostName), bad})
 		}
 	}
 	of := func(part, whole int64) string {
@@ -116,12 +115,12 @@ func (w *words) figures(r doctor.Report) (all []figure) {
 		watchdog = w.text("health.watchdog_other")
 	}
 	say("watchdog", w.text("health.watchdog"), watchdog, false)
-	say("uptime", w.text("health.uptime"), w.span(time.Duration(m.Uptime*float64(time.Second))), false)
+	say("uptime", w.text("health.uptime"), w.lasted(m.Uptime*1000), false)
 
 	group = "hub"
 	say("version", w.text("health.version"), h.Version, false)
 	if !h.Started.IsZero() {
-		say("running", w.text("health.running"), w.span(r.At.Sub(h.Started)), false)
+		say("running", w.text("health.running"), w.lasted(float64(r.At.Sub(h.Started).Milliseconds())), false)
 	}
 	if h.Resident > 0 {
 		text := w.bytes(h.Resident)
@@ -153,19 +152,6 @@ func (w *words) figures(r doctor.Report) (all []figure) {
 		say("broker-"+strings.ReplaceAll(name, " ", "-"), mended(name, mostName), fmt.Sprint(h.Broker[name]), false)
 	}
 	return all
-}
-
-// span is how long something has been.
-func (w *words) span(d time.Duration) string {
-	switch days := int(d / (24 * time.Hour)); {
-	case d <= 0:
-		return ""
-	case days > 0:
-		return w.text("health.days", "n", days, "hours", int(d/time.Hour)%24)
-	case d >= time.Hour:
-		return w.text("health.hours", "n", int(d/time.Hour), "minutes", int(d/time.Minute)%60)
-	}
-	return w.text("health.minutes", "n", int(d/time.Minute))
 }
 
 func (s *Server) healthPage(r *http.Request, v View) (any, error) { return s.checkup(r) }

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write web/openapi.json anew from the routes, the types and what is said here")
+var update = flag.Bool("update", false, "write anew what tests compare with: openapi.json, and testdata")
 
 // A said is what openapi.json says of a route that programs use, beside what the table of
 // routes and the Go types say themselves: paths, methods, levels, fields and their comments.
@@ -53,8 +53,8 @@ var saidOfRoutes = map[string]saidOf{
 		body: struct {
 			Value any `json:"value"` // true or false, a number, or a text
 		}{}, eg: `{"value":true}`, refuses: []int{400, 404, 409, 413, 415}},
-	"POST /api/v1/output/{name}":         {does: "Switches an output.", body: level, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
-	"POST /api/v1/input/{name}":          {does: "Sets a simulated input.", body: level, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/output/{name}":         {does: "Switches an output.", body: onOff, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/input/{name}":          {does: "Sets a simulated input.", body: onOff, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
 	"GET /api/v1/openapi.json":           {does: "This file.", answer: map[string]any{}},
 	"POST /hook/{name...}":               {does: "Anything, for the rules with this webhook. It needs no login: the path is as good as a password as it is hard to guess.", refuses: []int{400, 404, 413}},
 	"GET /api/v1/pins":                   {does: "The header of the board: what each pin is for, how it is, and which are free.", answer: Board{}},
@@ -76,7 +76,7 @@ var saidOfRoutes = map[string]saidOf{
 	"GET /metrics":       {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
 }
 
-var level = struct {
+var onOff = struct {
 	On bool `json:"on"`
 }{}
 

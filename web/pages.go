@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -174,8 +175,11 @@ var menu = []struct {
 	{"home", "/", See},
 	{"log", "/log", See},
 	{"devices", "/devices", See},
+	{"rules", "/rules", See},
+	{"edit", "/edit", Change},
 	{"pins", "/pins", See},
 	{"health", "/health", See},
+	{"users", "/users", Change},
 	{"users", "/users", Change},
 }
 
@@ -203,7 +207,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"t":     w.text,
 			"lang":  func() string { return w.language },
-			"words": w.forModules,
+			"words": w.forModule,
 			"asset": assetPath,
 			"clock": w.clock,
 			"moment": func(t, now time.Time) string {
@@ -216,7 +220,10 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
-			"troubles": troubles,
+			"troubles":  troubles,
+			"whyPath":   func(name string) string { return whyPath(name, time.Time{}) },
+			"whyOf":     decisionPath,
+			"blankRule": func() ruleRow { return ruleRow{Rule: Rule{Switches: "x", Tells: true, Enabled: true}, words: w} },
 			// What the templates of the rows take.
 			"rooms":        rooms,
 			"thing":        func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
@@ -239,6 +246,9 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		}).ParseFS(files, "pages/layout.html"))
 		for _, name := range pageNames() {
 			one := template.Must(layout.Clone())
+			if name == "thing" { // whose rows are those of the page of the house
+				one = template.Must(one.ParseFS(files, "pages/home.html"))
+			}
 			all[language+"/"+name] = template.Must(one.ParseFS(files, "pages/"+name+".html"))
 		}
 	}
@@ -387,6 +397,14 @@ func (r propertyRow) Spoken() string {
 	return of + ", " + r.Title()
 }
 
+// Path is where its page is, below /thing/.
+func (r propertyRow) Path() string {
+	return url.PathEscape(strings.TrimSuffix(r.Of.Name+"."+r.Name, "."))
+}
+
+// Path is where its page is, below /thing/.
+func (r thingRow) Path() string { return url.PathEscape(r.Name) }
+
 // Is says in words how it is.
 func (r propertyRow) Is() string {
 	switch {
@@ -433,3 +451,6 @@ type readingRow struct {
 	Reading
 	Now time.Time
 }
+
+// Path is where its page is, below /thing/.
+func (r readingRow) Path() string { return url.PathEscape(r.Source) }

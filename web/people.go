@@ -349,6 +349,10 @@ func (e Event) seenBy(r Rights) (some Event, ok bool) {
 	if e.Decision != nil && r.Whole(See) {
 		some.Decision = e.Decision
 	}
+	if e.Rule != nil && r.Whole(See) {
+		one := e.Rule.seenBy(r)
+		some.Rule = &one
+	}
 	return some, some != Event{}
 }
 

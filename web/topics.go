@@ -161,9 +161,9 @@ type heard struct {
 }
 
 const (
-	mostHeard = 1000                   // topics that may wait to be sent
-	mostRows  = 200                    // that are sent at once
-	listenFor = 250 * time.Millisecond // between two sendings
+	mostHeard  = 1000                   // topics that may wait to be sent
+	mostTopics = 200                    // that are sent at once
+	listenFor  = 250 * time.Millisecond // between two sendings
 )
 
 func (e *ear) hear(m Message) {
@@ -204,7 +204,7 @@ func (e *ear) take() (h hearing, more bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h.Messages, h.Left, e.total, e.left = e.total, e.left, 0, 0
-	n := min(len(e.order), mostRows)
+	n := min(len(e.order), mostTopics)
 	h.Topics = make([]topicRow, 0, n)
 	for _, topic := range e.order[:n] {
 		if one := e.latest[topic]; e.rights.On(topic, See) {

@@ -27,7 +27,7 @@ type broker struct {
 	ears map[int]func(Message)
 	last int
 	kept []Message
-	by   []string // who published by hand what
+	hand []string // who published by hand what
 }
 
 func (b *broker) Listen(filter string, hear func(Message)) (func(), error) {
@@ -72,7 +72,7 @@ func (b *broker) Publish(ctx context.Context, m Message) error {
 	b.say(m)
 	b.air.Lock()
 	defer b.air.Unlock()
-	b.by = append(b.by, fmt.Sprintf("%s: %s %s %d %v", By(ctx), m.Topic, m.Payload, m.QoS, m.Retain))
+	b.hand = append(b.hand, fmt.Sprintf("%s: %s %s %d %v", By(ctx), m.Topic, m.Payload, m.QoS, m.Retain))
 	return nil
 }
 
@@ -127,7 +127,7 @@ func TestAFloodOfTopics(t *testing.T) {
 	total, rows := 0, 0
 	for more := true; more; {
 		var h hearing
-		if h, more = e.take(); len(h.Topics) > mostRows {
+		if h, more = e.take(); len(h.Topics) > mostTopics {
 			t.Errorf("%d rows at once", len(h.Topics))
 		}
 		total += h.Messages
@@ -270,7 +270,7 @@ func TestPublishingByHand(t *testing.T) {
 	if w := ask(s, "POST", "/api/v1/publish", `{"topic":"cmnd/lamp/POWER"}`, slices.Concat(from, []string{"Authorization", "Bearer hearth_script"})...); w.Code != 403 {
 		t.Errorf("a token without MQTT: %d", w.Code)
 	}
-	if got := fmt.Sprint(house.by); got != "[guest: cmnd/lamp/POWER ON 1 true anna: homeassistant/light/x/config  0 false]" {
+	if got := fmt.Sprint(house.hand); got != "[guest: cmnd/lamp/POWER ON 1 true anna: homeassistant/light/x/config  0 false]" {
 		t.Error(got)
 	}
 }
@@ -322,7 +322,7 @@ func TestTopicsInABrowser(t *testing.T) {
 	do(t, ctx, "by hand", chromedp.Click(".publish summary"), chromedp.SendKeys("[name=topic]", "zigbee2mqtt/lamp/set"), chromedp.SendKeys("[name=payload]", `{"state":"ON"}`), chromedp.Click("[name=retain]"),
 		chromedp.Click("#publish button"), until(shows("#toast", "Published to zigbee2mqtt/lamp/set")), until(overflows))
 	do(t, ctx, "which is refused", chromedp.SetValue("[name=topic]", "hearth/status"), chromedp.Click("#publish button"), until(shows("#toast", "what the hub says itself")))
-	if got := fmt.Sprint(house.by); got != `[: zigbee2mqtt/lamp/set {"state":"ON"} 0 true]` {
+	if got := fmt.Sprint(house.hand); got != `[: zigbee2mqtt/lamp/set {"state":"ON"} 0 true]` {
 		t.Error(got)
 	}
 	for _, evil := range hostile {

@@ -221,6 +221,10 @@ type House interface {
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
 
+	Past
+	Causes
+	Rulebook
+	Editor
 	Wiring
 	Catalog
 	Messages
@@ -305,6 +309,7 @@ type Event struct {
 	Reading  *Reading  `json:"reading,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
 	Thing    *Thing    `json:"thing,omitempty"`
+	Rule     *Rule     `json:"rule,omitempty"` // which stands otherwise now; at most one a second of each
 }
 
 // Options is what a server needs besides its house.
@@ -331,9 +336,13 @@ type Server struct {
 	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
+	whys     chan struct{} // has one in it for each question why that is looked into
 	setup    setup
 	health   health
 	machine  []string // what the machine calls itself
+	looking  queue    // at the past
+	exports  queue
+	sparks   sparks
 
 	set atomic.Pointer[settings]
 
@@ -376,7 +385,8 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
+		looking: make(queue, mostLooking), exports: make(queue, mostExports), whys: make(chan struct{}, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {
