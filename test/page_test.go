@@ -218,6 +218,49 @@ func TestEveryPageAtEverySize(t *testing.T) {
 	}
 }
 
+// Anna, the first user, makes one for her guest, who comes in with it and may look and no more;
+// and out he is when she takes him away.
+func TestAUserIsMadeOnThePage(t *testing.T) {
+	anna := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), "anonymous = false\n"+wired).start(t)
+	link := ""
+	eventually(t, "the console has a link", func() bool {
+		for _, line := range l.lines() {
+			if i := strings.Index(line, "http://"); i >= 0 && strings.Contains(line, "/setup?token=") {
+				link = line[i:]
+			}
+		}
+		return link != ""
+	})
+	webtest.Do(t, anna, "the first user", chromedp.Navigate(link), chromedp.WaitVisible(`[name=again]`), chromedp.SetValue(`[name=user]`, "anna"),
+		chromedp.SendKeys(`[name=password]`, "correct horse"), chromedp.SendKeys(`[name=again]`, "correct horse\r"), webtest.Until(live))
+	webtest.Do(t, anna, "makes a second", chromedp.Click(`nav a[href="/users"]`), webtest.Until(live+` && location.pathname === '/users'`), chromedp.Click(`.add summary`),
+		chromedp.SendKeys(`.add [name=name]`, "guest"), chromedp.SetValue(`.add [name=role]`, "see"), chromedp.SendKeys(`.add [name=password]`, "welcome here"), chromedp.SendKeys(`.add [name=again]`, "welcome here\r"),
+		webtest.Until(webtest.Shows(".accounts", "guest")), webtest.Until(live))
+	webtest.Keep(t, anna, "story-users")
+
+	guest := webtest.Browser(t)
+	webtest.Do(t, guest, "who comes in", chromedp.Navigate(l.page), webtest.Until(`location.pathname === '/login'`), chromedp.WaitVisible(`[name=user]`),
+		chromedp.SendKeys(`[name=user]`, "guest"), chromedp.SendKeys(`[name=password]`, "welcome here\r"), webtest.Until(live),
+		webtest.Until(`document.querySelector('[role=switch][aria-label=lamp]').hidden`), webtest.Until(`!document.querySelector('nav a[href="/users"]')`))
+	webtest.Do(t, anna, "until she takes him away", chromedp.Evaluate(`window.confirm = () => true; Array.from(document.querySelectorAll('.accounts li')).find((li) => li.querySelector('b').textContent === 'guest').querySelector('[value=remove]').form.querySelector('button').click()`, nil),
+		webtest.Until(live+` && !document.querySelector('.accounts').innerText.includes('guest')`))
+	webtest.Do(t, guest, "which is the end at once", webtest.Until(`location.pathname === '/login'`))
+}
+
+// Somebody wants to know what the lamp did: its page has the bell that turned it on as the
+// reason, and while one looks the chart goes on.
+func TestWhatTheLampDid(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	webtest.Do(t, ctx, "the bell turns the lamp on", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "its page", chromedp.Click(`a.name[href="/thing/lamp"]`), webtest.Until(live), webtest.Until(`location.pathname === '/thing/lamp'`),
+		webtest.Until(webtest.Shows(".changes li", "rule.bell fired")), webtest.Until(`!!document.querySelector('.changes a[href^="/why/lamp?at="]')`), webtest.Until(`!!document.querySelector('.plot[tabindex]')`))
+	webtest.Do(t, ctx, "off, here", click("lamp"), webtest.Until(`!`+isOn("lamp")), webtest.Until(webtest.Shows("figcaption", "switched 2 times")))
+	webtest.Keep(t, ctx, "story-thing")
+	webtest.Do(t, ctx, "and the chart has both", webtest.Until(`document.querySelectorAll('.drawing rect.is-on').length === 1`))
+}
+
 // On the header of the board somebody flips the bell, and the lamp of its rule turns there and on
 // another page. A fan that its own sensor contradicts is in fault until somebody acknowledges
 // that. By hand one publishes what switches the lamp off, and hears what comes of it.
