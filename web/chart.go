@@ -538,21 +538,6 @@ func (w *words) month(t time.Time) string {
 	return strings.Fields(w.text("chart.months"))[t.Month()-1]
 }
 
-// span is a length of time.
-func (w *words) span(d time.Duration) string {
-	switch d = d.Round(time.Second); {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d.Round(time.Minute)/time.Minute)
-	case d < 48*time.Hour:
-		d = d.Round(time.Minute)
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	d = d.Round(time.Hour)
-	return w.text("chart.days", "days", int(d/(24*time.Hour)), "hours", int(d%(24*time.Hour)/time.Hour))
-}
-
 // --- In words ---
 
 // sum is all cells as one.

@@ -11,11 +11,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hearth/doctor"
 )
 
 // A smallHouse is a House in memory that works: what is switched turns, and
 // those who watch hear of it.
 type smallHouse struct {
+	bureau            // of its configuration
 	hooked   []string // bodies of the webhook
 	told     []string // what other things were told
 	mu       sync.Mutex
@@ -28,6 +31,13 @@ type smallHouse struct {
 	metrics  []Metric
 	memory   memory
 	past     sync.Mutex // of the present moment of memory
+	book     book       // rules_test.go
+
+	devices       []Device
+	notUnderstood []DeviceFault
+	clients       []Client
+	checkedUp     doctor.Report
+	broker
 }
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.FixedZone("CET", 3600))

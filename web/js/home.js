@@ -64,9 +64,12 @@ function fillProperty(li, item) {
   const name = path(thing, p);
   const gone = !!(thing.away || p.away);
   const waits = p.asked !== undefined || asking.has(name);
+  const why = li.querySelector('.state');
   put(li.querySelector('.title'), title(p));
   attribute(li.querySelector('.title'), 'href', '/thing/' + encodeURIComponent(name));
-  if (!asking.has(name)) put(li.querySelector('.state'), p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
+  if (!asking.has(name)) put(why, p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
+  attribute(why, 'href', '/why/' + encodeURIComponent(name));
+  attribute(why, 'title', t('why.heading', { name: spoken(thing, p) }));
   put(li.querySelector('time'), p.at ? age(p.at) : '');
   attribute(li.querySelector('time'), 'title', p.at ? clock(p.at) : '');
   li.classList.toggle('on', !!(p.on && p.known));
