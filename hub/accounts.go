@@ -27,10 +27,11 @@ func (h *Hub) users() (cfg *Config, users broker.Config, file string, err error)
 func (p people) Accounts(context.Context) (list web.AccountList, err error) {
 	p.reload.Lock()
 	defer p.reload.Unlock()
-	_, users, file, err := p.users()
+	cfg, users, file, err := p.users()
 	if err != nil {
 		return list, err
 	}
+	list.PageOnly = cfg.Broker.Connect != nil
 	levels := make(map[string]access.Page)
 	for _, r := range users.AllRoles(file) {
 		levels[r.Name] = access.LevelOf(r.Value)

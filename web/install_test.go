@@ -7,9 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"image/png"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -137,4 +141,29 @@ func TestThePageWithoutAHubInABrowser(t *testing.T) {
 	listenOn(t, again, addr)
 	defer again.Close()
 	do(t, ctx, "and is back by itself, where one was", chromedp.WaitVisible("body.live"), until(`location.pathname === '/log' && document.body.className === 'live'`), chromedp.Navigate("about:blank"))
+}
+
+// Another version of the hub has another worker, which takes over at once and leaves nothing of
+// the one before it.
+func TestAnotherVersionOfTheWorkerInABrowser(t *testing.T) {
+	ctx := browser(t)
+	s := New(newHouse(), Options{Log: quietLog})
+	defer s.Close()
+	var newer atomic.Bool
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/sw.js" || !newer.Load() {
+			s.Handler().ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/javascript")
+		io.WriteString(w, strings.Replace(ask(s, "GET", "/sw.js", "").Body.String(), "'hearth-"+assets().version+"'", "'hearth-newer'", 1))
+	}))
+	defer front.Close()
+	names := func(want string) chromedp.Action {
+		return until(`(caches.keys().then((names) => { window.names = names.join(); }), window.names === '` + want + `')`)
+	}
+	do(t, ctx, "the first", chromedp.Navigate(front.URL), chromedp.WaitVisible("body.live"), until(`navigator.serviceWorker.controller`), names("hearth-"+assets().version))
+	newer.Store(true)
+	do(t, ctx, "another", chromedp.Evaluate(`navigator.serviceWorker.getRegistration().then((r) => r.update())`, nil), names("hearth-newer"))
+	do(t, ctx, "and the page comes as ever", chromedp.Navigate(front.URL+"/log"), chromedp.WaitVisible("body.live"), chromedp.Navigate("about:blank"))
 }

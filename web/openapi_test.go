@@ -43,7 +43,7 @@ type saidOf struct {
 var saidOfRoutes = map[string]saidOf{
 	"GET /api/v1/house": {does: "The whole house at this moment.", answer: View{}},
 	"GET /api/v1/events": {does: "What happens in the house, as server-sent events.", kind: "text/event-stream",
-		query: map[string]string{"only": "`things` leaves out readings and decisions"},
+		query: map[string]string{"only": "`things` leaves out readings, decisions and rules; `rules` all but these, and what is wrong with pins"},
 		more: "The stream begins with an event named `house`, which carries a whole View. What happens afterwards follows as events without a name, each an Event; one may tell what the View before it knew already. " +
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
 			"While much happens it is told ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
@@ -53,7 +53,7 @@ var saidOfRoutes = map[string]saidOf{
 		more: "At most 10,000 readings are answered at a time; `next` is from when on there are more. A name with `.csv` behind it is that series as CSV.",
 		query: map[string]string{"from": "a time (RFC 3339) or a date; a day before `to` if it is not given", "to": "the same; now if it is not given", "points": "how many cells, 1 to 2000, 300 if it is not given",
 			"raw": "`true`: each reading", "format": "`csv`: a file", "by": "of a CSV: `hour` or `day`"},
-		answer: SeriesPart{}, refuses: []int{400, 404}},
+		answer: Stretch{}, refuses: []int{400, 404}},
 	"GET /api/v1/sparks": {does: "The last day of each number on the page of the house, in 48 stretches.", more: "Each is a digit or letter, from 0 for the least value of the day to z for the greatest, or a space where nothing is known.", answer: map[string]string{}},
 	"POST /api/v1/thing/{name}": {does: "Tells a thing, or behind a point one of its properties, a value: `porch_light`, `blind.position`.",
 		more: "204 is that it was told, not that it is so: the stream tells that.",
@@ -81,7 +81,33 @@ var saidOfRoutes = map[string]saidOf{
 	"GET /api/v1/health": {does: "How the house and its machine are doing, and what is to be done about that.", answer: checkup{}},
 	"GET /healthz":       {does: "Whether the house answers within a second.", kind: "text/plain"},
 	"GET /metrics":       {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
+	"GET /api/v1/why/{name...}": {does: "Why something is as it is, or was at a moment: `porch_light`, `blind.position`, a topic, `rule.stairs`.",
+		more:  "Who may see a part of the house is told the state alone.",
+		query: map[string]string{"at": "the moment: `07:30`, `yesterday 22:15`, `2h` ago, or RFC 3339; without it now"}, answer: Why{}, refuses: []int{400, 404}},
+	"GET /api/v1/rules":        {does: "All rules, links and machines, and where each stands.", answer: ruleList{}},
+	"GET /api/v1/rules/{name}": {does: "One of them taken apart, with its last runs and how it is written: `rule.stairs`.", answer: RuleDetail{}, refuses: []int{404}},
+	"POST /api/v1/rules/{name}": {does: "Lets a rule run, or no longer.", more: "It takes who may publish on `hearth/rule/NAME/set`.",
+		body: struct {
+			Enabled bool `json:"enabled"`
+		}{}, eg: `{"enabled":true}`, refuses: []int{400, 404, 409, 413, 415}},
+	"GET /api/v1/config": {does: "What the owner wrote, as it stands in the files, for those who may change the whole house, as all that follows of it. A secret stands there as `***1`.",
+		query: map[string]string{"at": "asks where that is written: `rule.heater`"}, answer: Configuration{}, refuses: []int{400}},
+	"POST /api/v1/config/check": {does: "What is wrong with the configuration, if a file of it were another.", more: "200 whatever that is; 409 if the file can't be edited here.",
+		body: Draft{}, eg: draftOfDesktop, answer: Checked{}, refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/config/try": {does: "What would have been different over the last days, with a file that is another. Nothing is switched.",
+		more: "The answer is lines of JSON, each an object: `{\"progress\":0.1}` while it goes on, and at last `{\"trial\":…}` with the whole, or `{\"error\":\"…\"}`. Who goes away ends it. One at a time; 422 if the file has mistakes.",
+		body: tryDraft{}, eg: draftOfDesktop, kind: "application/x-ndjson", refuses: []int{400, 404, 409, 413, 415, 422}},
+	"POST /api/v1/config/save": {does: "Writes a file and has the hub obey it.", more: "422, with the fields of Saved, if there are mistakes in it or the hub can't obey it; then all is as before. 409 if the file was changed since `version` was read, or can't be written.",
+		body: Draft{}, eg: draftOfDesktop, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
+	"GET /api/v1/config/versions":      {does: "The configurations that were in force.", answer: versionList{}},
+	"GET /api/v1/config/version/{id}":  {does: "One of them, with what it changed and what it would change now.", answer: VersionDetail{}, refuses: []int{404}},
+	"POST /api/v1/config/version/{id}": {does: "Brings one into force again, as if its texts were saved.", body: restoring{}, eg: `{"sum":"` + nameOfText(desktop) + `"}`, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
 }
+
+var draftOfDesktop = func() string {
+	b, _ := json.Marshal(Draft{File: "config.toml", Version: nameOfText(desktop), Text: desktop})
+	return string(b)
+}()
 
 var onOff = struct {
 	On bool `json:"on"`

@@ -152,8 +152,8 @@ type SeriesList struct {
 	Series []Series `json:"series"`
 }
 
-// A SeriesPart is a series in some time, in cells or reading by reading.
-type SeriesPart struct {
+// A Stretch is a series in some time, in cells or reading by reading.
+type Stretch struct {
 	Name    string       `json:"name"`
 	Unit    string       `json:"unit,omitempty"`
 	Kind    history.Kind `json:"kind"`
@@ -259,7 +259,7 @@ func (s *Server) serveSeries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	answer := SeriesPart{Name: mended(series.Name, mostName), Unit: mended(series.Unit, 20), Kind: series.Kind, From: from, To: to}
+	answer := Stretch{Name: mended(series.Name, mostName), Unit: mended(series.Unit, 20), Kind: series.Kind, From: from, To: to}
 	if q.Get("raw") == "true" {
 		answer.Changes = []Point{}
 		for p, err := range past.Readings(series.Name, from, to) {

@@ -138,7 +138,7 @@ func TestTheHistoryAsJSON(t *testing.T) {
 	if len(list.Series) != 5 || list.Series[3].Name != "kitchen.temperature" || list.Series[3].Unit != "°C" || list.Series[3].Kind != "number" {
 		t.Errorf("%+v", list)
 	}
-	type answer = SeriesPart
+	type answer = Stretch
 	q := "?from=2026-03-10T12:00&to=2026-03-10T18:00:00%2B01:00"
 	cells := asked[answer](t, ask(s, "GET", "/api/v1/history/kitchen.temperature"+q+"&points=6", "")).Cells
 	if len(cells) != 6 || *cells[0].Min != 18 || *cells[0].Max != 19.1 || cells[0].N != 12 || cells[0].Held != 3600 || *cells[4].Last != 23.9 || cells[5].Min != nil || cells[5].Held != 0 {

@@ -35,6 +35,7 @@ type Accounts interface {
 type AccountList struct {
 	Users, Tokens []Account
 	Roles         []Role
+	PageOnly      bool // MQTT clients come to another broker, which has users of its own
 }
 
 // An Account is a user or a token.
@@ -59,6 +60,7 @@ type Role struct {
 type usersPage struct {
 	Users, Tokens []accountRow
 	Roles         []Role
+	PageOnly      bool
 	Fresh         bool // who looks has just logged in, or needs no login: changes are taken
 	Why           string
 	Done          string // the name that was changed
@@ -115,7 +117,7 @@ func (s *Server) usersPage(r *http.Request) (*usersPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := &usersPage{Roles: list.Roles, Fresh: s.fresh(v)}
+	page := &usersPage{Roles: list.Roles, PageOnly: list.PageOnly, Fresh: s.fresh(v)}
 	for _, a := range list.Users {
 		row := accountRow{Account: a, Self: a.Name == v.name}
 		for _, one := range s.sessions.of(a.Name) {
