@@ -282,7 +282,16 @@ func (b *Broker) endAll(l *listener, why packets.Code) {
 // waits for a disk or a client, only for room in the hub. QoS is what subscribers get
 // at most. After an error nothing was published, unless it is that the broker closed
 // while there was no room.
-func (b *Broker) Publish(m Message) error {
+func (b *Broker) Publish(m Message) error { return b.publish(m, nil) }
+
+// PublishAs publishes in the name of a user, whose rights m has: what follows from the
+// message is judged by them, and by those that the user has later. Whether the user may
+// publish it, the caller has judged.
+func (b *Broker) PublishAs(user string, m Message) error {
+	return b.publish(m, &publisher{user: user})
+}
+
+func (b *Broker) publish(m Message, by *publisher) error {
 	lim := b.limits.Load()
 	if why := topic.Fault(m.Topic, false, lim.topic, lim.levels); why != "" {
 		return fmt.Errorf("publish to %q: %s", m.Topic, why)
@@ -300,7 +309,7 @@ func (b *Broker) Publish(m Message) error {
 	}
 	defer b.wg.Done()
 	hold := b.send(&message{
-		topic: m.Topic, payload: m.Payload, qos: m.QoS, retain: m.Retain, origin: m.Origin, at: time.Now(),
+		topic: m.Topic, payload: m.Payload, qos: m.QoS, retain: m.Retain, origin: m.Origin, rights: m.Rights, by: by, at: time.Now(),
 		props: passedOn(&packets.Properties{CorrelationData: m.Correlation}),
 	}, nil)
 	if err := wait(b.ctx, hold); err != nil {

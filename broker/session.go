@@ -645,7 +645,9 @@ func (s *session) status(now time.Time) ClientStatus {
 	for _, d := range s.waiting {
 		st.QueuedBytes += int64(d.m.size())
 	}
-	if s.owner == nil {
+	if s.owner != nil {
+		st.KeepAlive = s.owner.keepAlive * 2 / 3 // of which it has one and a half
+	} else {
 		st.ExpiresIn = max(0, s.expiry-s.away-now.Sub(s.since))
 	}
 	return st

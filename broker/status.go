@@ -2,9 +2,12 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // A ClientStatus is what the broker knows of one client id.
@@ -13,10 +16,11 @@ type ClientStatus struct {
 	User          string // "" without a login
 	Version       byte   // of MQTT: 3 is 3.1, 4 is 3.1.1, 5
 	Connected     bool
-	Address       string    // where it comes or came from
-	Listener      string    // as in broker.listen
-	Since         time.Time // connected or away since then
-	LastSeen      time.Time // its last packet
+	Address       string        // where it comes or came from
+	Listener      string        // as in broker.listen
+	Since         time.Time     // connected or away since then
+	LastSeen      time.Time     // its last packet
+	KeepAlive     time.Duration // how long it may be silent, as it asked for; 0: for ever
 	Subscriptions int
 	Queued        int           // messages that wait to be sent to it
 	QueuedBytes   int64         // of topics and payloads
@@ -39,6 +43,31 @@ func (b *Broker) Clients() []ClientStatus {
 	}
 	slices.SortFunc(all, byClient)
 	return all
+}
+
+// Subscriptions are the filters of a client, sorted, at most so many; with $share/GROUP/ where
+// they are shared.
+func (b *Broker) Subscriptions(id string, most int) (filters []string) {
+	b.mu.Lock()
+	if s := b.sessions[id]; s != nil {
+		filters = slices.Collect(maps.Keys(s.subs))
+	}
+	b.mu.Unlock()
+	slices.Sort(filters)
+	return filters[:min(len(filters), most)]
+}
+
+// Disconnect ends the connection of a client, which may come again. False: there is none. A
+// connection of the process itself is not ended.
+func (b *Broker) Disconnect(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.sessions[id]
+	if s == nil || s.owner == nil || s.user == itself {
+		return false
+	}
+	s.owner.end(packets.ErrAdministrativeAction)
+	return true
 }
 
 // A RetainedStatus is one retained value.

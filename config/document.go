@@ -26,6 +26,7 @@ const (
 type Doc struct {
 	sum      hash.Hash // of the files' text
 	files    []string
+	sources  map[string][]byte // by file, as far as they could be read
 	value    map[string]any
 	root     *node
 	broken   bool // a file is missing from value
@@ -48,9 +49,18 @@ type node struct {
 
 // Load reads the file at path and those it includes into the struct that into
 // points at. It always returns a Doc; Err says whether into can be used.
-func Load(path string, into any) *Doc {
+func Load(path string, into any) *Doc { return LoadDraft(path, into, Draft{}) }
+
+// A Draft is what Load is to read otherwise than it stands on disk.
+type Draft struct {
+	Instead map[string][]byte       // texts, by files as Files names them
+	May     func(path string) error // says why an include may not name that, which may be a pattern; nil: it may name anything
+}
+
+// LoadDraft is Load of files of which some are being edited.
+func LoadDraft(path string, into any, draft Draft) *Doc {
 	d := newDoc(path)
-	l := loader{doc: d, names: map[string]string{}}
+	l := loader{doc: d, draft: draft, names: map[string]string{}}
 	l.load(path, filepath.Clean(path), nil, Place{})
 	d.decode(into)
 	return d
@@ -79,6 +89,7 @@ func newDoc(name string) *Doc {
 	first := Position{File: name, Line: 1, Column: 1}
 	return &Doc{
 		sum:     sha256.New(),
+		sources: map[string][]byte{},
 		value:   map[string]any{},
 		root:    &node{key: first, val: first},
 		seen:    map[Mistake]bool{},
@@ -105,6 +116,9 @@ func (d *Doc) Whole() bool { return !d.broken }
 // Files are the paths of all files that were read or should have been, the
 // main file first: what to watch for changes.
 func (d *Doc) Files() []string { return slices.Clone(d.files) }
+
+// Source is the text of one of Files as it was read; nil where it could not be.
+func (d *Doc) Source(file string) []byte { return d.sources[file] }
 
 // Mistakes are all mistakes, by file in the order of reading, line and column.
 func (d *Doc) Mistakes() []Mistake { return d.sorted(false) }
@@ -179,6 +193,7 @@ func (d *Doc) add(m Mistake) {
 // A loader follows includes.
 type loader struct {
 	doc   *Doc
+	draft Draft
 	names map[string]string // of the files read, by real path
 }
 
@@ -212,11 +227,15 @@ func (l *loader) load(name, path string, within []string, from Place) {
 		return
 	}
 	d.files = append(d.files, name)
-	src, err := readFile(path)
-	if err != nil {
-		fail("cannot read %s: %v", name, err)
-		return
+	src, drafted := l.draft.Instead[name]
+	if !drafted {
+		var err error
+		if src, err = readFile(path); err != nil {
+			fail("cannot read %s: %v", name, err)
+			return
+		}
 	}
+	d.sources[name] = src
 	value, root, ok := d.read(name, src)
 	if !ok {
 		d.broken = true
@@ -241,6 +260,17 @@ func (l *loader) include(pattern, name string, within []string, at Place) {
 		return // not a text
 	}
 	path, dir := filepath.FromSlash(pattern), filepath.Dir(name)
+	if l.draft.May != nil {
+		whole := path
+		if !filepath.IsAbs(path) {
+			whole = filepath.Join(dir, path)
+		}
+		if err := l.draft.May(whole); err != nil {
+			l.doc.broken = true
+			at.wrong("%v", err)
+			return
+		}
+	}
 	wild := strings.ContainsAny(pattern, "*?[")
 	if wild {
 		dir = literal.Replace(dir)

@@ -403,12 +403,16 @@ func cut(s string) string {
 	return s
 }
 
+// manyNames is among how many Nearest looks: where thousands are misspelled it must not take
+// as long as their number times itself.
+const manyNames = 1000
+
 // Nearest is the one of a list that name was probably meant to be: equal but
 // for case, - and _, or a few letters away. It says false when none is near.
 func Nearest(name string, of []string) (string, bool) {
 	best, found := 0, ""
 	plain := plainName(name)
-	for _, s := range of {
+	for _, s := range of[:min(len(of), manyNames)] {
 		if s == "" || s == name || utf8.RuneCountInString(s) > 100 {
 			continue
 		}

@@ -98,6 +98,13 @@ func (r *Remote) Set(ctx context.Context, name, value string) (done Answer, err 
 	return done, err
 }
 
+// Health asks how the house and its machine are doing. The answer is as package doctor
+// writes it.
+func (r *Remote) Health(ctx context.Context) (answer json.RawMessage, err error) {
+	err = r.ask(ctx, http.MethodGet, "/health", nil, &answer)
+	return answer, err
+}
+
 // Why asks why something is as it is, or was at a moment as a person types it. The answer
 // is JSON, as package why makes it.
 func (r *Remote) Why(ctx context.Context, name, at string) (answer json.RawMessage, err error) {

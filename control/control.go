@@ -16,6 +16,7 @@
 //	POST   /devices/reinstate?name=N       Replaced
 //	POST   /set?name=N&value=V             Answer
 //	GET    /why?name=N&at=T                why it is as it is; T as a person types it, now without it
+//	GET    /health                         how the house and its machine are doing, as package doctor writes it
 //	GET    /recording?since=T              what was recorded since T (RFC 3339), as package replay writes it
 //	GET    /history                        [Series, ...]
 //	GET    /history/points?name=N&from=T&to=T      Point, one a line

@@ -49,6 +49,8 @@ type House interface {
 	Set(ctx context.Context, name, value string) (Answer, error)
 	// Why says in JSON why something is as it is, or was at a moment, "" for now.
 	Why(ctx context.Context, name, at string) (json.RawMessage, error)
+	// Health says in JSON how the house and its machine are doing.
+	Health(ctx context.Context) (json.RawMessage, error)
 	// Record writes what was recorded since a moment.
 	Record(ctx context.Context, since time.Time, w io.Writer) error
 	// Past is what history knows. What is wrong with a question is a [Mistake].
@@ -290,6 +292,14 @@ func (s *Server) routes() http.Handler {
 			return
 		}
 		answer(w, http.StatusOK, why)
+	})
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
+		health, err := s.house.Health(r.Context())
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, health)
 	})
 	mux.HandleFunc("GET /recording", s.recording)
 	servePast(mux, s.house)

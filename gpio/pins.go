@@ -509,19 +509,20 @@ func (p *Pins) Drive(input string, on bool) error {
 
 // Info is an output or input as a page shows it.
 type Info struct {
-	Name   string
-	Pin    string  // or topic, as the owner wrote it
-	On     bool    // the state last read
-	High   bool    // the same as a physical level
-	Known  bool    // it has been read
-	Fault  string  // what is wrong with the line now, "" if nothing is
-	Lost   uint64  // edges of an input that came too fast to be told apart
-	Level  float64 // of an output with levels, in percent
-	Levels bool    // it has them
-	Cycles uint64  // how often an output went on since it was first kept
-	Shows  string  // of a counter or encoder: its value in words
-	Waits  string  // the command that waits and for what, "" if none does
-	Why    string  // what of its declaration keeps it off, "" if it is on or a plain command did that
+	Name    string
+	Pin     string  // or topic, as the owner wrote it
+	On      bool    // the state last read
+	High    bool    // the same as a physical level
+	Known   bool    // it has been read
+	Fault   string  // what is wrong with the line now, "" if nothing is
+	Latched bool    // the fault of an output stays until somebody acknowledges it
+	Lost    uint64  // edges of an input that came too fast to be told apart
+	Level   float64 // of an output with levels, in percent
+	Levels  bool    // it has them
+	Cycles  uint64  // how often an output went on since it was first kept
+	Shows   string  // of a counter or encoder: its value in words
+	Waits   string  // the command that waits and for what, "" if none does
+	Why     string  // what of its declaration keeps it off, "" if it is on or a plain command did that
 }
 
 // Outputs are all outputs in the order of the configuration.
@@ -539,6 +540,7 @@ func (p *Pins) infos(lines *[]*line) []Info {
 		i := l.info()
 		if o := p.guard.byName[l.name]; o != nil && l.out != nil {
 			i.Level, i.Levels, i.Cycles = o.aim(), o.Levels(), o.cycles
+			i.Latched = o.fault != ""
 			if o.fault != "" && i.Fault == "" {
 				i.Fault = o.fault + "; it waits to be acknowledged"
 			}

@@ -98,6 +98,39 @@ type Use struct {
 	Pull      string `json:"pull,omitempty"` // "up" or "down"
 }
 
+// Placed is a use with what is known of its pin on a bank.
+type Placed struct {
+	Use
+	ID        string   `json:"id,omitempty"`         // as ChipLine has it; "" if there is no such pin
+	HeaderPin int      `json:"header_pin,omitempty"` // 0: none of the 40
+	Wrong     string   `json:"wrong,omitempty"`      // there is no such pin
+	Cautions  []string `json:"cautions,omitempty"`   // sentences
+}
+
+// On finds the pin of a use.
+func (u Use) On(bank Bank) Placed {
+	d := Placed{Use: u}
+	pin, err := bank.ByName(u.Pin)
+	if err != nil {
+		d.Wrong = err.Error()
+		return d
+	}
+	d.ID = pin.String()
+	for _, h := range Header() {
+		if p, err := bank.ByName(h.Name); err != nil || p != pin {
+			continue
+		}
+		d.HeaderPin = h.Number
+		if h.Caution != "" {
+			d.Cautions = append(d.Cautions, h.Name+" is also "+h.Role+": "+h.Caution)
+		}
+		if on := map[bool]string{false: "up", true: "down"}[u.ActiveLow]; u.Table == "output" && h.PowerUp == on {
+			d.Cautions = append(d.Cautions, fmt.Sprintf("%s is pulled %s from power-on until the hub runs, which is on for this output: some boards switch on then (docs/wiring.md)", h.Name, h.PowerUp))
+		}
+	}
+	return d
+}
+
 // String is "output heater, active low".
 func (u Use) String() string {
 	text := u.Table + " " + u.Name

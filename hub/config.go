@@ -44,8 +44,10 @@ type Config struct {
 	HTTP    HTTP              `toml:"http"`
 	Secret  map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 
-	path string
-	sum  string // of the text
+	path  string
+	sum   string       // of the text
+	files []string     // of all that were read
+	texts []configText // of its files, the main one first, until the version is kept
 }
 
 // Pins, Sensors, Buses, Bridges, Pushes, Logic and Tests are other packages' parts under names of their own,
@@ -89,10 +91,14 @@ func Load(path string) (*Config, *config.Doc) { return LoadWith(path, func(*Conf
 // LoadWith is Load with a change made before the whole is checked, such as of the
 // place where the house is said to stand.
 func LoadWith(path string, change func(*Config)) (*Config, *config.Doc) {
+	return loadDraft(path, config.Draft{}, change)
+}
+
+func loadDraft(path string, draft config.Draft, change func(*Config)) (*Config, *config.Doc) {
 	cfg := &Config{path: path}
-	doc := config.Load(path, cfg)
+	doc := config.LoadDraft(path, cfg, draft)
 	change(cfg)
-	cfg.sum = doc.Sum()
+	cfg.sum, cfg.files, cfg.texts = doc.Sum(), doc.Files(), textsOf(doc)
 	cfg.check(doc)
 	// Also where clients come to another broker: people come to the page.
 	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))

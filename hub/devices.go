@@ -157,6 +157,7 @@ func (h *Hub) settleDevices() (others []string) {
 	}
 	h.missRenamed()
 	h.tellUnits()
+	h.noteSecrets()
 	if len(topics) > 0 {
 		h.devices.lookUp.put(topics)
 	}

@@ -43,6 +43,7 @@ func topic(name, what string) string { return "hearth/" + name + "/" + what }
 // published it; what it returns, in the order of all messages. Where that returns a
 // channel, the acknowledgement of QoS 1 and 2 is withheld until it is closed.
 func (h *Hub) receive(m broker.Message) (take func() (hold <-chan struct{})) {
+	h.ears.overhear(m)
 	known := h.known.Load()
 	early := h.unlearned.Load() > 0 // looked at first: when it is over there is another index
 	if !h.takes(known, m.Topic) && !early {

@@ -24,6 +24,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -125,6 +126,7 @@ type Hub struct {
 	reload      sync.Mutex
 	saving      chan struct{} // has one in it while a backup is written
 	saver       *saver        // of backups by the clock
+	editing     *editing      // of the configuration, on the page
 	mqtt        *outbox[broker.Message]
 	http        *caller                       // requests of rules
 	words       *words                        // what outputs on topics tell their devices
@@ -144,8 +146,10 @@ type Hub struct {
 
 	clockKnown atomic.Bool
 	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
+	ears       ears         // of who listens on the page
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	whysWait   atomic.Int32 // questions of clients that have no answer yet
+	lastRuns   lastRuns     // of rules, before the hub started
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.
@@ -178,14 +182,16 @@ type Hub struct {
 	turned    map[string]bool         // sources whose newest value must be, for a rule would take the one before for another
 
 	watchers      map[chan web.Event]bool
-	waited        map[string]bool // by output: the pages were told that a command waits
-	decisions     []web.Decision  // the newest last
-	decided       map[ruled]int64 // how often each was, since the hub started
-	backup        saved           // the newest one, and what is wrong
-	reloadTrouble string          // why the configuration on disk is not in force
-	began         time.Duration   // when it started, monotonic
-	logMinute     time.Duration   // the minute that logged counts
-	logged        int             // decisions in it
+	quiet         map[string]string // by output or input: the fault that somebody acknowledged
+	waited        map[string]bool   // by output: the pages were told that a command waits
+	news          map[string]bool   // by rule: it stands otherwise than the pages were told
+	decisions     []web.Decision    // the newest last
+	decided       map[ruled]int64   // how often each was, since the hub started
+	backup        saved             // the newest one, and what is wrong
+	reloadTrouble string            // why the configuration on disk is not in force
+	began         time.Duration     // when it started, monotonic
+	logMinute     time.Duration     // the minute that logged counts
+	logged        int               // decisions in it
 }
 
 // New starts a house: it opens the store, drives the outputs to their initial
@@ -217,8 +223,11 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		turned:    make(map[string]bool),
 		decided:   make(map[ruled]int64),
 		waited:    make(map[string]bool),
+		news:      make(map[string]bool),
+		quiet:     make(map[string]string),
 		began:     opt.Clock.Mono(),
 	}
+	h.editing = newEditing(cfg, opt)
 	h.keepRules = time.NewTimer(0)
 	h.keepRules.Stop()
 	defer func() {
@@ -239,6 +248,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 		return nil, err
 	}
 	h.seed = h.lifeSeed()
+	h.editing.key = fmt.Appendf(nil, "names of texts %d", h.seed)
 	h.life = h.nextLife()
 	h.ownConfig = "/device/" + h.announcedID() + "/config"
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
@@ -247,6 +257,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.openHistory()
 	h.openDevices()
 	h.tellUnits()
+	h.noteSecrets()
 	h.pushers = h.openPush()
 	h.http = newCaller(h.answered)
 	h.http.permit(cfg.HTTP)
@@ -303,6 +314,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.control = control.New(cfg.DataDir(), desk{h}, opt.Log)
 	h.openControl()
 	h.saver = h.openSaver(cfg)
+	h.editing.inForce(cfg, "start")
 	h.invite()
 	return h, nil
 }
@@ -405,6 +417,8 @@ func (h *Hub) Run(ctx context.Context) error {
 			h.sendAwaited()
 			h.words.again()
 			h.tellWaiting()
+			h.tellNews()
+			h.forgetQuiet()
 			h.sayHealth()
 			h.answerGreeting()
 			h.dog.feed()
@@ -602,6 +616,7 @@ func (h *Hub) note(d rules.Decision) {
 	}
 	h.count(d)
 	h.keepTrace(d)
+	h.isNews(d.Rule)
 	told := webDecision(d) // of a message that may be large it keeps a line
 	h.decisions = append(h.decisions, told)
 	h.logDecision(d, told.Text)
@@ -689,6 +704,7 @@ func (h *Hub) sendLate(c devices.Command) {
 // not take it; what else goes wrong is logged.
 func (h *Hub) send(c devices.Command) error {
 	var err error
+	h.ears.hide(c)
 	switch {
 	case c.Output != "":
 		if err = h.pins.Command(c); err != nil {

@@ -12,6 +12,7 @@ import (
 var arrows = map[string][]string{
 	"hearth/store":            {},
 	"hearth/store/storetest":  {"hearth/store"},
+	"hearth/web/webtest":      nil,
 	"hearth/config":           {},
 	"hearth/devices":          {},
 	"hearth/devices/announce": {"hearth/config", "hearth/devices", "hearth/devices/catalog"},
@@ -23,6 +24,7 @@ var arrows = map[string][]string{
 	"hearth/broker/topic":     {},
 	"hearth/bridge":           {"hearth/broker/topic", "hearth/config"},
 	"hearth/control":          {},
+	"hearth/doctor":           {},
 	"hearth/push":             {"hearth/config", "hearth/devices"},
 	"hearth/backup":           {},
 	"hearth/rules":            {"hearth/config", "hearth/devices", "hearth/rules/calendar", "hearth/rules/formula"},
@@ -32,16 +34,15 @@ var arrows = map[string][]string{
 	"hearth/gpio/bus":         {"hearth/config"},
 	"hearth/gpio/sensor":      {"hearth/config", "hearth/devices", "hearth/gpio/bus"},
 	"hearth/history":          {"hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/web":              {"hearth/certs", "hearth/config", "hearth/devices", "hearth/rules"},
-	"hearth/web/webtest":      {},
+	"hearth/web":              {"hearth/certs", "hearth/config", "hearth/devices", "hearth/doctor", "hearth/history", "hearth/rules"},
 	"hearth/why":              {"hearth/config", "hearth/devices", "hearth/history", "hearth/rules"},
-	"hearth/hub":              {"hearth/backup", "hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/history", "hearth/push", "hearth/replay", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web", "hearth/why"},
+	"hearth/hub":              {"hearth/backup", "hearth/bridge", "hearth/broker", "hearth/broker/access", "hearth/broker/topic", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/devices/announce", "hearth/devices/catalog", "hearth/doctor", "hearth/gpio", "hearth/gpio/bus", "hearth/gpio/sensor", "hearth/history", "hearth/push", "hearth/replay", "hearth/rules", "hearth/rules/calendar", "hearth/store", "hearth/trial", "hearth/web", "hearth/why"},
 	"hearth/replay":           {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/history", "hearth/rules"},
 	"hearth/trial":            {"hearth/config", "hearth/devices", "hearth/gpio", "hearth/rules"},
 	"hearth/migrate":          {"hearth/rules/formula"},
 	"hearth/bench":            {}, // of tests alone, as is the next
 	"hearth/test":             {},
-	"hearth/cmd/hearth":       {"hearth/backup", "hearth/broker/access", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/gpio", "hearth/hub", "hearth/migrate", "hearth/replay", "hearth/trial", "hearth/why"},
+	"hearth/cmd/hearth":       {"hearth/backup", "hearth/broker/access", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/doctor", "hearth/gpio", "hearth/hub", "hearth/migrate", "hearth/replay", "hearth/trial", "hearth/why"},
 	"hearth/bench/brokers":    {"hearth/broker", "hearth/store"},
 }
 

@@ -259,7 +259,8 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 }
 
 func (h *Hub) webPin(i gpio.Info) web.Pin {
-	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Shows: i.Shows, Simulated: h.opt.Simulated}
+	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Shows: i.Shows, Simulated: h.opt.Simulated,
+		Latched: i.Latched, Acknowledged: i.Fault != "" && !i.Latched && h.quiet[i.Name] == faultKind(i.Fault)}
 	if p.Note == "" && i.Levels && i.On {
 		p.Note = fmt.Sprintf("at %.3g %%", i.Level)
 	}

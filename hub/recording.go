@@ -31,23 +31,8 @@ func (d desk) Record(ctx context.Context, since time.Time, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = replay.Write(w, about, until(ctx, d.past.Entries(since)))
+	_, err = replay.Write(w, about, bounded(ctx, d.past.Entries(since)))
 	return err
-}
-
-// until ends a recording when nobody wants it any more.
-func until(ctx context.Context, entries replay.Entries) replay.Entries {
-	return func(yield func(replay.Entry, error) bool) {
-		for e, err := range entries {
-			if ctx.Err() != nil {
-				yield(replay.Entry{}, context.Cause(ctx))
-				return
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
 }
 
 // Recorded is what was recorded since a moment in the data folder of a configuration on which

@@ -56,6 +56,7 @@ func (h *Hub) takeOver(cfg *Config) error {
 	h.openControl()
 	h.saver.use(cfg)
 	if err == nil {
+		h.editing.inForce(cfg, "reload")
 		err = h.do(context.Background(), func() { // by the rights that are in force now
 			h.rejudge()
 			h.tellAll()

@@ -69,7 +69,7 @@ func (h *Hub) isFavourite(name string) bool {
 func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	pin := h.webPin(i)
 	t := web.Thing{Name: i.Name, Favourite: h.isFavourite(i.Name), Line: pin.Pin, Hint: pin.Hint, Note: pin.Note, Fault: pin.Fault}
-	p := web.Property{Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
+	p := web.Property{Series: i.Name, Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
 		See: []string{topic(i.Name, "state")}, Use: []string{topic(i.Name, "set")}}
 	_, cover := h.cfg.Cover.Get(i.Name)
 	switch {
@@ -93,7 +93,7 @@ func (h *Hub) thingOfSensor(name string) web.Thing {
 	s, _ := h.cfg.Sensor.Get(name)
 	for _, property := range s.Measures() {
 		_, unit := s.Quantity(property)
-		p := web.Property{Name: property, Kind: "value", Unit: unit, See: h.topicsOfWired(name)}
+		p := web.Property{Series: name + "." + property, Name: property, Kind: "value", Unit: unit, See: h.topicsOfWired(name)}
 		if r, ok := h.registry.Last(name + "." + property); ok && r.Bad == "" {
 			p.Known, p.At = true, r.At.Wall
 			p.Level, p.Text = shownValue(r.Value)
@@ -123,7 +123,7 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		if p.Diagnostic || p.Kind == catalog.Event || p.Kind == catalog.Button || p.Set == nil && v.Value == nil && v.Bad == "" {
 			continue
 		}
-		shown := web.Property{Name: p.Name, Label: printable(p.Label), Kind: "value", Unit: p.Unit, Bad: printable(v.Bad), At: v.At, Away: s.Away(p.Name), See: topicsOfProperty(p)}
+		shown := web.Property{Series: s.Called + "." + p.Name, Name: p.Name, Label: printable(p.Label), Kind: "value", Unit: p.Unit, Bad: printable(v.Bad), At: v.At, Away: s.Away(p.Name), See: topicsOfProperty(p)}
 		if p.Set != nil {
 			shown.Use = []string{p.Set.Topic}
 			if len(shown.See) == 0 {
@@ -133,7 +133,7 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		shown.Known = v.Value != nil && v.Bad == ""
 		switch on, isBool := v.Value.(bool); {
 		case h.secretly(s, p):
-			shown.Text, shown.Known = "***", true
+			shown.Text, shown.Known, shown.Series = "***", true, ""
 		case p.Set != nil && p.Kind == catalog.Cover:
 			shown.Kind, shown.Tells = "cover", true
 			_, shown.Text = shownValue(v.Value)

@@ -78,6 +78,17 @@ plug = { id = "zigbee2mqtt/0x00158d00018255df", room = "Study", name = "Desk <pl
 			}
 			told(map[string]string{"plug": `plug false "on"`, "porch": `porch true ""`}[name])
 		}
+		v, err := page{h}.View(t.Context()) // each state leads to why it is so
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thing := range v.Things {
+			for _, p := range thing.Properties {
+				if y, err := (page{h}).Why(t.Context(), strings.TrimSuffix(thing.Name+"."+p.Name, "."), ""); err != nil || p.Known && y.Is == "" {
+					t.Errorf("why %s.%s: %+v %v", thing.Name, p.Name, y, err)
+				}
+			}
+		}
 		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"ON","power":7.5}`)
 		told(`plug true ""`)
 		for name, value := range map[string]any{"plug.power": 1.0, "plg": true, "plug.state": "purple", "porch": "purple"} {

@@ -85,6 +85,7 @@ func webRights(of *access.Rights) web.Rights {
 
 func (r rights) Most() web.Level                   { return web.Level(r.of.Page()) }
 func (r rights) On(topic string, l web.Level) bool { return r.of.On(topic, access.Page(l)) }
+func (r rights) Publish(topic string) bool         { return r.of.Publish(topic) }
 func (r rights) Whole(l web.Level) bool            { return r.of.Whole(access.Page(l)) }
 
 // shelf keeps who is logged in to the page in the store.

@@ -154,11 +154,11 @@ func (h *Hub) why(ctx context.Context, name, at string) (why.Answer, []mention, 
 		return why.Answer{}, nil, control.Mistaken(got.err)
 	}
 	if !got.Live {
-		if got.Stands, err = stood(until(ctx, got.past.Entries(got.At)), got.house, got.Question); err != nil {
+		if got.Stands, err = stood(bounded(ctx, got.past.Entries(got.At)), got.house, got.Question); err != nil {
 			return why.Answer{}, nil, err
 		}
 	}
-	a, err := why.Why(got.past, got.Question)
+	a, err := why.Why(within{got.past, ctx}, got.Question)
 	return a, append(got.mentions, recorded(got.past)...), err
 }
 

@@ -279,6 +279,23 @@ func TestOneThreshold(t *testing.T) {
 		if want := then.on[u.Output]; (u.Was - want).Abs() > time.Second {
 			t.Errorf("%s was on for %v, not %v", u.Output, want, u.Was)
 		}
+		checkSpells(t, u)
+	}
+}
+
+// checkSpells looks whether the spells of an output are in order and add up.
+func checkSpells(t *testing.T, u replay.Use) {
+	t.Helper()
+	for i, spells := range [][]replay.Spell{u.On, u.WouldOn} {
+		var sum time.Duration
+		for j, s := range spells {
+			if sum += s.To.Sub(s.From); !s.From.Before(s.To) || j > 0 && !spells[j-1].To.Before(s.From) {
+				t.Errorf("%s: %v after %v", u.Output, s, spells[max(0, j-1)])
+			}
+		}
+		if want := []time.Duration{u.Was, u.Is}[i]; sum != want {
+			t.Errorf("%s: the spells are %v, want %v", u.Output, sum, want)
+		}
 	}
 }
 

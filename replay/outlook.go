@@ -58,6 +58,14 @@ type Use struct {
 	Is       time.Duration `json:"would_on_ns"`
 	Switches int           `json:"switches"`
 	Would    int           `json:"would_switches"`
+	On       []Spell       `json:"on,omitempty"` // when it was on
+	WouldOn  []Spell       `json:"would_on,omitempty"`
+}
+
+// A Spell is some time that an output was on. Where there are more than maxSpells of them, those that follow are one.
+type Spell struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
 }
 
 const (
@@ -65,6 +73,8 @@ const (
 	aMoment = 2 * time.Second
 	// maxDifferences is how many are told; more would be no answer.
 	maxDifferences = 10_000
+	// maxSpells is how many are told of one output, of how it was and of how it would have been.
+	maxSpells = 1000
 )
 
 // outlook gathers an Outlook.
@@ -85,6 +95,8 @@ type use struct {
 	since    time.Duration
 	total    time.Duration
 	switches int
+	began    time.Time // by the wall clock: that of since
+	spans    []Spell
 }
 
 func newOutlook(cfg gpio.Config) *outlook {
@@ -135,17 +147,17 @@ func (o *outlook) changed(key string) {
 
 func (o *outlook) was(r devices.Reading) {
 	if u := o.outputs[r.Source]; u != nil {
-		u.was.read(r)
+		u.was.read(r, o.shift)
 	}
 }
 
 func (o *outlook) is(r devices.Reading) {
 	if u := o.outputs[r.Source]; u != nil {
-		u.is.read(r)
+		u.is.read(r, o.shift)
 	}
 }
 
-func (u *use) read(r devices.Reading) {
+func (u *use) read(r devices.Reading, shift time.Duration) {
 	on, ok := r.Value.(bool)
 	if !ok || r.Bad != "" {
 		return
@@ -153,23 +165,31 @@ func (u *use) read(r devices.Reading) {
 	if u.known && on != u.on {
 		u.switches++
 	}
-	u.pass(r.At.Mono)
+	u.pass(r.At, shift)
 	u.on, u.known, u.since = on, true, r.At.Mono
 }
 
-func (u *use) pass(now time.Duration) {
+// pass lets time pass; shift is by how much the clock was wrong.
+func (u *use) pass(now devices.Now, shift time.Duration) {
+	at := now.Wall.Add(shift)
 	if u.on {
-		u.total += max(0, now-u.since)
+		u.total += max(0, now.Mono-u.since)
+		switch n := len(u.spans); {
+		case n > 0 && (n == maxSpells || !u.spans[n-1].To.Before(u.began)):
+			u.spans[n-1].To = at
+		case at.After(u.began):
+			u.spans = append(u.spans, Spell{u.began, at})
+		}
 	}
-	u.since = now
+	u.since, u.began = now.Mono, at
 }
 
 // down is a hub that is gone since then: how its outputs were until it came back is not
 // counted.
 func (o *outlook) down(since devices.Now) {
 	for _, u := range o.outputs {
-		u.was.pass(since.Mono)
-		u.is.pass(since.Mono)
+		u.was.pass(since, o.shift)
+		u.is.pass(since, o.shift)
 		u.was.on, u.is.on, u.was.known, u.is.known = false, false, false, false
 	}
 	o.tell(len(o.recent))
@@ -188,9 +208,10 @@ func (o *outlook) close(now devices.Now) {
 	for i := range o.Outputs {
 		out := &o.Outputs[i]
 		u := o.outputs[out.Output]
-		u.was.pass(now.Mono)
-		u.is.pass(now.Mono)
+		u.was.pass(now, o.shift)
+		u.is.pass(now, o.shift)
 		out.Was, out.Is, out.Switches, out.Would = u.was.total, u.is.total, u.was.switches, u.is.switches
+		out.On, out.WouldOn = u.was.spans, u.is.spans
 	}
 }
 

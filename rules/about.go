@@ -216,6 +216,27 @@ func (e *Engine) Acts(on Thing) (all []Act) {
 	return all
 }
 
+// Reads lists the rules that look at a source, in the order in which they decide: as
+// triggers, in conditions, or waiting for it.
+func (e *Engine) Reads(source string) (names []string) {
+	var at []watcher
+	if w := e.watch[source]; w != nil {
+		at = append(slices.Clone(w.rules), w.machines...)
+	}
+	for _, r := range e.rules {
+		if slices.ContainsFunc(at, func(w watcher) bool { return w.rule == r }) || slices.ContainsFunc(r.conditions, func(c condition) bool { return c.reads(source) }) {
+			names = append(names, r.name)
+		}
+	}
+	return names
+}
+
+// reads says whether a condition looks at a source, beside those in its formula.
+func (c condition) reads(source string) bool {
+	is := func(one condition) bool { return one.reads(source) }
+	return c.source == source || c.not != nil && c.not.reads(source) || slices.ContainsFunc(c.any, is) || slices.ContainsFunc(c.all, is)
+}
+
 // aims says whether an instruction is for a thing, and whether that is sure.
 func (e *Engine) aims(r *rule, in *instr, on Thing) (aimed, sure bool) {
 	switch in.op {

@@ -201,6 +201,21 @@ func (e *Engine) Hidden(r devices.Reading) bool {
 	return e.hidden[topicOf(e.sources[r.Source], r.Source)]
 }
 
+// Secrets lists what is not to be shown, for it is compared with a secret or is one that is
+// sent: filters of topics, and names of devices, their properties, and what is wired.
+func (e *Engine) Secrets() (all []string) {
+	all = slices.Collect(maps.Keys(e.hidden))
+	for _, r := range e.rules {
+		for _, in := range r.program {
+			if in.target.plain != "" && (in.on.secret || in.moreOfInstr.offValue.secret) {
+				all = append(all, in.target.plain)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // baseName is the name of a rule as it is written: "lamps" of "rule.lamps[kitchen]".
 func baseName(name string) string {
 	name = name[strings.IndexByte(name, '.')+1:]
@@ -297,7 +312,12 @@ func (c *compiler) unknown(kind, name string, known []string, hint string) strin
 	case len(known) == 0:
 		return fmt.Sprintf("no %s has this name, for none is declared%s", kind, hint)
 	}
-	return fmt.Sprintf("no %s has this name; there are %s%s", kind, strings.Join(known, ", "), hint)
+	const most = 30
+	more := ""
+	if len(known) > most {
+		known, more = known[:most], fmt.Sprintf(" and %d more", len(known)-most)
+	}
+	return fmt.Sprintf("no %s has this name; there are %s%s%s", kind, strings.Join(known, ", "), more, hint)
 }
 
 // named is an output, variable or property of a device that can be told

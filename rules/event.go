@@ -21,7 +21,7 @@ type Event struct {
 	Name   string      `json:",omitempty"` // Enable: a rule; Ask: a machine; Tell, Refuse: an output; Post: a path; Answer: a request's ID; Forget: a source
 	On     bool        `json:",omitempty"` // Enable
 	Value  any         `json:",omitempty"` // Tell
-	Text   string      `json:",omitempty"` // Ask: the state asked for; Answer: why there is no answer
+	Text   string      `json:",omitempty"` // Ask: the state asked for; Answer: why there is no answer; Enable: who did it
 	Status int         `json:",omitempty"` // Answer: of HTTP; 0 if there is none
 	Body   []byte      `json:",omitempty"` // Post
 	State  *Checkpoint `json:",omitempty"` // Open, Reload, Current: what the engine begins with
@@ -91,7 +91,7 @@ func (e *Engine) Take(ev Event) []Decision {
 	case Resume:
 		return e.Resume(ev.At)
 	case Enable:
-		ds, _ := e.Enable(ev.Name, ev.On, ev.At)
+		ds, _ := e.Enable(ev.Name, ev.On, ev.Text, ev.At)
 		return ds
 	case Ask:
 		if len(ev.Readings) == 0 {

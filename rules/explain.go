@@ -25,21 +25,25 @@ type Info struct {
 func (e *Engine) Infos(now devices.Now) []Info {
 	list := make([]Info, 0, len(e.rules))
 	for _, r := range e.rules {
-		i := Info{Name: r.name, Enabled: r.enabled && !r.off, Ran: r.ran, Errors: r.errors, Error: r.err, Full: r.full}
-		for _, inst := range r.all() {
-			i.Running += len(inst.runs)
-		}
-		for _, l := range r.only.latches {
-			if l.plan != nil && (i.Next.IsZero() || l.plan.at.Before(i.Next)) {
-				i.Next = l.plan.at
-			}
-		}
-		list = append(list, i)
+		list = append(list, r.info())
 	}
 	for _, x := range e.calcs {
 		list = append(list, Info{Name: "calc." + x.name, Enabled: true, Errors: x.errors, Error: x.err})
 	}
 	return list
+}
+
+func (r *rule) info() Info {
+	i := Info{Name: r.name, Enabled: r.enabled && !r.off, Ran: r.ran, Errors: r.errors, Error: r.err, Full: r.full}
+	for _, inst := range r.all() {
+		i.Running += len(inst.runs)
+	}
+	for _, l := range r.only.latches {
+		if l.plan != nil && (i.Next.IsZero() || l.plan.at.Before(i.Next)) {
+			i.Next = l.plan.at
+		}
+	}
+	return i
 }
 
 // Explain lists where each rule stands, one line a matter, for a person.
@@ -131,8 +135,40 @@ func (e *Engine) WhyNot(name string, now devices.Now) []string {
 }
 
 func (e *Engine) whyNot(inst *instance, t *trigger, now devices.Now) string {
+	r := inst.rule
+	why := e.waitsFor(inst, t, now)
+	say := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
+	ctx := e.asIfBy(inst, t)
+	for i := range r.conditions {
+		if check := e.see(&r.conditions[i], inst, ctx, now); !check.OK {
+			say("its condition does not hold: %s (%s)", check.Text, check.Saw)
+		}
+	}
+	if cooling := e.cooling(inst, now); cooling != "" {
+		say("%s", cooling)
+	}
+	if m := r.machine; m != nil && t.move >= 0 && !m.moves[t.move].leaves(m.state) {
+		from := strings.Join(m.moves[t.move].from, ", ")
+		if from == "" {
+			from = "any other state"
+		}
+		say("the machine is %s, and the move is from %s", m.state, from)
+	}
+	return strings.Join(why, "; ")
+}
+
+// asIfBy is what a run would know if the newest reading of a trigger had begun it.
+func (e *Engine) asIfBy(inst *instance, t *trigger) *context {
+	ctx := newContext(t, nil, devices.Origin{})
+	if last, ok := e.registry.Last(inst.source(e, t.source)); ok {
+		ctx.reading = &last
+	}
+	return ctx
+}
+
+// waitsFor is what a trigger itself sees, and what it would need.
+func (e *Engine) waitsFor(inst *instance, t *trigger, now devices.Now) (why []string) {
 	r, l := inst.rule, &inst.latches[t.index]
-	var why []string
 	say := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 	switch {
 	case t.schedule != nil && l.plan != nil:
@@ -153,26 +189,7 @@ func (e *Engine) whyNot(inst *instance, t *trigger, now devices.Now) string {
 	case t.source != "":
 		why = append(why, e.whySource(inst, t, l)...)
 	}
-	ctx := newContext(t, nil, devices.Origin{})
-	if last, ok := e.registry.Last(inst.source(e, t.source)); ok {
-		ctx.reading = &last
-	}
-	for i := range r.conditions {
-		if check := e.see(&r.conditions[i], inst, ctx, now); !check.OK {
-			say("its condition does not hold: %s (%s)", check.Text, check.Saw)
-		}
-	}
-	if cooling := e.cooling(inst, now); cooling != "" {
-		say("%s", cooling)
-	}
-	if m := r.machine; m != nil && t.move >= 0 && !m.moves[t.move].leaves(m.state) {
-		from := strings.Join(m.moves[t.move].from, ", ")
-		if from == "" {
-			from = "any other state"
-		}
-		say("the machine is %s, and the move is from %s", m.state, from)
-	}
-	return strings.Join(why, "; ")
+	return why
 }
 
 // whySource tells what a trigger sees of its source.

@@ -238,13 +238,13 @@ func (inst *instance) knowClock(e *Engine, now devices.Now) {
 
 // Enable lets a rule run, or no longer: then its runs are cancelled and what
 // they owe is sent. It reports false if there is no such rule, or if the configuration
-// switches it off for good.
-func (e *Engine) Enable(name string, on bool, now devices.Now) ([]Decision, bool) {
+// switches it off for good. why says who did it, "" where nobody knows.
+func (e *Engine) Enable(name string, on bool, why string, now devices.Now) ([]Decision, bool) {
 	e.now, e.derived = now, 0
 	e.pass(now)
 	found := slices.ContainsFunc(e.rules, func(r *rule) bool { return r.enabled && r.named(name) })
 	if found {
-		d := Decision{ID: e.number(), At: now, Rule: "rule." + name, Outcome: Switched}
+		d := Decision{ID: e.number(), At: now, Rule: "rule." + name, Outcome: Switched, Why: why}
 		e.enable(name, on, now, &d)
 		e.decide(d)
 	}

@@ -99,6 +99,29 @@ func TestAnInputIsFlipped(t *testing.T) {
 	webtest.Do(t, ctx, "and what happened", chromedp.Navigate(l.page+"/log"), webtest.Until(live), webtest.Until(webtest.Shows(".log", "rule.bell")))
 }
 
+// The lamp is on. One click says why, step by step back to the bell; another leads to the rule,
+// which is disabled there. The next ring does nothing, and why says so.
+func TestWhyTheLampIsOn(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	webtest.Do(t, ctx, "the bell", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "why is the lamp on", chromedp.Click(`a.state[href="/why/lamp"]`), webtest.Until(`location.pathname === '/why/lamp' && `+live),
+		webtest.Until(`Array.from(document.querySelectorAll('#path > .step .title'), (p) => p.innerText).join() === 'bell → On,rule.bell,lamp → On'`))
+	webtest.Keep(t, ctx, "story-why")
+	webtest.Do(t, ctx, "what it was before", chromedp.Click(`.moments [rel=prev]`), webtest.Until(`location.search.startsWith('?at=') && `+live), webtest.Until(webtest.Shows(".whyhead", "Off")),
+		chromedp.Click(`.moments [rel=next]`), webtest.Until(live+` && document.querySelectorAll('#path > .step').length === 3`))
+	webtest.Do(t, ctx, "the rule", chromedp.Click(`#path .of-decision .title a`), webtest.Until(`location.pathname === '/rules/rule.bell' && `+live), webtest.Until(webtest.Shows(".trace", "lamp ON")),
+		webtest.Until(webtest.Shows("figure.source", "[rule.bell]")))
+	webtest.Keep(t, ctx, "story-rule")
+	webtest.Do(t, ctx, "is disabled", chromedp.Click(`#rule .switch`), webtest.Until(webtest.Shows("#rule", "Disabled")), webtest.Until(webtest.Shows(".trace", "somebody disabled it on the page")))
+	webtest.Do(t, ctx, "off, and the bell rings again", chromedp.Navigate(l.page), webtest.Until(live), click("lamp"), webtest.Until(`!`+isOn("lamp")),
+		click("bell"), webtest.Until(`!`+isOn("bell")), click("bell"), webtest.Until(isOn("bell")))
+	webtest.Do(t, ctx, "nothing", chromedp.Navigate(l.page+"/why/lamp"), webtest.Until(live), webtest.Until(webtest.Shows(".whyhead", "Off")), webtest.Until(webtest.Shows("#path", "on the page")),
+		webtest.Until(webtest.Shows(".could", "has been disabled")))
+	webtest.Do(t, ctx, "all rules", chromedp.Click(`nav a[href="/rules"]`), webtest.Until(`location.pathname === '/rules' && `+live), webtest.Until(webtest.Shows(".rule.is-off", "bell")),
+		chromedp.Click(`.rule .switch`), webtest.Until(`document.querySelector('.rule.is-on')`))
+}
+
 // The power of the hub fails while people look at the page. They are told that what they see is
 // old, and when the hub is back so is the page, by itself and as the house is then.
 func TestTheHubGoesAndComesBack(t *testing.T) {
@@ -126,6 +149,51 @@ func TestTheHubGoesAndComesBack(t *testing.T) {
 	webtest.Keep(t, ctx, "story-lost")
 	h.start(t)
 	webtest.Do(t, ctx, "and comes back", webtest.Until(live), webtest.Until(`document.querySelector('#lost').hidden && same`), webtest.Until(`!`+isOn("lamp")))
+}
+
+// Anna breaks a rule and the page says where; she mends it, tries it on what was recorded, and
+// saves it. It acts at once. She undoes it, and it does as before.
+func TestARuleIsEdited(t *testing.T) {
+	ctx := webtest.Browser(t)
+	h := newHouse(t, t.TempDir(), wired)
+	l := h.start(t)
+	kept, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func() string {
+		text, err := os.ReadFile(h.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	becomes := func(from, to string) chromedp.Action {
+		return chromedp.Evaluate(fmt.Sprintf(`(() => { const t = document.getElementById('text'); t.value = t.value.replace(%q, %q); t.oninput(); })()`, from, to), nil)
+	}
+	webtest.Do(t, ctx, "the bell rings twice", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")), click("lamp"), webtest.Until("!"+isOn("lamp")),
+		click("bell"), webtest.Until("!"+isOn("bell")), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "the rule", chromedp.Navigate(l.page+"/edit?at=rule.bell"), webtest.Until(live), webtest.Until(webtest.Shows("#state", "in order")),
+		webtest.Until(`(() => { const t = document.getElementById('text'); return t.value.slice(t.selectionStart, t.selectionEnd) === '[rule.bell]'; })()`))
+	webtest.Do(t, ctx, "is broken", becomes(`set = "lamp"`, `set = "lmap"`), webtest.Until(webtest.Shows("#state", "1 mistake")),
+		webtest.Until(webtest.Shows("#mistakes", `rule.bell.action.set = "lmap"`)), webtest.Until(webtest.Shows("#mistakes", `did you mean "lamp"?`)),
+		webtest.Until(`(() => { const lines = document.getElementById('text').value.split('\n'); return document.querySelector('#marks .band').style.top === 10 + 21 * lines.findIndex((l) => l.includes('lmap')) + 'px'; })()`))
+	webtest.Do(t, ctx, "is mended", becomes(`set = "lmap"`, `set = "fan"`), webtest.Until(webtest.Shows("#state", "in order")))
+	webtest.Do(t, ctx, "is tried", chromedp.Click("#try"), chromedp.WaitVisible("#trial"), webtest.Until(webtest.Shows("#verdict", "2 more and 2 less")), webtest.Until(webtest.Shows("#differences", "fan ON")))
+	webtest.Keep(t, ctx, "story-trial")
+	if file() != string(kept) {
+		t.Error("a trial has written the file")
+	}
+	webtest.Do(t, ctx, "is saved", chromedp.Click("#save"), webtest.Until(webtest.Shows("#toast", "Saved and in force")))
+	if want := strings.Replace(string(kept), `set = "lamp"`, `set = "fan"`, 1); file() != want {
+		t.Errorf("the file is\n%s\nwant\n%s", file(), want)
+	}
+	webtest.Do(t, ctx, "acts", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until("!"+isOn("bell")), click("bell"), webtest.Until(isOn("fan")))
+	webtest.Do(t, ctx, "is undone", chromedp.Navigate(l.page+"/edit/versions?of=1"), webtest.Until(live), webtest.Until(webtest.Shows(".diff .plus", "lamp")), chromedp.Click("#restore"),
+		webtest.Until(`location.search === ''`), webtest.Until(webtest.Shows(".versions", "as in version 1")))
+	if file() != string(kept) {
+		t.Errorf("the file is\n%s", file())
+	}
 }
 
 // Every page that the menu leads to, at the sizes of phones, tablets and desktops, light and

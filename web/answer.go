@@ -41,10 +41,28 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/pins", See, s.servePage("pins", s.boardPage)},
+		{"GET", "/devices", See, s.servePage("devices", s.devicesPage)},
+		{"GET", "/devices/{name}", See, s.servePage("device", s.devicePage)},
+		{"GET", "/topics", See, s.servePage("topics", s.topicsPage)},
+		{"GET", "/clients", See, s.servePage("clients", s.clientsPage)},
+		{"GET", "/health", See, s.servePage("health", s.healthPage)},
 		{"GET", "/users", Change, s.serveUsers},
 		{"POST", "/users", Change, s.takeUsers},
 		{"GET", "/account", See, s.serveAccount},
 		{"POST", "/account", See, s.takeAccount},
+		{"GET", "/thing/{name...}", See, s.servePage("thing", s.showThing)},
+		{"GET", "/chart/{name...}", See, s.serveChart},
+		{"GET", "/why/{name...}", See, s.servePage("why", s.ofWhy)},
+		{"GET", "/rules", See, s.servePage("rules", s.ofRules)},
+		{"GET", "/rules/{name}", See, s.servePage("rule", s.ofRule)},
+		{"POST", "/rules/{name}", Use, s.takeRuleForm},
+		{"GET", "/api/v1/why/{name...}", See, s.serveWhy},
+		{"GET", "/api/v1/rules", See, s.serveRules},
+		{"GET", "/api/v1/rules/{name}", See, s.serveRule},
+		{"POST", "/api/v1/rules/{name}", Use, s.takeRule},
+		{"GET", "/edit", Change, wholeHouse(s.servePage("edit", s.editSheet))},
+		{"GET", "/edit/versions", Change, wholeHouse(s.servePage("versions", s.versionsSheet))},
 		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
 		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
 		{"GET", "/sw.js", Nothing, s.serveWorker},
@@ -60,8 +78,28 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/house", See, s.serveHouse},
 		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
 		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"GET", "/api/v1/history", See, s.serveSeriesList},
+		{"GET", "/api/v1/history/{name...}", See, s.serveSeries},
+		{"GET", "/api/v1/sparks", See, s.serveSparks},
 		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
 		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
+		{"GET", "/api/v1/config", Change, wholeHouse(s.serveConfig)},
+		{"POST", "/api/v1/config/check", Change, wholeHouse(s.serveCheck)},
+		{"POST", "/api/v1/config/try", Change, wholeHouse(s.serveTry)},
+		{"POST", "/api/v1/config/save", Change, wholeHouse(s.serveSave)},
+		{"GET", "/api/v1/config/versions", Change, wholeHouse(s.serveConfigVersions)},
+		{"GET", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveConfigVersion)},
+		{"POST", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveRestore)},
+		{"GET", "/api/v1/pins", See, s.servePins},
+		{"POST", "/api/v1/acknowledge/{name}", Use, s.serveAcknowledge},
+		{"GET", "/api/v1/devices", See, s.serveDevices},
+		{"GET", "/api/v1/devices/{name}", See, s.serveDevice},
+		{"POST", "/api/v1/devices/{name}/forget", Change, s.serveForget},
+		{"GET", "/api/v1/topics", See, s.serveTopics},
+		{"POST", "/api/v1/publish", Use, s.servePublish},
+		{"GET", "/api/v1/clients", See, s.serveClients},
+		{"POST", "/api/v1/clients/disconnect", Change, s.serveDisconnect},
+		{"GET", "/api/v1/health", See, s.serveCheckup},
 		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
 		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
 	}
@@ -332,11 +370,7 @@ func (r refusal) Error() string { return r.why }
 
 // refuseFor says why not, by the status of a refusal or else as the house's trouble.
 func refuseFor(w http.ResponseWriter, err error) {
-	status := http.StatusServiceUnavailable
-	if no, ok := errors.AsType[refusal](err); ok {
-		status = no.status
-	}
-	refuse(w, status, err.Error())
+	refuse(w, StatusOf(err), err.Error())
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
@@ -405,7 +439,7 @@ func (d Decision) clean() Decision {
 }
 
 func (e Event) clean() Event {
-	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean)}
+	return Event{cleaned(e.Output, Pin.clean), cleaned(e.Input, Pin.clean), cleaned(e.Reading, Reading.clean), cleaned(e.Decision, Decision.clean), cleaned(e.Thing, Thing.clean), cleaned(e.Rule, Rule.clean)}
 }
 
 func cleaned[T any](p *T, clean func(T) T) *T {

@@ -24,6 +24,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"hearth/doctor"
 )
 
 // What holds for every page there is, without naming one: the table of routes says which
@@ -32,7 +34,9 @@ import (
 // examples are what stands for what is variable in the path of a route: of one route, or by
 // the name of the variable. Whoever adds a route adds here what the house of the tests has.
 var examples = map[string]string{
-	"{$}": "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
+	"GET /devices/{name}": "/devices/climate_000", "GET /api/v1/devices/{name}": "/api/v1/devices/climate_000", "POST /api/v1/devices/{name}/forget": "/api/v1/devices/climate_009/forget",
+	"POST /api/v1/acknowledge/{name}": "/api/v1/acknowledge/garden_pump",
+	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing", "{id}": "1",
 }
 
 // sample is a path of a route, with something in place of what is variable.
@@ -56,7 +60,7 @@ var person = []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}
 func pagesOf(t *testing.T, s *Server, who ...string) (paths []string) {
 	t.Helper()
 	for _, r := range s.table {
-		if r.method != "GET" || r.path == "/api/v1/events" {
+		if r.method != "GET" || r.path == "/api/v1/events" || r.path == "/api/v1/topics" {
 			continue
 		}
 		p := sample(r)
@@ -78,6 +82,8 @@ func furnished() *smallHouse {
 	house.view.Things[5].Away, house.view.Things[4].Properties[0].Asked, house.view.Things[0].Favourite = true, "on", true
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
 	house.view.Outputs[2].Fault = "the line is held by another program"
+	house.devices, house.clients, house.checkedUp = manyDevices(12).devices, someClients(), illReport()
+	house.kept = []Message{{Topic: "zigbee2mqtt/climate_000", Payload: []byte(`{"temperature":18.4}`), Retain: true, At: noon}, {Topic: "camera/still", Payload: []byte{0xff, 0xd8}, At: noon}}
 	for i := range 14 {
 		house.view.Readings = append(house.view.Readings, Reading{Source: fmt.Sprintf("tele/plug_%02d/SENSOR:ENERGY.Power", i), Text: fmt.Sprint(i * 37 % 100), At: noon.Add(-time.Duration(i*i) * time.Minute)})
 	}
@@ -125,6 +131,18 @@ func (h *smallHouse) sayEvil(evil []string) {
 		h.view.Outputs = append(h.view.Outputs, Pin{Name: e, Pin: e, Note: e, Hint: e, Shows: e, Fault: e})
 		h.view.Readings = append(h.view.Readings, Reading{Source: e, Of: e, Text: e, Bad: e, At: noon})
 		h.view.Decisions = append(h.view.Decisions, Decision{Rule: e, Outcome: e, Text: e, At: noon})
+		d := Device{Name: e, ID: e, Via: e, Label: e, Room: e, Maker: e, Model: e, Version: e, LinkUnit: e, StandsFor: e, ReplacedBy: e, Named: i%2 == 0}
+		if i == 0 {
+			d.Name = "climate_000"
+			for _, e := range evil {
+				d.Rules, d.Denied = append(d.Rules, e), append(d.Denied, e)
+				d.Properties = append(d.Properties, DeviceProperty{Name: e, Label: e, Kind: e, Unit: e, Text: e, Bad: e, Asked: e, Topics: []string{e}, SetTopic: e})
+			}
+		}
+		h.devices, h.notUnderstood = append(h.devices, d), append(h.notUnderstood, DeviceFault{e, 1, e})
+		h.kept = append(h.kept, Message{Topic: e, Payload: []byte(e), Retain: true, At: noon})
+		h.clients = append(h.clients, Client{ID: e, User: e, Version: e, Address: e, Listener: e, Connected: i%2 == 0, Subscriptions: 1})
+		h.checkedUp.Findings = append(h.checkedUp.Findings, doctor.Finding{Level: doctor.Level(e), What: e, Do: e})
 	}
 }
 
@@ -436,8 +454,8 @@ func audit(t *testing.T, ctx context.Context, source string) (wrong []string) {
 	return wrong
 }
 
-// small are the targets on a page that a finger misses.
-const small = `Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=switch], [tabindex="0"]')).filter((e) => {
+// missable are the targets on a page that a finger misses.
+const missable = `Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, textarea, summary, [role=switch], [tabindex="0"]')).filter((e) => {
 	if (!e.getClientRects().length || e.closest('.skip') || getComputedStyle(e).visibility === 'hidden') return false;
 	const label = e.closest('label');
 	const r = (label && /checkbox|radio/.test(e.type) ? label : e).getBoundingClientRect();
@@ -519,7 +537,7 @@ func TestEveryPageForEverybody(t *testing.T) {
 					}
 					fits(t, ctx, path, size[0])
 					var missed []string
-					do(t, ctx, "fingers", chromedp.Evaluate(small, &missed))
+					do(t, ctx, "fingers", chromedp.Evaluate(missable, &missed))
 					for _, one := range missed {
 						t.Errorf("%s: too small a target: %s", path, one)
 					}

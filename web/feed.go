@@ -166,6 +166,9 @@ func (g *gathered) take(e Event, ok bool) {
 	if e.Thing != nil {
 		g.put("thing "+e.Thing.Name, Event{Thing: e.Thing})
 	}
+	if e.Rule != nil {
+		g.put("rule "+e.Rule.Name, Event{Rule: e.Rule})
+	}
 }
 
 // put takes the newest of something, after which an older one says nothing any more.
@@ -183,25 +186,25 @@ func (g *gathered) put(of string, e Event) {
 
 // A readership are visitors who see the same of the house.
 type readership struct {
-	things bool // the page asked for things alone
-	most   Level
+	only string // what the page asked for: "things", "rules", "" is everything
+	most Level
 
 	// Of those whose rights are not the same everywhere: who it is, as of when.
 	who     visitorName
 	version any
 }
 
-func readershipOf(j *judged, things bool) readership {
+func readershipOf(j *judged, only string) readership {
 	most := min(j.rights.Most(), Use) // no more is asked of what is told here
 	if j.rights.Whole(most) {
-		return readership{things: things, most: most}
+		return readership{only: only, most: most}
 	}
-	return readership{things: things, who: j.visitor.key(), version: j.version}
+	return readership{only: only, who: j.visitor.key(), version: j.version}
 }
 
 // as is b in the format of the stream, as one may see it.
-func (b *batch) as(j *judged, things bool) []byte {
-	who := readershipOf(j, things)
+func (b *batch) as(j *judged, only string) []byte {
+	who := readershipOf(j, only)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, there := b.written[who]
@@ -209,16 +212,19 @@ func (b *batch) as(j *judged, things bool) []byte {
 		if b.written == nil {
 			b.written = make(map[readership][]byte)
 		}
-		text = b.write(j.rights, things)
+		text = b.write(j.rights, only)
 		b.written[who] = text
 	}
 	return text
 }
 
-func (b *batch) write(r Rights, things bool) (text []byte) {
+func (b *batch) write(r Rights, only string) (text []byte) {
 	for _, e := range b.events {
-		if things {
-			e.Reading, e.Decision = nil, nil
+		switch only {
+		case "things":
+			e.Reading, e.Decision, e.Rule = nil, nil, nil
+		case "rules":
+			e = Event{Output: e.Output, Input: e.Input, Rule: e.Rule}
 		}
 		if some, ok := e.seenBy(r); ok {
 			text = appendEvent(text, "", some)

@@ -14,7 +14,7 @@ import (
 
 // A batch has all that an event tells, whatever will be added to events.
 func TestNothingOfAnEventIsLost(t *testing.T) {
-	whole := Event{Output: &Pin{Name: "a"}, Input: &Pin{Name: "b"}, Reading: &Reading{Source: "c"}, Decision: &Decision{Rule: "d"}, Thing: &Thing{Name: "e"}}
+	whole := Event{Output: &Pin{Name: "a"}, Input: &Pin{Name: "b"}, Reading: &Reading{Source: "c"}, Decision: &Decision{Rule: "d"}, Thing: &Thing{Name: "e"}, Rule: &Rule{Name: "f"}}
 	told := reflect.ValueOf(whole)
 	var g gathered
 	g.take(whole, true)

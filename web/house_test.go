@@ -11,11 +11,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hearth/doctor"
 )
 
 // A smallHouse is a House in memory that works: what is switched turns, and
 // those who watch hear of it.
 type smallHouse struct {
+	bureau            // of its configuration
 	hooked   []string // bodies of the webhook
 	told     []string // what other things were told
 	mu       sync.Mutex
@@ -26,6 +29,15 @@ type smallHouse struct {
 	broken   error // what View says instead
 	deaf     bool  // outputs take commands and do not turn
 	metrics  []Metric
+	memory   memory
+	past     sync.Mutex // of the present moment of memory
+	book     book       // rules_test.go
+
+	devices       []Device
+	notUnderstood []DeviceFault
+	clients       []Client
+	checkedUp     doctor.Report
+	broker
 }
 
 var noon = time.Date(2026, 3, 10, 12, 0, 0, 0, time.FixedZone("CET", 3600))
@@ -83,7 +95,7 @@ func (h *smallHouse) View(ctx context.Context) (View, error) {
 
 // thingOf is a pin as the hub shows it among the things.
 func thingOf(p Pin, tells bool) Thing {
-	return Thing{Name: p.Name, Line: p.Pin, Note: p.Note, Fault: p.Fault, Properties: []Property{{Kind: "switch", On: p.On, Known: p.Known, Tells: tells, See: []string{seen(p.Name)}, Use: []string{used(p.Name)}}}}
+	return Thing{Name: p.Name, Line: p.Pin, Note: p.Note, Fault: p.Fault, Properties: []Property{{Series: p.Name, Kind: "switch", On: p.On, Known: p.Known, Tells: tells, See: []string{seen(p.Name)}, Use: []string{used(p.Name)}}}}
 }
 
 func (h *smallHouse) Tell(ctx context.Context, name string, value any) error {

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write web/openapi.json anew from the routes, the types and what is said here")
+var update = flag.Bool("update", false, "write anew what tests compare with: openapi.json, and testdata")
 
 // A said is what openapi.json says of a route that programs use, beside what the table of
 // routes and the Go types say themselves: paths, methods, levels, fields and their comments.
@@ -53,15 +53,30 @@ var saidOfRoutes = map[string]saidOf{
 		body: struct {
 			Value any `json:"value"` // true or false, a number, or a text
 		}{}, eg: `{"value":true}`, refuses: []int{400, 404, 409, 413, 415}},
-	"POST /api/v1/output/{name}": {does: "Switches an output.", body: level, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
-	"POST /api/v1/input/{name}":  {does: "Sets a simulated input.", body: level, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
-	"GET /api/v1/openapi.json":   {does: "This file.", answer: map[string]any{}},
-	"POST /hook/{name...}":       {does: "Anything, for the rules with this webhook. It needs no login: the path is as good as a password as it is hard to guess.", refuses: []int{400, 404, 413}},
-	"GET /healthz":               {does: "Whether the house answers within a second.", kind: "text/plain"},
-	"GET /metrics":               {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
+	"POST /api/v1/output/{name}":         {does: "Switches an output.", body: onOff, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/input/{name}":          {does: "Sets a simulated input.", body: onOff, eg: `{"on":true}`, refuses: []int{400, 404, 409, 413, 415}},
+	"GET /api/v1/openapi.json":           {does: "This file.", answer: map[string]any{}},
+	"POST /hook/{name...}":               {does: "Anything, for the rules with this webhook. It needs no login: the path is as good as a password as it is hard to guess.", refuses: []int{400, 404, 413}},
+	"GET /api/v1/pins":                   {does: "The header of the board: what each pin is for, how it is, and which are free.", answer: Board{}},
+	"POST /api/v1/acknowledge/{name}":    {does: "Acknowledges the fault of an output or input.", more: "An output that stays off because of it may be switched again. Any other fault stays in the lists and is not loud until it is another one.", refuses: []int{404, 409, 415}},
+	"GET /api/v1/devices":                {does: "The devices that have announced themselves.", answer: Devices{}},
+	"GET /api/v1/devices/{name}":         {does: "All of one device.", answer: Device{}, refuses: []int{404}},
+	"POST /api/v1/devices/{name}/forget": {does: "Forgets a device that is no more.", refuses: []int{409, 415}},
+	"GET /api/v1/topics": {does: "What is published over MQTT, as server-sent events.", kind: "text/event-stream", query: map[string]string{"filter": "an MQTT filter; all topics without it"},
+		more:   "The stream begins with an event named `retained`. Then comes, four times a second at most, an event without a name with the newest of each topic on which something was said. Only topics that may be seen are there, and payloads that are secret are `***`.",
+		events: map[string]any{"retained": hearing{}, "": hearing{}}, refuses: []int{400}},
+	"POST /api/v1/publish": {does: "Publishes a message by hand.", more: "It needs the rights of an MQTT client to publish on the topic and to use it on the page, or to change the house.",
+		body: byHand{}, eg: `{"topic":"cmnd/lamp/POWER","payload":"ON","qos":0,"retain":false}`, refuses: []int{400, 409, 413, 415}},
+	"GET /api/v1/clients": {does: "The MQTT clients that are connected or remembered.", query: map[string]string{"client": "the id of one, to be told its subscriptions as well"}, answer: clientSheet{}},
+	"POST /api/v1/clients/disconnect": {does: "Ends the connection of an MQTT client, which may come again.", body: struct {
+		Client string `json:"client"` // its id
+	}{}, eg: `{"client":"tablet"}`, refuses: []int{400, 409, 413, 415}},
+	"GET /api/v1/health": {does: "How the house and its machine are doing, and what is to be done about that.", answer: checkup{}},
+	"GET /healthz":       {does: "Whether the house answers within a second.", kind: "text/plain"},
+	"GET /metrics":       {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
 }
 
-var level = struct {
+var onOff = struct {
 	On bool `json:"on"`
 }{}
 

@@ -12,11 +12,14 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"hearth/doctor"
 )
 
 //go:embed pages js words icons style.css icon.svg openapi.json
@@ -156,7 +159,7 @@ func (p sheet) Scripted() bool { return !p.Bare() || p.Page == "offline" }
 // Menu are the pages that who looks at this one may see.
 func (p sheet) Menu() (links []link) {
 	for _, m := range menu {
-		if p.most >= m.Needs {
+		if p.most >= m.Needs && !(p.Partial && slices.Contains(ofTheWhole, m.Page)) {
 			links = append(links, link{m.Page, m.Path})
 		}
 	}
@@ -171,8 +174,17 @@ var menu = []struct {
 }{
 	{"home", "/", See},
 	{"log", "/log", See},
+	{"devices", "/devices", See},
+	{"rules", "/rules", See},
+	{"edit", "/edit", Change},
+	{"pins", "/pins", See},
+	{"health", "/health", See},
+	{"users", "/users", Change},
 	{"users", "/users", Change},
 }
+
+// ofTheWhole are the pages in the menu for those alone who may see the whole house.
+var ofTheWhole = []string{"health"}
 
 // pageNames are all there are templates for.
 func pageNames() (names []string) {
@@ -195,7 +207,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(template.FuncMap{
 			"t":     w.text,
 			"lang":  func() string { return w.language },
-			"words": w.forModules,
+			"words": w.forModule,
 			"asset": assetPath,
 			"clock": w.clock,
 			"moment": func(t, now time.Time) string {
@@ -209,13 +221,21 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
-			"troubles": troubles,
+			"troubles":  troubles,
+			"whyPath":   func(name string) string { return whyPath(name, time.Time{}) },
+			"whyOf":     decisionPath,
+			"blankRule": func() ruleRow { return ruleRow{Rule: Rule{Switches: "x", Tells: true, Enabled: true}, words: w} },
 			// What the templates of the rows take.
-			"rooms":  rooms,
-			"thing":  func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
-			"number": w.number,
-			"told":   func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
-			"said":   func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
+			"rooms":        rooms,
+			"thing":        func(t Thing, now time.Time) thingRow { return thingRow{t, now, w} },
+			"number":       w.number,
+			"bytes":        w.bytes,
+			"blankFinding": func() doctor.Finding { return doctor.Finding{} },
+			"told":         func(d Decision, now time.Time) decisionRow { return decisionRow{d, now} },
+			"device":       func(d Device, now time.Time) deviceRow { return deviceRow{d, now, w} },
+			"topic":        func(r topicRow, now time.Time) rowOfTopic { return rowOfTopic{r, now} },
+			"blankTopic":   func(now time.Time) rowOfTopic { return rowOfTopic{topicRow{}, now} },
+			"said":         func(r Reading, now time.Time) readingRow { return readingRow{r, now} },
 			// Empty ones, for the rows that the modules will fill.
 			"blankRoom":  func() Room { return Room{} },
 			"blankThing": func() Thing { return Thing{} },
@@ -227,6 +247,9 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 		}).ParseFS(files, "pages/layout.html"))
 		for _, name := range pageNames() {
 			one := template.Must(layout.Clone())
+			if name == "thing" { // whose rows are those of the page of the house
+				one = template.Must(one.ParseFS(files, "pages/home.html"))
+			}
 			all[language+"/"+name] = template.Must(one.ParseFS(files, "pages/"+name+".html"))
 		}
 	}
@@ -333,7 +356,7 @@ func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, e
 func troubles(v View) []string {
 	list := slices.Clone(v.Trouble)
 	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
-		if p.Fault != "" {
+		if p.Fault != "" && !p.Acknowledged {
 			list = append(list, fmt.Sprintf("%s: %s", p.Name, p.Fault))
 		}
 	}
@@ -374,6 +397,14 @@ func (r propertyRow) Spoken() string {
 	}
 	return of + ", " + r.Title()
 }
+
+// Path is where its page is, below /thing/.
+func (r propertyRow) Path() string {
+	return url.PathEscape(strings.TrimSuffix(r.Of.Name+"."+r.Name, "."))
+}
+
+// Path is where its page is, below /thing/.
+func (r thingRow) Path() string { return url.PathEscape(r.Name) }
 
 // Is says in words how it is.
 func (r propertyRow) Is() string {
@@ -421,3 +452,6 @@ type readingRow struct {
 	Reading
 	Now time.Time
 }
+
+// Path is where its page is, below /thing/.
+func (r readingRow) Path() string { return url.PathEscape(r.Source) }

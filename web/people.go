@@ -217,6 +217,12 @@ func By(ctx context.Context) string {
 	return v.name
 }
 
+// RightsOf are those of whoever the house is asked for something by.
+func RightsOf(ctx context.Context) Rights {
+	v, _ := ctx.Value(visitorKey{}).(visitor)
+	return v.rights
+}
+
 // guard lets those pass who may do that much somewhere in the house. On what they may do
 // it, the handler looks.
 func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
@@ -342,6 +348,10 @@ func (e Event) seenBy(r Rights) (some Event, ok bool) {
 	}
 	if e.Decision != nil && r.Whole(See) {
 		some.Decision = e.Decision
+	}
+	if e.Rule != nil && r.Whole(See) {
+		one := e.Rule.seenBy(r)
+		some.Rule = &one
 	}
 	return some, some != Event{}
 }

@@ -89,10 +89,16 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	out.err = out.control.SetReadDeadline(time.Time{})        // else the limit for requests would end the stream
 	out.text(fmt.Sprintf("retry: %d\n\n", 1000+rand.N(1500))) // or after a reload all would ask at once
 	who := judged{visitor: v}
-	only := r.URL.Query().Get("only") == "things"
+	only := r.URL.Query().Get("only")
 	first := whole.seenBy(who.visitor)
-	if only {
+	switch only {
+	case "things":
 		first = first.ofThings()
+	case "rules":
+		first = first.ofThings()
+		first.Things = nil
+	default:
+		only = "" // everything
 	}
 	out.event("house", first)
 	out.flush()

@@ -48,6 +48,9 @@ type Property struct {
 	// Tells says that it can be told something, and set by web by who is told of it.
 	Tells bool `json:"tells,omitempty"`
 
+	// Series is the name under which it is recorded; "" if nothing of it may be shown.
+	Series string `json:"-"`
+
 	// By these topics it is judged who may see it and who may tell it something. Without
 	// any it is for those who may do so with the whole house.
 	See, Use []string `json:"-"`

@@ -308,7 +308,7 @@ func TestUsersInABrowser(t *testing.T) {
 			}
 			fits(t, ctx, name, size[0])
 			var missed []string
-			if do(t, ctx, "fingers", chromedp.Evaluate(small, &missed)); len(missed) > 0 {
+			if do(t, ctx, "fingers", chromedp.Evaluate(missable, &missed)); len(missed) > 0 {
 				t.Errorf("%s: %q", name, missed)
 			}
 		}

@@ -113,6 +113,16 @@ func (c Config) listen() string {
 	return *c.Listen
 }
 
+// Reach is where the page listens, "" for nowhere, and whether others than this machine can
+// come there.
+func (c Config) Reach() (at string, open bool) {
+	a, err := parseListen(c.listen())
+	if err != nil || !a.on {
+		return "", false
+	}
+	return c.listen(), !a.loopback()
+}
+
 // Check reports what the page can't be served by.
 func (c Config) Check(at config.Place) {
 	a, err := parseListen(c.listen())
@@ -210,6 +220,16 @@ type House interface {
 
 	// Metrics is all there is to measure, in an order that does not change.
 	Metrics(ctx context.Context) ([]Metric, error)
+
+	Past
+	Causes
+	Rulebook
+	Editor
+	Wiring
+	Catalog
+	Messages
+	Broker
+	Doctor
 }
 
 // A View is the whole house at one moment.
@@ -253,7 +273,11 @@ type Pin struct {
 	Hint      string `json:"hint,omitempty"`  // what there is to say about its line: "went on 12 times"
 	Shows     string `json:"shows,omitempty"` // what it counts, in words, in place of On
 	Simulated bool   `json:"simulated"`
-	ReadOnly  bool   `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
+
+	Latched      bool `json:"latched,omitempty"`      // the output stays off until somebody acknowledges the fault
+	Acknowledged bool `json:"acknowledged,omitempty"` // somebody knows of the fault
+
+	ReadOnly bool `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
 }
 
 // A Reading is the newest of one source.
@@ -285,6 +309,7 @@ type Event struct {
 	Reading  *Reading  `json:"reading,omitempty"`
 	Decision *Decision `json:"decision,omitempty"`
 	Thing    *Thing    `json:"thing,omitempty"`
+	Rule     *Rule     `json:"rule,omitempty"` // which stands otherwise now; at most one a second of each
 }
 
 // Options is what a server needs besides its house.
@@ -311,9 +336,13 @@ type Server struct {
 	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
+	whys     chan struct{} // has one in it for each question why that is looked into
 	setup    setup
 	health   health
 	machine  []string // what the machine calls itself
+	looking  queue    // at the past
+	exports  queue
+	sparks   sparks
 
 	set atomic.Pointer[settings]
 
@@ -356,7 +385,8 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 // New makes the server of house. It does not listen yet.
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
-	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second}
+	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
+		looking: make(queue, mostLooking), exports: make(queue, mostExports), whys: make(chan struct{}, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {

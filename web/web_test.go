@@ -68,11 +68,11 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	for _, want := range []string{
 		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
 		"<li>garden_pump: the line is held by another program</li>",
-		`<span class="name">porch_light</span> <span class="line" title="">GPIO17</span>`, `<span class="state">Off</span>`,
+		`<a class="name" href="/thing/porch_light">porch_light</a> <span class="line" title="">GPIO17</span>`, `<a class="state" href="/why/porch_light" title="Why porch_light?">Off</a>`,
 		`aria-label="heater" aria-checked="true" disabled>`,
-		`<span class="state">Not known</span>`,
+		`title="Why garden_pump?">Not known</a>`,
 		`zigbee2mqtt/study_climate:temperature`, "18.4", "11:59:56",
-		"<b>rule.heater</b> <span class=\"because\">fired: zigbee2mqtt/study_climate:temperature below 19 (now 18.4) -> heater ON",
+		"<b>rule.heater</b></a> <span class=\"because\">fired: zigbee2mqtt/study_climate:temperature below 19 (now 18.4) -> heater ON",
 		"running since <span id=\"started\">2026-03-09 10:00", "rule.garage_open waits until",
 	} {
 		if !strings.Contains(text, want) {

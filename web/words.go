@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -78,25 +77,80 @@ func (w *words) number(n float64, unit string) string {
 	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
 }
 
-var inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
+// bytes is a size as people read it.
+func (w *words) bytes(n int64) string {
+	size, unit := float64(n), 0
+	for size >= 1000 && unit < 4 {
+		size, unit = size/1000, unit+1
+	}
+	if size >= 100 {
+		size = math.Round(size)
+	} else {
+		size = math.Round(size*10) / 10
+	}
+	return w.number(size, [...]string{"B", "kB", "MB", "GB", "TB"}[unit])
+}
 
-// ofModules are the keys that modules name, whose words they are sent.
-var ofModules = sync.OnceValue(func() (keys []string) {
-	for name, a := range assets().files {
-		if path.Ext(name) != ".js" {
-			continue
+// span is how long something takes, no finer than makes sense.
+func (w *words) span(d time.Duration) string {
+	two := func(a time.Duration, unit string, b time.Duration, of string) string {
+		if b == 0 {
+			return fmt.Sprintf("%d %s", a, unit)
 		}
-		for _, found := range inModule.FindAllSubmatch(a.content, -1) {
-			keys = append(keys, string(found[1]))
+		return fmt.Sprintf("%d %s %d %s", a, unit, b, of)
+	}
+	switch {
+	case d <= 0:
+		return "0 s"
+	case d < time.Millisecond:
+		return "< 1 ms"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d/time.Millisecond)
+	case d < time.Minute:
+		return w.number(math.Round(d.Seconds()*10)/10, "s")
+	case d < time.Hour:
+		return two(d/time.Minute, "min", d%time.Minute/time.Second, "s")
+	case d < 48*time.Hour:
+		return two(d/time.Hour, "h", d%time.Hour/time.Minute, "min")
+	}
+	return two(d/(24*time.Hour), w.text("days"), d%(24*time.Hour)/time.Hour, "h")
+}
+
+var (
+	inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
+	imported = regexp.MustCompile(`\bfrom '\./([a-z]+)\.js'`)
+)
+
+// ofModules are, by the names of modules, the keys whose words they and those that they
+// import name.
+var ofModules = sync.OnceValue(func() map[string][]string {
+	all := make(map[string][]string)
+	var add func(to, module string, seen map[string]bool)
+	add = func(to, module string, seen map[string]bool) {
+		if seen[module] {
+			return
+		}
+		seen[module] = true
+		content := assets().files["js/"+module+".js"].content
+		for _, found := range inModule.FindAllSubmatch(content, -1) {
+			all[to] = append(all[to], string(found[1]))
+		}
+		for _, found := range imported.FindAllSubmatch(content, -1) {
+			add(to, string(found[1]), seen)
 		}
 	}
-	return keys
+	for name := range assets().files {
+		if module, ok := strings.CutSuffix(strings.TrimPrefix(name, "js/"), ".js"); ok {
+			add(module, module, make(map[string]bool))
+		}
+	}
+	return all
 })
 
-// forModules are the words for them.
-func (w *words) forModules() map[string]string {
+// forModule are the words for the module of a page.
+func (w *words) forModule(page string) map[string]string {
 	some := make(map[string]string)
-	for _, key := range ofModules() {
+	for _, key := range ofModules()[page] {
 		some[key] = w.text(key)
 	}
 	return some

@@ -14,8 +14,10 @@ import (
 // What a page says is said in all languages, and nothing else is.
 func TestWords(t *testing.T) {
 	named := make(map[string]bool)
-	for _, key := range ofModules() {
-		named[key] = true
+	for _, keys := range ofModules() {
+		for _, key := range keys {
+			named[key] = true
+		}
 	}
 	inTemplate, inGo := regexp.MustCompile(`[{(]t "([a-z_.]+)"`), regexp.MustCompile(`\.text\("([a-z_.]+)"`)
 	fs.WalkDir(files, "pages", func(name string, _ fs.DirEntry, err error) error {
@@ -36,6 +38,9 @@ func TestWords(t *testing.T) {
 	}
 	for _, m := range menu {
 		named[m.Page+".title"] = true
+	}
+	for _, r := range readyMades {
+		named["edit.ready_"+r.Name] = true
 	}
 	if len(named) < 50 {
 		t.Fatalf("only %d words are named", len(named))

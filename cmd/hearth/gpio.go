@@ -54,12 +54,8 @@ type board struct {
 
 // A use is what the configuration wants a pin for, and how that pin is.
 type use struct {
-	gpio.Use
-	ID        string   `json:"id,omitempty"`         // as gpio.ChipLine has it; "" if there is no such pin
-	HeaderPin int      `json:"header_pin,omitempty"` // 0: none of the 40
-	State     string   `json:"state"`                // "ON", "OFF", "offline", "?" if nobody can tell
-	Wrong     string   `json:"wrong,omitempty"`      // there is no such pin
-	Cautions  []string `json:"cautions,omitempty"`
+	gpio.Placed
+	State string `json:"state"` // "ON", "OFF", "offline", "?" if nobody can tell
 }
 
 func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
@@ -86,7 +82,7 @@ func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
 	bank, closeBuses := cfg.WithExpanders(bank)
 	defer closeBuses()
 	for _, u := range cfg.Uses() {
-		b.Uses = append(b.Uses, describe(u, bank))
+		b.Uses = append(b.Uses, use{u.On(bank), "?"})
 	}
 	if at := c.broker(cfg); at != "" {
 		err := b.ask(ctx, &brokerFlags{at, c.loginFlags})
@@ -108,30 +104,6 @@ func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
 
 // sysfs is where the kernel shows the parameters of its drivers.
 const sysfs = "/sys"
-
-// describe finds the pin of a use.
-func describe(u gpio.Use, bank gpio.Bank) use {
-	d := use{Use: u, State: "?"}
-	pin, err := bank.ByName(u.Pin)
-	if err != nil {
-		d.Wrong = err.Error()
-		return d
-	}
-	d.ID = pin.String()
-	for _, h := range gpio.Header() {
-		if p, err := bank.ByName(h.Name); err != nil || p != pin {
-			continue
-		}
-		d.HeaderPin = h.Number
-		if h.Caution != "" {
-			d.Cautions = append(d.Cautions, h.Name+" is also "+h.Role+": "+h.Caution)
-		}
-		if on := map[bool]string{false: "up", true: "down"}[u.ActiveLow]; u.Table == "output" && h.PowerUp == on {
-			d.Cautions = append(d.Cautions, fmt.Sprintf("%s is pulled %s from power-on until the hub runs, which is on for this output: some boards switch on then (docs/wiring.md)", h.Name, h.PowerUp))
-		}
-	}
-	return d
-}
 
 // broker is where the hub of a configuration can be asked: without TLS if that is
 // possible, for a certificate is rarely for this machine's address. "" says that nobody

@@ -60,7 +60,7 @@ func TestHeldByAnother(t *testing.T) {
 			{ID: "sim:23", Name: "GPIO23", Direction: "input", Used: true},
 			{ID: "sim:24", Name: "GPIO24", Direction: "input"},
 		}}},
-		Uses: []use{describe(gpio.Use{Name: "heater", Table: "output", Pin: "GPIO22"}, bank)},
+		Uses: []use{{gpio.Use{Name: "heater", Table: "output", Pin: "GPIO22"}.On(bank), "?"}},
 		Kept: []string{"heater"},
 	}
 	var out bytes.Buffer

@@ -137,7 +137,7 @@ func (t *tryout) output(ctx context.Context) (err error) {
 	if press := time.Duration(o.Momentary); press > 0 {
 		limit = min(limit, press)
 	}
-	u := describe(gpio.Use{Name: t.Name, Table: "output", Pin: o.Pin, ActiveLow: o.ActiveLow}, t.bank)
+	u := gpio.Use{Name: t.Name, Table: "output", Pin: o.Pin, ActiveLow: o.ActiveLow}.On(t.bank)
 	if u.Wrong != "" {
 		return errors.New(u.Wrong)
 	}
@@ -217,7 +217,7 @@ func verdict(name string, o gpio.Output, rest, isRest, changed bool) string {
 }
 
 // place says where a pin is: " (gpiochip0:17, pin 11 of the header)".
-func place(u use) string {
+func place(u gpio.Placed) string {
 	if u.HeaderPin == 0 {
 		return " (" + u.ID + ")"
 	}
@@ -371,7 +371,7 @@ func (t *tryout) switched(ctx context.Context, o gpio.Output, rest bool, limit t
 // input turns it round, since nothing else does.
 func (t *tryout) input(ctx context.Context) error {
 	in, _ := t.alone.Input.Get(t.Name)
-	u := describe(gpio.Use{Name: t.Name, Table: "input", Pin: in.Pin}, t.bank)
+	u := gpio.Use{Name: t.Name, Table: "input", Pin: in.Pin}.On(t.bank)
 	if u.Wrong != "" {
 		return errors.New(u.Wrong)
 	}

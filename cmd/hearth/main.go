@@ -13,6 +13,7 @@
 //	hearth device     puts a device into the place of one that broke
 //	hearth set        tells an output or a device something
 //	hearth history    what was recorded, as a table, a chart or numbers; export to files
+//	hearth doctor     what is not as it should be, and what helps
 //	hearth reload     has it read its configuration anew
 //	hearth backup     saves the house in a file, while it runs
 //	hearth restore    brings one onto this machine
@@ -68,6 +69,7 @@ type commands struct {
 	Export   exportCommand   `cmd:"" help:"Write what was recorded to files."`
 	Reload   reloadCommand   `cmd:"" help:"Have the hub that runs here read its configuration anew."`
 	Why      whyCommand      `cmd:"" help:"Say why something is as it is: the chain back to what started it, and the rules that could have done otherwise."`
+	Doctor   doctorCommand   `cmd:"" help:"Say what is not as it should be with the hub, its machine and its configuration, and what helps."`
 	Backup   backupCommand   `cmd:"" help:"Save the house in a file, while it runs or not; hearth backup verify FILE looks at one."`
 	Restore  restoreCommand  `cmd:"" help:"Bring a house from a backup onto this machine."`
 	Import   importCommand   `cmd:"" help:"Turn automations of Home Assistant or rules of Tasmota into TOML."`

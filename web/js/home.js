@@ -64,8 +64,12 @@ function fillProperty(li, item) {
   const name = path(thing, p);
   const gone = !!(thing.away || p.away);
   const waits = p.asked !== undefined || asking.has(name);
+  const why = li.querySelector('.state');
   put(li.querySelector('.title'), title(p));
-  if (!asking.has(name)) put(li.querySelector('.state'), p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
+  attribute(li.querySelector('.title'), 'href', '/thing/' + encodeURIComponent(name));
+  if (!asking.has(name)) put(why, p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
+  attribute(why, 'href', '/why/' + encodeURIComponent(name));
+  attribute(why, 'title', t('why.heading', { name: spoken(thing, p) }));
   put(li.querySelector('time'), p.at ? age(p.at) : '');
   attribute(li.querySelector('time'), 'title', p.at ? clock(p.at) : '');
   li.classList.toggle('on', !!(p.on && p.known));
@@ -74,6 +78,7 @@ function fillProperty(li, item) {
   li.classList.toggle('asked', waits);
   attribute(li, 'aria-busy', String(waits));
   if (li.title !== (p.bad || '')) li.title = p.bad || '';
+  if (p.level !== undefined) fillSpark(li, name);
   if (p.kind === 'switch') {
     const button = li.querySelector('button');
     attribute(button, 'aria-checked', String(!!(p.on && p.known)));
@@ -119,6 +124,7 @@ const lists = new Map(); // of properties, by the row of their thing
 
 function fillThing(li, thing) {
   put(li.querySelector('.name'), thing.label || thing.name);
+  attribute(li.querySelector('.name'), 'href', '/thing/' + encodeURIComponent(thing.name));
   put(li.querySelector('.line'), thing.line || '');
   attribute(li.querySelector('.line'), 'title', thing.hint || '');
   put(li.querySelector('.note'), thing.note || '');
@@ -129,6 +135,17 @@ function fillThing(li, thing) {
     lists.set(li, makeList(li.querySelector('.properties'), (item) => $(item.p.kind), (item) => item.p.kind + item.p.name, fillProperty));
   }
   lists.get(li).all(thing.properties.map((p) => ({ thing, p })));
+}
+
+// makeThings fills a list of things elsewhere: all makes it these, told is what is new of one.
+export function makeThings(ul) {
+  const list = makeList(ul, $('thing'), (thing) => thing.name, fillThing);
+  const told = (thing) => {
+    thing.properties.forEach((p) => asking.delete(path(thing, p)));
+    list.one(thing);
+  };
+  setInterval(() => list.items.forEach((thing) => list.one(thing)), 10000);
+  return { all: list.all, told };
 }
 
 const roomOf = (thing) => thing.favourite ? '*' : '=' + (thing.room || '');
@@ -152,13 +169,55 @@ function show() {
   rooms.all(all);
 }
 
-let bare = !$('empty').hidden;
+// --- Sparks: the last day behind each number, asked for once the page stands ---
 
-follow('things', {
+const sparks = new Map(); // by path: the height of each stretch as a letter
+
+function fillSpark(li, name) {
+  const heights = sparks.get(name) || '';
+  let picture = li.querySelector('.spark');
+  if (!heights || li.dataset.spark === name + heights) return;
+  li.dataset.spark = name + heights;
+  if (!picture) {
+    picture = li.insertBefore(document.createElementNS('http://www.w3.org/2000/svg', 'svg'), li.firstChild);
+    picture.setAttribute('class', 'spark');
+    picture.setAttribute('viewBox', '0 0 47 37');
+    picture.setAttribute('preserveAspectRatio', 'none');
+    picture.setAttribute('aria-hidden', 'true');
+    picture.appendChild(document.createElementNS('http://www.w3.org/2000/svg', 'path'));
+  }
+  let d = '';
+  let pen = 'M';
+  heights.split('').forEach((letter, x) => {
+    if (letter === ' ') { pen = 'M'; return; }
+    d += pen + x + ' ' + (36 - parseInt(letter, 36));
+    pen = 'L';
+  });
+  picture.firstChild.setAttribute('d', d);
+}
+
+async function fetchSparks() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch('/api/v1/sparks', { credentials: 'same-origin' });
+    if (!answer.ok) return;
+    const all = await answer.json();
+    Object.keys(all).forEach((name) => sparks.set(name, all[name]));
+    things.forEach((thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing));
+  } catch (err) { /* it is only for looks */ }
+}
+
+const home = !!$('empty'); // not so on the page of a thing
+let bare = home && !$('empty').hidden;
+let fetched = false;
+
+if (home) follow('things', {
   whole(v) {
     things = v.things || [];
     asking.clear();
     show();
+    if (!fetched) fetchSparks();
+    fetched = true;
   },
   status(v) {
     document.title = v.name + ' · Hearth';
@@ -183,4 +242,5 @@ follow('things', {
   },
 });
 
-setInterval(() => { things.forEach((thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing)); }, 10000);
+if (home) setInterval(() => { things.forEach((thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing)); }, 10000);
+if (home) setInterval(fetchSparks, 300000);

@@ -11,6 +11,8 @@ const decisions = makeList(log, $('decision'), (d) => d.at + ' ' + d.text, (li, 
   time.setAttribute('datetime', d.at);
   put(time, clock(d.at));
   put(li.querySelector('b'), d.rule);
+  const asked = d.rule.replace(/^(output|cover|device)\./, '');
+  if (asked !== d.rule || /^(rule|link|machine)\./.test(d.rule)) li.querySelector('a').href = '/why/' + encodeURIComponent(asked) + '?at=' + encodeURIComponent(d.at);
   put(li.querySelector('.because'), (d.text.startsWith(d.rule) ? d.text.slice(d.rule.length) : d.text).trim());
 });
 
@@ -24,6 +26,7 @@ $('more').onclick = () => {
 const readings = makeList(document.querySelector('.values'), $('reading'), (r) => r.source, (li, r, old) => {
   put(li.querySelector('.source'), r.source);
   li.querySelector('.source').title = r.of || '';
+  li.querySelector('.source').setAttribute('href', '/thing/' + encodeURIComponent(r.source));
   const text = li.querySelector('.text');
   put(text, r.text);
   text.title = r.text.length > 24 ? r.text : '';

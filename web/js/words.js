@@ -17,6 +17,9 @@ export function houseTime(text) {
   now = { text, ms: Date.parse(text), at: performance.now() };
 }
 
+// The time of the house now, in milliseconds.
+export function nowMs() { return now.ms + performance.now() - now.at; }
+
 // The time of day as the house has it, with the date if that is not today's.
 export function clock(text) {
   if (text.slice(0, 10) === now.text.slice(0, 10)) return text.slice(11, 19);
@@ -28,7 +31,7 @@ export function age(text) {
   const then = Date.parse(text);
   if (!(then >= 0)) return ''; // never
   if (then < 1e12) return t('age.unset'); // a Pi without a battery boots in 1970
-  const s = (now.ms - then + performance.now() - now.at) / 1000;
+  const s = (nowMs() - then) / 1000;
   if (s < 10) return t('age.now');
   if (s < 60) return t('age.seconds', { n: Math.floor(s / 10) * 10 });
   if (s < 3600) return t('age.minutes', { n: Math.floor(s / 60) });

@@ -1,0 +1,747 @@
+package hub
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"hearth/config"
+	"hearth/replay"
+	"hearth/web"
+)
+
+// The configuration as the page edits it. All of it runs on the goroutine of who asks, and
+// the loop hears of it when a configuration that was found sound is to be in force. What
+// others write may be anything, so there is one check at a time, of a text that is not long,
+// and one replay, of bounded time and memory.
+
+const (
+	// How many mistakes are told; who has more has mistaken the file.
+	maxMistakes = 200
+	// How long who wants a check waits for those of others.
+	checkPatience = 5 * time.Second
+	// How long a replay may take, and how much the heap may grow meanwhile.
+	maxTrial      = 5 * time.Minute
+	maxTrialBytes = 64 << 20
+	// How many differences and outputs a trial tells of, and in how many spells.
+	maxTrialDifferences = 500
+	maxTrialOutputs     = 24
+	maxTrialSpells      = 800
+	// How long a hub may take to obey what was saved.
+	takeOverPatience = 30 * time.Second
+)
+
+// editing is what there is to editing the configuration beside the files.
+type editing struct {
+	path     string // of the main file
+	versions versions
+	now      func() time.Time
+	warn     func(msg string, args ...any)
+	key      []byte // of the names of texts; set before the page is there
+
+	saving, checking, trying chan struct{} // have one in them while one does
+
+	mu    sync.Mutex
+	sum   string            // of what is in force
+	byWho map[string]author // by the sum of what they are about to bring into force
+}
+
+// An author is who saved a configuration, and why.
+type author struct{ by, how, note string }
+
+func newEditing(cfg *Config, opt Options) *editing {
+	dir := filepath.Join(cfg.DataDir(), versionsDir)
+	if opt.FS != nil { // there are no versions on a disk of tests
+		dir = ""
+	}
+	return &editing{
+		path:     cfg.path,
+		versions: versions{dir: dir},
+		now:      opt.Clock.Wall,
+		warn:     opt.Log.Warn,
+		saving:   make(chan struct{}, 1), checking: make(chan struct{}, 1), trying: make(chan struct{}, 1),
+		byWho: make(map[string]author),
+	}
+}
+
+// inForce notes that a configuration has come into force, and keeps it.
+func (e *editing) inForce(cfg *Config, how string) {
+	e.mu.Lock()
+	who, ok := e.byWho[cfg.sum]
+	if !ok {
+		who = author{how: how}
+	}
+	e.sum = cfg.sum
+	texts := cfg.texts
+	cfg.texts = nil
+	e.mu.Unlock()
+	err := e.versions.keep(keptVersion{At: e.now(), By: who.by, How: who.how, Note: who.note, Sum: cfg.sum, Files: texts})
+	if err != nil {
+		e.warn("this version of the configuration is not kept, so a later one can't be undone to it", "err", err)
+	}
+}
+
+func (e *editing) sumInForce() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sum
+}
+
+// enter waits for a place. The error says what is going on.
+func enter(ctx context.Context, place chan struct{}, patience time.Duration, busy string) (leave func(), err error) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case place <- struct{}{}:
+		return func() { <-place }, nil
+	case <-late.C:
+		return nil, web.Refusal(http.StatusServiceUnavailable, "%s", busy)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// --- What is there ---
+
+// A disk is the configuration as it stands in its files now.
+type disk struct {
+	main     string
+	doc      *config.Doc
+	patterns map[string]bool // what includes name
+}
+
+// onDisk reads the files, and no more of what is in them than what they include.
+func (e *editing) onDisk() disk {
+	d := disk{main: e.path, patterns: make(map[string]bool)}
+	d.doc = config.LoadDraft(e.path, nil, config.Draft{May: func(path string) error {
+		d.patterns[path] = true
+		return nil
+	}})
+	return d
+}
+
+// path is where a file is, by its name on the page; "" if it is none of the configuration.
+func (d disk) path(name string) string {
+	for _, f := range d.doc.Files() {
+		if configName(d.main, f) == name {
+			return f
+		}
+	}
+	return ""
+}
+
+// may says why a draft may not include something: all that its owner did not include already,
+// unless it lies with the rest and is called as it has to be. Mistakes show parts of files,
+// and who may change rules is not to read by that what else there is on this machine.
+func (d disk) may(path string) error {
+	if d.patterns[path] {
+		return nil
+	}
+	if in, err := filepath.Rel(filepath.Dir(d.main), path); err != nil || !filepath.IsLocal(in) || filepath.Ext(path) != ".toml" {
+		return errors.New("the page takes only files that end in .toml and lie in the folder of the main one: include others on the machine")
+	}
+	return nil
+}
+
+// name names a text on the page. It tells nothing of what is in it: of a PIN that is hidden
+// there all that it may be could be tried.
+func (e *editing) name(text []byte) string {
+	sum := hmac.New(sha256.New, e.key)
+	sum.Write(text)
+	return hex.EncodeToString(sum.Sum(nil)[:12])
+}
+
+func (e *editing) nameOf(doc *config.Doc) string { return e.name([]byte(doc.Sum())) }
+
+// Configuration is what stands on disk.
+func (p page) Configuration(_ context.Context, at string) (web.Configuration, error) {
+	e := p.editing
+	d := e.onDisk()
+	c := web.Configuration{Sum: e.nameOf(d.doc), InForce: d.doc.Sum() == e.sumInForce()}
+	for _, file := range d.doc.Files() {
+		c.Files = append(c.Files, e.fileView(d, file))
+	}
+	if at != "" {
+		place := d.doc.Root()
+		for key := range strings.SplitSeq(at, ".") {
+			place = place.Key(key)
+		}
+		if place.Given() {
+			pos := place.OfKey().Position()
+			c.At = &web.ConfigPlace{File: configName(d.main, pos.File), Line: pos.Line}
+		}
+	}
+	return c, nil
+}
+
+// fileView is a file as the page shows it.
+func (e *editing) fileView(d disk, file string) web.ConfigFile {
+	f := web.ConfigFile{Name: configName(d.main, file)}
+	src := d.doc.Source(file)
+	f.Version = e.name(src)
+	switch {
+	case src == nil:
+		f.Hidden = "the hub can't read it"
+	case len(src) > web.MaxDraft:
+		f.Hidden = fmt.Sprintf("it has more than the %d bytes that can be edited in the page: split it with include", web.MaxDraft)
+	case !utf8.Valid(src):
+		f.Hidden = "it is not UTF-8"
+	default:
+		f.Text, f.Secrets, f.Hidden = shownText(src)
+	}
+	f.Locked = locked(file)
+	return f
+}
+
+// shownText is a text without its mark and its secrets, with how many these are; or why it is
+// not to be shown.
+func shownText(src []byte) (text string, secrets int, hidden string) {
+	shown, err := config.Veil(src, secretText)
+	if err != nil {
+		if secretWords.Match(src) {
+			return "", 0, "it seems to hold secrets, and " + err.Error() + ": mend it on the machine"
+		}
+		shown = src
+	}
+	return strings.TrimPrefix(string(shown), "\ufeff"), strings.Count(string(shown), `"***`), ""
+}
+
+// secretWords are in a text that may hold secrets, where it can't be told where.
+var secretWords = regexp.MustCompile(`(?i)secret|password|token|hash|authorization|api_?key`)
+
+// secretText says which texts of a configuration the page does not show: passwords, tokens
+// and their hashes, [secret], what requests carry to be let in, and addresses with such in
+// them.
+func secretText(keys []string, text string) bool {
+	last := keys[len(keys)-1]
+	switch {
+	case text == "":
+		return false
+	case keys[0] == "secret" && len(keys) > 1, slices.Contains([]string{"password", "passphrase", "token", "hash"}, last):
+		return true
+	case len(keys) > 1 && keys[len(keys)-2] == "headers":
+		return !slices.Contains([]string{"content-type", "accept", "title", "tags", "priority", "user-agent"}, strings.ToLower(last)) && !strings.Contains(text, "{secret(")
+	case !strings.Contains(text, "://"):
+		return false
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return userInURL.MatchString(text) || longInURL.MatchString(text)
+	}
+	if _, has := u.User.Password(); has {
+		return true
+	}
+	for name, values := range u.Query() {
+		if keyInQuery.MatchString(name) && !strings.Contains(strings.Join(values, ""), "{") {
+			return true
+		}
+	}
+	return longInURL.MatchString(u.Path)
+}
+
+var (
+	inList     = regexp.MustCompile(`\[[0-9]+\]`)
+	userInURL  = regexp.MustCompile(`://[^/]*:[^/]*@`)
+	keyInQuery = regexp.MustCompile(`(?i)key|token|secret|pass|pw|auth|appid|sig`)
+	// As https://hooks.example/services/T024BE7LD/xoxb4f8b2c, which is as good as a password.
+	longInURL = regexp.MustCompile(`/[^/{}]*[0-9][^/{}]{15,}|/[^/{}]{15,}[0-9][^/{}]*|/bot[0-9]+:`)
+)
+
+// locked says why a file can't be written and what would allow it; "" if it can.
+func locked(file string) string {
+	info, err := os.Lstat(file)
+	if err != nil {
+		return "it is not there"
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		to, _ := filepath.EvalSymlinks(file)
+		return "it is a link to " + cmp.Or(to, "another file") + ": edit it there, on the machine"
+	}
+	dir := filepath.Dir(file)
+	if err := syscall.Access(dir, 2|1); err != nil { // a new file takes the place of the old one
+		return mayNotWrite(dir, err)
+	}
+	return ""
+}
+
+// mayNotWrite says why the hub can't write into a folder, and what its owner would do to allow it.
+func mayNotWrite(dir string, err error) string {
+	abs, _ := filepath.Abs(dir)
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Sprintf("the hub may not write to %s. Whoever may change the house on the page could then write rules; if that is meant: sudo systemctl edit hearth, write there [Service] and below it ReadWritePaths=%s, then: sudo chown -R hearth: %s && sudo systemctl restart hearth", abs, abs, abs)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("the folder %s is not the hub's to write to. Whoever may change the house on the page could then write rules; if that is meant: sudo chown -R hearth: %s (or whatever user the hub runs as)", abs, abs)
+	}
+	return fmt.Sprintf("the hub can't write to %s: %v", abs, err)
+}
+
+// --- Checks ---
+
+// draftTexts is the files with a draft in the place of one, as they would be written.
+func (e *editing) draftTexts(d disk, draft web.Draft) (texts map[string][]byte, wrong []config.Mistake, err error) {
+	file := d.path(draft.File)
+	if file == "" {
+		return nil, nil, web.Refusal(http.StatusNotFound, "no file of the configuration is named %q", draft.File)
+	}
+	src := d.doc.Source(file)
+	if _, _, hidden := shownText(src); hidden != "" || src == nil {
+		return nil, nil, web.Refusal(http.StatusConflict, "%s can't be edited in the page: %s", draft.File, cmp.Or(hidden, "the hub can't read it"))
+	}
+	text, wrong := config.Unveil(file, []byte(draft.Text), src, secretText)
+	return map[string][]byte{file: []byte(config.LikeBefore(string(text), string(src)))}, wrong, nil
+}
+
+// check reads the configuration with some files in place of those on disk.
+func (e *editing) check(d disk, texts map[string][]byte, wrong []config.Mistake) (cfg *Config, checked web.Checked, err error) {
+	defer func() {
+		if bug := recover(); bug != nil { // of what strangers write nobody knows what it does
+			err = web.Refusal(http.StatusInternalServerError, "the check has a bug that this text meets: %v", bug)
+		}
+	}()
+	cfg, doc := loadDraft(e.path, config.Draft{Instead: texts, May: d.may}, func(*Config) {})
+	checked.Whole = doc.Whole()
+	checked.OK = doc.Err() == nil && len(wrong) == 0
+	for _, m := range slices.Concat(wrong, doc.Mistakes(), doc.Warnings()) {
+		if len(checked.Mistakes) == maxMistakes {
+			checked.More++
+			continue
+		}
+		if secretText(strings.Split(inList.ReplaceAllString(m.Key, ""), "."), "x") {
+			m.Found = ""
+		}
+		checked.Mistakes = append(checked.Mistakes, web.ConfigMistake{
+			File: configName(e.path, m.File), Line: m.Line, Column: m.Column, Key: m.Key, Found: m.Found, Text: m.Text, Message: m.String(), Warning: m.Warning,
+		})
+	}
+	return cfg, checked, nil
+}
+
+// CheckDraft says what `hearth check` would.
+func (p page) CheckDraft(ctx context.Context, draft web.Draft) (web.Checked, error) {
+	e := p.editing
+	leave, err := enter(ctx, e.checking, checkPatience, "others have the hub check something: try again")
+	if err != nil {
+		return web.Checked{}, err
+	}
+	defer leave()
+	d := e.onDisk()
+	texts, wrong, err := e.draftTexts(d, draft)
+	if err != nil {
+		return web.Checked{}, err
+	}
+	_, checked, err := e.check(d, texts, wrong)
+	return checked, err
+}
+
+// --- Saving ---
+
+// SaveDraft writes a draft and has it obeyed.
+func (p page) SaveDraft(ctx context.Context, draft web.Draft) (web.Saved, error) {
+	e := p.editing
+	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	if err != nil {
+		return web.Saved{}, err
+	}
+	defer leave()
+	d := e.onDisk()
+	texts, wrong, err := e.draftTexts(d, draft)
+	if err != nil {
+		return web.Saved{}, err
+	}
+	file := d.path(draft.File)
+	if draft.Version != e.name(d.doc.Source(file)) {
+		return web.Saved{}, web.Refusal(http.StatusConflict, "%s was changed meanwhile, so nothing was saved: what you wrote is still here, and what others wrote is in the file", draft.File)
+	}
+	saved, err := p.save(ctx, d, texts, wrong, author{web.By(ctx), "page", draft.Note})
+	saved.Version = e.name(texts[file])
+	return saved, err
+}
+
+// save checks texts, writes them and has the hub obey. If it can't all is as before. Who calls
+// it has e.saving.
+func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong []config.Mistake, who author) (saved web.Saved, err error) {
+	e := p.editing
+	for file := range texts {
+		if why := locked(file); why != "" {
+			return saved, web.Refusal(http.StatusConflict, "%s can't be written: %s", configName(e.path, file), why)
+		}
+	}
+	if p.opt.Reload == nil {
+		return saved, web.Refusal(http.StatusConflict, "this hub was not started from a file that could be read again")
+	}
+	leave, err := enter(ctx, e.checking, checkPatience, "others have the hub check something: try again")
+	if err != nil {
+		return saved, err
+	}
+	cfg, checked, err := e.check(d, texts, wrong)
+	leave()
+	if saved.Checked = checked; err != nil {
+		return saved, err
+	}
+	if !checked.OK {
+		saved.Why = "it was not saved, for there are mistakes in it"
+		return saved, nil
+	}
+	if was, is := p.dataDir(ctx), cfg.DataDir(); was != is {
+		saved.Why = fmt.Sprintf("it was not saved: hub.data is now %s, and only a restart can move what is kept in %s: write that into the file on the machine", is, was)
+		return saved, nil
+	}
+	// What is on disk now, so that it is never lost, also if it never was in force.
+	before := keptVersion{At: e.now(), How: "reload", Sum: d.doc.Sum(), Files: textsOf(d.doc)}
+	if err := e.versions.keep(before); err != nil {
+		return saved, web.Refusal(http.StatusServiceUnavailable, "nothing was saved, for what was before can't be kept: %v", err)
+	}
+	e.mu.Lock()
+	e.byWho[cfg.sum] = who
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.byWho, cfg.sum)
+		e.mu.Unlock()
+	}()
+	var written []string
+	undo := func() (err error) {
+		for _, file := range written {
+			err = errors.Join(err, config.Replace(file, d.doc.Source(file), 0, file))
+		}
+		return err
+	}
+	for _, file := range d.doc.Files() {
+		text, ok := texts[file]
+		if !ok || bytes.Equal(text, d.doc.Source(file)) {
+			continue
+		}
+		if is, err := os.ReadFile(file); err != nil || !bytes.Equal(is, d.doc.Source(file)) {
+			return saved, errors.Join(web.Refusal(http.StatusConflict, "%s was changed this very moment, so nothing was saved", configName(e.path, file)), undo())
+		}
+		if err := config.Replace(file, text, 0, file); err != nil {
+			return saved, web.Refusal(http.StatusServiceUnavailable, "%s was not saved: %v", configName(e.path, file), errors.Join(err, undo()))
+		}
+		written = append(written, file)
+	}
+	// Who asked may be gone by now, and what is half done is to be done.
+	ctx, done := p.untilEnded(context.WithoutCancel(ctx), takeOverPatience)
+	defer done()
+	result, err := p.opt.Reload(ctx)
+	if err == nil && result.Error != "" {
+		err = errors.New(result.Error)
+	}
+	if err != nil {
+		saved.Why = fmt.Sprintf("it was not saved, for the hub could not take it over: %v. What was before is in force and in the file", err)
+		if err := undo(); err != nil {
+			saved.Why = fmt.Sprintf("the hub could not take it over: %s; and what was before is in force, and could not be written back: %v", result.Error, err)
+		}
+		if _, err := p.opt.Reload(ctx); err != nil { // it is as it was, and no trouble any more
+			p.log.Warn("the configuration of before was not read again", "err", err)
+		}
+		return saved, nil
+	}
+	p.log.Info("the configuration was changed on the page", "by", cmp.Or(who.by, "somebody on this machine"), "files", strings.Join(p.names(written), " "), "how", who.how, "note", who.note)
+	saved.Saved, saved.Said = true, result.Said
+	return saved, nil
+}
+
+// untilEnded is ctx, which ends after some time and with the hub. done waits for what it began.
+func (p page) untilEnded(ctx context.Context, within time.Duration) (_ context.Context, done func()) {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("that took more than %v, which is too long", within))
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		select {
+		case <-p.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		cancel()
+		beside.Wait()
+	}
+}
+
+func (p page) names(files []string) (names []string) {
+	for _, f := range files {
+		names = append(names, configName(p.editing.path, f))
+	}
+	return names
+}
+
+// dataDir is that of the configuration in force.
+func (p page) dataDir(ctx context.Context) string {
+	dir, _ := ask(ctx, p.Hub, func() string { return p.cfg.DataDir() })
+	return dir
+}
+
+// --- Versions ---
+
+// ConfigVersions are those that are kept, the newest first.
+func (p page) ConfigVersions(context.Context) ([]web.Version, error) {
+	v := &p.editing.versions
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list, err := v.list()
+	if err != nil {
+		return nil, err
+	}
+	var all []web.Version
+	now := p.editing.sumInForce()
+	for _, one := range slices.Backward(list) {
+		w := webVersion(one)
+		w.Now = one.Sum == now
+		if w.Now {
+			now = "" // an older one of the same text is not
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+func webVersion(v keptVersion) web.Version {
+	return web.Version{ID: v.ID, At: v.At, By: v.By, How: v.How, Note: v.Note, Changed: v.Changed}
+}
+
+// version is one with its texts, and those of the one before.
+func (v *versions) version(id int) (one, before keptVersion, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all, err := v.list()
+	if err != nil {
+		return one, before, err
+	}
+	i := slices.IndexFunc(all, func(o keptVersion) bool { return o.ID == id })
+	if i < 0 {
+		return one, before, web.Refusal(http.StatusNotFound, "there is no such version; the oldest are not kept")
+	}
+	if one, err = v.read(id); err != nil {
+		return one, before, web.Refusal(http.StatusNotFound, "this version can't be read any more: %v", err)
+	}
+	if i > 0 {
+		before, _ = v.read(all[i-1].ID)
+	}
+	return one, before, nil
+}
+
+// ConfigVersion is a version with what differs.
+func (p page) ConfigVersion(ctx context.Context, id int) (web.VersionDetail, error) {
+	e := p.editing
+	one, before, err := e.versions.version(id)
+	if err != nil {
+		return web.VersionDetail{}, err
+	}
+	d := e.onDisk()
+	detail := web.VersionDetail{Version: webVersion(one), Sum: e.nameOf(d.doc), Since: []web.FileDiff{}, Now: []web.FileDiff{}}
+	detail.Version.Now = one.Sum == e.sumInForce()
+	if before.ID != 0 {
+		detail.Since = fileDiffs(before.Files, one.Files)
+	}
+	detail.Now = append(detail.Now, fileDiffs(textsOf(d.doc), one.Files)...)
+	return detail, nil
+}
+
+// fileDiffs is what differs between two configurations, without secrets.
+func fileDiffs(before, after []configText) []web.FileDiff {
+	all := []web.FileDiff{}
+	for _, name := range changedFiles(before, after) {
+		was, _ := textNamed(before, name)
+		is, _ := textNamed(after, name)
+		a, _, hiddenA := shownText([]byte(was))
+		b, _, hiddenB := shownText([]byte(is))
+		diff := web.FileDiff{Name: name, Veiled: hiddenA+hiddenB != ""}
+		if !diff.Veiled {
+			diff.Lines = web.Unified(a, b)
+			diff.Veiled = len(diff.Lines) == 0
+		}
+		all = append(all, diff)
+	}
+	return all
+}
+
+// RestoreVersion saves the texts of a version again.
+func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web.Saved, error) {
+	e := p.editing
+	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	if err != nil {
+		return web.Saved{}, err
+	}
+	defer leave()
+	one, _, err := e.versions.version(id)
+	if err != nil {
+		return web.Saved{}, err
+	}
+	d := e.onDisk()
+	if sum != e.nameOf(d.doc) {
+		return web.Saved{}, web.Refusal(http.StatusConflict, "the configuration was changed meanwhile, so nothing was restored: look at what differs now")
+	}
+	texts := make(map[string][]byte)
+	for _, f := range one.Files {
+		file := d.path(f.Name)
+		if file == "" {
+			return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s is not there any more, and the page makes none: make it on the machine, if only an empty one, and include it", f.Name)
+		}
+		if text := []byte(f.Text); !bytes.Equal(text, d.doc.Source(file)) {
+			texts[file] = text
+		}
+	}
+	if len(texts) == 0 {
+		return web.Saved{}, web.Refusal(http.StatusConflict, "nothing would be another than it is")
+	}
+	return p.save(ctx, d, texts, nil, author{web.By(ctx), "restore", cmp.Or(note, fmt.Sprintf("as in version %d", id))})
+}
+
+// --- What would have been ---
+
+var heapSample = "/memory/classes/heap/objects:bytes"
+
+func heapBytes() uint64 {
+	sample := []metrics.Sample{{Name: heapSample}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return sample[0].Value.Uint64()
+}
+
+// TryDraft lets the last days happen to a draft.
+func (p page) TryDraft(ctx context.Context, draft web.Draft, days int, progress func(float64)) (trial web.Trial, err error) {
+	e := p.editing
+	if p.past == nil {
+		return trial, web.Refusal(http.StatusConflict, "nothing can be tried: %s", cmp.Or(p.pastTrouble, "nothing is recorded"))
+	}
+	leave, err := enter(ctx, e.trying, time.Second, "somebody else tries a change just now: one at a time")
+	if err != nil {
+		return trial, err
+	}
+	defer leave()
+	unlock, err := enter(ctx, e.checking, checkPatience, "others have the hub check something: try again")
+	if err != nil {
+		return trial, err
+	}
+	d := e.onDisk()
+	texts, wrong, err := e.draftTexts(d, draft)
+	var cfg *Config
+	var checked web.Checked
+	if err == nil {
+		cfg, checked, err = e.check(d, texts, wrong)
+	}
+	unlock()
+	switch {
+	case err != nil:
+		return trial, err
+	case !checked.OK:
+		return trial, web.Refusal(http.StatusUnprocessableEntity, "there are mistakes in it, so it can't be tried: mend them first")
+	}
+	cfg.texts = nil
+	ctx, done := p.untilEnded(ctx, maxTrial)
+	defer done()
+	now := p.Hub.now().Wall
+	since := now.AddDate(0, 0, -days)
+	house := cfg.Replay()
+	defer func() {
+		if bug := recover(); bug != nil {
+			err = fmt.Errorf("the replay has a bug that this meets: %v", bug)
+		}
+	}()
+	o, err := replay.Try(politely(ctx, p.past.Entries(since), func(at time.Time) {
+		progress(float64(at.Sub(since)) / float64(now.Sub(since)))
+	}), house, time.Time{})
+	switch {
+	case errors.Is(err, replay.ErrNoCheckpoint):
+		return trial, web.Refusal(http.StatusConflict, "nothing is recorded yet that could happen again: an hour after the start there is")
+	case err != nil:
+		return trial, err
+	}
+	return webTrial(o, since, cfg.Output.Names()), nil
+}
+
+// politely is a recording that ends with ctx, or when what is made of it takes too much
+// memory, and lets others have the processor now and then.
+func politely(ctx context.Context, entries replay.Entries, at func(time.Time)) replay.Entries {
+	return func(yield func(replay.Entry, error) bool) {
+		began, n := heapBytes(), 0
+		rested := time.Now()
+		for entry, err := range entries {
+			if n++; n%256 == 0 {
+				if !entry.At.IsZero() {
+					at(entry.At)
+				}
+				if time.Since(rested) > 20*time.Millisecond {
+					time.Sleep(2 * time.Millisecond)
+					rested = time.Now()
+				}
+				if heapBytes() > began+maxTrialBytes {
+					err = errors.New("that took too much memory: try fewer days")
+				}
+			}
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if !yield(entry, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func webTrial(o *replay.Outlook, asked time.Time, outputs []string) web.Trial {
+	t := web.Trial{From: o.From, To: o.To, Asked: asked, Events: o.Events, Same: o.Same(), Others: o.Others, Silent: o.Silent,
+		Changed: o.Changed, Veiled: o.Veiled, Unheard: o.Unheard}
+	for _, d := range o.Differences {
+		if len(t.Differences) == maxTrialDifferences {
+			t.Others++
+			continue
+		}
+		one := web.TrialDifference{At: d.At, Rule: d.Rule + d.Instance, Would: d.Would, Done: d.Done, Because: d.Because, Instead: d.Instead, Follows: d.Follows}
+		for _, done := range d.Done {
+			if name, _, _ := strings.Cut(done, " "); slices.Contains(outputs, name) && !slices.Contains(one.Outputs, name) {
+				one.Outputs = append(one.Outputs, name)
+			}
+		}
+		t.Differences = append(t.Differences, one)
+	}
+	drawn := 0
+	for _, u := range o.Outputs {
+		one := web.TrialOutput{Name: u.Output, Was: u.Was.Seconds(), Would: u.Is.Seconds(), Switches: u.Switches, Would2: u.Would}
+		one.Differs = u.Was.Round(time.Second) != u.Is.Round(time.Second) || u.Switches != u.Would
+		if one.Differs {
+			if drawn++; drawn <= maxTrialOutputs {
+				one.On, one.WouldOn = spells(u.On, o.From, o.To), spells(u.WouldOn, o.From, o.To)
+			}
+		}
+		t.Outputs = append(t.Outputs, one)
+		t.Same = t.Same && !one.Differs // as of a pulse that is longer: what was done is the same
+	}
+	return t
+}
+
+// spells are as many as can be drawn: those that are so near that nobody could see it are one.
+func spells(all []replay.Spell, from, to time.Time) [][2]int64 {
+	list := [][2]int64{}
+	near := to.Sub(from).Milliseconds() / maxTrialSpells
+	for _, s := range all {
+		a, b := s.From.Sub(from).Milliseconds(), s.To.Sub(from).Milliseconds()
+		if n := len(list); n > 0 && a-list[n-1][1] < near {
+			list[n-1][1] = b
+			continue
+		}
+		list = append(list, [2]int64{a, b})
+	}
+	return list
+}
