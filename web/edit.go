@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -259,7 +260,9 @@ func readConfigBody(w http.ResponseWriter, r *http.Request, v any) error {
 	} else if err != nil {
 		return Refusal(http.StatusBadRequest, "the request broke off: %v", err)
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil || d.More() {
 		return Refusal(http.StatusBadRequest, `want JSON such as {"file":"config.toml","version":"…","text":"…"}`)
 	}
 	return nil
@@ -426,6 +429,8 @@ func (s *Server) versionOf(r *http.Request, id string) (VersionDetail, error) {
 	}
 	v, err := s.house.ConfigVersion(r.Context(), n)
 	v.Version = v.clean()
+	whole := func(f FileDiff) FileDiff { return f }
+	v.Since, v.Now = each(v.Since, whole), each(v.Now, whole) // lists, if empty ones
 	return v, err
 }
 

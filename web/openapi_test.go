@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -37,6 +38,31 @@ type saidOf struct {
 	events map[string]any
 
 	refuses []int // beside 401, 403 and 503
+
+	try string // what the test posts in place of eg, where that is nothing to show
+}
+
+// A pastOf is what /api/v1/history/{name} answers, and a tryLine a line of a trial.
+type pastOf struct {
+	Name    string    `json:"name"`
+	Unit    string    `json:"unit"`
+	Kind    string    `json:"kind"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Cells   []cell    `json:"cells,omitempty"`
+	Changes []change  `json:"changes,omitempty"` // with raw=true
+	Next    time.Time `json:"next,omitzero"`     // of raw=true: from when on there are more
+}
+
+type tryLine struct {
+	Progress float64 `json:"progress,omitempty"` // from 0 to 1
+	Trial    *Trial  `json:"trial,omitempty"`    // of the last line, if it came to an end
+	Error    string  `json:"error,omitempty"`    // of the last line, if not
+}
+
+// draft is an edited file as the test posts it.
+func draft(text string) string {
+	return string(asJSON(Draft{File: "config.toml", Version: nameOfText(desktop), Text: text}))
 }
 
 // said has each of these routes. Whoever adds a route adds it here and runs go test ./web -run OpenAPI -update.
@@ -72,8 +98,38 @@ var saidOfRoutes = map[string]saidOf{
 		Client string `json:"client"` // its id
 	}{}, eg: `{"client":"tablet"}`, refuses: []int{400, 409, 413, 415}},
 	"GET /api/v1/health": {does: "How the house and its machine are doing, and what is to be done about that.", answer: checkup{}},
-	"GET /healthz":       {does: "Whether the house answers within a second.", kind: "text/plain"},
-	"GET /metrics":       {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
+	"GET /api/v1/why/{name...}": {does: "Why something is as it is: the chain of causes, and which rules could change it.", query: map[string]string{"at": "a moment, as `2026-03-10T12:00`, or how long ago, as `2h`; now without it"},
+		answer: Why{}, refuses: []int{400, 404}},
+	"GET /api/v1/rules": {does: "All rules, links and machines.", answer: struct {
+		Rules []Rule `json:"rules"`
+	}{}},
+	"GET /api/v1/rules/{name}": {does: "All of one rule: where it stands, its last runs, its lines in the configuration. `rule.stairs`, `link.hall_light`, `machine.alarm`.", answer: RuleDetail{}, refuses: []int{404}},
+	"POST /api/v1/rules/{name}": {does: "Enables or disables a rule, by its name without the kind, as Rule.switches says it.", body: struct {
+		Enabled bool `json:"enabled"`
+	}{}, eg: `{"enabled":false}`, refuses: []int{400, 404, 413, 415}},
+	"GET /api/v1/history": {does: "What there is a history of.", answer: struct {
+		Series []Series `json:"series"`
+	}{}},
+	"GET /api/v1/history/{name...}": {does: "The history of one thing: in equal parts, or each reading.", query: map[string]string{
+		"from": "a moment, as `2026-03-10T12:00` in the zone of the house or as RFC 3339; without it a day before `to`", "to": "as from; now without it",
+		"points": "how many parts; 300 without it", "raw": "`true`: each reading", "format": "`csv`: a file in place of JSON, as has `.csv` behind the name", "by": "`hour` or `day`: parts of a CSV"},
+		answer: pastOf{}, refuses: []int{400, 404}},
+	"GET /api/v1/sparks":        {does: "The last day of each number on the page of the house, as letters.", answer: map[string]string{}},
+	"GET /api/v1/config":        {does: "The files of the configuration, with secrets veiled.", query: map[string]string{"at": "a key, as `rule.heater`, whose place is told"}, answer: Configuration{}},
+	"POST /api/v1/config/check": {does: "What is wrong with an edited file.", body: Draft{}, try: draft(desktop), answer: Checked{}, refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/config/try": {does: "Lets what was recorded happen again to an edited file, and tells what would have differed.", more: "The answer is lines of JSON; the last has `trial` or `error`.", body: struct {
+		Draft
+		Days int `json:"days,omitempty"` // 7 without it, 31 at most
+	}{}, try: draft(desktop), answer: tryLine{}, kind: "application/x-ndjson", refuses: []int{400, 404, 409, 413, 415}},
+	"POST /api/v1/config/save":        {does: "Saves an edited file and has the hub obey it.", more: "A 422 carries a Saved, too: it says why nothing was saved.", body: Draft{}, try: draft(desktop + "# saved\n"), answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
+	"GET /api/v1/config/versions":     {does: "The configurations that were in force, the newest first.", answer: map[string][]Version{}},
+	"GET /api/v1/config/version/{id}": {does: "One of them, and what differs.", answer: VersionDetail{}, refuses: []int{404}},
+	"POST /api/v1/config/version/{id}": {does: "Brings one of them into force again.", more: "A 422 carries a Saved, too: it says why nothing was.", body: struct {
+		Sum  string `json:"sum"` // VersionDetail.sum of when it was looked at
+		Note string `json:"note,omitempty"`
+	}{}, try: `{"sum":"` + nameOfText(desktop+"# saved\n") + `"}`, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
+	"GET /healthz": {does: "Whether the house answers within a second.", kind: "text/plain"},
+	"GET /metrics": {does: "All there is to measure, for Prometheus.", kind: "text/plain", refuses: []int{404}},
 }
 
 var onOff = struct {
@@ -121,7 +177,11 @@ func describe(t *testing.T, s *Server) []byte {
 			op["parameters"] = parameters
 		}
 		if said.body != nil {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": types.of(reflect.TypeOf(said.body)), "example": json.RawMessage(said.eg)}}}
+			content := object{"schema": types.of(reflect.TypeOf(said.body))}
+			if said.eg != "" {
+				content["example"] = json.RawMessage(said.eg)
+			}
+			op["requestBody"] = object{"required": true, "content": object{"application/json": content}}
 		} else if r.method != "GET" {
 			op["requestBody"] = object{"content": object{"*/*": object{}}}
 		}
@@ -136,6 +196,8 @@ func describe(t *testing.T, s *Server) []byte {
 				}
 			}
 			answers["200"] = object{"description": "the stream", "content": object{said.kind: object{"schema": object{"anyOf": any}}}}
+		case said.kind != "" && said.answer != nil:
+			answers["200"] = object{"description": "OK", "content": object{said.kind: object{"schema": types.of(reflect.TypeOf(said.answer))}}}
 		case said.kind != "":
 			answers["200"] = object{"description": "OK", "content": object{said.kind: object{"schema": object{"type": "string"}}}}
 		case said.answer != nil:
@@ -228,23 +290,31 @@ func (s schemas) of(t reflect.Type) object {
 	if c := s.comments[name]; c != "" && name != "" {
 		schema["description"] = c
 	}
-	for _, f := range reflect.VisibleFields(t) {
-		tag, how, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || tag == "-" || f.Anonymous && tag == "" {
-			continue
-		}
-		if tag == "" {
-			tag = f.Name
-		}
-		one := s.of(f.Type)
-		if c := s.comments[name+"."+f.Name]; c != "" {
-			one["description"] = c
-		}
-		properties[tag] = one
-		if !strings.Contains(how, "omit") {
-			required = append(required, tag)
+	var walk func(t reflect.Type)
+	walk = func(of reflect.Type) {
+		for i := range of.NumField() {
+			f := of.Field(i)
+			tag, how, _ := strings.Cut(f.Tag.Get("json"), ",")
+			switch {
+			case f.Anonymous && tag == "":
+				walk(f.Type) // as JSON has it
+				continue
+			case !f.IsExported() || tag == "-":
+				continue
+			case tag == "":
+				tag = f.Name
+			}
+			one := s.of(f.Type)
+			if c := s.comments[of.Name()+"."+f.Name]; c != "" {
+				one["description"] = c
+			}
+			properties[tag] = one
+			if !strings.Contains(how, "omit") {
+				required = append(required, tag)
+			}
 		}
 	}
+	walk(t)
 	if len(required) > 0 {
 		schema["required"] = required
 	}
@@ -368,6 +438,7 @@ func unfit(root object, schema object, v any, at string) (wrong []string) {
 // the house answers.
 func TestOpenAPI(t *testing.T) {
 	house := furnished()
+	livedIn(t, house, noon)
 	s := serve(t, house)
 	want := describe(t, s)
 	if *update {
@@ -411,7 +482,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 		op := root["paths"].(object)[strings.ReplaceAll(r.path, "...}", "}")].(object)[strings.ToLower(r.method)].(object)
 		what := r.method + " " + r.path
-		body := said.eg
+		body := cmp.Or(said.try, said.eg)
 		if said.body != nil {
 			fits(what, op["requestBody"].(object)["content"].(object)["application/json"].(object)["schema"], []byte(body))
 		}
@@ -431,6 +502,11 @@ func TestOpenAPI(t *testing.T) {
 		case said.kind != "":
 			if !strings.HasPrefix(w.Header().Get("Content-Type"), said.kind) {
 				t.Errorf("%s answers with %s", what, w.Header().Get("Content-Type"))
+			}
+			for line := range strings.Lines(w.Body.String()) {
+				if said.answer != nil {
+					fits(what, answer["content"].(object)[said.kind].(object)["schema"], []byte(line))
+				}
 			}
 		case said.answer != nil:
 			fits(what, ofJSON(answer), w.Body.Bytes())
