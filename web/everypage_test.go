@@ -39,7 +39,7 @@ var examples = map[string]string{
 	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
 	"GET /thing/{name...}": "/thing/device_01.state?with=device_01.power&with=device_00.state&with=porch_light", "GET /chart/{name...}": "/chart/porch_light", "GET /api/v1/history/{name...}": "/api/v1/history/porch_light",
 	"GET /why/{name...}": "/why/porch_light", "GET /api/v1/why/{name...}": "/api/v1/why/porch_light",
-	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs",
+	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs", "POST /rules/{name}": "/rules/stairs",
 	"GET /edit/versions": "/edit/versions?of=2", "{id}": "1",
 }
 
@@ -89,6 +89,7 @@ func furnished() *smallHouse {
 	house.view.Things[5].Away, house.view.Things[4].Properties[0].Asked, house.view.Things[0].Favourite = true, "on", true
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
 	house.view.Outputs[2].Fault = "the line is held by another program"
+	house.book = withRules().book
 	house.devices, house.clients, house.checkedUp = manyDevices(12).devices, someClients(), illReport()
 	house.kept = []Message{{Topic: "zigbee2mqtt/climate_000", Payload: []byte(`{"temperature":18.4}`), Retain: true, At: noon}, {Topic: "camera/still", Payload: []byte{0xff, 0xd8}, At: noon}}
 	for i := range 14 {
@@ -250,6 +251,9 @@ func TestErrorsArePagesForPeople(t *testing.T) {
 // and what is not for them says so.
 func TestEveryPageForEveryRole(t *testing.T) {
 	for kind, house := range map[string]*smallHouse{"furnished": furnished(), "empty": unfurnished()} {
+		if kind == "furnished" {
+			livedIn(t, house, noon)
+		}
 		s := lan(house, family())
 		for _, name := range []string{"oma", "guest", "anna"} {
 			who := slices.Concat(person, cookie(t, s, name))
@@ -289,7 +293,7 @@ func TestOldTablets(t *testing.T) {
 		code, spread := bare(string(a.content))
 		for pattern, what := range tooNew {
 			for i, line := range strings.Split(code, "\n") {
-				if regexp.MustCompile(pattern).MatchString(line) {
+				if found := regexp.MustCompile(pattern).FindString(line); found != "" && !strings.Contains(line, "window."+found+" ?") { // which asks before
 					t.Errorf("%s:%d: %s is newer than ES2017, or than the tablet: %s", name, i+1, what, strings.TrimSpace(line))
 				}
 			}
@@ -533,6 +537,7 @@ func fits(t *testing.T, ctx context.Context, path string, width int64) {
 func TestEveryPageForEverybody(t *testing.T) {
 	source := axeOf(t)
 	houses := map[string]*smallHouse{"furnished": furnished(), "empty": unfurnished()}
+	livedIn(t, houses["furnished"], noon)
 	for _, name := range []string{"furnished", "empty"} {
 		for _, size := range [][2]int64{{320, 640}, {1280, 900}} {
 			t.Run(fmt.Sprintf("%s, %d px", name, size[0]), func(t *testing.T) { // each with a browser, and its time, of its own

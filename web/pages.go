@@ -183,7 +183,7 @@ var menu = []struct {
 }
 
 // ofTheWhole are the pages in the menu for those alone who may see the whole house.
-var ofTheWhole = []string{"health"}
+var ofTheWhole = []string{"rules", "edit", "health", "users"}
 
 // pageNames are all there are templates for.
 func pageNames() (names []string) {
@@ -292,7 +292,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 		who = s.who(r)
 	}
 	if who.rights != nil {
-		page.most = who.rights.Most()
+		page.most, page.Partial = who.rights.Most(), !who.rights.Whole(See)
 	}
 	if content, ok := s.write(w, r, page); ok {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
