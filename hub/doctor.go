@@ -126,7 +126,7 @@ func (p page) Report(ctx context.Context) (doctor.Report, error) {
 
 // Health is the same for `hearth doctor`.
 func (d desk) Health(ctx context.Context) (json.RawMessage, error) {
-	r, err := page{d.Hub}.Report(ctx)
+	r, err := page(d).Report(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -120,5 +120,5 @@ func (p page) Device(ctx context.Context, name string) (web.Device, bool, error)
 
 // Forget forgets a device that is no more.
 func (p page) Forget(ctx context.Context, name string) error {
-	return desk{p.Hub}.ForgetDevice(ctx, name)
+	return desk(p).ForgetDevice(ctx, name)
 }
