@@ -21,6 +21,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"hearth/config"
@@ -204,6 +205,8 @@ func (e *editing) fileView(d disk, file string) web.ConfigFile {
 		f.Hidden = fmt.Sprintf("it has more than the %d bytes that can be edited in the page: split it with include", web.MaxDraft)
 	case !utf8.Valid(src):
 		f.Hidden = "it is not UTF-8"
+	case bytes.ContainsFunc(src, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' && c != '\r' }):
+		f.Hidden = "there are characters in it that can't be shown, and no TOML has"
 	default:
 		f.Text, f.Secrets, f.Hidden = shownText(src)
 	}
@@ -547,12 +550,12 @@ func (p page) ConfigVersion(ctx context.Context, id int) (web.VersionDetail, err
 		return web.VersionDetail{}, err
 	}
 	d := e.onDisk()
-	detail := web.VersionDetail{Version: webVersion(one), Sum: e.nameOf(d.doc), Since: []web.FileDiff{}, Now: []web.FileDiff{}}
+	detail := web.VersionDetail{Version: webVersion(one), Sum: e.nameOf(d.doc), Since: []web.FileDiff{}, Restores: []web.FileDiff{}}
 	detail.Version.Now = one.Sum == e.sumInForce()
 	if before.ID != 0 {
 		detail.Since = fileDiffs(before.Files, one.Files)
 	}
-	detail.Now = append(detail.Now, fileDiffs(textsOf(d.doc), one.Files)...)
+	detail.Restores = append(detail.Restores, fileDiffs(textsOf(d.doc), one.Files)...)
 	return detail, nil
 }
 

@@ -144,7 +144,7 @@ func TestARuleIsEdited(t *testing.T) {
 			t.Fatalf("%v %+v", err, all)
 		}
 		one, err := p.ConfigVersion(t.Context(), all[1].ID)
-		if err != nil || len(one.Now) != 1 || !strings.Contains(fmt.Sprint(one.Now[0].Lines), `{- 5 0 action = { pulse = "lamp", for = "30s" }} {+ 0 5 action = { pulse = "lamp", for = "10s" }}`) {
+		if err != nil || len(one.Restores) != 1 || !strings.Contains(fmt.Sprint(one.Restores[0].Lines), `{- 5 0 action = { pulse = "lamp", for = "30s" }} {+ 0 5 action = { pulse = "lamp", for = "10s" }}`) {
 			t.Errorf("%v %+v", err, one)
 		}
 		if s, err := p.RestoreVersion(t.Context(), all[1].ID, one.Sum, ""); err != nil || !s.Saved || mustRead(t, file) != stairs {

@@ -247,3 +247,48 @@ func TestAUserIsMadeOnThePage(t *testing.T) {
 		webtest.Until(live+` && !document.querySelector('.accounts').innerText.includes('guest')`))
 	webtest.Do(t, guest, "which is the end at once", webtest.Until(`location.pathname === '/login'`))
 }
+
+// Somebody wants to know what the lamp did: its page has the bell that turned it on as the
+// reason, and while one looks the chart goes on.
+func TestWhatTheLampDid(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired).start(t)
+	webtest.Do(t, ctx, "the bell turns the lamp on", chromedp.Navigate(l.page), webtest.Until(live), click("bell"), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "its page", chromedp.Click(`a.name[href="/thing/lamp"]`), webtest.Until(live), webtest.Until(`location.pathname === '/thing/lamp'`),
+		webtest.Until(webtest.Shows(".changes li", "rule.bell fired")), webtest.Until(`!!document.querySelector('.changes a[href^="/why/lamp?at="]')`), webtest.Until(`!!document.querySelector('.plot[tabindex]')`))
+	webtest.Do(t, ctx, "off, here", click("lamp"), webtest.Until(`!`+isOn("lamp")), webtest.Until(webtest.Shows("figcaption", "switched 2 times")))
+	webtest.Keep(t, ctx, "story-thing")
+	webtest.Do(t, ctx, "and the chart has both", webtest.Until(`document.querySelectorAll('.drawing rect.is-on').length === 1`))
+}
+
+// On the header of the board somebody flips the bell, and the lamp of its rule turns there and on
+// another page. A fan that its own sensor contradicts is in fault until somebody acknowledges
+// that. By hand one publishes what switches the lamp off, and hears what comes of it.
+func TestTheHeaderAndTopics(t *testing.T) {
+	one := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), wired+`
+[output.pump]
+pin = "GPIO22"
+feedback = "pump_runs"
+feedback_within = "200ms"
+[input.pump_runs]
+pin = "GPIO6"
+`).start(t)
+	other := webtest.Tab(t, one)
+	webtest.Do(t, other, "the house", chromedp.Navigate(l.page), webtest.Until(live))
+	level := func(name, is string) string {
+		return fmt.Sprintf(`Array.from(document.querySelectorAll('.level')).some((e) => e.dataset.of === %q && e.textContent === %q)`, name, is)
+	}
+	webtest.Do(t, one, "the bell on the header", chromedp.Navigate(l.page+"/pins"), webtest.Until(live), chromedp.Click(`a[href="#pin-29"]`), chromedp.WaitVisible("#pin-29"), chromedp.Click("#pin-29 .switch"),
+		webtest.Until(level("bell", "On")), webtest.Until(level("lamp", "On")), webtest.Until(webtest.Shows("#pin-29 pre", "[input.bell]")))
+	webtest.Do(t, other, "and elsewhere the lamp", webtest.Until(isOn("lamp")), click("pump"), webtest.Until(webtest.Shows("#trouble", "pump")))
+	webtest.Do(t, one, "the pump is in fault", webtest.Until(level("pump", "Fault")), chromedp.KeyEvent("\x1b"), chromedp.Click(`a[href="#pin-15"]`), chromedp.WaitVisible("#pin-15 .acknowledge"))
+	webtest.Keep(t, one, "story-fault")
+	webtest.Do(t, one, "and acknowledged", chromedp.Click("#pin-15 .acknowledge"), webtest.Until(level("pump", "Off")))
+	webtest.Do(t, other, "which others see", webtest.Until(`!document.querySelector('#trouble').innerText.includes('pump')`))
+
+	webtest.Do(t, one, "by hand", chromedp.Navigate(l.page+"/topics?filter=hearth/lamp/%23"), webtest.Until(live), chromedp.Click(".publish summary"), chromedp.SendKeys("[name=topic]", "hearth/lamp/set"),
+		chromedp.SendKeys("[name=payload]", "OFF"), chromedp.Click("#publish button"), webtest.Until(webtest.Shows("#toast", "Published to hearth/lamp/set")), webtest.Until(webtest.Shows("#topics", "hearth/lamp/set")))
+	webtest.Do(t, other, "the lamp is off", webtest.Until(`!`+isOn("lamp")), chromedp.Navigate(l.page+"/log"), webtest.Until(webtest.Shows(".log", `somebody published "OFF" to hearth/lamp/set`)))
+	webtest.Do(t, other, "how it is", chromedp.Navigate(l.page+"/health"), webtest.Until(live), webtest.Until(webtest.Shows("[data-key=loop]", "ms")), chromedp.Navigate(l.page+"/clients"), webtest.Until(live))
+}

@@ -80,10 +80,10 @@ type (
 	}
 	panel struct {
 		Top, Height, Width int
-		Left, Right        []level // of two units, if there are two
+		Left, Right        []notch // of two units, if there are two
 		Lines              []line
 	}
-	level struct {
+	notch struct {
 		Y    int
 		Text string
 	}
@@ -205,11 +205,11 @@ func (s plotted) some() bool {
 
 // sound is a bucket whose numbers can be drawn.
 func sound(b history.Bucket) bool {
-	return !b.Empty() && small(b.Min) && small(b.Mean) && small(b.Max) && small(b.Last)
+	return !b.Empty() && finite(b.Min) && finite(b.Mean) && finite(b.Max) && finite(b.Last)
 }
 
-// small leaves room for sums and differences.
-func small(v float64) bool { return !math.IsNaN(v) && math.Abs(v) <= 1e300 }
+// finite also leaves room for sums and differences.
+func finite(v float64) bool { return !math.IsNaN(v) && math.Abs(v) <= 1e300 }
 
 // --- Numbers ---
 
@@ -259,13 +259,13 @@ func (s scale) place(v float64) float64 {
 }
 
 // levels are the round numbers, the uppermost with the unit.
-func (s scale) levels(top int, unit string, w *words) (all []level) {
+func (s scale) levels(top int, unit string, w *words) (all []notch) {
 	for k := 0; k < 12; k++ {
 		v := s.low + float64(k)*s.step
 		if v > s.high+s.step/2 {
 			break
 		}
-		all = append(all, level{top + int(math.Round(s.place(v))), s.number(v, w)})
+		all = append(all, notch{top + int(math.Round(s.place(v))), s.number(v, w)})
 	}
 	if n := len(all) - 1; n >= 0 {
 		all[n].Text = strings.TrimSpace(all[n].Text + " " + unit)
@@ -435,14 +435,22 @@ var clockSteps = []time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Se
 const mostTicks = 8
 
 // ticks are at round local times: what the clock shows, also on a day on which it is changed.
-func (c chart) ticks() (all []tick) {
+func (c chart) ticks() []tick {
+	all := c.roundTimes()
+	for i := range all {
+		all[i].Minor = i%2 == 1 && len(all) > 5
+	}
+	return all
+}
+
+func (c chart) roundTimes() (all []tick) {
 	length, zone := c.to.Sub(c.from), c.from.Location()
 	add := func(t time.Time, text string) {
 		at := c.share(t)
 		if at < 0 || at > 1 {
 			return
 		}
-		k := tick{X: percent(at), Text: text, Align: "middle", Minor: len(all)%2 == 1}
+		k := tick{X: percent(at), Text: text, Align: "middle"}
 		switch {
 		case at < 0.04:
 			k.Align = "start"

@@ -69,6 +69,9 @@ type ConfigFile struct {
 	Secrets int    `json:"secrets,omitempty"` // how many stand in it as "***1" and so on
 }
 
+// Label is its name fit to be shown.
+func (f ConfigFile) Label() string { return mended(f.Name, mostName) }
+
 // file is the one of that name, or the main one for "".
 func (c Configuration) file(name string) (ConfigFile, bool) {
 	for _, f := range c.Files {
@@ -130,9 +133,9 @@ type Version struct {
 // A VersionDetail is one with what differs.
 type VersionDetail struct {
 	Version
-	Sum   string     `json:"sum"`       // of what is on disk now
-	Since []FileDiff `json:"since"`     // what it changed in the version before
-	Now   []FileDiff `json:"now_to_it"` // what would be others on disk if it were restored
+	Sum      string     `json:"sum"`      // of what is on disk now
+	Since    []FileDiff `json:"since"`    // what it changed in the version before
+	Restores []FileDiff `json:"restores"` // what would be others on disk if it were restored
 }
 
 // A FileDiff is what differs in a file.
@@ -288,7 +291,16 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request) {
 		refuseFor(w, err)
 		return
 	}
-	answer(w, http.StatusOK, c)
+	answer(w, http.StatusOK, c.clean())
+}
+
+// clean has no list nil, and what is not to be sent back fit to be shown.
+func (c Configuration) clean() Configuration {
+	c.Files = each(c.Files, func(f ConfigFile) ConfigFile {
+		f.Hidden, f.Locked = mended(f.Hidden, mostText), mended(f.Locked, 2*mostText)
+		return f
+	})
+	return c
 }
 
 // serveCheck says what is wrong with a draft: 200, whatever that is.
@@ -342,13 +354,22 @@ func answerSaved(w http.ResponseWriter, saved Saved, err error) {
 	}
 }
 
+// A tryDraft is a draft that is to be tried on so many days, 7 if they are not given.
+type tryDraft struct {
+	Draft
+	Days int `json:"days,omitempty"`
+}
+
+// A restoring brings a version into force again; Sum is that of the VersionDetail.
+type restoring struct {
+	Sum  string `json:"sum"`
+	Note string `json:"note,omitempty"`
+}
+
 // serveTry answers with lines of JSON: {"progress":0.1} and so on, and at last {"trial":…} or
 // {"error":…}. Who goes away ends it.
 func (s *Server) serveTry(w http.ResponseWriter, r *http.Request) {
-	var asked struct {
-		Draft
-		Days int `json:"days"`
-	}
+	var asked tryDraft
 	if err := readConfigBody(w, r, &asked); err != nil {
 		refuseFor(w, err)
 		return
@@ -414,7 +435,12 @@ func (s *Server) serveConfigVersions(w http.ResponseWriter, r *http.Request) {
 		refuseFor(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]Version{"versions": each(all, Version.clean)})
+	answer(w, http.StatusOK, versionList{each(all, Version.clean)})
+}
+
+// A versionList is all of them.
+type versionList struct {
+	Versions []Version `json:"versions"` // the newest first
 }
 
 func (v Version) clean() Version {
@@ -428,10 +454,14 @@ func (s *Server) versionOf(r *http.Request, id string) (VersionDetail, error) {
 		return VersionDetail{}, Refusal(http.StatusNotFound, "there is no such version")
 	}
 	v, err := s.house.ConfigVersion(r.Context(), n)
-	v.Version = v.clean()
-	whole := func(f FileDiff) FileDiff { return f }
-	v.Since, v.Now = each(v.Since, whole), each(v.Now, whole) // lists, if empty ones
+	v.Version, v.Since, v.Restores = v.Version.clean(), each(v.Since, FileDiff.clean), each(v.Restores, FileDiff.clean)
 	return v, err
+}
+
+func (d FileDiff) clean() FileDiff {
+	d.Name = mended(d.Name, mostName)
+	d.Lines = each(d.Lines, func(l DiffLine) DiffLine { return l }) // which Unified has mended
+	return d
 }
 
 func (s *Server) serveConfigVersion(w http.ResponseWriter, r *http.Request) {
@@ -444,10 +474,7 @@ func (s *Server) serveConfigVersion(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveRestore(w http.ResponseWriter, r *http.Request) {
-	var asked struct {
-		Sum  string `json:"sum"`
-		Note string `json:"note"`
-	}
+	var asked restoring
 	if err := readConfigBody(w, r, &asked); err != nil {
 		refuseFor(w, err)
 		return
@@ -496,7 +523,7 @@ func (s *Server) editSheet(r *http.Request, v View) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sheet := editSheet{Configuration: c, Ready: readyMades}
+	sheet := editSheet{Configuration: c.clean(), Ready: readyMades}
 	sheet.Why = slices.ContainsFunc(s.table, func(one route) bool { return one.path == "/why/{name...}" })
 	name := asked.Get("file")
 	if at := asked.Get("at"); at != "" {
@@ -508,7 +535,7 @@ func (s *Server) editSheet(r *http.Request, v View) (any, error) {
 		sheet.Line = n
 	}
 	var ok bool
-	if sheet.File, ok = c.file(name); !ok {
+	if sheet.File, ok = sheet.file(name); !ok {
 		return nil, Refusal(http.StatusNotFound, "no file of the configuration is named %q", mended(name, mostName))
 	}
 	return sheet, nil

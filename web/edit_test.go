@@ -28,8 +28,9 @@ type bureau struct {
 	checks   int
 	failing  error
 	trial    *Trial
-	slow     bool // a try goes on until nobody wants it any more
-	ended    bool // that one has
+	others   []string // names of more files, which are hidden
+	slow     bool     // a try goes on until nobody wants it any more
+	ended    bool     // that one has
 }
 
 const desktop = `# The house
@@ -56,6 +57,9 @@ func (b *bureau) Configuration(_ context.Context, at string) (Configuration, err
 	b.desk.Lock()
 	defer b.desk.Unlock()
 	c := Configuration{Sum: nameOfText(b.now()), InForce: true, Files: []ConfigFile{{Name: "config.toml", Version: nameOfText(b.now()), Text: b.now(), Locked: b.locked}, {Name: "<b>.toml", Hidden: "it is </script> UTF-8"}}}
+	for _, other := range b.others {
+		c.Files = append(c.Files, ConfigFile{Name: other, Hidden: other})
+	}
 	if at == "rule.stairs" {
 		c.At = &ConfigPlace{File: "config.toml", Line: 5}
 	}
@@ -150,7 +154,7 @@ func (b *bureau) ConfigVersion(_ context.Context, id int) (v VersionDetail, err 
 	}
 	v = VersionDetail{Version: b.versions[id-1], Sum: nameOfText(b.now()), Since: []FileDiff{{Name: "config.toml", Lines: Unified(before, b.texts[id-1])}}}
 	if b.now() != b.texts[id-1] {
-		v.Now = []FileDiff{{Name: "config.toml", Lines: Unified(b.now(), b.texts[id-1])}}
+		v.Restores = []FileDiff{{Name: "config.toml", Lines: Unified(b.now(), b.texts[id-1])}}
 	}
 	return v, nil
 }
@@ -164,6 +168,25 @@ func (b *bureau) RestoreVersion(ctx context.Context, id int, sum, note string) (
 	b.put(By(ctx), "restore", fmt.Sprint("as in version ", id), b.texts[id-1])
 	return Saved{Saved: true}, nil
 }
+
+// writeEvil has a configuration that says what somebody who means ill would.
+func (b *bureau) writeEvil(evil []string) {
+	all := strings.Join(evil, "\n")
+	text := strings.Map(func(c rune) rune { // a file with such is not shown
+		if c == '\n' || c == mendedRune(c) {
+			return c
+		}
+		return -1
+	}, strings.ToValidUTF8(all, ""))
+	b.put(evil[0], "page", evil[1], "# lmap doubt\n"+text)
+	b.put(evil[2], evil[3], all, "# "+strings.ReplaceAll(text, "a", "e")+"\n")
+	b.locked, b.others = evil[4], evil
+	for i := range b.versions {
+		b.versions[i].Changed = evil
+	}
+}
+
+func mendedRune(c rune) rune { return []rune(mended(string(c), 1))[0] }
 
 // The configuration is for those who may change the whole house, whatever they ask for.
 func TestWhoMayEdit(t *testing.T) {
@@ -307,7 +330,7 @@ func TestTheEditorInABrowser(t *testing.T) {
 		until(`document.querySelectorAll('#outputs svg .other').length === 7 && document.querySelectorAll('#outputs > li').length === 1`),
 		until(`document.querySelectorAll('#differences li').length === 14 && !document.querySelector('#differences img')`), until(shows("#untold", "a/<b>:x")))
 	keepScreenshot(t, ctx, "edit-trial")
-	do(t, ctx, "a difference leads to its rule", chromedp.Click("#differences a"), until(selected+` === '[rule.stairs]'`))
+	do(t, ctx, "a difference leads to its rule", chromedp.Click("#differences .rule"), until(selected+` === '[rule.stairs]'`))
 	do(t, ctx, "and saved", chromedp.SendKeys("#note", "longer"), chromedp.Click("#save"), until(shows("#toast", "Saved and in force.")), until(`document.getElementById('save').disabled`))
 	if house.text != mended || house.versions[1].Note != "longer" {
 		t.Errorf("%q %+v", house.text, house.versions)
@@ -349,8 +372,9 @@ func TestTheEditorInABrowser(t *testing.T) {
 	}
 
 	// By keyboard.
-	do(t, ctx, "Tab indents", chromedp.Evaluate(`document.getElementById('text').setSelectionRange(0, 0)`, nil), chromedp.Focus("#text"), chromedp.KeyEvent("\t"), until(value("  "+mine)))
+	do(t, ctx, "Tab indents", chromedp.Evaluate(`document.getElementById('text').setSelectionRange(0, 0)`, nil), chromedp.Focus("#text"), chromedp.KeyEvent("x"), chromedp.KeyEvent("\b"), chromedp.KeyEvent("\t"), until(value("  "+mine)))
 	do(t, ctx, "Esc and Tab leads on", chromedp.KeyEvent("\x1b"), chromedp.KeyEvent("\t"), until(`document.activeElement.id !== 'text'`), until(value("  "+mine)))
+	do(t, ctx, "who comes by Tab and types nothing is not held", chromedp.Focus("#text"), chromedp.KeyEvent("\t"), until(`document.activeElement.id !== 'text'`), until(value("  "+mine)))
 	do(t, ctx, "an example", set(""), chromedp.Click(".ready summary"), chromedp.Click(".ready button"), until(`document.getElementById('text').value.startsWith('[output.porch_light]')`))
 
 	// The hub is gone: what is typed stays.

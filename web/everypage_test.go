@@ -36,9 +36,11 @@ import (
 var examples = map[string]string{
 	"GET /devices/{name}": "/devices/climate_000", "GET /api/v1/devices/{name}": "/api/v1/devices/climate_000", "POST /api/v1/devices/{name}/forget": "/api/v1/devices/climate_009/forget",
 	"POST /api/v1/acknowledge/{name}": "/api/v1/acknowledge/garden_pump",
-	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "porch_light", "{id}": "1",
-	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs", "POST /rules/{name}": "/rules/stairs",
-	"GET /api/v1/history/{name...}": "/api/v1/history/heater", "GET /chart/{name...}": "/chart/heater",
+	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
+	"GET /thing/{name...}": "/thing/device_01.state?with=device_01.power&with=device_00.state&with=porch_light", "GET /chart/{name...}": "/chart/porch_light", "GET /api/v1/history/{name...}": "/api/v1/history/porch_light",
+	"GET /why/{name...}": "/why/porch_light", "GET /api/v1/why/{name...}": "/api/v1/why/porch_light",
+	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs",
+	"GET /edit/versions": "/edit/versions?of=2", "{id}": "1",
 }
 
 // sample is a path of a route, with something in place of what is variable.
@@ -81,6 +83,9 @@ func pagesOf(t *testing.T, s *Server, who ...string) (paths []string) {
 // A furnished house has some of everything, an empty one nothing.
 func furnished() *smallHouse {
 	house := manyThings(12)
+	house.keepRules()
+	house.put("", "start", "", "# nothing yet\n")
+	house.put("anna", "page", "the lights", desktop)
 	house.view.Things[5].Away, house.view.Things[4].Properties[0].Asked, house.view.Things[0].Favourite = true, "on", true
 	house.view.Trouble = []string{"the disk refuses: no space left on device"}
 	house.view.Outputs[2].Fault = "the line is held by another program"
@@ -122,6 +127,7 @@ var payloads = func() (all []string) {
 // sayEvil makes all that the house says hostile. A page that shows what is not in the View
 // has it said here, too.
 func (h *smallHouse) sayEvil(evil []string) {
+	h.book = evilBook(evil)
 	h.view.Trouble, h.view.Waiting, h.view.Broker = evil[:6], evil, map[string]int64{evil[0]: 1}
 	h.view.Name, h.view.Version = evil[1], "test"
 	h.view.Outputs, h.view.Inputs, h.view.Things, h.view.Readings, h.view.Decisions = nil, nil, nil, nil, nil
@@ -163,6 +169,7 @@ func evilFamily() *household {
 func evilHouse() *smallHouse {
 	house := newHouse()
 	house.sayEvil(payloads)
+	house.writeEvil(payloads)
 	return house
 }
 
@@ -486,6 +493,7 @@ func everyPage(t *testing.T, house *smallHouse, people *household, language stri
 		_, err := cdppage.AddScriptToEvaluateOnNewDocument(`window.alert = window.confirm = window.prompt = () => { window.owned = 1; }`).Do(ctx)
 		return err
 	}))
+	house.recall(t)
 	listen, no := "127.0.0.1:0", false
 	open := func(s *Server, cfg Config) {
 		c, err := s.Prepare(cfg)

@@ -132,14 +132,14 @@ func (s *Server) serveSeriesList(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rights := visitorOf(r).rights
-	some := []Series{}
+	some := SeriesList{Series: []Series{}}
 	for _, one := range all {
 		if may(rights, one.Topics, See) {
 			one.Name, one.Unit, one.First, one.Last = mended(one.Name, mostName), mended(one.Unit, 20), sane(one.First), sane(one.Last)
-			some = append(some, one)
+			some.Series = append(some.Series, one)
 		}
 	}
-	send(w, r, "application/json", asJSON(map[string]any{"series": some}))
+	send(w, r, "application/json", asJSON(some))
 }
 
 const (
@@ -147,8 +147,25 @@ const (
 	mostChanges = 10_000
 )
 
-// A cell is a stretch of a series as JSON. Numbers that JSON has no form for are left out.
-type cell struct {
+// A SeriesList is what was recorded and a visitor may see, by name.
+type SeriesList struct {
+	Series []Series `json:"series"`
+}
+
+// A Stretch is a series in some time, in cells or reading by reading.
+type Stretch struct {
+	Name    string       `json:"name"`
+	Unit    string       `json:"unit,omitempty"`
+	Kind    history.Kind `json:"kind"`
+	From    time.Time    `json:"from"`
+	To      time.Time    `json:"to"`
+	Cells   []Cell       `json:"cells,omitzero"`
+	Changes []Point      `json:"changes,omitzero"` // with raw=true
+	Next    time.Time    `json:"next,omitzero"`    // from where there are more changes
+}
+
+// A Cell is a stretch of a series. Numbers that JSON has no form for are left out.
+type Cell struct {
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
 	N        int       `json:"n"`    // readings
@@ -161,16 +178,16 @@ type cell struct {
 	Switches int       `json:"switches"`
 }
 
-func cellOf(b history.Bucket) cell {
-	c := cell{From: sane(b.From), To: sane(b.To), N: b.N, Held: b.Held.Seconds(), On: b.On.Seconds(), Switches: b.Switches}
+func cellOf(b history.Bucket) Cell {
+	c := Cell{From: sane(b.From), To: sane(b.To), N: b.N, Held: b.Held.Seconds(), On: b.On.Seconds(), Switches: b.Switches}
 	if sound(b) {
 		c.Min, c.Mean, c.Max, c.Last = &b.Min, &b.Mean, &b.Max, &b.Last
 	}
 	return c
 }
 
-// A change is a reading as JSON.
-type change struct {
+// A Point is one reading of the past.
+type Point struct {
 	At    time.Time `json:"at"`
 	Value any       `json:"value"`
 	Bad   string    `json:"bad,omitempty"`
@@ -179,8 +196,8 @@ type change struct {
 	Found bool      `json:"found,omitempty"` // when the hub started
 }
 
-func changeOf(p history.Point) change {
-	c := change{At: sane(p.At), Value: p.Value, Bad: mended(p.Bad, mostName), Gone: p.Gone, Event: p.Event, Found: p.Initial}
+func pointOf(p history.Point) Point {
+	c := Point{At: sane(p.At), Value: p.Value, Bad: mended(p.Bad, mostName), Gone: p.Gone, Event: p.Event, Found: p.Initial}
 	switch v := p.Value.(type) {
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -242,21 +259,20 @@ func (s *Server) serveSeries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	answer := map[string]any{"name": mended(series.Name, mostName), "unit": mended(series.Unit, 20), "kind": series.Kind, "from": from, "to": to}
+	answer := Stretch{Name: mended(series.Name, mostName), Unit: mended(series.Unit, 20), Kind: series.Kind, From: from, To: to}
 	if q.Get("raw") == "true" {
-		list := []change{}
+		answer.Changes = []Point{}
 		for p, err := range past.Readings(series.Name, from, to) {
 			if err != nil || ctx.Err() != nil {
 				refuseFor(w, errors.Join(err, ctx.Err()))
 				return
 			}
-			if len(list) == mostChanges { // the rest is asked for from there on
-				answer["next"] = sane(p.At)
+			if len(answer.Changes) == mostChanges { // the rest is asked for from there on
+				answer.Next = sane(p.At)
 				break
 			}
-			list = append(list, changeOf(p))
+			answer.Changes = append(answer.Changes, pointOf(p))
 		}
-		answer["changes"] = list
 	} else {
 		n := 300
 		if text := q.Get("points"); text != "" {
@@ -270,11 +286,10 @@ func (s *Server) serveSeries(w http.ResponseWriter, r *http.Request) {
 			refuseFor(w, err)
 			return
 		}
-		cells := []cell{}
+		answer.Cells = []Cell{}
 		for _, b := range buckets {
-			cells = append(cells, cellOf(b))
+			answer.Cells = append(answer.Cells, cellOf(b))
 		}
-		answer["cells"] = cells
 	}
 	send(w, r, "application/json", asJSON(answer))
 }

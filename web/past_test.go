@@ -67,6 +67,38 @@ func (h *smallHouse) remember(t testing.TB, began time.Time) {
 	t.Cleanup(func() { past.Close() })
 }
 
+// recall gives all that a house shows a day behind it, under the names that it has.
+func (h *smallHouse) recall(t testing.TB) {
+	now := h.view.Now
+	h.remember(t, now.AddDate(0, 0, -1))
+	say := func(source, unit string, p Property) {
+		for i := range 6 {
+			at := now.AddDate(0, 0, -1).Add(time.Duration(i) * 4 * time.Hour)
+			switch {
+			case p.Kind == "switch":
+				h.said(at, source, "", i%2 == 0)
+			case p.Level != nil:
+				h.said(at, source, unit, *p.Level+float64(i*i%7))
+			default:
+				h.said(at, source, "", fmt.Sprint(p.Text, i%3))
+			}
+		}
+		h.memory.topics[source] = p.See
+	}
+	for i, thing := range h.view.Things {
+		h.view.Things[i].Properties = slices.Clone(thing.Properties)
+		for k, p := range thing.Properties {
+			source := thing.Name + "." + p.Name
+			h.view.Things[i].Properties[k].Series = source
+			say(source, p.Unit, p)
+		}
+	}
+	for _, p := range slices.Concat(h.view.Outputs, h.view.Inputs) {
+		say(p.Name, "", thingOf(p, true).Properties[0])
+	}
+	h.at(now)
+}
+
 // at lets time pass, to a moment.
 func (h *smallHouse) at(at time.Time) devices.Now {
 	h.past.Lock()
@@ -102,15 +134,11 @@ func TestTheHistoryAsJSON(t *testing.T) {
 	house.said(noon.Add(23*time.Hour+time.Minute), "odd", "W", math.MaxFloat64)
 	house.said(noon.Add(23*time.Hour+2*time.Minute), "odd", "W", -3.5)
 	s := New(house, Options{Log: quietLog})
-	list := asked[struct{ Series []Series }](t, ask(s, "GET", "/api/v1/history", ""))
+	list := asked[SeriesList](t, ask(s, "GET", "/api/v1/history", ""))
 	if len(list.Series) != 5 || list.Series[3].Name != "kitchen.temperature" || list.Series[3].Unit != "°C" || list.Series[3].Kind != "number" {
 		t.Errorf("%+v", list)
 	}
-	type answer struct {
-		Cells   []cell
-		Changes []change
-		Next    time.Time
-	}
+	type answer = Stretch
 	q := "?from=2026-03-10T12:00&to=2026-03-10T18:00:00%2B01:00"
 	cells := asked[answer](t, ask(s, "GET", "/api/v1/history/kitchen.temperature"+q+"&points=6", "")).Cells
 	if len(cells) != 6 || *cells[0].Min != 18 || *cells[0].Max != 19.1 || cells[0].N != 12 || cells[0].Held != 3600 || *cells[4].Last != 23.9 || cells[5].Min != nil || cells[5].Held != 0 {
@@ -217,7 +245,7 @@ func TestWhoMaySeeThePast(t *testing.T) {
 	s := lan(house, people)
 	guest, anna := cookie(t, s, "guest"), cookie(t, s, "anna")
 	names := func(who []string) (names []string) {
-		for _, one := range asked[struct{ Series []Series }](t, get(s, "/api/v1/history", who...)).Series {
+		for _, one := range asked[SeriesList](t, get(s, "/api/v1/history", who...)).Series {
 			names = append(names, one.Name)
 		}
 		return names

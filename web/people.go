@@ -287,6 +287,7 @@ func (v View) seenBy(who visitor) View {
 	}
 	v.Things = things
 	if r.Whole(See) {
+		v.Decisions, v.Waiting = hookless(r, v.Decisions), hookless(r, v.Waiting)
 		return v
 	}
 	v.Partial = true
@@ -347,10 +348,10 @@ func (e Event) seenBy(r Rights) (some Event, ok bool) {
 		some.Reading = e.Reading
 	}
 	if e.Decision != nil && r.Whole(See) {
-		some.Decision = e.Decision
+		some.Decision = hookless(r, e.Decision)
 	}
 	if e.Rule != nil && r.Whole(See) {
-		one := e.Rule.seenBy(r)
+		one := hookless(r, e.Rule.seenBy(r))
 		some.Rule = &one
 	}
 	return some, some != Event{}

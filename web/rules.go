@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -176,6 +177,22 @@ func (s RuleStep) clean() RuleStep {
 	return s
 }
 
+var hookPath = regexp.MustCompile(`/hook/[^\s"'\\,;)]+`)
+
+// hookless is what is told without the paths of webhooks, for who may not use everything: who
+// knows one may use it.
+func hookless[T any](r Rights, told T) T {
+	text := asJSON(told)
+	if r.Whole(Use) || !hookPath.Match(text) {
+		return told
+	}
+	var less T
+	if err := json.Unmarshal(hookPath.ReplaceAll(text, []byte("/hook/***")), &less); err != nil {
+		panic(err) // it was made of that type
+	}
+	return less
+}
+
 // switched is by what topic it is judged whether somebody may enable a rule, as over MQTT.
 func switched(rule string) string { return "hearth/rule/" + rule + "/set" }
 
@@ -198,7 +215,7 @@ func (s *Server) rules(r *http.Request) ([]Rule, error) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
 	all, err := s.house.Rules(ctx)
-	return each(all, func(one Rule) Rule { return one.clean().seenBy(rights) }), err
+	return hookless(rights, each(all, func(one Rule) Rule { return one.clean().seenBy(rights) })), err
 }
 
 func (s *Server) rule(r *http.Request) (RuleDetail, error) {
@@ -214,7 +231,7 @@ func (s *Server) rule(r *http.Request) (RuleDetail, error) {
 	}
 	d = d.clean()
 	d.Rule = d.Rule.seenBy(rights)
-	return d, nil
+	return hookless(rights, d), nil
 }
 
 func (s *Server) serveRules(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +240,7 @@ func (s *Server) serveRules(w http.ResponseWriter, r *http.Request) {
 		refuseFor(w, err)
 		return
 	}
-	send(w, r, "application/json", asJSON(map[string]any{"rules": all}))
+	send(w, r, "application/json", asJSON(ruleList{all}))
 }
 
 func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
@@ -233,6 +250,11 @@ func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send(w, r, "application/json", asJSON(d))
+}
+
+// A ruleList is GET /api/v1/rules.
+type ruleList struct {
+	Rules []Rule `json:"rules"` // in the order in which they decide
 }
 
 // A rulesPage is /rules: nobody who may not see the whole house has one.

@@ -222,6 +222,10 @@ func (s *Server) showThing(r *http.Request, v View) (any, error) {
 // serveChart sends the chart of such a page alone, for the module that puts it in place of
 // the one before.
 func (s *Server) serveChart(w http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.Header.Get("Accept"), "text/html") { // a person, who wants the page around it
+		http.Redirect(w, r, "/thing/"+url.PathEscape(r.PathValue("name"))+"?"+r.URL.RawQuery, http.StatusSeeOther)
+		return
+	}
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
 	v, err := s.view(ctx, patience)
@@ -362,8 +366,11 @@ func others(v View, one subject, shown []subject) (all []choice) {
 	return all
 }
 
-// mostPoints is how many readings are looked at for the exact moments of a state.
-const mostPoints = 20_000
+// So many readings are looked at for the exact moments of a state, and so many states are drawn.
+const (
+	mostPoints = 20_000
+	mostRuns   = 600
+)
 
 // plot gets what is drawn of a series.
 func (s *Server) plot(ctx context.Context, past *history.History, of subject, c chart) (plotted, error) {
@@ -426,6 +433,15 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 		gaps = nil
 	}
 	p.runs = runsOf(points, c.from, until, gaps, c.words)
+	switch {
+	case len(p.runs) <= mostRuns:
+	case p.Kind == history.Switch: // how much of each cell it was on says more
+		p.runs = nil
+	default:
+		least := c.to.Sub(c.from) / mostRuns
+		p.runs = slices.DeleteFunc(p.runs, func(r run) bool { return r.to.Sub(r.from) < least })
+		p.cut = true
+	}
 	return p, nil
 }
 

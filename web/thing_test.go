@@ -131,6 +131,9 @@ func TestThePageOfAThing(t *testing.T) {
 			t.Errorf("%s: %d %.200s", path, w.Code, w.Body)
 		}
 	}
+	if w := ask(s, "GET", "/chart/kitchen.power?range=week", "", person...); w.Code != 303 || w.Header().Get("Location") != "/thing/kitchen.power?range=week" {
+		t.Errorf("who opens a chart alone is not led to its page: %d %s", w.Code, w.Header().Get("Location"))
+	}
 	german := ask(s, "GET", "/thing/heater?with=kitchen.temperature", "", "Accept-Language", "de").Body.String()
 	for _, want := range []string{"Letzte Änderungen", "11 h 46 min an, 7-mal geschaltet.", "zwischen 18 °C und 27,5 °C", "Als Tabelle", "11. März"} {
 		if !strings.Contains(german, want) {
@@ -268,6 +271,27 @@ func TestTheChartInABrowser(t *testing.T) {
 		return nil
 	}), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
 
+	do(t, ctx, "a finger reads out, two zoom", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
+		chromedp.ActionFunc(func(ctx context.Context) error {
+			var box struct{ Left, Width, Y float64 }
+			if err := chromedp.Evaluate(`(() => { const plot = document.querySelector('.plot'); plot.scrollIntoView({block: 'center'}); const box = plot.getBoundingClientRect(); return {Left: box.left, Width: box.width, Y: box.top + box.height / 2}; })()`, &box).Do(ctx); err != nil {
+				return err
+			}
+			touch := func(kind input.TouchType, at ...float64) error {
+				points := []*input.TouchPoint{}
+				for i, share := range at {
+					points = append(points, &input.TouchPoint{X: box.Left + share*box.Width, Y: box.Y, ID: float64(i + 1)})
+				}
+				return input.DispatchTouchEvent(kind, points).Do(ctx)
+			}
+			for _, err := range []error{touch(input.TouchStart, 0.4), touch(input.TouchMove, 0.5), touch(input.TouchEnd), until(shows(".readout", "2026-03-11 00:15")).Do(ctx),
+				touch(input.TouchStart, 0.4, 0.6), touch(input.TouchMove, 0.3, 0.7), touch(input.TouchEnd)} {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}), until(`location.search.includes('from=2026-03-10T17:15') || location.search.includes('from=2026-03-10T17%3A15')`)) // half of it, about the same middle
 	do(t, ctx, "the day, live", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature?with=heater"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
 		until(shows(".chart .shown", "heater")), until(`!document.querySelector('.line.live')`))
 	news := house.view.Things[0]
@@ -287,6 +311,29 @@ func TestTheChartInABrowser(t *testing.T) {
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
 }
 
+// What changes more often than can be drawn is drawn as its share of each stretch, or as far as
+// it can be, and the page says so.
+func TestAStateThatNeverRests(t *testing.T) {
+	house := newHouse()
+	house.remember(t, noon)
+	for i := range 3000 {
+		house.said(noon.Add(time.Duration(i)*20*time.Second), "flicker", "", i%2 == 0)
+		house.said(noon.Add(time.Duration(i)*20*time.Second), "words", "", []string{"up", "down", "left"}[i%3])
+	}
+	house.said(noon.Add(17*time.Hour), "words", "", "still")
+	house.at(noon.Add(20 * time.Hour))
+	house.change(func(v *View) { v.Now = noon.Add(20 * time.Hour) })
+	s := New(house, Options{Log: quietLog})
+	page := ask(s, "GET", "/chart/flicker", "").Body.String()
+	if n := strings.Count(page, "<rect"); n > 600 || !strings.Contains(page, "53 % 10 Mar 12:") || !strings.Contains(page, "switched 2999 times") || strings.Contains(page, `class="cut"`) {
+		t.Errorf("%d rectangles:\n%.3000s", n, page)
+	}
+	page = ask(s, "GET", "/chart/words", "").Body.String()
+	if n := strings.Count(page, "<rect"); n > 600 || !strings.Contains(page, ">still</text>") || !strings.Contains(page, "It changed so often") {
+		t.Errorf("%d rectangles:\n%.3000s", n, page)
+	}
+}
+
 func TestScreenshotsOfCharts(t *testing.T) {
 	dir := os.Getenv("HEARTH_SCREENSHOTS")
 	if dir == "" {
@@ -296,8 +343,14 @@ func TestScreenshotsOfCharts(t *testing.T) {
 	house := newHouse()
 	livedIn(t, house, noon)
 	s := serve(t, house)
-	shots := map[string]string{"number": "/thing/kitchen.temperature", "together": "/thing/kitchen.temperature?with=kitchen.power&with=heater&with=kitchen.mode", "state": "/thing/heater", "text": "/thing/kitchen.mode", "year": "/thing/kitchen.power?range=year", "empty": "/thing/doorbell"}
+	year, _ := aYear(t)
+	old := serve(t, year)
+	shots := map[string]string{"year-of-minutes": "/thing/hall.temperature?range=year&with=heater", "month-of-minutes": "/thing/hall.temperature?range=month", "number": "/thing/kitchen.temperature", "together": "/thing/kitchen.temperature?with=kitchen.power&with=heater&with=kitchen.mode", "state": "/thing/heater", "text": "/thing/kitchen.mode", "empty": "/thing/doorbell"}
 	for name, path := range shots {
+		addr := s.Addr()
+		if strings.Contains(path, "hall") {
+			addr = old.Addr()
+		}
 		for _, size := range []struct {
 			name          string
 			width, height int64
@@ -306,7 +359,7 @@ func TestScreenshotsOfCharts(t *testing.T) {
 				var png []byte
 				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),
 					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-					chromedp.Navigate("http://"+s.Addr()+path), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
+					chromedp.Navigate("http://"+addr+path), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
 					chromedp.FullScreenshot(&png, 100))
 				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("chart-%s-%s-%s.png", name, size.name, scheme)), png, 0o644); err != nil {
 					t.Fatal(err)

@@ -230,7 +230,7 @@ func (e *ear) judge(r Rights) {
 // retained ("retained"), then at most four times a second the newest of each topic.
 func (s *Server) serveTopics(w http.ResponseWriter, r *http.Request) {
 	v := visitorOf(r)
-	name := visitorName{v.name, v.session != nil}
+	name := v.key()
 	if why := s.watching.begin(name); why != "" {
 		w.Header().Set("Retry-After", "10")
 		refuse(w, http.StatusServiceUnavailable, why)
@@ -255,7 +255,7 @@ func (s *Server) serveTopics(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	out := stream{w: w, control: http.NewResponseController(w)}
+	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
 	out.err = out.control.SetReadDeadline(time.Time{})
 	out.text("retry: 1000\n\n")
 	out.event("retained", hearing{Topics: append([]topicRow{}, rows...), Left: left})

@@ -162,7 +162,7 @@ func (s *Server) whyIt(r *http.Request, v View) (Why, error) {
 	if ctx.Err() != nil && r.Context().Err() == nil {
 		return Why{}, fmt.Errorf("it takes longer than %v to find out, and so was given up", whyPatience)
 	}
-	return y.clean(), err
+	return hookless(rights, y.clean()), err
 }
 
 // valueOf is what a property is, as programs are told it.

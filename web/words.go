@@ -118,7 +118,7 @@ func (w *words) span(d time.Duration) string {
 
 var (
 	inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
-	imported = regexp.MustCompile(`\bfrom '\./([a-z]+)\.js'`)
+	imported = regexp.MustCompile(`\b(?:from|import) '\./([a-z]+)\.js'`)
 )
 
 // ofModules are, by the names of modules, the keys whose words they and those that they

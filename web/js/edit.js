@@ -10,6 +10,7 @@ import { showTrial } from './trial.js';
 
 const lineHeight = 21; // as in style.css
 const padding = 10;
+const Abort = window['AbortController']; // which old browsers have not: there a try goes on unheard
 
 function start(text, code) {
   const file = code.dataset.file;
@@ -29,7 +30,7 @@ function start(text, code) {
     }
   }
 
-  let leaving = false; // Esc was pressed: Tab leads on
+  let leaving = false; // Tab leads on: Esc was pressed, or nothing yet since Tab led here
   text.onkeydown = (e) => {
     if (e.key === 's' && (e.ctrlKey || e.metaKey) && !e.altKey) {
       e.preventDefault();
@@ -37,7 +38,7 @@ function start(text, code) {
       return;
     }
     const was = leaving;
-    leaving = e.key === 'Escape' || (leaving && e.key === 'Shift');
+    leaving = e.key === 'Escape' || (leaving && (e.key === 'Shift' || e.key === 'Tab'));
     if (e.key === 'Tab' && !was && !e.ctrlKey && !e.altKey && !e.metaKey) {
       e.preventDefault();
       indent(e.shiftKey);
@@ -50,7 +51,8 @@ function start(text, code) {
       }
     }
   };
-  text.onblur = () => { leaving = false; };
+  text.onfocus = () => { leaving = true; };
+  text.onmousedown = () => setTimeout(() => { leaving = false; });
 
   function indent(back) {
     const { selectionStart: from, selectionEnd: to, value } = text;
@@ -346,7 +348,7 @@ function start(text, code) {
     $('trying').hidden = false;
     $('far').value = 0;
     arrange();
-    cancel = window.AbortController ? new AbortController() : null;
+    cancel = Abort ? new Abort() : null;
     let gone = false;
     $('cancel').onclick = () => {
       gone = true;

@@ -16,6 +16,7 @@ function close() {
   document.querySelectorAll('.pin[aria-expanded=true]').forEach((a) => a.setAttribute('aria-expanded', 'false'));
   opened = null;
   box.classList.remove('open');
+  box.parentNode.classList.remove('sheet');
 }
 
 function show(link, focus) {
@@ -26,6 +27,7 @@ function show(link, focus) {
   article.hidden = false;
   link.setAttribute('aria-expanded', 'true');
   box.classList.add('open');
+  box.parentNode.classList.add('sheet'); // so that what it covers can be scrolled above it
   if (focus) article.focus();
 }
 

@@ -51,7 +51,7 @@ function took(h) {
   left += h.left || 0;
   h.topics.forEach((row) => {
     if (!paused) take(row);
-    else if (waiting.has(row.topic) || waiting.size < most) {
+    else if (waiting.has(row.topic) || rows.has(row.topic) || waiting.size < most) {
       row.times = (row.times || 0) + (waiting.has(row.topic) ? waiting.get(row.topic).times : 0);
       waiting.set(row.topic, row);
     }
