@@ -39,7 +39,7 @@ var examples = map[string]string{
 	"{$}":                             "", "{version}": assets().version, "{name}": "porch_light", "{name...}": "nothing",
 	"GET /thing/{name...}": "/thing/device_01.state?with=device_01.power&with=device_00.state&with=porch_light", "GET /chart/{name...}": "/chart/porch_light", "GET /api/v1/history/{name...}": "/api/v1/history/porch_light",
 	"GET /why/{name...}": "/why/porch_light", "GET /api/v1/why/{name...}": "/api/v1/why/porch_light",
-	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs",
+	"GET /rules/{name}": "/rules/rule.stairs", "GET /api/v1/rules/{name}": "/api/v1/rules/rule.stairs", "POST /api/v1/rules/{name}": "/api/v1/rules/stairs", "POST /rules/{name}": "/rules/stairs",
 	"GET /edit/versions": "/edit/versions?of=2", "{id}": "1",
 }
 

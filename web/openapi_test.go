@@ -37,6 +37,14 @@ type saidOf struct {
 	events map[string]any
 
 	refuses []int // beside 401, 403 and 503
+
+}
+
+// A tryLine is a line of a trial.
+type tryLine struct {
+	Progress float64 `json:"progress,omitempty"` // from 0 to 1
+	Trial    *Trial  `json:"trial,omitempty"`    // of the last line, if it came to an end
+	Error    string  `json:"error,omitempty"`    // of the last line, if not
 }
 
 // said has each of these routes. Whoever adds a route adds it here and runs go test ./web -run OpenAPI -update.
@@ -96,7 +104,7 @@ var saidOfRoutes = map[string]saidOf{
 		body: Draft{}, eg: draftOfDesktop, answer: Checked{}, refuses: []int{400, 404, 409, 413, 415}},
 	"POST /api/v1/config/try": {does: "What would have been different over the last days, with a file that is another. Nothing is switched.",
 		more: "The answer is lines of JSON, each an object: `{\"progress\":0.1}` while it goes on, and at last `{\"trial\":…}` with the whole, or `{\"error\":\"…\"}`. Who goes away ends it. One at a time; 422 if the file has mistakes.",
-		body: tryDraft{}, eg: draftOfDesktop, kind: "application/x-ndjson", refuses: []int{400, 404, 409, 413, 415, 422}},
+		body: tryDraft{}, eg: draftOfDesktop, answer: tryLine{}, kind: "application/x-ndjson", refuses: []int{400, 404, 409, 413, 415, 422}},
 	"POST /api/v1/config/save": {does: "Writes a file and has the hub obey it.", more: "422, with the fields of Saved, if there are mistakes in it or the hub can't obey it; then all is as before. 409 if the file was changed since `version` was read, or can't be written.",
 		body: Draft{}, eg: draftOfDesktop, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
 	"GET /api/v1/config/versions":      {does: "The configurations that were in force.", answer: versionList{}},
@@ -154,7 +162,11 @@ func describe(t *testing.T, s *Server) []byte {
 			op["parameters"] = parameters
 		}
 		if said.body != nil {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": types.of(reflect.TypeOf(said.body)), "example": json.RawMessage(said.eg)}}}
+			content := object{"schema": types.of(reflect.TypeOf(said.body))}
+			if said.eg != "" {
+				content["example"] = json.RawMessage(said.eg)
+			}
+			op["requestBody"] = object{"required": true, "content": object{"application/json": content}}
 		} else if r.method != "GET" {
 			op["requestBody"] = object{"content": object{"*/*": object{}}}
 		}
@@ -169,6 +181,8 @@ func describe(t *testing.T, s *Server) []byte {
 				}
 			}
 			answers["200"] = object{"description": "the stream", "content": object{said.kind: object{"schema": object{"anyOf": any}}}}
+		case said.kind != "" && said.answer != nil:
+			answers["200"] = object{"description": "OK", "content": object{said.kind: object{"schema": types.of(reflect.TypeOf(said.answer))}}}
 		case said.kind != "":
 			answers["200"] = object{"description": "OK", "content": object{said.kind: object{"schema": object{"type": "string"}}}}
 		case said.answer != nil:
@@ -261,23 +275,31 @@ func (s schemas) of(t reflect.Type) object {
 	if c := s.comments[name]; c != "" && name != "" {
 		schema["description"] = c
 	}
-	for _, f := range reflect.VisibleFields(t) {
-		tag, how, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || tag == "-" || f.Anonymous && tag == "" {
-			continue
-		}
-		if tag == "" {
-			tag = f.Name
-		}
-		one := s.of(f.Type)
-		if c := s.comments[name+"."+f.Name]; c != "" {
-			one["description"] = c
-		}
-		properties[tag] = one
-		if !strings.Contains(how, "omit") {
-			required = append(required, tag)
+	var walk func(t reflect.Type)
+	walk = func(of reflect.Type) {
+		for i := range of.NumField() {
+			f := of.Field(i)
+			tag, how, _ := strings.Cut(f.Tag.Get("json"), ",")
+			switch {
+			case f.Anonymous && tag == "":
+				walk(f.Type) // as JSON has it
+				continue
+			case !f.IsExported() || tag == "-":
+				continue
+			case tag == "":
+				tag = f.Name
+			}
+			one := s.of(f.Type)
+			if c := s.comments[of.Name()+"."+f.Name]; c != "" {
+				one["description"] = c
+			}
+			properties[tag] = one
+			if !strings.Contains(how, "omit") {
+				required = append(required, tag)
+			}
 		}
 	}
+	walk(t)
 	if len(required) > 0 {
 		schema["required"] = required
 	}
@@ -465,6 +487,11 @@ func TestOpenAPI(t *testing.T) {
 		case said.kind != "":
 			if !strings.HasPrefix(w.Header().Get("Content-Type"), said.kind) {
 				t.Errorf("%s answers with %s", what, w.Header().Get("Content-Type"))
+			}
+			for line := range strings.Lines(w.Body.String()) {
+				if said.answer != nil {
+					fits(what, answer["content"].(object)[said.kind].(object)["schema"], []byte(line))
+				}
 			}
 		case said.answer != nil:
 			fits(what, ofJSON(answer), w.Body.Bytes())

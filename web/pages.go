@@ -183,7 +183,7 @@ var menu = []struct {
 }
 
 // ofTheWhole are the pages in the menu for those alone who may see the whole house.
-var ofTheWhole = []string{"health", "edit", "users"}
+var ofTheWhole = []string{"rules", "edit", "health", "users"}
 
 // pageNames are all there are templates for.
 func pageNames() (names []string) {

@@ -103,7 +103,7 @@ func TestThePageOfAThing(t *testing.T) {
 	heater := has("/thing/heater", "<title>heater · home · Hearth</title>", `role="switch" aria-label="heater"`, "GPIO22", "hearth/heater/state",
 		`<b>Off</b> <span class="because">anna</span></span> <a class="ask" href="/why/heater?at=2026-03-11T12%3A01%3A00%2B01%3A00">`,
 		`<b>On</b> <span class="because">rule.heater fired: kitchen.temperature below 19 (now 18.4) -&gt; heater ON</span>`,
-		"<dt>On for</dt><dd>11 h 46 min", "<dt>Switched</dt><dd>7</dd>")
+		"<dt>On for</dt><dd>11 h 45 min", "<dt>Switched</dt><dd>7</dd>")
 	if strings.Index(heater, "<b>Off</b>") > strings.Index(heater, "<b>On</b>") {
 		t.Error("the newest change is not the first")
 	}
@@ -135,7 +135,7 @@ func TestThePageOfAThing(t *testing.T) {
 		t.Errorf("who opens a chart alone is not led to its page: %d %s", w.Code, w.Header().Get("Location"))
 	}
 	german := ask(s, "GET", "/thing/heater?with=kitchen.temperature", "", "Accept-Language", "de").Body.String()
-	for _, want := range []string{"Letzte Änderungen", "11 h 46 min an, 7-mal geschaltet.", "zwischen 18 °C und 27,5 °C", "Als Tabelle", "11. März"} {
+	for _, want := range []string{"Letzte Änderungen", "11 h 45 min an, 7-mal geschaltet.", "zwischen 18 °C und 27,5 °C", "Als Tabelle", "11. März"} {
 		if !strings.Contains(german, want) {
 			t.Errorf("in German it lacks %s", want)
 		}
