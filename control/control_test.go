@@ -89,6 +89,10 @@ func (q *quietHouse) Why(_ context.Context, name, _ string) (json.RawMessage, er
 	return json.RawMessage(`{"name":"` + name + `"}`), nil
 }
 
+func (*quietHouse) Health(context.Context) (json.RawMessage, error) {
+	return json.RawMessage(`{"findings":[]}`), nil
+}
+
 func (q *quietHouse) Record(_ context.Context, since time.Time, w io.Writer) error {
 	if since.Year() < 2000 {
 		return Mistaken(errors.New("nothing was recorded then"))
@@ -461,5 +465,13 @@ func TestARecordingIsAStream(t *testing.T) {
 	}
 	if got, err := read(2010); err == nil {
 		t.Errorf("got %q as if it were the whole", got)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir, new(quietHouse))
+	if got, err := Ask(dir).Health(t.Context()); err != nil || string(got) != `{"findings":[]}` {
+		t.Errorf("%s, %v", got, err)
 	}
 }
