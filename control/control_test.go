@@ -93,10 +93,6 @@ func (q *quietHouse) Why(_ context.Context, name, _ string) (json.RawMessage, er
 	return json.RawMessage(`{"name":"` + name + `"}`), nil
 }
 
-func (*quietHouse) Health(context.Context) (json.RawMessage, error) {
-	return json.RawMessage(`{"findings":[]}`), nil
-}
-
 func (q *quietHouse) Record(_ context.Context, since time.Time, w io.Writer) error {
 	if since.Year() < 2000 {
 		return Mistaken(errors.New("nothing was recorded then"))
