@@ -185,15 +185,17 @@ func (p page) Acknowledge(ctx context.Context, name string) error {
 	})
 }
 
-// faultKind is a fault without its numbers: one that says for how long it has been is
-// the same all the time.
+// faultKind is a fault without its numbers, and each of its lines once: one that says for how
+// long it has been, or that it was met again on another try, is the same all the time.
 func faultKind(fault string) string {
-	return strings.Map(func(c rune) rune {
+	lines := strings.Split(strings.Map(func(c rune) rune {
 		if c >= '0' && c <= '9' || c == '.' {
 			return -1
 		}
 		return c
-	}, fault)
+	}, fault), "\n")
+	slices.Sort(lines)
+	return strings.Join(slices.Compact(lines), "\n")
 }
 
 // forgetQuiet makes the next fault of a pin loud again, once that which somebody
