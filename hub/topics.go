@@ -154,9 +154,8 @@ func (p page) Publish(ctx context.Context, m web.Message) error {
 	case len(m.Payload) == 0 && m.Retain:
 		payload = "nothing, so that nothing is retained,"
 	}
-	who := web.By(ctx)
 	d, err := ask(ctx, p.Hub, func() rules.Decision {
-		d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s published %s to %s", cmp.Or(printable(who), "somebody"), payload, printable(m.Topic))})
+		d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s published %s to %s", who(ctx), payload, printable(m.Topic))})
 		p.obey([]rules.Decision{d})
 		return d
 	})
@@ -169,5 +168,5 @@ func (p page) Publish(ctx context.Context, m web.Message) error {
 		return p.broker.Publish(told)
 	}
 	told.Rights = rights.of
-	return p.broker.PublishAs(who, told)
+	return p.broker.PublishAs(web.By(ctx), told)
 }
