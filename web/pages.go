@@ -216,7 +216,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 				return w.clock(t, now)
 			},
 			"exact":  func(t time.Time) string { return t.Format(time.RFC3339) },
-			"shared": func() []string { return []string{"js/live.js", "js/lists.js", "js/words.js"} }, // by all modules, so that nobody waits for one to name the next
+			"shared": func() []string { return []string{"js/live.js", "js/lists.js", "js/send.js", "js/words.js"} }, // by all modules, so that nobody waits for one to name the next
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
