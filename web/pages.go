@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -303,11 +302,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 
 // failFor is fail by the status of a refusal, or else as the house's trouble.
 func (s *Server) failFor(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusServiceUnavailable
-	if no, ok := errors.AsType[refusal](err); ok {
-		status = no.status
-	}
-	s.fail(w, r, status, err.Error())
+	s.fail(w, r, StatusOf(err), err.Error())
 }
 
 // showPage is a page that is the answer to a form, or may hold a secret: it is not packed.

@@ -135,7 +135,7 @@ func chosen(q url.Values, now time.Time) (stretch, error) {
 
 // These are what its template takes.
 type (
-	thingPage struct {
+	thingSheet struct {
 		Title, Of string
 		Card      *thingRow
 		History   string // why there is none
@@ -174,8 +174,8 @@ type (
 	}
 )
 
-// showThing makes what is on the page of one thing.
-func (s *Server) showThing(r *http.Request, v View) (any, error) {
+// thingPage makes what is on the page of one thing.
+func (s *Server) thingPage(r *http.Request, v View) (any, error) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
 	w, rights := s.wordsFor(r), visitorOf(r).rights
@@ -183,7 +183,7 @@ func (s *Server) showThing(r *http.Request, v View) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := thingPage{Title: one.title}
+	page := thingSheet{Title: one.title}
 	if t := one.thing; t != nil {
 		page.Card = &thingRow{*t, v.Now, w}
 		page.Of = t.Room

@@ -1,14 +1,10 @@
 package web
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -150,11 +146,21 @@ func (v View) property(path string) (Property, bool) {
 	return Property{}, false
 }
 
-// serveTell tells a thing a value: {"value": true}, {"value": 40} or {"value": "stop"}.
-func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
-	value, status, err := readValue(w, r)
+const wantValue = `{"value":true}, a number or a short text in place of true`
+
+// takeTell tells a thing a value: {"value": true}, {"value": 40} or {"value": "stop"}.
+func (s *Server) takeTell(w http.ResponseWriter, r *http.Request) {
+	var told struct {
+		Value any `json:"value"`
+	}
+	err := readJSON(w, r, 1<<10, wantValue, &told)
+	switch told.Value.(type) {
+	case bool, float64, string:
+	default:
+		err = cmp.Or(err, Mistaken("want "+wantValue))
+	}
 	if err != nil {
-		refuse(w, status, err.Error())
+		refuseFor(w, err)
 		return
 	}
 	name, rights := r.PathValue("name"), visitorOf(r).rights
@@ -172,7 +178,7 @@ func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
 	case !may(rights, p.Use, Use):
 		refuse(w, http.StatusForbidden, "you may look at "+name+" and not use it")
 	default:
-		if err := s.house.Tell(ctx, name, value); err != nil {
+		if err := s.house.Tell(ctx, name, told.Value); err != nil {
 			why := err.Error()
 			if !rights.Whole(See) {
 				why = name + " was not told that" // the reason may be another thing
@@ -182,30 +188,4 @@ func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
-}
-
-var errValue = errors.New(`want {"value":true}, a number or a short text in place of true`)
-
-// readValue reads {"value":...}: a bool, a float64 or a string. The status belongs to the error.
-func readValue(w http.ResponseWriter, r *http.Request) (value any, status int, err error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, http.StatusUnsupportedMediaType, errors.New("want Content-Type: application/json")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return nil, http.StatusRequestEntityTooLarge, errValue
-	}
-	var told struct {
-		Value any `json:"value"`
-	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err != nil || d.Decode(&told) != nil || d.More() {
-		return nil, http.StatusBadRequest, errValue
-	}
-	switch told.Value.(type) {
-	case bool, float64, string:
-		return told.Value, 0, nil
-	}
-	return nil, http.StatusBadRequest, errValue
 }
