@@ -15,8 +15,21 @@ import (
 	"hearth/web"
 )
 
-// page is the hub as the web page sees it. Its methods may be called from any
-// goroutine; the loop answers.
+// page is the hub as the web page sees it, a web.House. Its methods may be called from any
+// goroutine: what belongs to the loop is asked of it, and what takes disk, kernel or time is
+// looked up by who asks. Here is the house at one moment, what happens, and what pins are told;
+// the rest lies, by the interfaces of web, in
+//
+//	things.go    rooms and their things, and what they are told (View, Tell)
+//	charts.go    what was (Past)
+//	whypage.go   why it is so (Causes); why.go finds it, for everybody
+//	rulebook.go  the rules (Rulebook)
+//	edit.go      the configuration (Editor), with its history in versions.go
+//	wiring.go    the header (Wiring)
+//	found.go     devices that announced themselves (Catalog)
+//	topics.go    raw messages (Messages); clients.go who sends them (Broker)
+//	doctor.go    how all that is doing (Doctor)
+//	visitors.go  who may see it (web.People), and accounts.go their users (web.Accounts)
 type page struct{ *Hub }
 
 // watcherBuffer is how many events web, which takes them for all pages and ten times a
