@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
@@ -371,8 +370,6 @@ type propertyRow struct {
 	words *words
 }
 
-func (r thingRow) Title() string { return cmp.Or(r.Label, r.Name) }
-
 // Rows are its properties.
 func (r thingRow) Rows() (rows []propertyRow) {
 	for _, p := range r.Properties {
@@ -381,21 +378,11 @@ func (r thingRow) Rows() (rows []propertyRow) {
 	return rows
 }
 
-// Title is what people read of it beside the name of its thing, Spoken what is read to them.
-func (r propertyRow) Title() string { return cmp.Or(r.Label, r.Name) }
-
-func (r propertyRow) Spoken() string {
-	of := cmp.Or(r.Of.Label, r.Of.Name)
-	if r.Title() == "" {
-		return of
-	}
-	return of + ", " + r.Title()
-}
+// Spoken is what is read to people who do not see the name of its thing beside.
+func (r propertyRow) Spoken() string { return r.Of.spoken(r.Property) }
 
 // Path is where its page is, below /thing/.
-func (r propertyRow) Path() string {
-	return url.PathEscape(strings.TrimSuffix(r.Of.Name+"."+r.Name, "."))
-}
+func (r propertyRow) Path() string { return url.PathEscape(r.Of.path(r.Property)) }
 
 // Path is where its page is, below /thing/.
 func (r thingRow) Path() string { return url.PathEscape(r.Name) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,24 @@ type Property struct {
 	// any it is for those who may do so with the whole house.
 	See, Use []string `json:"-"`
 }
+
+// Title is what people call it.
+func (t Thing) Title() string { return cmp.Or(t.Label, t.Name) }
+
+// Title is what people call it beside its thing; "" for the one that a thing has alone.
+func (p Property) Title() string { return cmp.Or(p.Label, p.Name) }
+
+// spoken is what people call a property where its thing is not said beside: "Porch, level".
+func (t Thing) spoken(p Property) string {
+	if p.Title() == "" {
+		return t.Title()
+	}
+	return t.Title() + ", " + p.Title()
+}
+
+// path names a property in addresses and to programs: "porch.level", or "porch" for the one
+// that a thing has alone.
+func (t Thing) path(p Property) string { return strings.TrimSuffix(t.Name+"."+p.Name, ".") }
 
 // kinds are those of a Property.
 var kinds = []string{"switch", "level", "cover", "value"}
@@ -134,14 +153,24 @@ func (v View) ofThings() View {
 	return v
 }
 
-// property finds what a path names: a thing, or behind a point one of its properties.
-func (v View) property(path string) (Property, bool) {
-	for _, t := range v.Things {
-		for i, p := range t.Properties {
-			if path == t.Name+"."+p.Name || i == 0 && path == t.Name {
-				return p, true
+// find is what a path names: a property, or by the name of its thing the main one. Nil: there
+// is no such thing.
+func (v View) find(path string) (*Thing, *Property) {
+	for i := range v.Things {
+		t := &v.Things[i]
+		for k := range t.Properties {
+			if p := &t.Properties[k]; path == t.Name+"."+p.Name || k == 0 && path == t.Name {
+				return t, p
 			}
 		}
+	}
+	return nil, nil
+}
+
+// property is that which a path names, false if there is none.
+func (v View) property(path string) (Property, bool) {
+	if _, p := v.find(path); p != nil {
+		return *p, true
 	}
 	return Property{}, false
 }

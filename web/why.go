@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,15 +242,9 @@ func (p whySheet) Heading() string {
 	if p.Of.Name == "" {
 		return p.Name
 	}
-	title := p.Of.Label
-	if title == "" {
-		title = p.Of.Name
-	}
+	title := p.Of.Title()
 	if _, property, ok := strings.Cut(p.Name, "."); ok {
-		if p.Part.Label != "" {
-			property = p.Part.Label
-		}
-		title += ", " + property
+		title += ", " + cmp.Or(p.Part.Label, property)
 	}
 	return title
 }
