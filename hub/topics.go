@@ -37,7 +37,7 @@ type ear struct {
 }
 
 // mostVeils is how many topics are remembered on which a secret was sent: rules may compute
-// them.
+// them. Where there are more, all payloads are hidden.
 const mostVeils = 10_000
 
 // overhear lets those hear a message who listen to its topic. Any goroutine may call it.
@@ -55,7 +55,7 @@ func (e *ears) overhear(m broker.Message) {
 
 // shown is a message as it may be seen.
 func (e *ears) shown(m broker.Message, at time.Time) web.Message {
-	shown := web.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, At: at}
+	shown := web.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, At: at, Hidden: e.nVeils.Load() > mostVeils}
 	if as, ok := e.veiled.Load(m.Topic); ok {
 		shown.Topic, shown.Hidden = as.(string), true
 	}
