@@ -50,7 +50,7 @@ dist/axe/axe.min.js:
 
 # The packages that compute, with the int of a 32-bit Pi.
 small:
-	CGO_ENABLED=0 GOARCH=386 go test ./backup ./broker/... ./config ./devices/... ./gpio/... ./history ./replay ./rules/... ./store ./trial ./web
+	CGO_ENABLED=0 GOARCH=386 go test ./backup ./broker/... ./config ./devices/... ./doctor ./gpio/... ./history ./replay ./rules/... ./store ./trial ./web
 
 # The crashes and power cuts of ci again, more of them: some ten minutes, as root.
 CUTS ?= 50

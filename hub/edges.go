@@ -18,6 +18,7 @@ type names struct {
 	index  *devices.Index
 	merges map[string]bool // what rules look at: whether of several numbers only the newest matters
 	zone   *time.Location
+	wired  map[string]bool // by name
 
 	homeassistant announce.Config
 }
@@ -27,11 +28,15 @@ func newNames(cfg *Config, engine *rules.Engine) *names {
 		index:  devices.NewIndex(slices.Concat(engine.Sources(), cfg.included(engine))),
 		merges: make(map[string]bool),
 		zone:   cfg.zone(),
+		wired:  make(map[string]bool),
 
 		homeassistant: cfg.HomeAssistant,
 	}
 	for _, s := range engine.Sources() {
 		n.merges[s.String()] = engine.Coalesces(s.String())
+	}
+	for _, name := range cfg.wired() {
+		n.wired[name] = true
 	}
 	return n
 }

@@ -450,8 +450,8 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 	}
 	if err != nil {
 		saved.Why = fmt.Sprintf("it was not saved, for the hub could not take it over: %v. What was before is in force and in the file", err)
-		if err := undo(); err != nil {
-			saved.Why = fmt.Sprintf("the hub could not take it over: %s; and what was before is in force, and could not be written back: %v", result.Error, err)
+		if bad := undo(); bad != nil {
+			saved.Why = fmt.Sprintf("the hub could not take it over: %v; what was before is in force, and could not be written back: %v", err, bad)
 		}
 		if _, err := p.opt.Reload(ctx); err != nil { // it is as it was, and no trouble any more
 			p.log.Warn("the configuration of before was not read again", "err", err)

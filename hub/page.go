@@ -15,8 +15,21 @@ import (
 	"hearth/web"
 )
 
-// page is the hub as the web page sees it. Its methods may be called from any
-// goroutine; the loop answers.
+// page is the hub as the web page sees it, a web.House. Its methods may be called from any
+// goroutine: what belongs to the loop is asked of it, and what takes disk, kernel or time is
+// looked up by who asks. Here is the house at one moment, what happens, and what pins are told;
+// the rest lies, by the interfaces of web, in
+//
+//	things.go    rooms and their things, and what they are told (View, Tell)
+//	charts.go    what was (Past)
+//	whypage.go   why it is so (Causes); why.go finds it, for everybody
+//	rulebook.go  the rules (Rulebook)
+//	edit.go      the configuration (Editor), with its history in versions.go
+//	wiring.go    the header (Wiring)
+//	found.go     devices that announced themselves (Catalog)
+//	topics.go    raw messages (Messages); clients.go who sends them (Broker)
+//	doctor.go    how all that is doing (Doctor)
+//	visitors.go  who may see it (web.People), and accounts.go their users (web.Accounts)
 type page struct{ *Hub }
 
 // watcherBuffer is how many events web, which takes them for all pages and ten times a
@@ -109,6 +122,9 @@ func (h *Hub) tell(e web.Event) {
 	}
 }
 
+// who is who asks, for the log and the reasons of decisions.
+func who(ctx context.Context) string { return cmp.Or(printable(web.By(ctx)), "somebody") }
+
 func (p page) Switch(ctx context.Context, output string, on bool) error {
 	return p.try(ctx, func() error {
 		if _, cover := p.cfg.Cover.Get(output); !cover {
@@ -116,22 +132,29 @@ func (p page) Switch(ctx context.Context, output string, on bool) error {
 				return unknownName("output", output, p.cfg.Output.Names())
 			}
 		}
-		p.happen(rules.Event{Kind: rules.Tell, Name: output, Value: on})
-		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: cmp.Or(printable(web.By(ctx)), "somebody") + " switched it on the page",
-			Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}})
-		return nil
+		return p.turn(ctx, output, on)
 	})
+}
+
+// turn tells an output its level. It is for the loop.
+func (p page) turn(ctx context.Context, output string, on bool) error {
+	p.happen(rules.Event{Kind: rules.Tell, Name: output, Value: on})
+	p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: who(ctx) + " switched it on the page",
+		Commands: []devices.Command{{Output: output, Value: on, Origin: devices.Origin{By: "page"}}}})
+	return nil
 }
 
 func (p page) Drive(ctx context.Context, input string, on bool) error {
 	return p.try(ctx, func() error {
-		known := slices.Concat(p.cfg.Input.Names(), p.cfg.Counter.Names())
-		if !slices.Contains(known, input) {
+		if known := p.cfg.driven(); !slices.Contains(known, input) {
 			return unknownName("input", input, known)
 		}
 		return p.pins.Drive(input, on)
 	})
 }
+
+// driven are the names of what can be driven where the pins are simulated.
+func (c *Config) driven() []string { return slices.Concat(c.Input.Names(), c.Counter.Names()) }
 
 func (p page) Hook(ctx context.Context, path string, body []byte) (known bool, err error) {
 	return ask(ctx, p.Hub, func() bool {

@@ -124,7 +124,9 @@ func (l *lastRuns) fill(ctx context.Context, all []web.Rule, past *history.Histo
 		}
 	}
 	for _, name := range missing {
-		l.of[name] = found[name]
+		if found[name] != nil || ctx.Err() == nil { // who gave up did not look far enough for the others
+			l.of[name] = found[name]
+		}
 	}
 	for i := range all {
 		if all[i].Last == nil {
@@ -313,8 +315,7 @@ func (p page) Enable(ctx context.Context, name string, on bool) error {
 		if on {
 			did = "enabled"
 		}
-		who := cmp.Or(printable(web.By(ctx)), "somebody")
-		p.obey(p.happen(rules.Event{Kind: rules.Enable, Name: name, On: on, Text: who + " " + did + " it on the page"}))
+		p.obey(p.happen(rules.Event{Kind: rules.Enable, Name: name, On: on, Text: who(ctx) + " " + did + " it on the page"}))
 		p.tellRule("rule." + name)
 		return nil
 	})

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -163,13 +162,15 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 func (p page) Tell(ctx context.Context, name string, value any) error {
 	thing, property, _ := strings.Cut(name, ".")
 	on, isSwitch := value.(bool)
-	if isSwitch && property == "" && slices.Contains(slices.Concat(p.cfg.Input.Names(), p.cfg.Counter.Names()), thing) {
-		return p.Drive(ctx, thing, on)
-	}
-	if _, output := p.cfg.Output.Get(thing); isSwitch && property == "" && output {
-		return p.Switch(ctx, thing, on)
-	}
 	return p.try(ctx, func() error {
+		_, output := p.cfg.Output.Get(thing)
+		switch {
+		case !isSwitch || property != "":
+		case output:
+			return p.turn(ctx, thing, on)
+		case slices.Contains(p.cfg.driven(), thing):
+			return p.pins.Drive(thing, on)
+		}
 		text := devices.Text(value)
 		if part, ok := p.cfg.part(thing); ok {
 			if _, err := gpio.ParseSet([]byte(text), part.Takes); err != nil {
@@ -191,11 +192,7 @@ func (p page) Tell(ctx context.Context, name string, value any) error {
 		if err != nil {
 			return err
 		}
-		who := printable(web.By(ctx))
-		if who == "" {
-			who = "somebody"
-		}
-		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s set it on the page", who),
+		p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: who(ctx) + " set it on the page",
 			Commands: []devices.Command{{Device: s.Called, Property: told.Name, Value: value, Origin: devices.Origin{By: "page"}}}})
 		if t, ok := p.thingOfDevice(s); ok {
 			p.tell(web.Event{Thing: &t})

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -94,6 +95,38 @@ plug = { id = "zigbee2mqtt/0x00158d00018255df", room = "Study", name = "Desk <pl
 		for name, value := range map[string]any{"plug.power": 1.0, "plg": true, "plug.state": "purple", "porch": "purple"} {
 			if err := (page{h}).Tell(context.Background(), name, value); err == nil || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s %v: %v", name, value, err)
+			}
+		}
+	})
+}
+
+// What the page tells things while the configuration becomes another goes by the one or the
+// other; the race detector sees that nobody reads it beside the loop.
+func TestToTellAThingDuringAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		h, stop := start(t, load(t, dir, twoLamps), Options{Bank: gpio.NewSim(), Simulated: true})
+		defer stop()
+		reloaded := make(chan error, 1)
+		cfg := load(t, dir, twoLamps)
+		go func() {
+			var err error
+			for range 20 {
+				err = cmp.Or(err, h.Reload(cfg))
+			}
+			reloaded <- err
+		}()
+		for told := 0; ; told++ {
+			if err := (page{h}).Tell(t.Context(), "good", told%2 == 0); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-reloaded:
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			default:
 			}
 		}
 	})

@@ -37,7 +37,7 @@ type ear struct {
 }
 
 // mostVeils is how many topics are remembered on which a secret was sent: rules may compute
-// them.
+// them. Where there are more, all payloads are hidden.
 const mostVeils = 10_000
 
 // overhear lets those hear a message who listen to its topic. Any goroutine may call it.
@@ -55,7 +55,7 @@ func (e *ears) overhear(m broker.Message) {
 
 // shown is a message as it may be seen.
 func (e *ears) shown(m broker.Message, at time.Time) web.Message {
-	shown := web.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, At: at}
+	shown := web.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, At: at, Hidden: e.nVeils.Load() > mostVeils}
 	if as, ok := e.veiled.Load(m.Topic); ok {
 		shown.Topic, shown.Hidden = as.(string), true
 	}
@@ -154,9 +154,8 @@ func (p page) Publish(ctx context.Context, m web.Message) error {
 	case len(m.Payload) == 0 && m.Retain:
 		payload = "nothing, so that nothing is retained,"
 	}
-	who := web.By(ctx)
 	d, err := ask(ctx, p.Hub, func() rules.Decision {
-		d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s published %s to %s", cmp.Or(printable(who), "somebody"), payload, printable(m.Topic))})
+		d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s published %s to %s", who(ctx), payload, printable(m.Topic))})
 		p.obey([]rules.Decision{d})
 		return d
 	})
@@ -169,5 +168,5 @@ func (p page) Publish(ctx context.Context, m web.Message) error {
 		return p.broker.Publish(told)
 	}
 	told.Rights = rights.of
-	return p.broker.PublishAs(who, told)
+	return p.broker.PublishAs(web.By(ctx), told)
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"hearth/broker"
+	"hearth/devices"
 	"hearth/gpio"
 	"hearth/web"
 )
@@ -95,4 +98,21 @@ func TestTopicsOnThePage(t *testing.T) {
 			t.Error("who left hears on:", heard[n:])
 		}
 	})
+}
+
+// Rules may compute the topics on which they send a secret. Those of which there is no
+// remembering are not shown either.
+func TestSecretsOnTooManyTopics(t *testing.T) {
+	var e ears
+	hidden := func(topic string) bool { return e.shown(broker.Message{Topic: topic}, time.Time{}).Hidden }
+	for n := range mostVeils {
+		e.hide(devices.Command{Topic: fmt.Sprint("door/", n), Secret: true})
+	}
+	if !hidden("door/1") || hidden("door/open") {
+		t.Error("not the topics with secrets are hidden")
+	}
+	e.hide(devices.Command{Topic: "door/more", Secret: true})
+	if !hidden("door/more") {
+		t.Error("the secret is shown")
+	}
 }

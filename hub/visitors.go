@@ -7,7 +7,6 @@ import (
 	"iter"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -173,8 +172,7 @@ func (h *Hub) topicsOf(r devices.Reading) []string {
 }
 
 func (h *Hub) topicsOfWired(source string) []string {
-	name, _, _ := strings.Cut(source, ".")
-	if slices.Contains(h.cfg.wired(), name) {
+	if name := ofWired(source); h.known.Load().wired[name] {
 		return []string{topic(name, "state")}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,8 +170,7 @@ func (p page) Acknowledge(ctx context.Context, name string) error {
 			case i.Fault == "" && !i.Latched:
 				return errors.New(name + " has no fault to acknowledge")
 			case i.Latched:
-				who := cmp.Or(printable(web.By(ctx)), "somebody")
-				p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s acknowledged the fault of %s on the page", who, name),
+				p.obeyOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: who(ctx) + " acknowledged the fault of " + name + " on the page",
 					Commands: []devices.Command{{Output: name, Value: gpio.Acknowledge, Origin: devices.Origin{By: "page"}}}})
 			default:
 				p.quiet[name] = faultKind(i.Fault)

@@ -41,11 +41,9 @@ func click(name string) chromedp.Action {
 	return chromedp.Click(fmt.Sprintf(`[role=switch][aria-label=%s]`, name))
 }
 
-// Nobody can log in yet: the console has a link, which makes the first user, once.
-func TestTheFirstLogin(t *testing.T) {
-	ctx := webtest.Browser(t)
-	l := newHouse(t, t.TempDir(), "anonymous = false\n"+wired).start(t)
-	link := ""
+// setupLink is the one on the console by which the first user is made.
+func (l *life) setupLink(t *testing.T) (link string) {
+	t.Helper()
 	eventually(t, "the console has a link", func() bool {
 		for _, line := range l.lines() {
 			if i := strings.Index(line, "http://"); i >= 0 && strings.Contains(line, "/setup?token=") {
@@ -54,6 +52,14 @@ func TestTheFirstLogin(t *testing.T) {
 		}
 		return link != ""
 	})
+	return link
+}
+
+// Nobody can log in yet: the console has a link, which makes the first user, once.
+func TestTheFirstLogin(t *testing.T) {
+	ctx := webtest.Browser(t)
+	l := newHouse(t, t.TempDir(), "anonymous = false\n"+wired).start(t)
+	link := l.setupLink(t)
 	webtest.Do(t, ctx, "without a login there is the login", chromedp.Navigate(l.page), webtest.Until(`location.pathname === '/login'`))
 	webtest.Do(t, ctx, "the link", chromedp.Navigate(link), chromedp.WaitVisible(`[name=again]`),
 		chromedp.SetValue(`[name=user]`, "anna"), chromedp.SendKeys(`[name=password]`, "correct horse"), chromedp.SendKeys(`[name=again]`, "correct horse\r"),
@@ -223,15 +229,7 @@ func TestEveryPageAtEverySize(t *testing.T) {
 func TestAUserIsMadeOnThePage(t *testing.T) {
 	anna := webtest.Browser(t)
 	l := newHouse(t, t.TempDir(), "anonymous = false\n"+wired).start(t)
-	link := ""
-	eventually(t, "the console has a link", func() bool {
-		for _, line := range l.lines() {
-			if i := strings.Index(line, "http://"); i >= 0 && strings.Contains(line, "/setup?token=") {
-				link = line[i:]
-			}
-		}
-		return link != ""
-	})
+	link := l.setupLink(t)
 	webtest.Do(t, anna, "the first user", chromedp.Navigate(link), chromedp.WaitVisible(`[name=again]`), chromedp.SetValue(`[name=user]`, "anna"),
 		chromedp.SendKeys(`[name=password]`, "correct horse"), chromedp.SendKeys(`[name=again]`, "correct horse\r"), webtest.Until(live))
 	webtest.Do(t, anna, "makes a second", chromedp.Click(`nav a[href="/users"]`), webtest.Until(live+` && location.pathname === '/users'`), chromedp.Click(`.add summary`),

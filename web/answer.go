@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -35,13 +33,26 @@ type route struct {
 	handle       http.HandlerFunc
 }
 
+// What handlers are called says what they do: xPage makes what is on a page alone, an xSheet for
+// its template; serveX answers who looks, and takeX does what was posted.
+
 // routes is everything the server answers, behind the checks that all of it
 // shares. The outermost check is last.
 func (s *Server) routes() http.Handler {
+	outputs, inputs := func(v View) []Pin { return v.Outputs }, func(v View) []Pin { return v.Inputs }
 	s.table = []route{
+		// For people.
 		{"GET", "/{$}", See, s.servePage("home", nil)},
 		{"GET", "/log", See, s.servePage("log", nil)},
-		{"GET", "/pins", See, s.servePage("pins", s.boardPage)},
+		{"GET", "/thing/{name...}", See, s.servePage("thing", s.thingPage)},
+		{"GET", "/chart/{name...}", See, s.serveChart},
+		{"GET", "/why/{name...}", See, s.servePage("why", s.whyPage)},
+		{"GET", "/rules", See, s.servePage("rules", s.rulesPage)},
+		{"GET", "/rules/{name}", See, s.servePage("rule", s.rulePage)},
+		{"POST", "/rules/{name}", Use, s.takeRuleForm},
+		{"GET", "/edit", Change, wholeHouse(s.servePage("edit", s.editPage))},
+		{"GET", "/edit/versions", Change, wholeHouse(s.servePage("versions", s.versionsPage))},
+		{"GET", "/pins", See, s.servePage("pins", s.pinsPage)},
 		{"GET", "/devices", See, s.servePage("devices", s.devicesPage)},
 		{"GET", "/devices/{name}", See, s.servePage("device", s.devicePage)},
 		{"GET", "/topics", See, s.servePage("topics", s.topicsPage)},
@@ -51,57 +62,53 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/users", Change, s.takeUsers},
 		{"GET", "/account", See, s.serveAccount},
 		{"POST", "/account", See, s.takeAccount},
-		{"GET", "/thing/{name...}", See, s.servePage("thing", s.showThing)},
-		{"GET", "/chart/{name...}", See, s.serveChart},
-		{"GET", "/why/{name...}", See, s.servePage("why", s.ofWhy)},
-		{"GET", "/rules", See, s.servePage("rules", s.ofRules)},
-		{"GET", "/rules/{name}", See, s.servePage("rule", s.ofRule)},
-		{"POST", "/rules/{name}", Use, s.takeRuleForm},
-		{"GET", "/api/v1/why/{name...}", See, s.serveWhy},
-		{"GET", "/api/v1/rules", See, s.serveRules},
-		{"GET", "/api/v1/rules/{name}", See, s.serveRule},
-		{"POST", "/api/v1/rules/{name}", Use, s.takeRule},
-		{"GET", "/edit", Change, wholeHouse(s.servePage("edit", s.editSheet))},
-		{"GET", "/edit/versions", Change, wholeHouse(s.servePage("versions", s.versionsSheet))},
-		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
-		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
-		{"GET", "/sw.js", Nothing, s.serveWorker},
-		{"GET", offlinePath, Nothing, s.serveOffline},
+
+		// At the door, and what browsers need before they are let in.
 		{"GET", "/login", Nothing, s.serveLogin},
 		{"POST", "/login", Nothing, s.takeLogin},
 		{"POST", "/logout", Nothing, s.takeLogout(false)},
 		{"POST", "/logout/everywhere", Nothing, s.takeLogout(true)},
 		{"GET", "/setup", Nothing, s.serveSetup}, // by token
 		{"POST", "/setup", Nothing, s.takeSetup},
-		{"GET", "/healthz", Nothing, s.serveHealth},
-		{"GET", "/metrics", See, s.serveMetrics},
-		{"GET", "/api/v1/house", See, s.serveHouse},
+		{"GET", "/assets/{version}/{name...}", Nothing, serveAsset},
+		{"GET", "/manifest.webmanifest", Nothing, s.serveManifest},
+		{"GET", "/sw.js", Nothing, s.serveWorker},
+		{"GET", offlinePath, Nothing, s.serveOffline},
+
+		// For programs; the modules of the pages are some.
 		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
+		{"GET", "/api/v1/house", See, s.serveHouse},
 		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"POST", "/api/v1/thing/{name}", Use, s.takeTell},
+		{"POST", "/api/v1/output/{name}", Use, s.takeSwitch("output", s.house.Switch, outputs)},
+		{"POST", "/api/v1/input/{name}", Use, s.takeSwitch("input", s.house.Drive, inputs)},
 		{"GET", "/api/v1/history", See, s.serveSeriesList},
 		{"GET", "/api/v1/history/{name...}", See, s.serveSeries},
 		{"GET", "/api/v1/sparks", See, s.serveSparks},
-		{"POST", "/api/v1/output/{name}", Use, s.serveSwitch("output", s.house.Switch, func(v View) []Pin { return v.Outputs })},
-		{"POST", "/api/v1/thing/{name}", Use, s.serveTell},
+		{"GET", "/api/v1/why/{name...}", See, s.serveWhy},
+		{"GET", "/api/v1/rules", See, s.serveRules},
+		{"GET", "/api/v1/rules/{name}", See, s.serveRule},
+		{"POST", "/api/v1/rules/{name}", Use, s.takeRule},
 		{"GET", "/api/v1/config", Change, wholeHouse(s.serveConfig)},
-		{"POST", "/api/v1/config/check", Change, wholeHouse(s.serveCheck)},
-		{"POST", "/api/v1/config/try", Change, wholeHouse(s.serveTry)},
-		{"POST", "/api/v1/config/save", Change, wholeHouse(s.serveSave)},
+		{"POST", "/api/v1/config/check", Change, wholeHouse(s.takeCheck)},
+		{"POST", "/api/v1/config/try", Change, wholeHouse(s.takeTry)},
+		{"POST", "/api/v1/config/save", Change, wholeHouse(s.takeSave)},
 		{"GET", "/api/v1/config/versions", Change, wholeHouse(s.serveConfigVersions)},
 		{"GET", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveConfigVersion)},
-		{"POST", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveRestore)},
+		{"POST", "/api/v1/config/version/{id}", Change, wholeHouse(s.takeRestore)},
 		{"GET", "/api/v1/pins", See, s.servePins},
-		{"POST", "/api/v1/acknowledge/{name}", Use, s.serveAcknowledge},
+		{"POST", "/api/v1/acknowledge/{name}", Use, s.takeAcknowledge},
 		{"GET", "/api/v1/devices", See, s.serveDevices},
 		{"GET", "/api/v1/devices/{name}", See, s.serveDevice},
-		{"POST", "/api/v1/devices/{name}/forget", Change, s.serveForget},
+		{"POST", "/api/v1/devices/{name}/forget", Change, s.takeForget},
 		{"GET", "/api/v1/topics", See, s.serveTopics},
-		{"POST", "/api/v1/publish", Use, s.servePublish},
+		{"POST", "/api/v1/publish", Use, s.takePublish},
 		{"GET", "/api/v1/clients", See, s.serveClients},
-		{"POST", "/api/v1/clients/disconnect", Change, s.serveDisconnect},
-		{"GET", "/api/v1/health", See, s.serveCheckup},
-		{"POST", "/hook/{name...}", Nothing, s.serveHook}, // by a path that is hard to guess
-		{"POST", "/api/v1/input/{name}", Use, s.serveSwitch("input", s.house.Drive, func(v View) []Pin { return v.Inputs })},
+		{"POST", "/api/v1/clients/disconnect", Change, s.takeDisconnect},
+		{"GET", "/api/v1/health", See, s.serveHealth},
+		{"GET", "/healthz", Nothing, s.serveHealthz},
+		{"GET", "/metrics", See, s.serveMetrics},
+		{"POST", "/hook/{name...}", Nothing, s.takeHook}, // by a path that is hard to guess
 	}
 	mux := http.NewServeMux()
 	at := make(map[string]methods)
@@ -212,15 +219,15 @@ func ownReaders(next http.Handler) http.Handler {
 	})
 }
 
-// health is whether the house is well, as of less than a second ago: strangers may ask that,
+// healthz is whether the house is well, as of less than a second ago: strangers may ask that,
 // and a View is work for the house, which has others to do.
-type health struct {
+type healthz struct {
 	mu    sync.Mutex
 	asked time.Time
 	err   error
 }
 
-func (h *health) ask(house House) error {
+func (h *healthz) ask(house House) error {
 	h.mu.Lock() // who comes while one asks is told the same
 	defer h.mu.Unlock()
 	if !h.asked.IsZero() && time.Since(h.asked) < healthy {
@@ -233,8 +240,8 @@ func (h *health) ask(house House) error {
 	return h.err
 }
 
-func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
-	if err := s.health.ask(s.house); err != nil {
+func (s *Server) serveHealthz(w http.ResponseWriter, r *http.Request) {
+	if err := s.healthz.ask(s.house); err != nil {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
@@ -260,12 +267,20 @@ func serveOpenAPI(w http.ResponseWriter, r *http.Request) {
 	send(w, r, "application/json", content)
 }
 
-// serveSwitch tells a pin its level. pins are those that there are of its kind.
-func (s *Server) serveSwitch(kind string, set func(context.Context, string, bool) error, pins func(View) []Pin) http.HandlerFunc {
+const wantOn = `{"on":true} or {"on":false}`
+
+// takeSwitch tells a pin its level. pins are those that there are of its kind.
+func (s *Server) takeSwitch(kind string, set func(context.Context, string, bool) error, pins func(View) []Pin) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		on, status, err := readLevel(w, r)
+		var told struct {
+			On *bool `json:"on"`
+		}
+		err := readJSON(w, r, 1<<10, wantOn, &told)
+		if err == nil && told.On == nil {
+			err = Mistaken("want " + wantOn)
+		}
 		if err != nil {
-			refuse(w, status, err.Error())
+			refuseFor(w, err)
 			return
 		}
 		ctx, done := context.WithTimeout(r.Context(), patience)
@@ -281,7 +296,7 @@ func (s *Server) serveSwitch(kind string, set func(context.Context, string, bool
 			refuse(w, http.StatusForbidden, fmt.Sprintf("you may look at %s and not use it", name))
 			return
 		}
-		if err := set(ctx, name, on); err != nil {
+		if err := set(ctx, name, *told.On); err != nil {
 			why := err.Error()
 			if !may.Whole(See) {
 				why = name + " was not switched" // the reason may be another one
@@ -296,9 +311,9 @@ func (s *Server) serveSwitch(kind string, set func(context.Context, string, bool
 // maxHook is how large the body of a webhook may be, in bytes.
 const maxHook = 16 << 10
 
-// serveHook hands the house what was posted to one of its hooks. Who knows the
+// takeHook hands the house what was posted to one of its hooks. Who knows the
 // path may use it: it is as good as a password as it is hard to guess.
-func (s *Server) serveHook(w http.ResponseWriter, r *http.Request) {
+func (s *Server) takeHook(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHook))
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("want at most %d bytes", maxHook))
@@ -330,47 +345,6 @@ func (s *Server) why(ctx context.Context, name string, pins func(View) []Pin) in
 		return http.StatusNotFound
 	}
 	return http.StatusConflict
-}
-
-// readLevel reads {"on":true}. The status belongs to the error.
-func readLevel(w http.ResponseWriter, r *http.Request) (on bool, status int, err error) {
-	// Forms and plain text can be posted by any site without asking first.
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return false, http.StatusUnsupportedMediaType, errors.New("want Content-Type: application/json")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return false, http.StatusRequestEntityTooLarge, errors.New(`want {"on":true} or {"on":false}, not so much more`)
-	} else if err != nil {
-		return false, http.StatusBadRequest, fmt.Errorf("the request broke off: %w", err)
-	}
-	var level struct {
-		On *bool `json:"on"`
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&level); err != nil || level.On == nil || d.More() {
-		return false, http.StatusBadRequest, errors.New(`want {"on":true} or {"on":false}`)
-	}
-	return *level.On, 0, nil
-}
-
-// refuse says in one sentence why not.
-func refuse(w http.ResponseWriter, status int, why string) {
-	answer(w, status, map[string]string{"error": mended(why, mostText)})
-}
-
-// A refusal is an error that has a status of its own.
-type refusal struct {
-	status int
-	why    string
-}
-
-func (r refusal) Error() string { return r.why }
-
-// refuseFor says why not, by the status of a refusal or else as the house's trouble.
-func refuseFor(w http.ResponseWriter, err error) {
-	refuse(w, StatusOf(err), err.Error())
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

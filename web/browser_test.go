@@ -6,67 +6,29 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"hearth/web/webtest"
 )
 
-// browser starts a headless Chromium with a tab that fails the test when the
-// page's script does. Without a Chromium the test is skipped, but not in CI.
-func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
-	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("HEARTH_CI") == "1" {
-			t.Fatal("CI has to test the page in a browser:", err)
-		}
-		t.Skip("NOT TESTED: the page in a browser, for there is no chromium (Debian's package chromium):", err)
-	}
-	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute)
-	t.Cleanup(end)
-	ctx, end = chromedp.NewExecAllocator(ctx, slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(time.Minute), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true)}, more)...)
-	t.Cleanup(end)
-	ctx, end = chromedp.NewContext(ctx)
-	t.Cleanup(func() { chromedp.Cancel(ctx); end() })
-	chromedp.ListenTarget(ctx, func(event any) {
-		if e, ok := event.(*runtime.EventExceptionThrown); ok {
-			t.Errorf("the script failed: %s", e.ExceptionDetails.Error())
-		}
-	})
-	return ctx
-}
-
-func do(t *testing.T, ctx context.Context, what string, actions ...chromedp.Action) {
-	t.Helper()
-	if err := chromedp.Run(ctx, actions...); err != nil {
-		var seen string
-		chromedp.Run(ctx, chromedp.Evaluate(`document.body.innerText`, &seen))
-		t.Fatalf("%s: %v; the page shows:\n%s", what, err, seen)
-	}
-}
-
-// until waits for a condition in the page.
-func until(condition string) chromedp.Action {
-	return chromedp.Poll(condition, nil, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(20*time.Second))
-}
+// What webtest has, by names that are short enough for long stories.
+var (
+	browser = webtest.Browser
+	do      = webtest.Do
+	until   = webtest.Until
+	shows   = webtest.Shows
+	shoot   = webtest.Keep
+)
 
 const porch = `[role=switch][aria-label=porch_light]`
 
 func checked(label, state string) string {
 	return fmt.Sprintf(`document.querySelector('[role=switch][aria-label=%s]').getAttribute('aria-checked') === %q`, label, state)
-}
-
-func shows(selector, text string) string {
-	return fmt.Sprintf(`document.querySelector(%q).innerText.includes(%q)`, selector, text)
 }
 
 func TestInABrowser(t *testing.T) {
@@ -198,8 +160,7 @@ func TestThePageInABrowserWithoutJavaScript(t *testing.T) {
 // TestScreenshots keeps what the page looks like, for eyes: set
 // HEARTH_SCREENSHOTS to a folder.
 func TestScreenshots(t *testing.T) {
-	dir := os.Getenv("HEARTH_SCREENSHOTS")
-	if dir == "" {
+	if os.Getenv("HEARTH_SCREENSHOTS") == "" {
 		t.Skip("HEARTH_SCREENSHOTS names no folder")
 	}
 	ctx := browser(t)
@@ -223,26 +184,17 @@ func TestScreenshots(t *testing.T) {
 	empty.view = View{Name: "home", Version: "test", Simulated: true, Now: noon, Started: noon, ClockKnown: true}
 	for name, house := range map[string]*smallHouse{"full": full, "ill": ill, "empty": empty} {
 		s := serve(t, house)
-		for _, size := range []struct {
-			name          string
-			width, height int64
-		}{{"tablet", 800, 1000}, {"desktop", 1280, 900}, {"small", 320, 640}} {
+		for _, size := range webtest.Sizes {
 			for _, scheme := range []string{"light", "dark"} {
-				var png []byte
-				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),
-					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-					chromedp.Navigate("http://"+s.Addr()), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
-					chromedp.FullScreenshot(&png, 100))
-				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%s.png", name, size.name, scheme)), png, 0o644); err != nil {
-					t.Fatal(err)
-				}
+				do(t, ctx, "a size", chromedp.EmulateViewport(size.Width, size.Height), webtest.Scheme(scheme),
+					chromedp.Navigate("http://"+s.Addr()), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`))
+				shoot(t, ctx, name+"-"+size.Name+"-"+scheme)
 			}
 		}
 		if name == "full" {
-			var png []byte
 			do(t, ctx, "losing the hub", chromedp.EmulateViewport(1280, 900), chromedp.ActionFunc(func(context.Context) error { return s.Close() }),
-				until(`document.body.className === 'stale'`), chromedp.FullScreenshot(&png, 100))
-			os.WriteFile(filepath.Join(dir, "lost-desktop-dark.png"), png, 0o644)
+				until(`document.body.className === 'stale'`))
+			shoot(t, ctx, "lost-desktop-dark")
 		}
 	}
 }
@@ -320,17 +272,9 @@ func TestTheSetupInABrowser(t *testing.T) {
 
 // keepScreenshot is for eyes, as TestScreenshots.
 func keepScreenshot(t *testing.T, ctx context.Context, name string) {
-	dir := os.Getenv("HEARTH_SCREENSHOTS")
-	if dir == "" {
-		return
-	}
 	for scheme, size := range map[string][2]int64{"light": {320, 640}, "dark": {1280, 900}} {
-		var png []byte
-		do(t, ctx, "a screenshot", chromedp.EmulateViewport(size[0], size[1]),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.FullScreenshot(&png, 100))
-		if err := os.WriteFile(filepath.Join(dir, name+"-"+scheme+".png"), png, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		do(t, ctx, "a size", chromedp.EmulateViewport(size[0], size[1]), webtest.Scheme(scheme))
+		shoot(t, ctx, name+"-"+scheme)
 	}
 }
 

@@ -2,13 +2,9 @@ package web
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -83,7 +79,7 @@ const mostFilters = 200
 func (s *Server) clients(r *http.Request) (sheet clientSheet, err error) {
 	who := visitorOf(r).rights
 	if !who.Whole(See) {
-		return sheet, refusal{http.StatusForbidden, "this is for those who may see the whole house"}
+		return sheet, errSeeWhole
 	}
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
@@ -122,28 +118,23 @@ func (s *Server) serveClients(w http.ResponseWriter, r *http.Request) {
 	send(w, r, "application/json", asJSON(sheet))
 }
 
-// serveDisconnect ends the connection of {"client": "id"}.
-func (s *Server) serveDisconnect(w http.ResponseWriter, r *http.Request) {
-	if !isJSON(r) {
-		refuse(w, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
-		return
-	}
+const wantClient = `{"client":"its id"}`
+
+// takeDisconnect ends the connection of {"client": "id"}.
+func (s *Server) takeDisconnect(w http.ResponseWriter, r *http.Request) {
 	var told struct {
 		Client string `json:"client"`
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<18))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		refuse(w, http.StatusRequestEntityTooLarge, `want {"client":"its id"}`)
-		return
+	err := readJSON(w, r, 1<<18, wantClient, &told)
+	switch {
+	case err != nil:
+	case told.Client == "":
+		err = Mistaken("want " + wantClient)
+	case !visitorOf(r).rights.Whole(Change):
+		err = errChangeWhole
 	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err != nil || d.Decode(&told) != nil || told.Client == "" {
-		refuse(w, http.StatusBadRequest, `want {"client":"its id"}`)
-		return
-	}
-	if !visitorOf(r).rights.Whole(Change) {
-		refuse(w, http.StatusForbidden, "this is for those who may change the whole house")
+	if err != nil {
+		refuseFor(w, err)
 		return
 	}
 	ctx, done := context.WithTimeout(r.Context(), patience)

@@ -252,9 +252,8 @@ func (s *Server) serveDevices(w http.ResponseWriter, r *http.Request) {
 // A deviceSheet is what is on the page of one device.
 type deviceSheet struct {
 	Device
-	Topics []topicRow // its topics, with what is retained there
-	Editor bool       // there is a page where the configuration is changed, and who looks may
-	Forget bool       // they may forget it
+	Topics  []topicRow // its topics, with what is retained there
+	Changes bool       // who looks may change the configuration, and forget it
 }
 
 // theDevice is one as a visitor may see it. Whether it is there or not is told in the same words.
@@ -281,9 +280,7 @@ func (s *Server) devicePage(r *http.Request, v View) (any, error) {
 		return nil, err
 	}
 	who := visitorOf(r).rights
-	change := who.Whole(Change)
-	editor := change && slices.ContainsFunc(s.table, func(one route) bool { return one.path == "/edit" })
-	sheet := deviceSheet{Device: d, Editor: editor, Forget: change}
+	sheet := deviceSheet{Device: d, Changes: who.Whole(Change)}
 	seen := make(map[string]bool)
 	for _, p := range d.Properties {
 		for _, topic := range append(slices.Clone(p.Topics), p.SetTopic) {
@@ -310,14 +307,14 @@ func (s *Server) serveDevice(w http.ResponseWriter, r *http.Request) {
 	send(w, r, "application/json", asJSON(d))
 }
 
-// serveForget forgets a device, for those who may change the house.
-func (s *Server) serveForget(w http.ResponseWriter, r *http.Request) {
-	if !isJSON(r) {
-		refuse(w, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
-		return
+// takeForget forgets a device, for those who may change the house.
+func (s *Server) takeForget(w http.ResponseWriter, r *http.Request) {
+	err := isJSON(r)
+	if err == nil && !visitorOf(r).rights.Whole(Change) {
+		err = errChangeWhole
 	}
-	if !visitorOf(r).rights.Whole(Change) {
-		refuse(w, http.StatusForbidden, "this is for those who may change the whole house")
+	if err != nil {
+		refuseFor(w, err)
 		return
 	}
 	ctx, done := context.WithTimeout(r.Context(), patience)

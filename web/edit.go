@@ -1,13 +1,7 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -220,25 +214,16 @@ type TrialOutput struct {
 	Differs  bool       `json:"differs"`
 }
 
-// Refusal is an error that is answered with a status of its own.
-func Refusal(status int, format string, args ...any) error {
-	return refusal{status, fmt.Sprintf(format, args...)}
-}
-
-// StatusOf is the status with which an error is answered.
-func StatusOf(err error) int {
-	if no, ok := errors.AsType[refusal](err); ok {
-		return no.status
-	}
-	return http.StatusServiceUnavailable
-}
-
 // MaxDraft is how long a file may be to be edited in the page, in bytes: twenty times that of
 // a large house, and little enough that no text keeps the hub from its work.
 const MaxDraft = 256 << 10
 
 // maxConfigBody is how long a request with one may be: as JSON each byte may take six.
 const maxConfigBody = 6*MaxDraft + 4096
+
+const wantDraft = `JSON such as {"file":"config.toml","version":"…","text":"…"}`
+
+var errLongDraft = Refusal(http.StatusRequestEntityTooLarge, "a file may have %d bytes to be edited in the page: split it with include, or edit it on the machine", MaxDraft)
 
 // wholeHouse lets those pass who may change the whole house: what is in a configuration is about
 // all of it.
@@ -252,30 +237,11 @@ func wholeHouse(handle http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// readConfigBody reads the JSON of a request into v.
-func readConfigBody(w http.ResponseWriter, r *http.Request, v any) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return Refusal(http.StatusUnsupportedMediaType, "want Content-Type: application/json")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxConfigBody))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return Refusal(http.StatusRequestEntityTooLarge, "a file may have %d bytes to be edited in the page: split it with include, or edit it on the machine", MaxDraft)
-	} else if err != nil {
-		return Refusal(http.StatusBadRequest, "the request broke off: %v", err)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil || d.More() {
-		return Refusal(http.StatusBadRequest, `want JSON such as {"file":"config.toml","version":"…","text":"…"}`)
-	}
-	return nil
-}
-
-// draftOf reads a draft. Nil: it was refused.
+// draftOf reads a draft. False: it was refused.
 func draftOf(w http.ResponseWriter, r *http.Request, d *Draft) (ok bool) {
-	err := readConfigBody(w, r, d)
+	err := readJSON(w, r, maxConfigBody, wantDraft, d)
 	if err == nil && len(d.Text) > MaxDraft {
-		err = Refusal(http.StatusRequestEntityTooLarge, "a file may have %d bytes to be edited in the page: split it with include, or edit it on the machine", MaxDraft)
+		err = errLongDraft
 	}
 	if err != nil {
 		refuseFor(w, err)
@@ -303,8 +269,8 @@ func (c Configuration) clean() Configuration {
 	return c
 }
 
-// serveCheck says what is wrong with a draft: 200, whatever that is.
-func (s *Server) serveCheck(w http.ResponseWriter, r *http.Request) {
+// takeCheck says what is wrong with a draft: 200, whatever that is.
+func (s *Server) takeCheck(w http.ResponseWriter, r *http.Request) {
 	var d Draft
 	if !draftOf(w, r, &d) {
 		return
@@ -326,7 +292,7 @@ func (c Checked) clean() Checked {
 	return c
 }
 
-func (s *Server) serveSave(w http.ResponseWriter, r *http.Request) {
+func (s *Server) takeSave(w http.ResponseWriter, r *http.Request) {
 	var d Draft
 	if !draftOf(w, r, &d) {
 		return
@@ -366,17 +332,17 @@ type restoring struct {
 	Note string `json:"note,omitempty"`
 }
 
-// serveTry answers with lines of JSON: {"progress":0.1} and so on, and at last {"trial":…} or
+// takeTry answers with lines of JSON: {"progress":0.1} and so on, and at last {"trial":…} or
 // {"error":…}. Who goes away ends it.
-func (s *Server) serveTry(w http.ResponseWriter, r *http.Request) {
+func (s *Server) takeTry(w http.ResponseWriter, r *http.Request) {
 	var asked tryDraft
-	if err := readConfigBody(w, r, &asked); err != nil {
+	if err := readJSON(w, r, maxConfigBody, wantDraft, &asked); err != nil {
 		refuseFor(w, err)
 		return
 	}
 	switch {
 	case len(asked.Text) > MaxDraft:
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a file may have %d bytes to be edited in the page", MaxDraft))
+		refuseFor(w, errLongDraft)
 		return
 	case asked.Days == 0:
 		asked.Days = 7
@@ -473,9 +439,9 @@ func (s *Server) serveConfigVersion(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, v)
 }
 
-func (s *Server) serveRestore(w http.ResponseWriter, r *http.Request) {
+func (s *Server) takeRestore(w http.ResponseWriter, r *http.Request) {
 	var asked restoring
-	if err := readConfigBody(w, r, &asked); err != nil {
+	if err := readJSON(w, r, maxConfigBody, `{"sum":"…"}`, &asked); err != nil {
 		refuseFor(w, err)
 		return
 	}
@@ -498,7 +464,6 @@ type editSheet struct {
 	Line  int // to begin with; 0: none
 	Asked string
 	Ready []readyMade
-	Why   bool // there is a page that says why something was so
 }
 
 // Address is that of the page for another file.
@@ -517,14 +482,13 @@ var readyMades = []readyMade{
 	{"time", "[rule.evening]\ntrigger = { time = \"22:30\", days = \"mon-fri\" }\naction = { set = \"porch_light\", to = false }\n"},
 }
 
-func (s *Server) editSheet(r *http.Request, v View) (any, error) {
+func (s *Server) editPage(r *http.Request, v View) (any, error) {
 	asked := r.URL.Query()
 	c, err := s.house.Configuration(r.Context(), asked.Get("at"))
 	if err != nil {
 		return nil, err
 	}
 	sheet := editSheet{Configuration: c.clean(), Ready: readyMades}
-	sheet.Why = slices.ContainsFunc(s.table, func(one route) bool { return one.path == "/why/{name...}" })
 	name := asked.Get("file")
 	if at := asked.Get("at"); at != "" {
 		if sheet.Asked = mended(at, mostName); c.At != nil && (name == "" || name == c.At.File) {
@@ -547,7 +511,7 @@ type versionsSheet struct {
 	One      *VersionDetail
 }
 
-func (s *Server) versionsSheet(r *http.Request, v View) (any, error) {
+func (s *Server) versionsPage(r *http.Request, v View) (any, error) {
 	all, err := s.house.ConfigVersions(r.Context())
 	if err != nil {
 		return nil, err

@@ -5,16 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"hearth/web/webtest"
 )
 
 // A bureau is the Editor of a smallHouse: one file in memory in which "wrong" is a mistake.
@@ -406,17 +405,12 @@ func TestTheEditorFits(t *testing.T) {
 	house.trial = tried(7)
 	house.view.Outputs[2].Fault = "the line is held"
 	s := serve(t, house)
-	dir := os.Getenv("HEARTH_SCREENSHOTS")
 	for _, size := range [][2]int64{{320, 640}, {390, 844}, {800, 1000}, {1280, 900}} {
 		for _, scheme := range []string{"light", "dark"} {
-			var png []byte
-			do(t, ctx, "it fits", chromedp.EmulateViewport(size[0], size[1]),
-				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+			do(t, ctx, "it fits", chromedp.EmulateViewport(size[0], size[1]), webtest.Scheme(scheme),
 				chromedp.Navigate("http://"+s.Addr()+"/edit?at=rule.stairs"), chromedp.WaitVisible("body.live"), until(shows("#state", "to look at")),
-				chromedp.Click("#try"), chromedp.WaitVisible("#trial"), until(`document.documentElement.scrollWidth <= innerWidth`), chromedp.FullScreenshot(&png, 100))
-			if dir != "" {
-				os.WriteFile(filepath.Join(dir, fmt.Sprintf("edit-%d-%s.png", size[0], scheme)), png, 0o644)
-			}
+				chromedp.Click("#try"), chromedp.WaitVisible("#trial"), until(`document.documentElement.scrollWidth <= innerWidth`))
+			shoot(t, ctx, fmt.Sprintf("edit-%d-%s", size[0], scheme))
 		}
 	}
 }

@@ -625,17 +625,3 @@ func TestWhatTheFirstPageCosts(t *testing.T) {
 func plainName(path string) string {
 	return strings.Trim(regexp.MustCompile(`[^a-z]+`).ReplaceAllString(strings.SplitN(path, "?", 2)[0], "-"), "-")
 }
-
-// shoot keeps a screenshot, for eyes, where HEARTH_SCREENSHOTS names a folder.
-func shoot(t *testing.T, ctx context.Context, name string) {
-	t.Helper()
-	dir := os.Getenv("HEARTH_SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	var png []byte
-	do(t, ctx, "a screenshot", chromedp.FullScreenshot(&png, 100))
-	if err := os.WriteFile(path.Join(dir, name+".png"), png, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}

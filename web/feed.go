@@ -20,9 +20,10 @@ type feed struct {
 	watch func() (<-chan Event, func())
 	beat  func() time.Duration // between two signs of life
 
-	mu      sync.Mutex
-	streams int
-	now     *life // nil: nobody watches
+	mu        sync.Mutex
+	streams   int
+	now       *life // nil: nobody watches
+	gathering sync.WaitGroup
 }
 
 // A life of a feed is from the first stream that joins until the last leaves, or the house
@@ -65,11 +66,12 @@ func (f *feed) join() *batch {
 		ctx, end := context.WithCancel(context.Background())
 		l := &life{open: &batch{ready: make(chan struct{})}, end: end, ended: make(chan struct{})}
 		f.now = l
-		go func() {
+		f.gathering.Go(func() {
 			defer close(l.ended)
 			defer stop()
+			defer end()
 			f.gather(ctx, l, events)
-		}()
+		})
 	}
 	return f.now.open
 }

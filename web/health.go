@@ -43,7 +43,7 @@ func (c checkup) Of(group string) (some []vital) {
 // checkup is told to those who may see the whole house.
 func (s *Server) checkup(r *http.Request) (checkup, error) {
 	if !visitorOf(r).rights.Whole(See) {
-		return checkup{}, refusal{http.StatusForbidden, "this is for those who may see the whole house"}
+		return checkup{}, errSeeWhole
 	}
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
@@ -156,7 +156,7 @@ func (w *words) figures(r doctor.Report) (all []vital) {
 
 func (s *Server) healthPage(r *http.Request, v View) (any, error) { return s.checkup(r) }
 
-func (s *Server) serveCheckup(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	c, err := s.checkup(r)
 	if err != nil {
 		refuseFor(w, err)

@@ -2,12 +2,10 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -216,7 +214,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 				return w.clock(t, now)
 			},
 			"exact":  func(t time.Time) string { return t.Format(time.RFC3339) },
-			"shared": func() []string { return []string{"js/live.js", "js/lists.js", "js/words.js"} }, // by all modules, so that nobody waits for one to name the next
+			"shared": func() []string { return []string{"js/live.js", "js/lists.js", "js/send.js", "js/words.js"} }, // by all modules, so that nobody waits for one to name the next
 			"empty": func(v View) bool {
 				return len(v.Things)+len(v.Outputs)+len(v.Inputs)+len(v.Readings)+len(v.Decisions)+v.Rules == 0
 			},
@@ -303,11 +301,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 
 // failFor is fail by the status of a refusal, or else as the house's trouble.
 func (s *Server) failFor(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusServiceUnavailable
-	if no, ok := errors.AsType[refusal](err); ok {
-		status = no.status
-	}
-	s.fail(w, r, status, err.Error())
+	s.fail(w, r, StatusOf(err), err.Error())
 }
 
 // showPage is a page that is the answer to a form, or may hold a secret: it is not packed.
@@ -376,8 +370,6 @@ type propertyRow struct {
 	words *words
 }
 
-func (r thingRow) Title() string { return cmp.Or(r.Label, r.Name) }
-
 // Rows are its properties.
 func (r thingRow) Rows() (rows []propertyRow) {
 	for _, p := range r.Properties {
@@ -386,21 +378,11 @@ func (r thingRow) Rows() (rows []propertyRow) {
 	return rows
 }
 
-// Title is what people read of it beside the name of its thing, Spoken what is read to them.
-func (r propertyRow) Title() string { return cmp.Or(r.Label, r.Name) }
-
-func (r propertyRow) Spoken() string {
-	of := cmp.Or(r.Of.Label, r.Of.Name)
-	if r.Title() == "" {
-		return of
-	}
-	return of + ", " + r.Title()
-}
+// Spoken is what is read to people who do not see the name of its thing beside.
+func (r propertyRow) Spoken() string { return r.Of.spoken(r.Property) }
 
 // Path is where its page is, below /thing/.
-func (r propertyRow) Path() string {
-	return url.PathEscape(strings.TrimSuffix(r.Of.Name+"."+r.Name, "."))
-}
+func (r propertyRow) Path() string { return url.PathEscape(r.Of.path(r.Property)) }
 
 // Path is where its page is, below /thing/.
 func (r thingRow) Path() string { return url.PathEscape(r.Name) }

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -182,7 +181,7 @@ func (b Board) All() (all []BoardPin) {
 	return all
 }
 
-func (s *Server) boardPage(r *http.Request, v View) (any, error) { return s.board(r, v) }
+func (s *Server) pinsPage(r *http.Request, v View) (any, error) { return s.board(r, v) }
 
 func (s *Server) servePins(w http.ResponseWriter, r *http.Request) {
 	v, err := s.view(r.Context(), patience)
@@ -196,10 +195,10 @@ func (s *Server) servePins(w http.ResponseWriter, r *http.Request) {
 	refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 }
 
-// serveAcknowledge takes back a fault, in the name of who may use what has it.
-func (s *Server) serveAcknowledge(w http.ResponseWriter, r *http.Request) {
-	if !isJSON(r) {
-		refuse(w, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
+// takeAcknowledge takes back a fault, in the name of who may use what has it.
+func (s *Server) takeAcknowledge(w http.ResponseWriter, r *http.Request) {
+	if err := isJSON(r); err != nil {
+		refuseFor(w, err)
 		return
 	}
 	name, may := r.PathValue("name"), visitorOf(r).rights
@@ -221,10 +220,4 @@ func (s *Server) serveAcknowledge(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
-}
-
-// isJSON says whether what was posted says that it is that, which no form of another site can.
-func isJSON(r *http.Request) bool {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return err == nil && kind == "application/json"
 }

@@ -6,15 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"hearth/gpio"
+	"hearth/web/webtest"
 )
 
 // Board has the pins of the small house, as far as they are on the header, and a bus.
@@ -191,8 +190,7 @@ func TestThePinsInABrowser(t *testing.T) {
 
 // keepAt keeps screenshots of a page at the sizes that there are in homes, for eyes.
 func keepAt(t *testing.T, ctx context.Context, name, url, ready string) {
-	dir := os.Getenv("HEARTH_SCREENSHOTS")
-	if dir == "" {
+	if os.Getenv("HEARTH_SCREENSHOTS") == "" {
 		return
 	}
 	for _, size := range []struct {
@@ -200,13 +198,9 @@ func keepAt(t *testing.T, ctx context.Context, name, url, ready string) {
 		width, height int64
 		scheme        string
 	}{{"320", 320, 640, "light"}, {"390", 390, 800, "dark"}, {"tablet", 800, 1000, "light"}, {"desktop", 1280, 900, "dark"}} {
-		var png []byte
-		do(t, ctx, "a screenshot of "+name, chromedp.EmulateViewport(size.width, size.height),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: size.scheme}}),
-			chromedp.Navigate(url), until(`document.body.className === 'live'`), until(ready), until(overflows), chromedp.FullScreenshot(&png, 100))
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s.png", name, size.name)), png, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		do(t, ctx, name, chromedp.EmulateViewport(size.width, size.height), webtest.Scheme(size.scheme),
+			chromedp.Navigate(url), until(`document.body.className === 'live'`), until(ready), until(overflows))
+		shoot(t, ctx, name+"-"+size.name)
 	}
 }
 

@@ -1,12 +1,9 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -257,18 +254,18 @@ type ruleList struct {
 	Rules []Rule `json:"rules"` // in the order in which they decide
 }
 
-// A rulesPage is /rules: nobody who may not see the whole house has one.
-type rulesPage struct {
+// A rulesSheet is /rules: nobody who may not see the whole house has one.
+type rulesSheet struct {
 	Rules []ruleRow
 	Edits bool
 }
 
-func (s *Server) ofRules(r *http.Request, v View) (any, error) {
+func (s *Server) rulesPage(r *http.Request, v View) (any, error) {
 	all, err := s.rules(r)
 	if err == errWholeOnly {
-		return rulesPage{}, nil // the page says so
+		return rulesSheet{}, nil // the page says so
 	}
-	p := rulesPage{Edits: visitorOf(r).rights.Whole(Change)}
+	p := rulesSheet{Edits: visitorOf(r).rights.Whole(Change)}
 	for _, one := range all {
 		p.Rules = append(p.Rules, ruleRow{one, v.Now, s.wordsFor(r), true})
 	}
@@ -401,19 +398,19 @@ func (w *words) outcome(o string) string {
 	return o
 }
 
-// A rulePage is /rules/NAME.
-type rulePage struct {
+// A ruleSheet is /rules/NAME.
+type ruleSheet struct {
 	RuleDetail
 	Row  ruleRow
 	Edit string // where it is edited; "" for who may not
 }
 
-func (s *Server) ofRule(r *http.Request, v View) (any, error) {
+func (s *Server) rulePage(r *http.Request, v View) (any, error) {
 	d, err := s.rule(r)
 	if err != nil {
 		return nil, err
 	}
-	p := rulePage{RuleDetail: d, Row: ruleRow{d.Rule, v.Now, s.wordsFor(r), false}}
+	p := ruleSheet{RuleDetail: d, Row: ruleRow{d.Rule, v.Now, s.wordsFor(r), false}}
 	if visitorOf(r).rights.Whole(Change) {
 		table, _, _ := strings.Cut(d.Name, "[")
 		p.Edit = "/edit?at=" + url.QueryEscape(table)
@@ -426,8 +423,8 @@ type mentioned struct{ Name, Path string }
 
 // ReadsThese and SetsThese are what it looks at and what it tells something, with where each
 // is told of.
-func (p rulePage) ReadsThese() []mentioned { return mentions(p.Reads) }
-func (p rulePage) SetsThese() []mentioned  { return mentions(p.Sets) }
+func (p ruleSheet) ReadsThese() []mentioned { return mentions(p.Reads) }
+func (p ruleSheet) SetsThese() []mentioned  { return mentions(p.Sets) }
 
 func mentions(names []string) (all []mentioned) {
 	for _, name := range names {
@@ -444,7 +441,7 @@ func mentions(names []string) (all []mentioned) {
 }
 
 // Steps are those of a run, as its template takes them.
-func (p rulePage) Steps(run RuleRun) (rows []stepRow) {
+func (p ruleSheet) Steps(run RuleRun) (rows []stepRow) {
 	for _, s := range run.Steps {
 		rows = append(rows, stepRow{s, p.Name, p.Row.now, p.Row.words})
 	}
@@ -522,29 +519,21 @@ func (s *Server) enable(r *http.Request, name string, on bool) error {
 	return refusal{http.StatusConflict, "rule." + name + " was not switched"}
 }
 
-var errEnabled = refusal{http.StatusBadRequest, `want {"enabled":true} or {"enabled":false}`}
+const wantEnabled = `{"enabled":true} or {"enabled":false}`
 
 // takeRule is POST /api/v1/rules/{name}.
 func (s *Server) takeRule(w http.ResponseWriter, r *http.Request) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		refuse(w, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		refuse(w, http.StatusRequestEntityTooLarge, errEnabled.why)
-		return
-	}
 	var told struct {
 		Enabled *bool `json:"enabled"`
 	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err != nil || d.Decode(&told) != nil || told.Enabled == nil || d.More() {
-		refuseFor(w, errEnabled)
-		return
+	err := readJSON(w, r, 1<<10, wantEnabled, &told)
+	if err == nil && told.Enabled == nil {
+		err = Mistaken("want " + wantEnabled)
 	}
-	if err := s.enable(r, r.PathValue("name"), *told.Enabled); err != nil {
+	if err == nil {
+		err = s.enable(r, r.PathValue("name"), *told.Enabled)
+	}
+	if err != nil {
 		refuseFor(w, err)
 		return
 	}
@@ -569,12 +558,3 @@ func (s *Server) takeRuleForm(w http.ResponseWriter, r *http.Request) {
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
-
-// NotFound is the error of what is not there.
-func NotFound(why string) error { return refusal{http.StatusNotFound, why} }
-
-// Mistaken is the error of a question that can't be answered.
-func Mistaken(why string) error { return refusal{http.StatusBadRequest, why} }
-
-// Conflict is the error of what can't be done as things are.
-func Conflict(why string) error { return refusal{http.StatusConflict, cmp.Or(why, "not now")} }

@@ -153,11 +153,7 @@ func (s *Server) serveSparks(w http.ResponseWriter, r *http.Request) {
 	for _, t := range v.seenBy(visitorOf(r)).Things {
 		for _, p := range t.Properties {
 			if p.Series != "" && p.Level != nil {
-				path := t.Name
-				if p.Name != "" {
-					path += "." + p.Name
-				}
-				all = append(all, one{path, p.Series})
+				all = append(all, one{t.path(p), p.Series})
 				names = append(names, p.Series)
 			}
 		}

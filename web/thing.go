@@ -31,21 +31,11 @@ func (s subject) path() string { return "/thing/" + url.PathEscape(s.name) }
 
 // subject finds in things, as a visitor sees them, what a name is of.
 func (v View) subject(name string) (subject, bool) {
-	for i := range v.Things {
-		t := &v.Things[i]
-		for k := range t.Properties {
-			p := &t.Properties[k]
-			if name != t.Name+"."+p.Name && (k > 0 || name != t.Name) {
-				continue
-			}
-			title := cmp.Or(t.Label, t.Name)
-			if of := cmp.Or(p.Label, p.Name); of != "" {
-				title += ", " + of
-			}
-			return subject{name, title, t, p, p.Series}, true
-		}
+	t, p := v.find(name)
+	if t == nil {
+		return subject{}, false
 	}
-	return subject{}, false
+	return subject{name, t.spoken(*p), t, p, p.Series}, true
 }
 
 // subjectFor finds what a name is of among all that a visitor may see.
@@ -135,7 +125,7 @@ func chosen(q url.Values, now time.Time) (stretch, error) {
 
 // These are what its template takes.
 type (
-	thingPage struct {
+	thingSheet struct {
 		Title, Of string
 		Card      *thingRow
 		History   string // why there is none
@@ -174,8 +164,8 @@ type (
 	}
 )
 
-// showThing makes what is on the page of one thing.
-func (s *Server) showThing(r *http.Request, v View) (any, error) {
+// thingPage makes what is on the page of one thing.
+func (s *Server) thingPage(r *http.Request, v View) (any, error) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
 	w, rights := s.wordsFor(r), visitorOf(r).rights
@@ -183,7 +173,7 @@ func (s *Server) showThing(r *http.Request, v View) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := thingPage{Title: one.title}
+	page := thingSheet{Title: one.title}
 	if t := one.thing; t != nil {
 		page.Card = &thingRow{*t, v.Now, w}
 		page.Of = t.Room
@@ -344,15 +334,10 @@ func (s *Server) figure(ctx context.Context, r *http.Request, v View, past *hist
 func others(v View, one subject, shown []subject) (all []choice) {
 	add := func(t Thing) {
 		for _, p := range t.Properties {
-			name := strings.TrimSuffix(t.Name+"."+p.Name, ".")
 			if p.Series == "" || len(all) == mostOthers || slices.ContainsFunc(shown, func(s subject) bool { return s.series == p.Series }) {
 				continue
 			}
-			title := cmp.Or(t.Label, t.Name)
-			if of := cmp.Or(p.Label, p.Name); of != "" {
-				title += ", " + of
-			}
-			all = append(all, choice{Text: title, Path: name})
+			all = append(all, choice{Text: t.spoken(p), Path: t.path(p)})
 		}
 	}
 	if one.thing != nil {
@@ -570,7 +555,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 			case p.Initial:
 				row.Because = w.text("thing.found")
 			}
-			row.Why = "/why/" + url.PathEscape(one.name) + "?at=" + url.QueryEscape(p.At.Format("2006-01-02T15:04:05.999999Z07:00"))
+			row.Why = whyPath(one.name, p.At)
 		}
 		rows = append(rows, row)
 		if next := p.At.Add(-time.Microsecond); next.Before(at) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"fmt"
 	"html"
 	"net/url"
 	"os"
@@ -15,13 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"hearth/devices"
 	"hearth/rules"
+	"hearth/web/webtest"
 )
 
 // livedIn is a house with a day behind it: a temperature that rises and falls with a gap in the
@@ -335,8 +334,7 @@ func TestAStateThatNeverRests(t *testing.T) {
 }
 
 func TestScreenshotsOfCharts(t *testing.T) {
-	dir := os.Getenv("HEARTH_SCREENSHOTS")
-	if dir == "" {
+	if os.Getenv("HEARTH_SCREENSHOTS") == "" {
 		t.Skip("HEARTH_SCREENSHOTS names no folder")
 	}
 	ctx := browser(t)
@@ -351,19 +349,11 @@ func TestScreenshotsOfCharts(t *testing.T) {
 		if strings.Contains(path, "hall") {
 			addr = old.Addr()
 		}
-		for _, size := range []struct {
-			name          string
-			width, height int64
-		}{{"tablet", 800, 1000}, {"desktop", 1280, 900}, {"small", 320, 640}} {
+		for _, size := range webtest.Sizes {
 			for _, scheme := range []string{"light", "dark"} {
-				var png []byte
-				do(t, ctx, "a screenshot", chromedp.EmulateViewport(size.width, size.height),
-					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-					chromedp.Navigate("http://"+addr+path), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`),
-					chromedp.FullScreenshot(&png, 100))
-				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("chart-%s-%s-%s.png", name, size.name, scheme)), png, 0o644); err != nil {
-					t.Fatal(err)
-				}
+				do(t, ctx, "a size", chromedp.EmulateViewport(size.Width, size.Height), webtest.Scheme(scheme),
+					chromedp.Navigate("http://"+addr+path), until(`document.body.className === 'live'`), until(`document.documentElement.scrollWidth <= innerWidth`))
+				shoot(t, ctx, "chart-"+name+"-"+size.Name+"-"+scheme)
 			}
 		}
 	}

@@ -1,11 +1,8 @@
 package web
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -55,6 +52,24 @@ type Property struct {
 	// any it is for those who may do so with the whole house.
 	See, Use []string `json:"-"`
 }
+
+// Title is what people call it.
+func (t Thing) Title() string { return cmp.Or(t.Label, t.Name) }
+
+// Title is what people call it beside its thing; "" for the one that a thing has alone.
+func (p Property) Title() string { return cmp.Or(p.Label, p.Name) }
+
+// spoken is what people call a property where its thing is not said beside: "Porch, level".
+func (t Thing) spoken(p Property) string {
+	if p.Title() == "" {
+		return t.Title()
+	}
+	return t.Title() + ", " + p.Title()
+}
+
+// path names a property in addresses and to programs: "porch.level", or "porch" for the one
+// that a thing has alone.
+func (t Thing) path(p Property) string { return strings.TrimSuffix(t.Name+"."+p.Name, ".") }
 
 // kinds are those of a Property.
 var kinds = []string{"switch", "level", "cover", "value"}
@@ -138,23 +153,43 @@ func (v View) ofThings() View {
 	return v
 }
 
-// property finds what a path names: a thing, or behind a point one of its properties.
-func (v View) property(path string) (Property, bool) {
-	for _, t := range v.Things {
-		for i, p := range t.Properties {
-			if path == t.Name+"."+p.Name || i == 0 && path == t.Name {
-				return p, true
+// find is what a path names: a property, or by the name of its thing the main one. Nil: there
+// is no such thing.
+func (v View) find(path string) (*Thing, *Property) {
+	for i := range v.Things {
+		t := &v.Things[i]
+		for k := range t.Properties {
+			if p := &t.Properties[k]; path == t.Name+"."+p.Name || k == 0 && path == t.Name {
+				return t, p
 			}
 		}
+	}
+	return nil, nil
+}
+
+// property is that which a path names, false if there is none.
+func (v View) property(path string) (Property, bool) {
+	if _, p := v.find(path); p != nil {
+		return *p, true
 	}
 	return Property{}, false
 }
 
-// serveTell tells a thing a value: {"value": true}, {"value": 40} or {"value": "stop"}.
-func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
-	value, status, err := readValue(w, r)
+const wantValue = `{"value":true}, a number or a short text in place of true`
+
+// takeTell tells a thing a value: {"value": true}, {"value": 40} or {"value": "stop"}.
+func (s *Server) takeTell(w http.ResponseWriter, r *http.Request) {
+	var told struct {
+		Value any `json:"value"`
+	}
+	err := readJSON(w, r, 1<<10, wantValue, &told)
+	switch told.Value.(type) {
+	case bool, float64, string:
+	default:
+		err = cmp.Or(err, Mistaken("want "+wantValue))
+	}
 	if err != nil {
-		refuse(w, status, err.Error())
+		refuseFor(w, err)
 		return
 	}
 	name, rights := r.PathValue("name"), visitorOf(r).rights
@@ -172,7 +207,7 @@ func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
 	case !may(rights, p.Use, Use):
 		refuse(w, http.StatusForbidden, "you may look at "+name+" and not use it")
 	default:
-		if err := s.house.Tell(ctx, name, value); err != nil {
+		if err := s.house.Tell(ctx, name, told.Value); err != nil {
 			why := err.Error()
 			if !rights.Whole(See) {
 				why = name + " was not told that" // the reason may be another thing
@@ -182,30 +217,4 @@ func (s *Server) serveTell(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
-}
-
-var errValue = errors.New(`want {"value":true}, a number or a short text in place of true`)
-
-// readValue reads {"value":...}: a bool, a float64 or a string. The status belongs to the error.
-func readValue(w http.ResponseWriter, r *http.Request) (value any, status int, err error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, http.StatusUnsupportedMediaType, errors.New("want Content-Type: application/json")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		return nil, http.StatusRequestEntityTooLarge, errValue
-	}
-	var told struct {
-		Value any `json:"value"`
-	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err != nil || d.Decode(&told) != nil || d.More() {
-		return nil, http.StatusBadRequest, errValue
-	}
-	switch told.Value.(type) {
-	case bool, float64, string:
-		return told.Value, 0, nil
-	}
-	return nil, http.StatusBadRequest, errValue
 }

@@ -76,7 +76,7 @@ func TestTelling(t *testing.T) {
 
 // firstPage is all that a browser is sent until the house is live, in bytes.
 func firstPage(s *Server) (total int, parts string) {
-	for _, path := range []string{"/", assetPath("style.css"), assetPath("icon.svg"), assetPath("js/home.js"), assetPath("js/live.js"), assetPath("js/lists.js"), assetPath("js/words.js")} {
+	for _, path := range []string{"/", assetPath("style.css"), assetPath("icon.svg"), assetPath("js/home.js"), assetPath("js/live.js"), assetPath("js/lists.js"), assetPath("js/send.js"), assetPath("js/words.js")} {
 		w := ask(s, "GET", path, "", "Accept-Encoding", "gzip")
 		n := w.Body.Len() + 500 // headers
 		total += n

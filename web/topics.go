@@ -3,12 +3,8 @@ package web
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -321,23 +317,19 @@ type byHand struct {
 	Retain  bool   `json:"retain"`
 }
 
-const maxByHand = 256 << 10
+const (
+	maxByHand  = 256 << 10
+	wantByHand = `{"topic":"a/b","payload":"ON","qos":0,"retain":false}`
+)
 
-func (s *Server) servePublish(w http.ResponseWriter, r *http.Request) {
-	if !isJSON(r) {
-		refuse(w, http.StatusUnsupportedMediaType, "want Content-Type: application/json")
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxByHand))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-		refuse(w, http.StatusRequestEntityTooLarge, "want at most 256 KiB")
-		return
-	}
+func (s *Server) takePublish(w http.ResponseWriter, r *http.Request) {
 	var m byHand
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err != nil || d.Decode(&m) != nil || d.More() || m.QoS > 2 {
-		refuse(w, http.StatusBadRequest, `want {"topic":"a/b","payload":"ON","qos":0,"retain":false}`)
+	err := readJSON(w, r, maxByHand, wantByHand, &m)
+	if err == nil && m.QoS > 2 {
+		err = Mistaken("want " + wantByHand)
+	}
+	if err != nil {
+		refuseFor(w, err)
 		return
 	}
 	if !mayPublish(visitorOf(r).rights, m.Topic) {

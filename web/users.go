@@ -56,8 +56,8 @@ type Role struct {
 
 // --- The users of the house ---
 
-// A usersPage is what users.html shows.
-type usersPage struct {
+// A usersSheet is what users.html shows.
+type usersSheet struct {
 	Users, Tokens []accountRow
 	Roles         []Role
 	PageOnly      bool
@@ -107,7 +107,7 @@ func (s *Server) fresh(v visitor) bool {
 	return v.session == nil || s.sessions.confirmed(v.session, time.Now())
 }
 
-func (s *Server) usersPage(r *http.Request) (*usersPage, error) {
+func (s *Server) usersPage(r *http.Request) (*usersSheet, error) {
 	v := visitorOf(r)
 	all, err := s.accounts(v)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *Server) usersPage(r *http.Request) (*usersPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := &usersPage{Roles: list.Roles, PageOnly: list.PageOnly, Fresh: s.fresh(v)}
+	page := &usersSheet{Roles: list.Roles, PageOnly: list.PageOnly, Fresh: s.fresh(v)}
 	for _, a := range list.Users {
 		row := accountRow{Account: a, Self: a.Name == v.name}
 		for _, one := range s.sessions.of(a.Name) {
@@ -243,8 +243,8 @@ func fitPassword(words *words, password, again string) error {
 
 // --- One's own login ---
 
-// An accountPage is what account.html shows.
-type accountPage struct {
+// An accountSheet is what account.html shows.
+type accountSheet struct {
 	User     string // "" without a login
 	Sessions []sessionRow
 	Why      string
@@ -260,12 +260,12 @@ type sessionRow struct {
 	Here        bool
 }
 
-func (s *Server) accountPage(r *http.Request) *accountPage {
+func (s *Server) accountPage(r *http.Request) *accountSheet {
 	v := visitorOf(r)
 	if v.session == nil {
-		return &accountPage{}
+		return &accountSheet{}
 	}
-	page := &accountPage{User: mended(v.name, mostName), Sessions: s.sessions.of(v.name)}
+	page := &accountSheet{User: mended(v.name, mostName), Sessions: s.sessions.of(v.name)}
 	for i := range page.Sessions {
 		page.Sessions[i].Here = page.Sessions[i].ID == v.session.id()
 	}

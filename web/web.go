@@ -1,10 +1,37 @@
-// Package web is the page of the house: what its outputs and inputs are, what
-// its devices last said and what its rules decided, live, with a switch for each
-// output. Its pages, modules, style and words are embedded (pages.go, words.go);
-// nothing is built and nothing is loaded from elsewhere. Without JavaScript a
-// page is a list of how things stood when it was loaded.
+// Package web is the page of the house: what it is and was, why, and what its rules wait for,
+// live, with what can be told it; the editor of its configuration; and the same for programs as
+// JSON. Pages, modules, style and words are embedded; nothing is built and nothing is loaded
+// from elsewhere. Without JavaScript a page is how things stood when it was loaded.
 //
-// What it shows it asks of a [House], which the hub fills.
+// What it shows it asks of a [House], which the hub fills: a method or more for each page, in
+// an interface that stands where the page is made. Who asked is told its errors as they are;
+// one that [Refusal] and its like make says with which status.
+//
+// # Where what is
+//
+// The shape:
+//
+//   - web.go: Config, House and View, the server and where it listens (crowd.go, tls.go).
+//   - answer.go: the table of all that can be asked for, and what stands before each; refuse.go
+//     says why not; people.go, login.go and session.go are the door.
+//   - pages.go makes pages of pages/*.html; words.go has the words of both languages and how
+//     numbers, sizes, times and spans are written; js/words.js does that in a browser.
+//   - feed.go tells what happens to all streams (stream.go) at once.
+//   - js/live.js keeps a page live, js/lists.js its lists, js/send.js asks for something.
+//
+// The pages, each with its template pages/NAME.html and its module js/NAME.js:
+//
+//   - home: things.go, with the lines behind numbers in sparks.go; log: View alone
+//   - thing: thing.go, with its chart in chart.go and js/chart.js; past.go tells the same to programs
+//   - why: why.go; rules, rule: rules.go
+//   - edit, versions: edit.go, with what would have been in js/trial.js
+//   - pins: pins.go; devices, device: devices.go; topics: topics.go; clients: clients.go
+//   - health: health.go, and metrics.go for Prometheus
+//   - users, account: users.go; login: login.go
+//   - offline, and the app on a phone: install.go and js/sw.js
+//
+// What is shown of devices is cleaned on its way out, by a method clean of each type, and cut
+// to what a visitor may see by seenBy.
 //
 // # The door
 //
@@ -336,11 +363,11 @@ type Server struct {
 	limit    time.Duration // how long a stream may take to take something; nobody else waits for it
 	sessions *sessions
 	tries    tries
-	whys     chan struct{} // has one in it for each question why that is looked into
 	setup    setup
-	health   health
+	healthz  healthz
 	machine  []string // what the machine calls itself
 	looking  queue    // at the past
+	whys     queue    // for why something is so
 	exports  queue
 	sparks   sparks
 
@@ -386,7 +413,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
 	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
-		looking: make(queue, mostLooking), exports: make(queue, mostExports), whys: make(chan struct{}, whysAtOnce)}
+		looking: make(queue, mostLooking), exports: make(queue, mostExports), whys: make(queue, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {
@@ -561,6 +588,7 @@ func (s *Server) Close() error {
 		old.close()
 	}
 	s.ending.Wait()
+	s.feed.gathering.Wait()
 	s.viewing.making.Wait()
 	return nil
 }

@@ -143,7 +143,7 @@ func TestSwitching(t *testing.T) {
 		{"/api/v1/output/porch_light", `{"on":1}`, nil, 400, `want {"on":true}`},
 		{"/api/v1/output/porch_light", `{"on":true}{"on":false}`, nil, 400, `want {"on":true}`},
 		{"/api/v1/output/porch_light", `{"on":true,"for":"1m"}`, nil, 400, `want {"on":true}`},
-		{"/api/v1/output/porch_light", strings.Repeat(" ", 1<<20) + `{"on":true}`, nil, 413, "not so much"},
+		{"/api/v1/output/porch_light", strings.Repeat(" ", 1<<20) + `{"on":true}`, nil, 413, "want at most 1024 bytes"},
 		{"/api/v1/output/porch_light", `on=true`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
 		{"/api/v1/output/porch_light", `{"on":true}`, []string{"Content-Type", "text/plain"}, 415, "application/json"},
 	} {

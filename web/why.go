@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,12 +153,11 @@ func (s *Server) whyIt(r *http.Request, v View) (Why, error) {
 	}
 	ctx, done := context.WithTimeout(r.Context(), whyPatience)
 	defer done()
-	select {
-	case s.whys <- struct{}{}:
-		defer func() { <-s.whys }()
-	case <-ctx.Done():
-		return Why{}, errors.New("too many ask why at once: try again")
+	leave, err := s.whys.begin(ctx)
+	if err != nil {
+		return Why{}, err
 	}
+	defer leave()
 	y, err := s.house.Why(ctx, name, at)
 	if ctx.Err() != nil && r.Context().Err() == nil {
 		return Why{}, fmt.Errorf("it takes longer than %v to find out, and so was given up", whyPatience)
@@ -194,8 +194,8 @@ func (s *Server) serveWhy(w http.ResponseWriter, r *http.Request) {
 	send(w, r, "application/json", asJSON(y))
 }
 
-// A whyPage is /why/NAME.
-type whyPage struct {
+// A whySheet is /why/NAME.
+type whySheet struct {
 	Why
 	Of    Thing    // that it is of; the zero one if it is none
 	Part  Property // that it is
@@ -206,8 +206,8 @@ type whyPage struct {
 	words *words
 }
 
-func (s *Server) ofWhy(r *http.Request, v View) (any, error) {
-	p := whyPage{view: v, words: s.wordsFor(r), Asked: mended(r.FormValue("at"), 40)}
+func (s *Server) whyPage(r *http.Request, v View) (any, error) {
+	p := whySheet{view: v, words: s.wordsFor(r), Asked: mended(r.FormValue("at"), 40)}
 	y, err := s.whyIt(r, v)
 	if no, ok := errors.AsType[refusal](err); ok && no.status == http.StatusBadRequest { // a slip of a person: as it is now
 		p.Wrong = sentence(no.why)
@@ -238,27 +238,21 @@ func whyPath(name string, at time.Time) string {
 }
 
 // Heading is what people call it.
-func (p whyPage) Heading() string {
+func (p whySheet) Heading() string {
 	if p.Of.Name == "" {
 		return p.Name
 	}
-	title := p.Of.Label
-	if title == "" {
-		title = p.Of.Name
-	}
+	title := p.Of.Title()
 	if _, property, ok := strings.Cut(p.Name, "."); ok {
-		if p.Part.Label != "" {
-			property = p.Part.Label
-		}
-		title += ", " + property
+		title += ", " + cmp.Or(p.Part.Label, property)
 	}
 	return title
 }
 
-func (p whyPage) Clock(t time.Time) string { return p.words.clock(t, p.At) }
+func (p whySheet) Clock(t time.Time) string { return p.words.clock(t, p.At) }
 
 // State is what it is, or was, in words.
-func (p whyPage) State() string { return p.words.state(p.Is, p.Part.Unit) }
+func (p whySheet) State() string { return p.words.state(p.Is, p.Part.Unit) }
 
 // state is a value as people are told it.
 func (w *words) state(value, unit string) string {
@@ -279,7 +273,7 @@ func (w *words) state(value, unit string) string {
 }
 
 // Ago is how long it has been so, at the moment asked about.
-func (p whyPage) Ago() string {
+func (p whySheet) Ago() string {
 	if d := p.At.Sub(p.Since); !p.Since.IsZero() && d >= time.Second {
 		return p.words.lasted(float64(d.Milliseconds()))
 	}
@@ -287,30 +281,30 @@ func (p whyPage) Ago() string {
 }
 
 // Earlier and Later lead to other moments, "" where there is none.
-func (p whyPage) Earlier() string {
+func (p whySheet) Earlier() string {
 	if p.Before.IsZero() {
 		return ""
 	}
 	return whyPath(p.Name, p.Before)
 }
 
-func (p whyPage) Later() string {
+func (p whySheet) Later() string {
 	if p.After.IsZero() {
 		return ""
 	}
 	return whyPath(p.Name, p.After)
 }
 
-func (p whyPage) Today() string { return whyPath(p.Name, time.Time{}) }
+func (p whySheet) Today() string { return whyPath(p.Name, time.Time{}) }
 
 // Self is where the moment is chosen.
-func (p whyPage) Self() string { return "/why/" + url.PathEscape(p.Name) }
+func (p whySheet) Self() string { return "/why/" + url.PathEscape(p.Name) }
 
 // Moment is the one asked about, as a browser's field has it.
-func (p whyPage) Moment() string { return p.At.Format("2006-01-02T15:04:05") }
+func (p whySheet) Moment() string { return p.At.Format("2006-01-02T15:04:05") }
 
 // Rule is the page of what it is, if that is a rule.
-func (p whyPage) Rule() string {
+func (p whySheet) Rule() string {
 	switch {
 	case p.Kind == "rule" || p.Kind == "link":
 		return rulePath(p.Name)
@@ -321,7 +315,7 @@ func (p whyPage) Rule() string {
 }
 
 // Follow is what of the stream tells that it is otherwise now.
-func (p whyPage) Follow() string {
+func (p whySheet) Follow() string {
 	switch {
 	case p.Of.Name != "":
 		return "things"
@@ -332,7 +326,7 @@ func (p whyPage) Follow() string {
 }
 
 // Thing is the page of the thing.
-func (p whyPage) Thing() string { return p.view.thingPath(p.Name) }
+func (p whySheet) Thing() string { return p.view.thingPath(p.Name) }
 
 // thingPath is the address of the page of a thing that the visitor may see; "" if it is none.
 func (v View) thingPath(name string) string {
@@ -344,9 +338,9 @@ func (v View) thingPath(name string) string {
 }
 
 // Steps are the path, as its template takes it.
-func (p whyPage) Steps() []causeRow { return p.rows(p.Path, true) }
+func (p whySheet) Steps() []causeRow { return p.rows(p.Path, true) }
 
-func (p whyPage) rows(path []Cause, main bool) (rows []causeRow) {
+func (p whySheet) rows(path []Cause, main bool) (rows []causeRow) {
 	for i, c := range path {
 		gap := c.After
 		if i > 0 && gap == 0 {
@@ -360,7 +354,7 @@ func (p whyPage) rows(path []Cause, main bool) (rows []causeRow) {
 // A causeRow is one step as it is drawn.
 type causeRow struct {
 	Cause
-	page  whyPage
+	page  whySheet
 	First bool   // here it begins
 	Last  bool   // it is the state
 	Gap   string // how long after the one before it
@@ -463,7 +457,7 @@ func (r causeRow) Note() string {
 }
 
 // CouldActs are those that can act on it, as their template takes them.
-func (p whyPage) CouldActs() (rows []couldRow) {
+func (p whySheet) CouldActs() (rows []couldRow) {
 	for _, c := range p.Could {
 		rows = append(rows, couldRow{c, p})
 	}
@@ -472,7 +466,7 @@ func (p whyPage) CouldActs() (rows []couldRow) {
 
 type couldRow struct {
 	CouldAct
-	page whyPage
+	page whySheet
 }
 
 func (r couldRow) Path() string { return rulePath(r.Rule) }
@@ -493,7 +487,7 @@ func (r couldRow) Became(h *Hindrance) string  { return r.page.words.outcome(h.O
 func (r couldRow) WhyThen(h *Hindrance) string { return whyPath(r.Rule, h.At) }
 
 // OtherOrders are those beside the path.
-func (p whyPage) OtherOrders() (rows []otherRow) {
+func (p whySheet) OtherOrders() (rows []otherRow) {
 	for _, o := range p.Others {
 		rows = append(rows, otherRow{o, p})
 	}
@@ -502,7 +496,7 @@ func (p whyPage) OtherOrders() (rows []otherRow) {
 
 type otherRow struct {
 	OtherOrder
-	page whyPage
+	page whySheet
 }
 
 func (r otherRow) Clock() string { return r.page.Clock(r.At) }

@@ -2,7 +2,8 @@
 
 import { $, put } from './lists.js';
 import { t } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 const rows = Array.from(document.querySelectorAll('.client'));
 const field = $('filter');
@@ -20,14 +21,9 @@ document.querySelectorAll('.disconnect').forEach((button) => {
       put(button, t('clients.disconnected'));
       button.disabled = true;
     } catch (err) {
-      say(err instanceof TypeError ? t('lost.gone') : err.message);
+      sayWhy(err);
     }
   };
 });
 
-follow('things', {
-  whole() {},
-  status(v) { document.title = t('clients.title') + ' · ' + v.name + ' · Hearth'; },
-  happened() {},
-  arrange() {},
-});
+follow('things', { title: t('clients.title') });

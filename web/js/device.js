@@ -2,7 +2,8 @@
 
 import { $, put } from './lists.js';
 import { t, age, clock } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, say, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 const rows = new Map(Array.from(document.querySelectorAll('#properties li'), (li) => [li.dataset.name, li]));
 const here = location.pathname.slice('/devices/'.length);
@@ -58,15 +59,13 @@ if (forget) {
       await tell('/api/v1/devices/' + here + '/forget', {});
       location.assign('/devices');
     } catch (err) {
-      say(err instanceof TypeError ? t('lost.gone') : err.message);
+      sayWhy(err);
     }
   };
 }
 
-const title = document.title;
 follow('things', {
   whole: look,
-  status() { document.title = title; look(); },
+  status: look,
   happened(e) { if (e.thing && encodeURIComponent(e.thing.name) === here) look(); },
-  arrange() {},
 });

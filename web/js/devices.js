@@ -53,8 +53,7 @@ async function look() {
 }
 
 follow('things', {
+  title: t('devices.title'),
   whole: look,
-  status(v) { document.title = t('devices.title') + ' · ' + v.name + ' · Hearth'; look(); },
-  happened() {},
-  arrange() {},
+  status: look,
 });

@@ -439,11 +439,6 @@ function start(text, code) {
   if (Number(code.dataset.line)) goTo(Number(code.dataset.line));
 }
 
-follow('things', {
-  whole() {},
-  status() {},
-  happened() {},
-  arrange() {},
-});
+follow('things');
 
 if ($('code')) start($('text'), $('code'));

@@ -32,9 +32,4 @@ async function look() {
 setInterval(look, 10000);
 document.addEventListener('visibilitychange', look);
 
-follow('things', {
-  whole: look,
-  status(v) { document.title = t('health.title') + ' · ' + v.name + ' · Hearth'; },
-  happened() {},
-  arrange() {},
-});
+follow('things', { title: t('health.title'), whole: look });

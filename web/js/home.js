@@ -4,7 +4,8 @@
 
 import { $, put, makeList } from './lists.js';
 import { t, age, clock, number } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, say, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 function attribute(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
@@ -54,7 +55,7 @@ async function ask(li, thing, p, value, show) {
     setTimeout(() => back() && say(t('late', { name: spoken(thing, p) })), 3000);
   } catch (err) {
     back();
-    say(err instanceof TypeError ? t('not_told', { name: spoken(thing, p) }) : err.message);
+    sayWhy(err, spoken(thing, p));
   }
 }
 

@@ -3,6 +3,7 @@
 
 import { $, put, lines } from './lists.js';
 import { t, clock, houseTime } from './words.js';
+import { toLogin } from './send.js';
 
 let quiet;
 export function say(text) {
@@ -12,26 +13,21 @@ export function say(text) {
   quiet = setTimeout(() => { $('toast').hidden = true; }, 8000);
 }
 
-// tell asks the house for something; the error says why not.
-export async function tell(path, body) {
-  const answer = await fetch(path, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-  if (answer.status === 401) toLogin();
-  if (!answer.ok) throw new Error((await answer.json()).error);
+// sayWhy says why something was not done: in the words of the house, or that there is nobody.
+// name is what was told something, if it was one thing.
+export function sayWhy(err, name) {
+  if (!(err instanceof TypeError)) say(err.message);
+  else say(name ? t('not_told', { name }) : t('lost.gone'));
 }
 
-// The session has ended: the password was changed, or somebody logged out elsewhere.
-function toLogin() {
-  location.assign('/login?next=' + encodeURIComponent(location.pathname));
-}
+const nothing = () => {};
 
-// follow begins the stream, of things only or of everything. The page is { whole(view), status(view), happened(event),
-// arrange() }: everything is told, what is told every 15 s, one thing, and what depends on
-// how much there is of the rest, once per picture, however much happens.
-export function follow(only, page) {
+// follow begins the stream, of 'things' or 'rules' only, or of everything with ''. The page is
+// { title, whole(view), status(view), happened(event), arrange() }, or as much of that as it
+// needs: everything is told, what is told every 15 s, one thing, and what depends on how much
+// there is of the rest, once per picture, however much happens.
+export function follow(only, page = {}) {
+  page = Object.assign({ whole: nothing, status: nothing, happened: nothing, arrange: nothing }, page);
   let trouble = [];
   const pins = new Map(); // and what is wrong with them
   let arranging = 0;
@@ -61,6 +57,7 @@ export function follow(only, page) {
       row.appendChild(document.createElement('dt')).textContent = name;
       row.appendChild(document.createElement('dd')).textContent = String(v.broker[name]);
     });
+    if (page.title) document.title = page.title + ' · ' + v.name + ' · Hearth';
     page.status(v);
     arrange();
   }

@@ -77,13 +77,13 @@ function arrange() {
 }
 
 follow('', {
+  title: t('log.title'),
   whole(v) {
     decisions.all(v.decisions);
     readings.all(v.readings);
     put($('first-output'), (v.outputs[0] || { name: 'porch_light' }).name);
   },
   status(v) {
-    document.title = t('log.title') + ' · ' + v.name + ' · Hearth';
     rules = v.rules;
     partial = !!v.partial;
     lines(document.querySelector('#waiting ul'), v.waiting);

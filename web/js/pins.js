@@ -3,7 +3,8 @@
 
 import { put } from './lists.js';
 import { t } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 const wide = window.matchMedia('(min-width: 900px)');
 const articles = Array.from(document.querySelectorAll('#details article'));
@@ -72,7 +73,7 @@ async function ask(what, name, body) {
   try {
     await tell('/api/v1/' + what + '/' + encodeURIComponent(name), body);
   } catch (err) {
-    say(err instanceof TypeError ? t('not_told', { name }) : err.message);
+    sayWhy(err, name);
   }
 }
 
@@ -123,15 +124,14 @@ async function compare() {
 }
 
 follow('things', {
+  title: t('pins.title'),
   whole(v) {
     v.outputs.forEach((p) => fill(p, true));
     v.inputs.forEach((p) => fill(p, false));
     compare();
   },
-  status(v) { document.title = t('pins.title') + ' · ' + v.name + ' · Hearth'; },
   happened(e) {
     if (e.output) fill(e.output, true);
     if (e.input) fill(e.input, false);
   },
-  arrange() {},
 });

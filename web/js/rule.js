@@ -1,8 +1,8 @@
 // One rule: when it stands otherwise, its parts are fetched as the server draws them.
 
 import { $ } from './lists.js';
-import { t } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 const name = $('rule').dataset.name;
 const base = name.split('[')[0];
@@ -60,15 +60,14 @@ function arm() {
     form.classList.add('asked');
     tell('/api/v1/rules/' + encodeURIComponent(base), { enabled: button.getAttribute('aria-checked') !== 'true' })
       .then(update)
-      .catch((err) => say(err instanceof TypeError ? t('not_told', { name }) : err.message))
+      .catch((err) => sayWhy(err, name))
       .then(() => form.classList.remove('asked'));
   };
 }
 
 arm();
 follow('rules', {
+  title: name,
   whole: update, // also what happened since it was drawn
-  status(v) { document.title = name + ' · ' + v.name + ' · Hearth'; },
   happened(e) { if (e.rule && e.rule.name === base) update(); },
-  arrange() {},
 });

@@ -2,7 +2,8 @@
 
 import { $, put, makeList } from './lists.js';
 import { t, clock } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 const list = document.querySelector('.rules');
 
@@ -49,7 +50,7 @@ function fill(li, r) {
     li.classList.add('asked');
     tell('/api/v1' + path, { enabled: !r.enabled }).catch((err) => {
       fill(li, r);
-      say(err instanceof TypeError ? t('not_told', { name: r.name }) : err.message);
+      sayWhy(err, r.name);
     });
   };
   li.hidden = !matches(r);
@@ -96,15 +97,15 @@ async function fetchAll() {
     rules.all(all.rules);
     meanwhile.forEach(take);
   } catch (err) {
-    say(err instanceof TypeError ? t('lost.gone') : err.message);
+    sayWhy(err);
   }
   if (fetching === mine) fetching = null;
   arrange();
 }
 
 follow('rules', {
+  title: t('rules.title'),
   whole() { if (rules) fetchAll(); },
-  status(v) { document.title = t('rules.title') + ' · ' + v.name + ' · Hearth'; },
   happened(e) {
     if (!e.rule || !rules) return;
     if (fetching) meanwhile.push(e.rule);

@@ -37,7 +37,6 @@ follow(mine ? 'things' : '', {
     const thing = (v.things || []).find((one) => one.name === mine);
     if (card && thing) card.all([thing]);
   },
-  status() {},
   happened(e) {
     if (e.thing) {
       tell(e.thing);
@@ -45,5 +44,4 @@ follow(mine ? 'things' : '', {
     }
     if (e.reading && !e.reading.bad) draw(e.reading.source, e.reading.text !== '' && isFinite(e.reading.text) ? Number(e.reading.text) : e.reading.text);
   },
-  arrange() {},
 });

@@ -3,7 +3,8 @@
 
 import { $, put, makeList } from './lists.js';
 import { t, clock } from './words.js';
-import { follow, say, tell } from './live.js';
+import { follow, say, sayWhy } from './live.js';
+import { tell } from './send.js';
 
 const most = 500; // rows
 const ul = $('topics');
@@ -115,14 +116,12 @@ if (form) {
       await tell('/api/v1/publish', { topic: form.elements.topic.value, payload: form.elements.payload.value, qos: Number(form.elements.qos.value), retain: form.elements.retain.checked });
       say(t('topics.published', { topic: form.elements.topic.value }));
     } catch (err) {
-      say(err instanceof TypeError ? t('lost.gone') : err.message);
+      sayWhy(err);
     }
   };
 }
 
 follow('things', {
+  title: t('topics.title'),
   whole() { list.rows.forEach((li, topic) => list.one(rows.get(topic))); }, // the time of the house is known now
-  status(v) { document.title = t('topics.title') + ' · ' + v.name + ' · Hearth'; },
-  happened() {},
-  arrange() {},
 });

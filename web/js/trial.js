@@ -108,9 +108,8 @@ export function showTrial(trial, toRule) {
     rule.onclick = (e) => { e.preventDefault(); toRule(d.rule.replace(/\{.*$/, '')); };
     put(li.querySelector('.what'), (d.would ? '+ ' + t('edit.would_have') : '− ' + t('edit.would_not')) + ' ' + d.done.join(', '));
     const link = li.querySelector('.whys'); // of what was so, why it was
-    const to = $('trial').dataset.why;
-    link.hidden = !(to && !d.would && d.outputs);
-    if (!link.hidden) link.setAttribute('href', to + encodeURIComponent(d.outputs[0]) + '?at=' + encodeURIComponent(d.at));
+    link.hidden = d.would || !d.outputs;
+    if (!link.hidden) link.setAttribute('href', '/why/' + encodeURIComponent(d.outputs[0]) + '?at=' + encodeURIComponent(d.at));
     const why = [];
     if (d.because) why.push((d.would ? t('edit.because') : t('edit.was_because')) + ' ' + d.because);
     if (d.instead) why.push((d.would ? t('edit.it_was') : t('edit.now_is')) + ' ' + d.instead);

@@ -7,5 +7,4 @@ document.querySelectorAll('form[data-ask]').forEach((form) => {
   form.onsubmit = () => window.confirm(form.dataset.ask);
 });
 
-const nothing = () => {};
-follow('things', { whole: nothing, status: nothing, happened: nothing, arrange: nothing });
+follow('things');

@@ -27,9 +27,4 @@ if (button) {
   };
 }
 
-follow('things', {
-  whole() {},
-  status(v) { document.title = t('versions.title') + ' · ' + v.name + ' · Hearth'; },
-  happened() {},
-  arrange() {},
-});
+follow('things', { title: t('versions.title') });

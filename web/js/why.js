@@ -26,7 +26,6 @@ follow(asked.follow, {
     if (was !== undefined && is !== was) news();
     was = is;
   },
-  status() {},
   happened(e) {
     if (e.thing && e.thing.name === base) {
       const is = told(e.thing);
@@ -35,5 +34,4 @@ follow(asked.follow, {
     }
     if (e.reading && e.reading.source === asked.name || e.rule && (e.rule.name === asked.name.split('[')[0] || e.rule.name === 'machine.' + asked.name)) news();
   },
-  arrange() {},
 });
