@@ -166,6 +166,20 @@ func (p sheet) Menu() (links []link) {
 	return links
 }
 
+// Current says of a page in the menu that one is on it, or below it.
+func (p sheet) Current(page string) string {
+	switch {
+	case page == p.Page:
+		return "page"
+	case page == below[p.Page]:
+		return "true"
+	}
+	return ""
+}
+
+// below is under which page of the menu one is on those that are not in it.
+var below = map[string]string{"thing": "home", "why": "home", "rule": "rules", "versions": "edit", "device": "devices", "topics": "devices", "clients": "devices"}
+
 // menu are the pages that each page leads to, by the names of their templates and modules,
 // with where they are and the least that one has to be allowed to.
 var menu = []struct {
@@ -222,6 +236,8 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			},
 			"troubles":  troubles,
 			"whyPath":   func(name string) string { return whyPath(name, time.Time{}) },
+			"rulePath":  rulePath,
+			"thingPath": func(name string) string { return "/thing/" + url.PathEscape(name) },
 			"whyOf":     decisionPath,
 			"blankRule": func() ruleRow { return ruleRow{Rule: Rule{Switches: "x", Tells: true, Enabled: true}, words: w} },
 			// What the templates of the rows take.
@@ -418,6 +434,8 @@ func (r propertyRow) Is() string {
 		return r.words.text("off")
 	case r.Level != nil:
 		return r.words.number(*r.Level, r.Unit)
+	case r.Kind == "cover":
+		return r.words.cover(r.Text)
 	}
 	return r.Text
 }

@@ -51,6 +51,11 @@ type topicRow struct {
 	Times  int       `json:"times,omitempty"` // messages since the row was sent before
 }
 
+// Wide says that the text is given a line of its own.
+func (t topicRow) Wide() bool {
+	return len(t.Text) > 24 || strings.HasPrefix(t.Text, "{") || strings.HasPrefix(t.Text, "[")
+}
+
 // A rowOfTopic is what the template of a row takes.
 type rowOfTopic struct {
 	topicRow
