@@ -296,6 +296,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 		f.Title = words.text("error.not_found")
 		if why == nothingHere {
 			f.Why = words.text("error.not_found_text")
+		} else if name, ok := strings.CutPrefix(f.Why, "nothing is recorded of "); ok {
+			f.Why = words.text("error.not_recorded", "name", name)
 		}
 	case http.StatusForbidden:
 		f.Title = words.text("error.forbidden")
