@@ -201,6 +201,8 @@ func (e *Engine) whySource(inst *instance, t *trigger, l *latch) []string {
 		last.Text = "***"
 	}
 	switch {
+	case !ok && strings.HasPrefix(t.text, "webhook "): // of which nothing is kept
+		why = append(why, "it fires when somebody posts to it")
 	case !ok:
 		why = append(why, "nothing valid has come from it")
 	case l.truth && (t.test.Silent != 0 || !t.test.of(inst).holds(last)):

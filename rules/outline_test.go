@@ -28,6 +28,9 @@ action = { set = "tally", to = 1 }
 enabled = false
 trigger = { time = "07:00" }
 action = { disable = "lamps" }
+[rule.hook]
+trigger = { webhook = "/hook/x" }
+action = { set = "tally", to = 2 }
 [variable.tally]
 initial = 0
 [link.all]
@@ -69,7 +72,8 @@ moves = [{ from = "off", on = { event = "alarm/arm" }, to = "armed", if = { stat
 link.all true [] "" []
 rule.lamps true [rule.lamps[kitchen] rule.lamps[bath]] "" [rule.lamps[kitchen]: kitchen/motion is true, 4m2s to go]
 rule.plugs true [] "" []
-rule.off false [] "" []`
+rule.off false [] "" []
+rule.hook true [] "" []`
 	if got := strings.Join(lines, "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -99,6 +103,8 @@ rule.plugs[name=tv]
   if value below 9: 7 true`,
 		"machine.alarm": `machine.alarm
   off -> armed: alarm/arm (alarm/arm) false: nothing valid has come from it`,
+		"rule.hook": `rule.hook
+  webhook /hook/x (POST /hook/x) false: it fires when somebody posts to it`,
 		"rule.nothing": "",
 	} {
 		if got := see(name, 10); got != want {

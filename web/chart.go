@@ -452,9 +452,9 @@ func (c chart) roundTimes() (all []tick) {
 		}
 		k := tick{X: percent(at), Text: text, Align: "middle"}
 		switch {
-		case at < 0.04:
+		case at < 0.06: // half a date on a phone
 			k.Align = "start"
-		case at > 0.96:
+		case at > 0.94:
 			k.Align = "end"
 		}
 		all = append(all, k)

@@ -240,6 +240,11 @@ func TestErrorsArePagesForPeople(t *testing.T) {
 		}
 	}
 	look(404, "/there/is/nothing", anna, "Nothing here", "Hier ist nichts", `<a href="/users">`) // with the menu
+	for language, says := range map[string]string{"en": "Nothing is recorded of &#34;nothing&#34;.", "de": "Von &#34;nothing&#34; ist nichts aufgezeichnet."} {
+		if w := get(s, "/thing/nothing", slices.Concat(person, []string{"Accept-Language", language}, anna)...); w.Code != 404 || !strings.Contains(w.Body.String(), says) {
+			t.Errorf("%s: %d %s", language, w.Code, w.Body)
+		}
+	}
 	look(404, "/there/is/nothing", nil, "Nothing here", "Hier ist nichts", `href="/"`)
 	look(403, "/users", oma, "Not for you", "Kein Zutritt", "and this is for those who may change")
 	house.broken = errors.New("the loop <b>stands</b> still")

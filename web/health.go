@@ -149,9 +149,34 @@ func (w *words) figures(r doctor.Report) (all []vital) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		say("broker-"+strings.ReplaceAll(name, " ", "-"), mended(name, mostName), fmt.Sprint(h.Broker[name]), false)
+		say("broker-"+strings.ReplaceAll(name, " ", "-"), w.counter(name), fmt.Sprint(h.Broker[name]), false)
 	}
 	return all
+}
+
+// counter is what a number of the broker is called.
+func (w *words) counter(name string) string {
+	switch name {
+	case "clients":
+		return w.text("health.broker_clients")
+	case "retained topics":
+		return w.text("health.broker_retained")
+	case "messages in":
+		return w.text("health.broker_in")
+	case "messages out":
+		return w.text("health.broker_out")
+	case "dropped":
+		return w.text("health.broker_dropped")
+	case "refused":
+		return w.text("health.broker_refused")
+	case "inbox waiting":
+		return w.text("health.broker_waiting")
+	case "inbox merged":
+		return w.text("health.broker_merged")
+	case "commands refused":
+		return w.text("health.broker_commands")
+	}
+	return mended(name, mostName)
 }
 
 func (s *Server) healthPage(r *http.Request, v View) (any, error) { return s.checkup(r) }

@@ -164,6 +164,20 @@ func (p sheet) Menu() (links []link) {
 	return links
 }
 
+// Current says of a page in the menu that one is on it, or below it.
+func (p sheet) Current(page string) string {
+	switch {
+	case page == p.Page:
+		return "page"
+	case page == below[p.Page]:
+		return "true"
+	}
+	return ""
+}
+
+// below is under which page of the menu one is on those that are not in it.
+var below = map[string]string{"thing": "home", "why": "home", "rule": "rules", "versions": "edit", "device": "devices", "topics": "devices", "clients": "devices"}
+
 // menu are the pages that each page leads to, by the names of their templates and modules,
 // with where they are and the least that one has to be allowed to.
 var menu = []struct {
@@ -220,6 +234,8 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 			},
 			"troubles":  troubles,
 			"whyPath":   func(name string) string { return whyPath(name, time.Time{}) },
+			"rulePath":  rulePath,
+			"thingPath": func(name string) string { return "/thing/" + url.PathEscape(name) },
 			"whyOf":     decisionPath,
 			"blankRule": func() ruleRow { return ruleRow{Rule: Rule{Switches: "x", Tells: true, Enabled: true}, words: w} },
 			// What the templates of the rows take.
@@ -278,6 +294,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 		f.Title = words.text("error.not_found")
 		if why == nothingHere {
 			f.Why = words.text("error.not_found_text")
+		} else if name, ok := strings.CutPrefix(f.Why, "nothing is recorded of "); ok {
+			f.Why = words.text("error.not_recorded", "name", name)
 		}
 	case http.StatusForbidden:
 		f.Title = words.text("error.forbidden")
@@ -400,6 +418,8 @@ func (r propertyRow) Is() string {
 		return r.words.text("off")
 	case r.Level != nil:
 		return r.words.number(*r.Level, r.Unit)
+	case r.Kind == "cover":
+		return r.words.cover(r.Text)
 	}
 	return r.Text
 }

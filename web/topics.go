@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -45,6 +46,11 @@ type topicRow struct {
 	Retain bool      `json:"retain,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 	Times  int       `json:"times,omitempty"` // messages since the row was sent before
+}
+
+// Wide says that the text is given a line of its own.
+func (t topicRow) Wide() bool {
+	return len(t.Text) > 24 || strings.HasPrefix(t.Text, "{") || strings.HasPrefix(t.Text, "[")
 }
 
 // A rowOfTopic is what the template of a row takes.

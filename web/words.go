@@ -65,6 +65,7 @@ func (w *words) text(key string, pairs ...any) string {
 
 // clock is the time of day, with the date if that is not today's.
 func (w *words) clock(t, now time.Time) string {
+	t = t.In(now.Location()) // a broker and a file tell it in UTC
 	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
 		return t.Format(time.TimeOnly)
 	}
@@ -75,6 +76,23 @@ func (w *words) clock(t, now time.Time) string {
 func (w *words) number(n float64, unit string) string {
 	text := strconv.FormatFloat(math.Round(n*100)/100, 'f', -1, 64)
 	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
+}
+
+// cover is how a cover stands.
+func (w *words) cover(state string) string {
+	switch state {
+	case "open":
+		return w.text("cover.open")
+	case "closed":
+		return w.text("cover.closed")
+	case "opening":
+		return w.text("cover.opening")
+	case "closing":
+		return w.text("cover.closing")
+	case "stopped":
+		return w.text("cover.stopped")
+	}
+	return state
 }
 
 // bytes is a size as people read it.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What a page says is said in all languages, and nothing else is.
@@ -62,6 +63,18 @@ func TestWords(t *testing.T) {
 			if !slices.Equal(placeholders(w.texts[key]), placeholders(english[key])) {
 				t.Errorf("words/%s.toml, %s: other {names} than in English", language, key)
 			}
+		}
+	}
+}
+
+// A broker and the versions' folder tell the time in UTC; people read that of the house.
+func TestTheClockIsThatOfTheHouse(t *testing.T) {
+	berlin := time.FixedZone("", 3600)
+	now := time.Date(2026, 11, 30, 0, 30, 0, 0, berlin)
+	w := allWords()["en"]
+	for moment, want := range map[time.Time]string{now.UTC(): "00:30:00", now.Add(-time.Hour).UTC(): "2026-11-29 23:30"} {
+		if got := w.clock(moment, now); got != want {
+			t.Errorf("%v is %s, want %s", moment, got, want)
 		}
 	}
 }

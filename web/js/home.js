@@ -18,6 +18,7 @@ function hide(element, hidden) {
 // --- Properties ---
 
 const path = (thing, p) => thing.name + (p.name ? '.' + p.name : '');
+const covers = { open: t('cover.open'), closed: t('cover.closed'), opening: t('cover.opening'), closing: t('cover.closing'), stopped: t('cover.stopped') };
 const title = (p) => p.label || p.name;
 const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + title(p) : '');
 
@@ -26,7 +27,7 @@ function isNow(thing, p) {
   if (!p.known) return t('unknown');
   if (p.kind === 'switch') return p.on ? t('on') : t('off');
   if (p.level !== undefined) return number(p.level, p.unit);
-  return p.text || '';
+  return p.kind === 'cover' && covers[p.text] || p.text || '';
 }
 
 function wanted(p, value) {

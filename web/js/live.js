@@ -48,15 +48,6 @@ export function follow(only, page = {}) {
     put($('version'), v.version);
     put($('started'), clock(v.started));
     put($('rules'), String(v.rules));
-    const dl = document.querySelector('#broker dl');
-    const counters = Object.keys(v.broker || {}).sort();
-    $('broker').hidden = !counters.length;
-    dl.textContent = '';
-    counters.forEach((name) => {
-      const row = dl.appendChild(document.createElement('div'));
-      row.appendChild(document.createElement('dt')).textContent = name;
-      row.appendChild(document.createElement('dd')).textContent = String(v.broker[name]);
-    });
     if (page.title) document.title = page.title + ' · ' + v.name + ' · Hearth';
     page.status(v);
     arrange();

@@ -12,7 +12,7 @@ const list = makeList(ul, $('topic'), (row) => row.topic, (li, row) => {
   put(li.querySelector('.source'), row.topic);
   put(li.querySelector('.text'), row.text);
   li.querySelector('.text').classList.toggle('binary', !!row.binary);
-  li.classList.toggle('wide', row.text.length > 24);
+  li.classList.toggle('wide', row.text.length > 24 || /^[{[]/.test(row.text));
   put(li.querySelector('time'), row.at ? clock(row.at) : '');
   put(li.querySelector('.times'), row.all ? '×' + row.all : '');
   li.querySelector('.kept').hidden = !row.retain;

@@ -22,6 +22,8 @@ export function nowMs() { return now.ms + performance.now() - now.at; }
 
 // The time of day as the house has it, with the date if that is not today's.
 export function clock(text) {
+  const [, sign, hours, minutes] = /([+-])(\d\d):(\d\d)$/.exec(now.text) || [];
+  if (sign && text.endsWith('Z')) text = new Date(Date.parse(text) + (sign + 1) * (hours * 60 + +minutes) * 60000).toISOString();
   if (text.slice(0, 10) === now.text.slice(0, 10)) return text.slice(11, 19);
   const [year, month, day] = text.slice(0, 10).split('-');
   return t('date', { year, month, day }) + ' ' + text.slice(11, 16);
