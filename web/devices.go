@@ -198,7 +198,12 @@ func (d Device) seenBy(r Rights) (Device, bool) {
 func (s *Server) deviceList(r *http.Request) (Devices, error) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
+	leave, err := s.whole.rest(ctx)
+	if err != nil {
+		return Devices{}, err
+	}
 	all, err := s.house.Devices(ctx)
+	leave()
 	if err != nil {
 		return Devices{}, err
 	}
