@@ -82,15 +82,15 @@ func (q *quietHouse) Set(_ context.Context, name, value string) (Answer, error) 
 	return Answer{Name: "lamp.state", Topic: "lamp/set", Payload: value, Reported: true}, nil
 }
 
+func (*quietHouse) Health(context.Context) (json.RawMessage, error) {
+	return json.RawMessage(`{"findings":[]}`), nil
+}
+
 func (q *quietHouse) Why(_ context.Context, name, _ string) (json.RawMessage, error) {
 	if name == "" {
 		return nil, Mistaken(errors.New("want a name"))
 	}
 	return json.RawMessage(`{"name":"` + name + `"}`), nil
-}
-
-func (*quietHouse) Health(context.Context) (json.RawMessage, error) {
-	return json.RawMessage(`{"findings":[]}`), nil
 }
 
 func (q *quietHouse) Record(_ context.Context, since time.Time, w io.Writer) error {

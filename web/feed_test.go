@@ -166,7 +166,7 @@ func TestAPageThatDoesNotReadIsDroppedAndCatchesUp(t *testing.T) {
 	house := newHouse()
 	house.room = 1 << 16
 	s := New(house, Options{Log: quietLog})
-	s.limit = 200 * time.Millisecond
+	s.limit = 2 * time.Second
 	listenOn(t, s, "127.0.0.1:0")
 	defer s.Close()
 

@@ -110,7 +110,7 @@ func (w *words) span(d time.Duration) string {
 		return w.number(math.Round(d.Seconds()*10)/10, "s")
 	case d < time.Hour:
 		return two(d/time.Minute, "min", d%time.Minute/time.Second, "s")
-	case d < 24*time.Hour:
+	case d < 48*time.Hour:
 		return two(d/time.Hour, "h", d%time.Hour/time.Minute, "min")
 	}
 	return two(d/(24*time.Hour), w.text("days"), d%(24*time.Hour)/time.Hour, "h")
