@@ -79,6 +79,34 @@ func Unveil(file string, draft, src []byte, secret Secret) ([]byte, []Mistake) {
 	return append(out, draft[from:]...), wrong
 }
 
+// Secrets are the texts of a file that nobody is to see; none where it can't be told.
+func Secrets(src []byte, secret Secret) (hidden []string) {
+	all, err := texts(src)
+	if err != nil {
+		return nil
+	}
+	for _, t := range all {
+		if secret(t.keys, t.text) {
+			hidden = append(hidden, t.text)
+		}
+	}
+	return hidden
+}
+
+// Without is a mistake in which none of the hidden texts is found or quoted: a value that
+// nobody is to see may be wrong because of what somebody wrote elsewhere.
+func (m Mistake) Without(hidden []string) Mistake {
+	for _, h := range hidden {
+		if m.Found != "" && m.Found == show(h) {
+			m.Found = ""
+		}
+		if utf8.RuneCountInString(h) >= 4 { // less is a part of many words
+			m.Text = strings.ReplaceAll(strings.ReplaceAll(m.Text, show(h), `"***"`), h, "***")
+		}
+	}
+	return m
+}
+
 // A written text is one as it stands in a file, with its quotes.
 type written struct {
 	keys     []string

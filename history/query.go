@@ -231,10 +231,26 @@ func (h *History) Series() []Series {
 		if s.first == 0 && s.last == 0 {
 			continue // nothing was recorded
 		}
-		list = append(list, Series{s.name, s.unit, s.kind, time.UnixMicro(s.first).In(h.opt.Zone), time.UnixMicro(s.last).In(h.opt.Zone)})
+		list = append(list, h.shown(s))
 	}
 	slices.SortFunc(list, func(a, b Series) int { return cmp.Compare(a.Name, b.Name) })
 	return list
+}
+
+// Find is the series of that name; false if nothing was recorded under it.
+func (h *History) Find(name string) (Series, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.named[name]
+	if s == nil || s.first == 0 && s.last == 0 {
+		return Series{}, false
+	}
+	return h.shown(s), true
+}
+
+// shown is a series as others see it. h.mu is held.
+func (h *History) shown(s *series) Series {
+	return Series{s.name, s.unit, s.kind, time.UnixMicro(s.first).In(h.opt.Zone), time.UnixMicro(s.last).In(h.opt.Zone)}
 }
 
 // Names are those under which something has been recorded, in no order.

@@ -38,16 +38,13 @@ func (p page) Recorded(ctx context.Context, names ...string) ([]web.Series, erro
 	if err != nil {
 		return nil, err
 	}
-	wanted := past.Series()
-	if len(names) > 0 {
-		all := wanted
-		wanted = nil
-		for _, s := range all {
-			for _, name := range names {
-				if s.Name == name {
-					wanted = append(wanted, s)
-				}
-			}
+	var wanted []history.Series
+	if len(names) == 0 {
+		wanted = past.Series()
+	}
+	for _, name := range names { // a house may have a hundred thousand others
+		if one, ok := past.Find(name); ok {
+			wanted = append(wanted, one)
 		}
 	}
 	return ask(ctx, p.Hub, func() (some []web.Series) {

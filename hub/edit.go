@@ -219,7 +219,7 @@ func (e *editing) fileView(d disk, file string) web.ConfigFile {
 func shownText(src []byte) (text string, secrets int, hidden string) {
 	shown, err := config.Veil(src, secretText)
 	if err != nil {
-		if secretWords.Match(src) {
+		if secretWords.Match(src) || slices.ContainsFunc(addresses.FindAllString(string(src), -1), func(u string) bool { return secretText([]string{""}, u) }) {
 			return "", 0, "it seems to hold secrets, and " + err.Error() + ": mend it on the machine"
 		}
 		shown = src
@@ -228,7 +228,10 @@ func shownText(src []byte) (text string, secrets int, hidden string) {
 }
 
 // secretWords are in a text that may hold secrets, where it can't be told where.
-var secretWords = regexp.MustCompile(`(?i)secret|password|token|hash|authorization|api_?key`)
+var secretWords = regexp.MustCompile(`(?i)secret|password|passphrase|token|hash|headers|authorization|api_?key`)
+
+// addresses are those in such a text, with what may stand behind them.
+var addresses = regexp.MustCompile(`[a-z]+://[^\s"']*`)
 
 // secretText says which texts of a configuration the page does not show: passwords, tokens
 // and their hashes, [secret], what requests carry to be let in, and addresses with such in
@@ -323,11 +326,13 @@ func (e *editing) check(d disk, texts map[string][]byte, wrong []config.Mistake)
 	cfg, doc := loadDraft(e.path, config.Draft{Instead: texts, May: d.may}, func(*Config) {})
 	checked.Whole = doc.Whole()
 	checked.OK = doc.Err() == nil && len(wrong) == 0
+	hidden := secretsOf(doc)
 	for _, m := range slices.Concat(wrong, doc.Mistakes(), doc.Warnings()) {
 		if len(checked.Mistakes) == maxMistakes {
 			checked.More++
 			continue
 		}
+		m = m.Without(hidden)
 		if secretText(strings.Split(inList.ReplaceAllString(m.Key, ""), "."), "x") {
 			m.Found = ""
 		}
@@ -336,6 +341,15 @@ func (e *editing) check(d disk, texts map[string][]byte, wrong []config.Mistake)
 		})
 	}
 	return cfg, checked, nil
+}
+
+// secretsOf are the texts in the files of a configuration that nobody is to see.
+func secretsOf(doc *config.Doc) (hidden []string) {
+	for _, f := range doc.Files() {
+		hidden = append(hidden, config.Secrets(doc.Source(f), secretText)...)
+	}
+	slices.Sort(hidden)
+	return slices.Compact(hidden)
 }
 
 // CheckDraft says what `hearth check` would.

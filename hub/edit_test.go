@@ -337,7 +337,18 @@ action = { http = "https://api.example/x", headers = { Authorization = "Bearer h
 		if err != nil || len(one.Since) != 1 || strings.Contains(fmt.Sprint(one), "hunter") || strings.Contains(fmt.Sprint(one), "4711") {
 			t.Errorf("%v %+v", err, one)
 		}
+		// A value may be wrong because of what stands elsewhere.
+		writeFile(t, dir, "[variable.mode]\ninitial = \"day\"\n[rule.x]\ntrigger = { event = \"a/x\" }\naction = { http = \"https://me:hunter7@api.example/{state('mode')}\" }\n")
+		d = draft(t, p, "config.toml")
+		d.Text = strings.Replace(d.Text, "variable.mode", "variable.other", 1)
+		if c, err := p.CheckDraft(t.Context(), d); err != nil || c.OK || strings.Contains(fmt.Sprint(c), "hunter") {
+			t.Errorf("%v %+v", err, c)
+		}
 		// A text that is no TOML and may hold secrets is not shown at all.
+		writeFile(t, dir, "[rule.x]\naction = { http = \"https://me:hunter7@api.example/x }\n")
+		if c, _ := p.Configuration(t.Context(), ""); c.Files[0].Text != "" || !strings.Contains(c.Files[0].Hidden, "seems to hold secrets") {
+			t.Errorf("%+v", c)
+		}
 		writeFile(t, dir, "[secret]\nalarm = \"4711\n")
 		if c, _ := p.Configuration(t.Context(), ""); c.Files[0].Text != "" || !strings.Contains(c.Files[0].Hidden, "seems to hold secrets") {
 			t.Errorf("%+v", c)

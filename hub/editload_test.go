@@ -40,6 +40,8 @@ func hostileTexts() map[string]string {
 		"unknown keys":     "[rule.r]\n" + numbered("trigge%dr = 1 # %[1]d\n"),
 		"one line":         "x = [" + fill("", "\"ü\", ") + "]\n",
 		"links":            numbered("[link.l%d]\nfrom = \"a/%d\"\nto = \"b/%d\"\n"),
+		"one switch":       "[input.b]\npin = \"GPIO27\"\n[output.l]\npin = \"GPIO17\"\n" + numbered("[link.l%d]\nfrom = \"b\"\nto = \"l\"\n# %d %d\n"),
+		"one event":        "[output.l]\npin = \"GPIO17\"\n" + numbered("[rule.l%d]\ntrigger = { event = \"a/+\" }\naction = { set = \"l\", to = true }\n# %d %d\n"),
 		"circles":          numbered("[link.l%d]\nfrom = \"a/+/b\"\nto = \"a/x/b\"\n# %d %d\n"),
 		"captures":         numbered("[rule.l%d]\ntrigger = { state = \"a/{x}/{y}/{z}\" }\naction = { publish = \"b/{x}/{y}/{z}%d\", payload = \"%d\" }\n"),
 		"each":             "[rule.r]\neach = { a = [" + fill("", "\"x\", ") + "] }\ntrigger = { event = \"{a}\" }\naction = { publish = \"b\", payload = \"{a}\" }\n",

@@ -251,6 +251,7 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.editing.key = fmt.Appendf(nil, "names of texts %d", h.seed)
 	h.life = h.nextLife()
 	h.ownConfig = "/device/" + h.announcedID() + "/config"
+	h.ears.own = h.ownConfig
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.lookAtClock()

@@ -45,19 +45,22 @@ func TestTopicsOnThePage(t *testing.T) {
 			if m.Hidden {
 				payload = "***"
 			}
+			if m.Whole {
+				payload = "of the whole house"
+			}
 			heard = append(heard, m.Topic+"="+payload)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range []web.Message{{Topic: "keypad/code", Payload: []byte("4711")}, {Topic: "hall/motion", Payload: []byte("ON"), Retain: true}, {Topic: "hearth/lamp/set", Payload: []byte("OFF")}} {
+		for _, m := range []web.Message{{Topic: "keypad/code", Payload: []byte("4711")}, {Topic: "hall/motion", Payload: []byte("ON"), Retain: true}, {Topic: "hearth/lamp/set", Payload: []byte("OFF")}, {Topic: "hearth/why", Payload: []byte("lamp")}} {
 			if err := p.Publish(t.Context(), m); err != nil {
 				t.Error(m.Topic, err)
 			}
 			time.Sleep(time.Second)
 		}
 		mu.Lock()
-		for _, want := range []string{"keypad/code=***", "siren/off=***", "hall/motion=ON", "hearth/lamp/state=ON", "hearth/lamp/set=OFF", "hearth/lamp/state=OFF"} {
+		for _, want := range []string{"keypad/code=***", "siren/off=***", "hall/motion=ON", "hearth/lamp/state=ON", "hearth/lamp/set=OFF", "hearth/lamp/state=OFF", "hearth/why=of the whole house", "hearth/why/lamp=of the whole house"} {
 			if !slices.Contains(heard, want) {
 				t.Errorf("nobody heard %s: %s", want, heard)
 			}

@@ -1189,6 +1189,10 @@ type moment struct {
 	does   map[string]deed
 }
 
+// mostAlike is with how many of one source and the same conditions each is compared: far more
+// than a house has, so that a file of thousands is checked soon.
+const mostAlike = 60
+
 // opposites warns of two that switch an output on and off at the same moment.
 func (d *doubter) opposites() {
 	var moments []moment
@@ -1233,9 +1237,16 @@ func (d *doubter) opposites() {
 			}
 		}
 	}
-	for j, b := range moments {
-		for _, a := range moments[:j] {
-			if a.who == b.who || a.source != b.source || a.hold != b.hold || a.when != b.when || !a.meets(b) {
+	type sameness struct { // without it two are not compared
+		source string
+		hold   time.Duration
+		when   string
+	}
+	before := make(map[sameness][]moment)
+	for _, b := range moments {
+		key := sameness{b.source, b.hold, b.when}
+		for _, a := range before[key] {
+			if a.who == b.who || !a.meets(b) {
 				continue
 			}
 			for _, output := range slices.Sorted(maps.Keys(b.does)) {
@@ -1246,6 +1257,9 @@ func (d *doubter) opposites() {
 					y.at.Warn("%s %s at the same moment, at %s (%s), and no condition tells which is meant", a.who.name, d.switches(output, off), x.at.Position(), a.text)
 				}
 			}
+		}
+		if len(before[key]) < mostAlike {
+			before[key] = append(before[key], b)
 		}
 	}
 }

@@ -177,13 +177,18 @@ func (d Device) seenBy(r Rights) (Device, bool) {
 		return d, true
 	}
 	var some []DeviceProperty
-	any := false
+	any, all := false, true
 	for i, topics := range d.See {
 		if may(r, topics, See) {
 			if any = true; i < len(d.Properties) {
 				some = append(some, d.Properties[i])
 			}
+		} else {
+			all = false
 		}
+	}
+	if !all { // of which of its properties these are, is not told
+		d.Battery, d.BatteryLow, d.Link, d.LinkUnit = nil, false, nil, ""
 	}
 	d.Properties, d.Rules, d.Config, d.Denied = some, nil, "", nil
 	return d, any
@@ -193,7 +198,12 @@ func (d Device) seenBy(r Rights) (Device, bool) {
 func (s *Server) deviceList(r *http.Request) (Devices, error) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
+	leave, err := s.whole.rest(ctx)
+	if err != nil {
+		return Devices{}, err
+	}
 	all, err := s.house.Devices(ctx)
+	leave()
 	if err != nil {
 		return Devices{}, err
 	}

@@ -102,6 +102,11 @@ func TestWhoSeesWhichDevices(t *testing.T) {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
+	// Of a device of which something is kept from somebody, they are not told what may be of that.
+	house.devices[0].See[1] = []string{"zigbee2mqtt/climate_001"}
+	if body := get(s, "/api/v1/devices/climate_000", guest...).Body.String(); strings.Contains(body, "battery") || strings.Contains(body, "lqi") || !strings.Contains(body, "temperature") {
+		t.Errorf("the guest is told %s", body)
+	}
 	page := get(s, "/devices/climate_000", anna...).Body.String()
 	for _, want := range []string{"rule.heater", "[device.climate_000]\nid = &#34;zigbee2mqtt/0x00158d00climate_000&#34;\nname = &#34;Climate climate_000&#34;", "/topics?filter=zigbee2mqtt%2fclimate_000%2fset", "Forget this device"} {
 		if !strings.Contains(page, want) {

@@ -257,7 +257,8 @@ type viewing struct {
 	mu      sync.Mutex
 	making  sync.WaitGroup
 	running bool
-	next    *picture // which is not yet begun; nil: nobody waits
+	next    *picture  // which is not yet begun; nil: nobody waits
+	rested  time.Time // when the house has rested from the one before
 }
 
 type picture struct {
@@ -295,18 +296,29 @@ func (v *viewing) ask(ctx context.Context, within time.Duration) (View, error) {
 func (v *viewing) make() {
 	for {
 		v.mu.Lock()
-		p := v.next
-		v.next = nil
-		if p == nil {
+		if v.next == nil {
 			v.running = false
 			v.mu.Unlock()
 			return
 		}
+		rested := v.rested
+		v.mu.Unlock()
+		time.Sleep(time.Until(rested))
+		v.mu.Lock()
+		p := v.next // who came meanwhile has the same
+		v.next = nil
 		v.mu.Unlock()
 		ctx, stop := context.WithTimeoutCause(context.Background(), patience, errSlow)
+		began := time.Now()
 		p.view, p.err = v.house.View(ctx)
 		stop()
 		p.view = p.view.clean()
 		close(p.done)
+		if took := time.Since(began); took > 5*time.Millisecond && p.err == nil { // a large house, which has other things to do
+			rested = time.Now().Add(min(took, time.Second))
+		}
+		v.mu.Lock()
+		v.rested = rested
+		v.mu.Unlock()
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,4 +210,40 @@ func (s *Server) streamsOpen() int {
 	s.watching.mu.Lock()
 	defer s.watching.mu.Unlock()
 	return s.watching.all
+}
+
+// However many ask a large house for all that there is, it has half of its time for its rules.
+func TestALargeHouseRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		house := &slowHouse{smallHouse: newHouse()}
+		v, q := viewing{house: house}, make(queue, 1)
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		var asked sync.WaitGroup
+		var listed atomic.Int64
+		for range 8 {
+			asked.Go(func() {
+				for ctx.Err() == nil {
+					v.ask(ctx, patience)
+				}
+			})
+			asked.Go(func() {
+				for ctx.Err() == nil {
+					if leave, err := q.rest(ctx); err == nil {
+						time.Sleep(slowly)
+						listed.Add(int64(slowly))
+						leave()
+					}
+				}
+			})
+		}
+		asked.Wait()
+		v.making.Wait()
+		for what, took := range map[string]time.Duration{"pictures": time.Duration(house.asked) * slowly, "lists": time.Duration(listed.Load())} {
+			if took < 4*time.Second || took > 6*time.Second {
+				t.Errorf("of ten seconds %s took %v", what, took)
+			}
+		}
+		time.Sleep(time.Second)
+	})
 }

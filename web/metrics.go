@@ -43,7 +43,12 @@ func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
-	all, err := s.house.Metrics(ctx)
+	leave, err := s.whole.rest(ctx)
+	var all []Metric
+	if err == nil {
+		all, err = s.house.Metrics(ctx)
+		leave()
+	}
 	if err != nil { // then Prometheus sets up = 0, and what it had of the house is stale
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return

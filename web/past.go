@@ -56,8 +56,26 @@ func (q queue) begin(ctx context.Context) (done func(), err error) {
 	case q <- struct{}{}:
 		return func() { <-q }, nil
 	case <-ctx.Done():
-		return nil, errors.New("too many ask about the past at once; try again")
+		return nil, errors.New("too many ask for so much at once; try again")
 	}
+}
+
+// rest is begin for a question that keeps the house itself busy, the longer the more there is
+// in it: the place is given back as long after the answer as that took, so that however many
+// ask, the house has half of its time for what it is there for.
+func (q queue) rest(ctx context.Context) (done func(), err error) {
+	leave, err := q.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	return func() {
+		if took := time.Since(began); took < 5*time.Millisecond {
+			leave()
+		} else {
+			time.AfterFunc(min(took, time.Second), leave)
+		}
+	}, nil
 }
 
 // nothingRecorded is said in the same words whether there is such a series or not.
@@ -126,7 +144,13 @@ func stretchOf(q url.Values, from, to time.Time) (time.Time, time.Time, error) {
 func (s *Server) serveSeriesList(w http.ResponseWriter, r *http.Request) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
+	leave, err := s.whole.rest(ctx)
+	if err != nil {
+		refuseFor(w, err)
+		return
+	}
 	all, err := s.house.Recorded(ctx)
+	leave()
 	if err != nil {
 		refuseFor(w, err)
 		return

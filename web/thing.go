@@ -262,7 +262,8 @@ func (s *Server) figure(ctx context.Context, r *http.Request, v View, past *hist
 	}
 	c := chart{from: span.from, to: span.to, now: v.Now, words: w}
 	subjects := []subject{one}
-	for _, name := range q["with"] {
+	with := q["with"]
+	for _, name := range with[:min(len(with), 2*mostSeries)] { // each asks the house
 		other, err := s.subjectFor(ctx, v, rights, name)
 		if err == nil && len(subjects) < mostSeries && !slices.ContainsFunc(subjects, func(s subject) bool { return s.name == other.name }) {
 			subjects = append(subjects, other)

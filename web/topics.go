@@ -33,8 +33,11 @@ type Message struct {
 	QoS     byte
 	Retain  bool
 	Hidden  bool // nobody is to see the payload
+	Whole   bool // the hub tells of the whole house there, so that it is for those alone who may see all of it
 	At      time.Time
 }
+
+func (m Message) seenBy(r Rights) bool { return r.On(m.Topic, See) && (!m.Whole || r.Whole(See)) }
 
 // A topicRow is what was said last on a topic.
 type topicRow struct {
@@ -122,7 +125,7 @@ func (s *Server) retained(filter string, who Rights) (rows []topicRow, left int,
 	}
 	for _, m := range all {
 		switch {
-		case !who.On(m.Topic, See):
+		case !m.seenBy(who):
 		case len(rows) == mostRetained:
 			left++
 		default:
@@ -171,7 +174,7 @@ const (
 func (e *ear) hear(m Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.rights.On(m.Topic, See) {
+	if !m.seenBy(e.rights) {
 		return
 	}
 	e.total++
@@ -209,7 +212,7 @@ func (e *ear) take() (h hearing, more bool) {
 	n := min(len(e.order), mostTopics)
 	h.Topics = make([]topicRow, 0, n)
 	for _, topic := range e.order[:n] {
-		if one := e.latest[topic]; e.rights.On(topic, See) {
+		if one := e.latest[topic]; one.seenBy(e.rights) {
 			row := rowOf(one.Message)
 			if row.Times = one.times; !one.Hidden {
 				row.Size = one.size

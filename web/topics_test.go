@@ -186,7 +186,8 @@ func tune(t *testing.T, s *Server, query string, header ...string) (next func() 
 // nothing that they may not see.
 func TestListeningToTopics(t *testing.T) {
 	house, people := newHouse(), family()
-	house.kept = []Message{{Topic: "garage/door/state", Payload: []byte("open"), Retain: true}, {Topic: "zigbee2mqtt/lamp", Payload: []byte(`{"state":"ON"}`), Retain: true}}
+	house.kept = []Message{{Topic: "garage/door/state", Payload: []byte("open"), Retain: true}, {Topic: "zigbee2mqtt/lamp", Payload: []byte(`{"state":"ON"}`), Retain: true},
+		{Topic: "hearth/problem", Payload: []byte("garage"), Retain: true, Whole: true}}
 	s := New(house, Options{People: people, Log: quietLog})
 	listen, no := "127.0.0.1:0", false
 	c, err := s.Prepare(Config{Listen: &listen, Anonymous: &no})
@@ -201,6 +202,7 @@ func TestListeningToTopics(t *testing.T) {
 		t.Errorf("%s %+v", name, h)
 	}
 	house.say(Message{Topic: "garage/door/state", Payload: []byte("closed"), At: noon})
+	house.say(Message{Topic: "hearth/why/lamp", Payload: []byte("garage/door/state was closed"), Whole: true, At: noon})
 	began := time.Now()
 	for i := range 1000 {
 		house.say(Message{Topic: "tele/plug/SENSOR", Payload: fmt.Append(nil, i), At: noon})
@@ -211,7 +213,7 @@ func TestListeningToTopics(t *testing.T) {
 		events++
 		messages += h.Messages
 		for _, row := range h.Topics {
-			if strings.HasPrefix(row.Topic, "garage") {
+			if strings.Contains(row.Topic+row.Text, "garage") {
 				t.Errorf("it hears %+v", row)
 			}
 		}
@@ -221,6 +223,9 @@ func TestListeningToTopics(t *testing.T) {
 	}
 	if most := 2 + int(time.Since(began)/listenFor); events > most {
 		t.Errorf("%d events in %v", events, time.Since(began))
+	}
+	if w := ask(s, "GET", "/topics", "", "Authorization", "Bearer hearth_script"); !strings.Contains(w.Body.String(), "hearth/problem") {
+		t.Errorf("who may see all is shown\n%s", w.Body)
 	}
 	if w := ask(s, "GET", "/api/v1/topics?filter=a/%23/b", "", "Authorization", "Bearer hearth_script"); w.Code != 400 {
 		t.Errorf("a bad filter: %d %s", w.Code, w.Body)

@@ -144,14 +144,14 @@ function start(text, code) {
   let tables = [];
 
   function sketch() {
-    const seen = {};
+    const seen = new Map(); // a table may be called constructor
     tables = [];
     let quoted = ''; // the quotes of a text over several lines
     text.value.split('\n').forEach((line, i) => {
       const found = !quoted && /^\s*\[{1,2}\s*([^\]\n]+?)\s*\]{1,2}/.exec(line);
       if (found) {
-        seen[found[1]] = (seen[found[1]] || 0) + 1;
-        tables.push({ name: found[1], line: i + 1, key: found[1] + ' ' + seen[found[1]] });
+        seen.set(found[1], (seen.get(found[1]) || 0) + 1);
+        tables.push({ name: found[1], line: i + 1, key: found[1] + ' ' + seen.get(found[1]) });
       }
       (line.replace(/^\s*#.*/, '').match(/"""|'''/g) || []).forEach((q) => { quoted = !quoted ? q : quoted === q ? '' : quoted; });
     });
