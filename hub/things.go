@@ -148,6 +148,9 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		case v.Value != nil:
 			shown.Level, shown.Text = shownValue(v.Value)
 		}
+		if shown.Kind == "value" && !shown.Known && shown.Bad == "" && len(p.Reports) == 0 {
+			continue // it is told something, for which there is no control, and never says what it is
+		}
 		if a, ok := s.Asked[p.Name]; ok && !a.GaveUp && !h.secretly(s, p) {
 			shown.Asked = printable(inWords(a.Value))
 		}

@@ -131,3 +131,27 @@ func TestToTellAThingDuringAReload(t *testing.T) {
 		}
 	})
 }
+
+// A lamp can be told effects and never says which it has: it is shown on the page of the house
+// by what it says.
+func TestWhatIsOnlyToldIsNoState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{Bank: gpio.NewSim()})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", strings.Replace(plugExposes, `{"type":"numeric"`, `{"type":"enum","name":"effect","property":"effect","access":2,"values":["blink","okay"]},{"type":"numeric"`, 1))
+		time.Sleep(time.Second)
+		v, err := page{h}.View(t.Context())
+		if err != nil || len(v.Things) != 1 {
+			t.Fatalf("%+v, %v", v.Things, err)
+		}
+		var names []string
+		for _, p := range v.Things[0].Properties {
+			names = append(names, p.Name)
+		}
+		if fmt.Sprint(names) != "[state]" { // power has said nothing yet
+			t.Errorf("it shows %q", names)
+		}
+	})
+}

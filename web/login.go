@@ -129,10 +129,6 @@ func (s *Server) takeLogin(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "10")
 		s.showLogin(w, r, http.StatusTooManyRequests, words.text("login.later"))
 	case err != nil:
-		if n := s.tries.count(sender(r)); n == 1 || n == mostTries { // not a line for each guess
-			// Not for whom: people type their password into the wrong field.
-			s.log.Warn("a login to the page was refused", "from", sender(r).String(), "tries", n)
-		}
 		s.showLogin(w, r, http.StatusUnauthorized, words.text("login.wrong"))
 	case s.mostOf(user) < See:
 		s.showLogin(w, r, http.StatusForbidden, words.text("login.may_not", "user", mended(user, mostName)))
@@ -148,8 +144,12 @@ func (s *Server) tryLogin(ctx context.Context, from netip.Addr, user, password s
 		return nil, tooSoon{wait}
 	}
 	mark, err = s.people.Login(ctx, from, user, password, key)
-	if err == nil {
+	switch n := s.tries.count(from); {
+	case err == nil:
 		s.tries.takeBack(from)
+	case !errors.Is(err, ErrLater) && (n == 1 || n == mostTries): // not a line for each guess
+		// Not for whom: people type their password into the wrong field.
+		s.log.Warn("a password was refused on the page", "from", from.String(), "tries", n)
 	}
 	return mark, err
 }

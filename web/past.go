@@ -101,10 +101,11 @@ func (s *Server) nowOf(ctx context.Context) (time.Time, error) {
 	return v.Now, err
 }
 
-// parseMoment reads a time as the page and programs write it.
+// parseMoment reads a time as the page and programs write it. A year before 1970 leads a
+// house whose clock stands at its beginning.
 func parseMoment(text string, zone *time.Location) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil && t.Year() >= 1970 && t.Year() < 2200 {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil && t.Year() >= 1969 && t.Year() < 2200 {
 			return t.In(zone), nil
 		}
 	}

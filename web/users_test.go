@@ -1,8 +1,10 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"net/http/httptest"
 	"net/url"
@@ -232,7 +234,8 @@ func TestUsersNeedAPasswordOfLately(t *testing.T) {
 // Oma sees where she is logged in, logs the tablet out, and changes her password.
 func TestOnesOwnLogin(t *testing.T) {
 	people, shelf := family(), &cupboard{}
-	s := lan(newHouse(), people, func(o *Options) { o.Shelf = shelf })
+	var log bytes.Buffer
+	s := lan(newHouse(), people, func(o *Options) { o.Shelf, o.Log = shelf, slog.New(slog.NewTextHandler(&log, nil)) })
 	phone := cookie(t, s, "oma", "User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Version/17.0 Mobile/15E148 Safari/604.1")
 	tablet := cookie(t, s, "oma", "User-Agent", "Mozilla/5.0 (Linux; Android 6.0) Chrome/61.0 Safari/537.36", "From", "192.168.1.40:1")
 	evil := cookie(t, s, "oma", "User-Agent", `<script>alert(1)</script>`)
@@ -270,6 +273,9 @@ func TestOnesOwnLogin(t *testing.T) {
 		if w := change(c.old, c.new, c.again); w.Code != 400 || !strings.Contains(w.Body.String(), c.says) || strings.Contains(w.Body.String(), "abends") {
 			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
 		}
+	}
+	if n := strings.Count(log.String(), "a password was refused on the page"); n != 1 || strings.Contains(log.String(), "abends") {
+		t.Errorf("the log tells %d times of a wrong password: %s", n, &log)
 	}
 	w := change("abends um acht", "neun Uhr abends", "neun Uhr abends")
 	if w.Code != 303 || len(w.Result().Cookies()) != 1 {
