@@ -48,11 +48,13 @@ type batch struct {
 	written map[readership][]byte
 }
 
-// Pause is how long to wait for more after so much was told. While little happens each
-// thing is shown at once; where hundreds of readings a second come, ten pictures a second
-// are enough for people, and all there is time for where a hundred of them look on.
-func pause(events int) time.Duration {
-	return min(time.Duration(events)*5*time.Millisecond, 100*time.Millisecond)
+// pause is how long to wait for more after so much was told. While little happens each thing
+// is shown at once. Where hundreds of readings a second come, ten pictures a second are enough
+// for people, or five where a hundred of them look on, and the house has its time for itself.
+func (f *feed) pause(events int) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return min(time.Duration(events)*5*time.Millisecond, 100*time.Millisecond+time.Duration(f.streams)*time.Millisecond)
 }
 
 // join begins to watch: what happens from now on is in the batch that it returns, and in
@@ -119,7 +121,7 @@ func (f *feed) gather(ctx context.Context, l *life, events <-chan Event) {
 			return
 		}
 		select {
-		case <-time.After(pause(len(b.events))):
+		case <-time.After(f.pause(len(b.events))):
 		case <-ctx.Done():
 			return
 		}

@@ -59,7 +59,7 @@ func TestWhileMuchHappensPagesAreToldTheNewest(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		time.Sleep(pause(1000))
+		time.Sleep(f.pause(1000))
 		synctest.Wait()
 		batches, events, newest, rules := 0, 0, map[string]string{}, ""
 		for ; isReady(at.ready); at = at.next {

@@ -54,7 +54,7 @@ var saidOfRoutes = map[string]saidOf{
 		query: map[string]string{"only": "`things` leaves out readings, decisions and rules; `rules` all but these, and what is wrong with pins"},
 		more: "The stream begins with an event named `house`, which carries a whole View. What happens afterwards follows as events without a name, each an Event; one may tell what the View before it knew already. " +
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
-			"While much happens it is told ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
+			"While much happens it is told five to ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
 		events: map[string]any{"house": View{}, "status": View{}, "": Event{}}},
 	"GET /api/v1/history": {does: "What was recorded, by name.", answer: SeriesList{}},
 	"GET /api/v1/history/{name...}": {does: "What a series was in some time: in cells, each with its least, mean, greatest and last value; or each reading.",

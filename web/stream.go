@@ -138,7 +138,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		// While much happens the streams do not all write in the same moment, which would
 		// hold up the house.
 		select {
-		case <-time.After(pause(told) * time.Duration(75+rand.N(50)) / 100):
+		case <-time.After(s.feed.pause(told) * time.Duration(75+rand.N(50)) / 100):
 		case <-who.ended():
 		case <-r.Context().Done():
 		}
