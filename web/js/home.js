@@ -171,7 +171,7 @@ function show() {
   rooms.all(all);
 }
 
-// --- Sparks: the last day behind each number, asked for once the page stands ---
+// --- Sparks: the last day under each number, asked for once the page stands ---
 
 const sparks = new Map(); // by path: the height of each stretch as a letter
 
