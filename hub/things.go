@@ -136,6 +136,12 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		case p.Set != nil && p.Kind == catalog.Cover:
 			shown.Kind, shown.Tells = "cover", true
 			_, shown.Text = shownValue(v.Value)
+		case p.Set != nil && p.Kind == catalog.Lock:
+			shown.Kind, shown.Tells = "lock", true
+			_, shown.Text = shownValue(v.Value)
+		case p.Set != nil && len(p.Options) > 0 && (p.Kind == catalog.Climate || p.Kind == catalog.Select):
+			shown.Kind, shown.Tells, shown.Options = "choice", true, p.Options
+			_, shown.Text = shownValue(v.Value)
 		case p.Set != nil && p.Range != nil && p.Kind == catalog.Number:
 			shown.Kind, shown.Tells = "level", true
 			shown.Range = &web.Range{Min: p.Range.Min, Max: p.Range.Max, Step: p.Range.Step}

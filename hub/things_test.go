@@ -132,15 +132,15 @@ func TestToTellAThingDuringAReload(t *testing.T) {
 	})
 }
 
-// A lamp can be told effects and never says which it has: it is shown on the page of the house
-// by what it says.
+// A display can be told a text, for which there is no control, and never says which it has: it
+// is shown on the page of the house by what it says.
 func TestWhatIsOnlyToldIsNoState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, stop := start(t, load(t, t.TempDir(), ""), Options{Bank: gpio.NewSim()})
 		defer stop()
 		bridge, hangUp := connect(t, h, "bridge", nil)
 		defer hangUp()
-		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", strings.Replace(plugExposes, `{"type":"numeric"`, `{"type":"enum","name":"effect","property":"effect","access":2,"values":["blink","okay"]},{"type":"numeric"`, 1))
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", strings.Replace(plugExposes, `{"type":"numeric"`, `{"type":"text","name":"message","property":"message","access":2},{"type":"numeric"`, 1))
 		time.Sleep(time.Second)
 		v, err := page{h}.View(t.Context())
 		if err != nil || len(v.Things) != 1 {
@@ -152,6 +152,56 @@ func TestWhatIsOnlyToldIsNoState(t *testing.T) {
 		}
 		if fmt.Sprint(names) != "[state]" { // power has said nothing yet
 			t.Errorf("it shows %q", names)
+		}
+	})
+}
+
+// A thermostat has its mode as a choice and its temperature as a level; a lock is told to lock.
+func TestAThermostatAndALock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{Bank: gpio.NewSim()})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", `[
+			{"ieee_address":"0x1","type":"EndDevice","supported":true,"friendly_name":"radiator","interview_completed":true,"definition":{"model":"TRV","vendor":"Eurotronic","description":"valve","exposes":[
+				{"type":"climate","features":[
+					{"type":"numeric","name":"occupied_heating_setpoint","property":"occupied_heating_setpoint","access":7,"unit":"°C","value_min":5,"value_max":30,"value_step":0.5},
+					{"type":"numeric","name":"local_temperature","property":"local_temperature","access":5,"unit":"°C"},
+					{"type":"enum","name":"system_mode","property":"system_mode","access":7,"values":["off","auto","heat"]}]}]}},
+			{"ieee_address":"0x2","type":"EndDevice","supported":true,"friendly_name":"door","interview_completed":true,"definition":{"model":"L","vendor":"Danalock","description":"lock","exposes":[
+				{"type":"lock","features":[{"type":"binary","name":"state","property":"state","access":7,"value_on":"LOCK","value_off":"UNLOCK"}]}]}}]`)
+		time.Sleep(time.Second)
+		publish(t, bridge, 0, "zigbee2mqtt/radiator", `{"occupied_heating_setpoint":21,"local_temperature":19.5,"system_mode":"heat"}`)
+		publish(t, bridge, 0, "zigbee2mqtt/door", `{"state":"LOCK"}`)
+		time.Sleep(time.Second)
+		v, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown []string
+		var mode, lock string
+		for _, thing := range v.Things {
+			for _, p := range thing.Properties {
+				shown = append(shown, fmt.Sprint(p.Kind, " ", p.Text, p.Options, p.Tells))
+				switch p.Kind {
+				case "choice":
+					mode = thing.Name + "." + p.Name
+				case "lock":
+					lock = thing.Name + "." + p.Name
+				}
+			}
+		}
+		if got := strings.Join(shown, ", "); got != "lock locked[] true, choice heat[off auto heat] true, level [] true, value [] false" {
+			t.Errorf("they are shown as %s", got)
+		}
+		for name, value := range map[string]string{mode: "auto", lock: "unlock"} {
+			if err := (page{h}).Tell(t.Context(), name, value); err != nil {
+				t.Errorf("%s %s: %v", name, value, err)
+			}
+		}
+		if err := (page{h}).Tell(t.Context(), mode, "boil"); err == nil {
+			t.Error("it takes a mode that there is none of")
 		}
 	})
 }

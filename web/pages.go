@@ -420,6 +420,8 @@ func (r propertyRow) Is() string {
 		return r.words.number(*r.Level, r.Unit)
 	case r.Kind == "cover":
 		return r.words.cover(r.Text)
+	case r.Kind == "lock":
+		return r.words.lock(r.Text)
 	}
 	return r.Text
 }

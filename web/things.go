@@ -29,13 +29,15 @@ type Thing struct {
 type Property struct {
 	Name  string   `json:"name"` // within the thing, "" where it has one alone
 	Label string   `json:"label,omitempty"`
-	Kind  string   `json:"kind"`         // "switch", "level", "cover", "value"
+	Kind  string   `json:"kind"`         // "switch", "level", "choice", "cover", "lock", "value"
 	On    bool     `json:"on,omitempty"` // of a switch
 	Level *float64 `json:"level,omitempty"`
 	Text  string   `json:"text,omitempty"` // of what is neither; "" is not known
 	Known bool     `json:"known"`
 	Unit  string   `json:"unit,omitempty"`
 	Range *Range   `json:"range,omitempty"` // of a level
+
+	Options []string `json:"options,omitempty"` // of a choice: what it can be told
 
 	Asked string    `json:"asked,omitempty"` // what it was told and has not confirmed: "on", "off", "40"
 	Bad   string    `json:"bad,omitempty"`   // why what it says is no value
@@ -72,7 +74,10 @@ func (t Thing) spoken(p Property) string {
 func (t Thing) path(p Property) string { return strings.TrimSuffix(t.Name+"."+p.Name, ".") }
 
 // kinds are those of a Property.
-var kinds = []string{"switch", "level", "cover", "value"}
+var kinds = []string{"switch", "level", "choice", "cover", "lock", "value"}
+
+// So many options a choice has at most; nobody looks through more.
+const mostOptions = 60
 
 // A Range is that of a level.
 type Range struct {
@@ -115,6 +120,8 @@ func (p Property) clean() Property {
 		p.Kind = "value"
 	}
 	p.Text, p.Bad, p.At = mended(p.Text, 100), mended(p.Bad, mostName), sane(p.At)
+	p.Options = slices.DeleteFunc(slices.Clone(p.Options), func(o string) bool { return o == "" || mended(o, 100) != o }) // told as shown, or not at all
+	p.Options = p.Options[:min(len(p.Options), mostOptions)]
 	return p
 }
 

@@ -11,19 +11,23 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// manyThings is a house of so many devices with a switch, a level, a temperature and a
-// cover in turn, in rooms.
+// manyThings is a house of so many devices with a switch, a level, a temperature, a cover, a
+// choice and a lock in turn, in rooms.
 func manyThings(n int) *smallHouse {
 	house := newHouse()
 	level := 21.5
 	for i := range n {
 		name := fmt.Sprintf("device_%02d", i)
-		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover"}[i%4], Known: true, At: noon, Tells: i%4 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
+		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover", "switch", "level", "choice", "lock"}[i%8], Known: true, At: noon, Tells: i%8 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
 		switch p.Kind {
 		case "level", "value":
 			p.Level, p.Unit, p.Range = &level, "°C", &Range{Min: 5, Max: 30, Step: 0.5}
 		case "cover":
 			p.Text = "open"
+		case "choice":
+			p.Text, p.Options = "heat", []string{"off", "heat", "auto"}
+		case "lock":
+			p.Text = "locked"
 		}
 		more := Property{Name: "power", Kind: "value", Level: &level, Unit: "W", Known: true, At: noon, See: p.See}
 		house.view.Things = append(house.view.Things, Thing{Name: name, Label: fmt.Sprint("Device ", i), Room: fmt.Sprint("Room ", i/8), Properties: []Property{p, more}})
@@ -130,12 +134,12 @@ func TestThingsInABrowser(t *testing.T) {
 	s := serve(t, house)
 	do(t, ctx, "rooms", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"), until(`document.querySelectorAll('.room').length === 9 && document.querySelectorAll('.thing').length === 65`))
 	do(t, ctx, "who counts", chromedp.Evaluate(`window.touched = []; new MutationObserver((all) => all.forEach((m) => window.touched.push(m.target))).observe(document.querySelector('main'), {subtree: true, childList: true, characterData: true, attributes: true})`, nil))
-	news := house.view.Things[6]
+	news := house.view.Things[2]
 	level := 7.25
 	news.Properties = slices.Clone(news.Properties)
 	news.Properties[0].Level = &level
 	house.mu.Lock()
-	house.view.Things[6] = news
+	house.view.Things[2] = news
 	house.tell(Event{Thing: &news})
 	house.mu.Unlock()
 	do(t, ctx, "one value is one node", until(shows("#rooms", "7.25 °C")), until(`window.touched.length === 1 && window.touched[0].className === 'state'`))
@@ -143,10 +147,12 @@ func TestThingsInABrowser(t *testing.T) {
 	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input')); } r.value = 25; r.dispatchEvent(new Event('change')); })()`, nil),
 		until(shows(".of-level .state", "Asked: 25")))
 	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: stop")))
+	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change')); })()`, nil), until(shows(".of-choice .state", "Asked: auto")))
+	do(t, ctx, "and a door locked", until(shows(".of-lock .state", "Locked")), chromedp.Click(`[data-tell=unlock]`, chromedp.NodeVisible), until(shows(".of-lock .state", "Asked: unlock")))
 	eventually(t, "they are told", func() bool {
 		house.mu.Lock()
 		defer house.mu.Unlock()
-		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop]"
+		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop device_06.state auto device_07.state unlock]"
 	})
 	asked := house.view.Things[0]
 	asked.Properties = slices.Clone(asked.Properties)

@@ -109,6 +109,23 @@ func (w *words) bytes(n int64) string {
 	return w.number(size, [...]string{"B", "kB", "MB", "GB", "TB"}[unit])
 }
 
+// lock is how a lock stands.
+func (w *words) lock(state string) string {
+	switch state {
+	case "locked":
+		return w.text("lock.locked")
+	case "unlocked":
+		return w.text("lock.unlocked")
+	case "locking":
+		return w.text("lock.locking")
+	case "unlocking":
+		return w.text("lock.unlocking")
+	case "jammed":
+		return w.text("lock.jammed")
+	}
+	return state
+}
+
 // span is how long something takes, no finer than makes sense.
 func (w *words) span(d time.Duration) string {
 	two := func(a time.Duration, unit string, b time.Duration, of string) string {

@@ -19,6 +19,7 @@ function hide(element, hidden) {
 
 const path = (thing, p) => thing.name + (p.name ? '.' + p.name : '');
 const covers = { open: t('cover.open'), closed: t('cover.closed'), opening: t('cover.opening'), closing: t('cover.closing'), stopped: t('cover.stopped') };
+const locks = { locked: t('lock.locked'), unlocked: t('lock.unlocked'), locking: t('lock.locking'), unlocking: t('lock.unlocking'), jammed: t('lock.jammed') };
 const title = (p) => p.label || p.name;
 const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + title(p) : '');
 
@@ -27,7 +28,7 @@ function isNow(thing, p) {
   if (!p.known) return t('unknown');
   if (p.kind === 'switch') return p.on ? t('on') : t('off');
   if (p.level !== undefined) return number(p.level, p.unit);
-  return p.kind === 'cover' && covers[p.text] || p.text || '';
+  return p.kind === 'cover' && covers[p.text] || p.kind === 'lock' && locks[p.text] || p.text || '';
 }
 
 function wanted(p, value) {
@@ -97,13 +98,28 @@ function fillProperty(li, item) {
     hide(range, !p.tells);
     if (range.disabled) range.disabled = false;
     drag(range, (value) => ask(li, thing, p, value, show));
-  } else if (p.kind === 'cover') {
+  } else if (p.kind === 'choice') {
+    const select = li.querySelector('select');
+    choose(select, p.options || []);
+    attribute(select, 'aria-label', spoken(thing, p));
+    if (!waits && document.activeElement !== select) select.value = (p.options || []).indexOf(p.text) < 0 ? '' : p.text;
+    hide(select, !p.tells);
+    if (select.disabled) select.disabled = false;
+    select.onchange = () => select.value && ask(li, thing, p, select.value, show);
+  } else if (p.kind === 'cover' || p.kind === 'lock') {
     hide(li.querySelector('.moves'), !p.tells);
     li.querySelectorAll('button').forEach((button) => {
       if (button.disabled) button.disabled = false;
       button.onclick = () => ask(li, thing, p, button.dataset.tell, show);
     });
   }
+}
+
+// choose has a select offer these, behind the empty one of what is not known.
+function choose(select, options) {
+  if (options.join('\n') === Array.from(select.options).slice(1).map((o) => o.value).join('\n')) return;
+  while (select.options.length > 1) select.remove(1);
+  options.forEach((o) => { select.add(new Option(o, o)); });
 }
 
 // drag tells a level while it is drawn, five times a second at most, and where it was let go.
