@@ -42,7 +42,7 @@ var arrows = map[string][]string{
 	"hearth/migrate":          {"hearth/rules/formula"},
 	"hearth/bench":            {}, // of tests alone, as is the next
 	"hearth/test":             {},
-	"hearth/cmd/hearth":       {"hearth/backup", "hearth/broker/access", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/doctor", "hearth/gpio", "hearth/hub", "hearth/migrate", "hearth/replay", "hearth/trial", "hearth/why"},
+	"hearth/cmd/hearth":       {"hearth/backup", "hearth/broker/access", "hearth/certs", "hearth/config", "hearth/control", "hearth/devices", "hearth/doctor", "hearth/gpio", "hearth/history", "hearth/hub", "hearth/migrate", "hearth/replay", "hearth/trial", "hearth/why"},
 	"hearth/bench/brokers":    {"hearth/broker", "hearth/store"},
 }
 

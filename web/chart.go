@@ -233,24 +233,9 @@ func newScale(low, high float64) scale {
 	if low > high { // nothing is known
 		low, high = 0, 1
 	}
-	if high-low < 1e-9*max(math.Abs(low), math.Abs(high), 1e-3) { // a line that is straight
-		by := max(math.Abs(high)*0.05, 0.5)
-		low, high = low-by, high+by
-	}
-	s := scale{step: roundStep((high - low) / 4)}
-	s.low, s.high = math.Floor(low/s.step+1e-9)*s.step, math.Ceil(high/s.step-1e-9)*s.step
+	var s scale
+	s.low, s.high, s.step = history.Axis(low, high, 4)
 	return s
-}
-
-// roundStep is the least of 1, 2, 5, 10, 20... that is no less than v.
-func roundStep(v float64) float64 {
-	unit := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, by := range []float64{1, 2, 5} {
-		if by*unit >= v*(1-1e-9) {
-			return by * unit
-		}
-	}
-	return 10 * unit
 }
 
 // place is how far below the top a value is.

@@ -62,13 +62,11 @@ func (ws *watching) end(who visitorName) {
 // when it is sent.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	v := visitorOf(r)
-	name := v.key()
-	if why := s.watching.begin(name); why != "" {
-		w.Header().Set("Retry-After", "10")
-		refuse(w, http.StatusServiceUnavailable, why)
+	leave, ok := s.enter(w, v)
+	if !ok {
 		return
 	}
-	defer s.watching.end(name)
+	defer leave()
 
 	// Watching begins before the view is taken, so nothing is missed between.
 	next := s.feed.join()
@@ -79,15 +77,10 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // proxies would wait for the end
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
+	out, ok := s.openStream(w, r)
+	if !ok {
 		return
 	}
-	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
-	out.err = out.control.SetReadDeadline(time.Time{})        // else the limit for requests would end the stream
-	out.text(fmt.Sprintf("retry: %d\n\n", 1000+rand.N(1500))) // or after a reload all would ask at once
 	who := judged{visitor: v}
 	only := r.URL.Query().Get("only")
 	first := whole.seenBy(who.visitor)
@@ -152,6 +145,32 @@ func isReady(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// enter gives a visitor one of the places that there are for streams, until leave is called,
+// or says that there is none.
+func (s *Server) enter(w http.ResponseWriter, v visitor) (leave func(), ok bool) {
+	name := v.key()
+	if why := s.watching.begin(name); why != "" {
+		w.Header().Set("Retry-After", "10")
+		refuse(w, http.StatusServiceUnavailable, why)
+		return nil, false
+	}
+	return func() { s.watching.end(name) }, true
+}
+
+// openStream begins a stream; false if who asks wants its header alone.
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request) (*stream, bool) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // proxies would wait for the end
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil, false
+	}
+	out := &stream{w: w, control: http.NewResponseController(w), limit: s.limit}
+	out.err = out.control.SetReadDeadline(time.Time{})        // else the limit for requests would end the stream
+	out.text(fmt.Sprintf("retry: %d\n\n", 1000+rand.N(1500))) // or after a reload all would ask at once
+	return out, true
 }
 
 // A stream writes server-sent events. After an error it does nothing.

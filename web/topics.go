@@ -235,13 +235,11 @@ func (e *ear) judge(r Rights) {
 // retained ("retained"), then at most four times a second the newest of each topic.
 func (s *Server) serveTopics(w http.ResponseWriter, r *http.Request) {
 	v := visitorOf(r)
-	name := v.key()
-	if why := s.watching.begin(name); why != "" {
-		w.Header().Set("Retry-After", "10")
-		refuse(w, http.StatusServiceUnavailable, why)
+	leave, ok := s.enter(w, v)
+	if !ok {
 		return
 	}
-	defer s.watching.end(name)
+	defer leave()
 	e := &ear{rights: v.rights, latest: make(map[string]*heard), ready: make(chan struct{}, 1)}
 	stop, err := s.house.Listen(filterOf(r), e.hear)
 	if err != nil {
@@ -254,15 +252,10 @@ func (s *Server) serveTopics(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no")
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
+	out, ok := s.openStream(w, r)
+	if !ok {
 		return
 	}
-	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
-	out.err = out.control.SetReadDeadline(time.Time{})
-	out.text("retry: 1000\n\n")
 	out.event("retained", hearing{Topics: append([]topicRow{}, rows...), Left: left})
 	out.flush()
 	who := judged{visitor: v}

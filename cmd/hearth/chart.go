@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"hearth/control"
+	"hearth/history"
 )
 
 const (
@@ -107,24 +108,9 @@ type scale struct {
 
 // newScale takes low and high in, with a label on about every third row.
 func newScale(low, high float64, rows int) scale {
-	if high-low < 1e-9*max(math.Abs(low), math.Abs(high), 1e-3) { // a line that is straight
-		by := max(math.Abs(high)*0.05, 0.5)
-		low, high = low-by, high+by
-	}
-	s := scale{rows: rows, step: roundStep((high - low) / float64(rows/3))}
-	s.low, s.high = math.Floor(low/s.step+1e-9)*s.step, math.Ceil(high/s.step-1e-9)*s.step
+	s := scale{rows: rows}
+	s.low, s.high, s.step = history.Axis(low, high, float64(rows/3))
 	return s
-}
-
-// roundStep is the least of 1, 2, 5, 10, 20... that is no less than v.
-func roundStep(v float64) float64 {
-	unit := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, by := range []float64{1, 2, 5} {
-		if by*unit >= v*(1-1e-9) {
-			return by * unit
-		}
-	}
-	return 10 * unit
 }
 
 // place is where a value lies among so many places, the first of which is the top.
