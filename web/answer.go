@@ -127,7 +127,17 @@ func (s *Server) routes() http.Handler {
 	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "another site asked your browser to send this, so it was not done")
 	}))
-	return harden(s.ownHost(sameSite.Handler(ownReaders(mux))))
+	return harden(s.spoken(s.ownHost(sameSite.Handler(ownReaders(mux)))))
+}
+
+// spoken notes the language in which an answer of the API was asked for, which refuse obeys.
+func (s *Server) spoken(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if forPrograms(r.URL.Path) {
+			w.Header().Set("Content-Language", s.wordsFor(r).language)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // nothingHere is for addresses that there are none of.
@@ -255,7 +265,7 @@ func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
-	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r))))
+	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r)).in(s.wordsFor(r))))
 }
 
 // serveOpenAPI describes what programs may ask; a test holds it against the routes.

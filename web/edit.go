@@ -257,7 +257,7 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request) {
 		refuseFor(w, err)
 		return
 	}
-	answer(w, http.StatusOK, c.clean())
+	answer(w, http.StatusOK, c.clean().in(s.wordsFor(r)))
 }
 
 // clean has no list nil, and what is not to be sent back fit to be shown.
@@ -299,7 +299,7 @@ func (s *Server) takeSave(w http.ResponseWriter, r *http.Request) {
 	}
 	s.patient(w)
 	saved, err := s.house.SaveDraft(r.Context(), d)
-	answerSaved(w, saved, err)
+	answerSaved(w, s.wordsFor(r), saved, err)
 }
 
 // patient gives an answer more time: what is saved is obeyed before it is said to be.
@@ -307,12 +307,13 @@ func (s *Server) patient(w http.ResponseWriter) {
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute))
 }
 
-func answerSaved(w http.ResponseWriter, saved Saved, err error) {
+func answerSaved(w http.ResponseWriter, words *words, saved Saved, err error) {
 	switch {
 	case err != nil:
 		refuseFor(w, err)
 	case !saved.Saved:
 		saved.Checked, saved.Why, saved.Said = saved.clean(), mended(saved.Why, 3*mostText), each(saved.Said, sentence)
+		saved.Why = words.say(saved.Why)
 		answer(w, http.StatusUnprocessableEntity, saved)
 	default:
 		saved.Checked, saved.Said = saved.clean(), each(saved.Said, sentence)
@@ -354,7 +355,7 @@ func (s *Server) takeTry(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
 	out.err = out.control.SetReadDeadline(time.Time{})
-	begun := false
+	begun, words := false, s.wordsFor(r)
 	line := func(v any) {
 		if !begun {
 			begun = true
@@ -378,9 +379,9 @@ func (s *Server) takeTry(w http.ResponseWriter, r *http.Request) {
 	case err != nil && !begun:
 		refuseFor(w, err)
 	case err != nil:
-		line(map[string]string{"error": mended(err.Error(), 3*mostText)})
+		line(map[string]string{"error": words.say(mended(err.Error(), 3*mostText))})
 	default:
-		line(map[string]Trial{"trial": trial.clean()})
+		line(map[string]Trial{"trial": trial.clean().in(words)})
 	}
 }
 
@@ -452,7 +453,7 @@ func (s *Server) takeRestore(w http.ResponseWriter, r *http.Request) {
 	}
 	s.patient(w)
 	saved, err := s.house.RestoreVersion(r.Context(), id, asked.Sum, mended(strings.TrimSpace(asked.Note), mostName))
-	answerSaved(w, saved, err)
+	answerSaved(w, s.wordsFor(r), saved, err)
 }
 
 // --- The pages ---
@@ -488,7 +489,7 @@ func (s *Server) editPage(r *http.Request, v View) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sheet := editSheet{Configuration: c.clean(), Ready: readyMades}
+	sheet := editSheet{Configuration: c.clean().in(s.wordsFor(r)), Ready: readyMades}
 	name := asked.Get("file")
 	if at := asked.Get("at"); at != "" {
 		if sheet.Asked = mended(at, mostName); c.At != nil && (name == "" || name == c.At.File) {

@@ -58,7 +58,11 @@ func (s *Server) checkup(r *http.Request) (checkup, error) {
 	for _, list := range []*[]string{&report.Hub.Troubles, &report.Hub.Faults, &report.Hub.Held, &report.Hub.Readable, &report.Hub.HistoryDamaged, &report.Hub.Anonymous} {
 		*list = each(*list, sentence)
 	}
-	return checkup{report, s.wordsFor(r).figures(report)}, nil
+	w := s.wordsFor(r)
+	for i, f := range report.Findings {
+		report.Findings[i].What, report.Findings[i].Do = w.say(f.What), w.say(f.Do)
+	}
+	return checkup{report, w.figures(report)}, nil
 }
 
 // figures are what there is to know, as far as it is known.

@@ -81,9 +81,9 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	who := judged{visitor: v}
+	who, words := judged{visitor: v}, s.wordsFor(r)
 	only := r.URL.Query().Get("only")
-	first := whole.seenBy(who.visitor)
+	first := whole.seenBy(who.visitor).in(words)
 	switch only {
 	case "things":
 		first = first.ofThings()
@@ -115,10 +115,10 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 				goodbye("you are logged out")
 				return
 			}
-			out.write(at.as(&who, only))
+			out.write(at.as(&who, only, words))
 			if at.status != nil {
 				out.text(": still here\n\n")
-				out.event("status", at.status.seenBy(who.visitor).status())
+				out.event("status", at.status.seenBy(who.visitor).status().in(words))
 			}
 			if at.over != "" {
 				goodbye(at.over)

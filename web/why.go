@@ -162,7 +162,7 @@ func (s *Server) whyIt(r *http.Request, v View) (Why, error) {
 	if ctx.Err() != nil && r.Context().Err() == nil {
 		return Why{}, fmt.Errorf("it takes longer than %v to find out, and so was given up", whyPatience)
 	}
-	return hookless(rights, y.clean()), err
+	return hookless(rights, y.clean()).in(s.wordsFor(r)), err
 }
 
 // valueOf is what a property is, as programs are told it.
@@ -265,6 +265,9 @@ func (w *words) state(value, unit string) string {
 		return w.text("unknown")
 	case "not there":
 		return w.text("away")
+	}
+	if strings.HasPrefix(value, "not known: ") {
+		return w.say(value)
 	}
 	if n, err := strconv.ParseFloat(value, 64); err == nil && !math.IsInf(n, 0) && !math.IsNaN(n) {
 		return w.number(n, unit)
@@ -471,15 +474,15 @@ type couldRow struct {
 
 func (r couldRow) Path() string { return rulePath(r.Rule) }
 
-// Lines are what it needs, without its own name before each.
-func (r couldRow) Lines() (lines []string) {
-	for _, n := range r.Now {
-		for _, before := range []string{r.Rule + ", ", r.Rule + ": ", r.Rule + " "} {
-			n = strings.TrimPrefix(n, before)
-		}
-		lines = append(lines, n)
+// Lines are what it needs.
+func (r couldRow) Lines() []string { return each(r.Now, r.without) }
+
+// without is a line of what it needs, without its own name before that.
+func (c CouldAct) without(line string) string {
+	for _, before := range []string{c.Rule + ", ", c.Rule + ": ", c.Rule + " "} {
+		line = strings.TrimPrefix(line, before)
 	}
-	return lines
+	return line
 }
 
 func (r couldRow) When(h *Hindrance) string    { return r.page.Clock(h.At) }
