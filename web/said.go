@@ -87,7 +87,7 @@ func (one *saying) fill(s *sayings, text string, left *int) (string, bool) {
 	for i, h := range one.holes { // only of what fits
 		if h.kind == '?' || h.kind == '!' {
 			said, ok := s.say(puts[2*i+1], left)
-			if !ok && h.kind == '!' {
+			if h.kind == '!' && (!ok || said == puts[2*i+1]) {
 				return "", false
 			}
 			puts[2*i+1] = said
@@ -166,7 +166,9 @@ func (t Thing) in(w *words) Thing {
 }
 
 func (p Property) in(w *words) Property {
-	p.Bad = w.say(p.Bad)
+	if p.Bad = w.say(p.Bad); p.Kind == "cover" {
+		p.Text = w.say(p.Text)
+	}
 	return p
 }
 
@@ -180,14 +182,22 @@ func (r Reading) in(w *words) Reading {
 	return r
 }
 
+// in also says what became of it: the sentence begins with the rule, the values of its captures
+// and that.
 func (d Decision) in(w *words) Decision {
-	if rest, ok := strings.CutPrefix(d.Text, d.Rule); ok { // then there may be the values of its captures
-		captured := ""
-		if i := strings.Index(rest, "] "); strings.HasPrefix(rest, "[") && i > 0 {
-			captured, rest = rest[:i+1], rest[i+1:]
-		}
-		d.Text = d.Rule + captured + " " + w.say(strings.TrimSpace(rest))
+	rest, ok := strings.CutPrefix(d.Text, d.Rule)
+	if w.said == nil || !ok {
+		return d
 	}
+	head := d.Rule
+	if i := strings.Index(rest, "] "); strings.HasPrefix(rest, "[") && i > 0 {
+		head, rest = head+rest[:i+1], rest[i+1:]
+	}
+	if why, ok := strings.CutPrefix(rest, " "+d.Outcome); ok {
+		head, rest = head+" "+w.outcome(d.Outcome), why
+	}
+	why := strings.TrimLeft(rest, ":; ")
+	d.Text = head + strings.TrimSuffix(rest, why) + w.say(why)
 	return d
 }
 
