@@ -31,28 +31,25 @@ type hole struct {
 	kind byte   // ' ', '.', '?' or '!'
 }
 
-// mostTried is how many sentences a text may be held against, also in parts: what means ill
-// is shown as it is before it costs a millisecond.
-const mostTried = 2000
+// mostSaid is in how many parts a text is looked for. What means ill is shown as it is
+// before it costs a millisecond.
+const mostSaid = 100
 
 // say is a sentence of the house in the language of the words.
 func (w *words) say(text string) string {
 	if w.said == nil || text == "" {
 		return text
 	}
-	left := mostTried
+	left := mostSaid
 	said, _ := w.said.say(text, &left)
 	return said
 }
 
 func (s *sayings) say(text string, left *int) (said string, ok bool) {
-	if text == "" {
+	if *left--; *left < 0 || text == "" {
 		return text, false
 	}
 	for _, one := range s.begin[text[0]] {
-		if *left--; *left < 0 {
-			return text, false
-		}
 		if said, ok := one.fill(s, text, left); ok {
 			return said, true
 		}

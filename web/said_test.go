@@ -35,7 +35,7 @@ var untold = regexp.MustCompile(strings.Join([]string{
 	`^(is|has been) unknown$|^has said |^its feedback x9 x9 `,                                                                                                               // parts of what stands in TestFeedbackIsSaid
 	`^any other state$`, `^ at x9 degrees$`, `^, of unknown age$`, `^, active low$`, `, and low here starts`, `^true \(open\)$|^false \(closed\)$|^a (level|position) from`, // parts of others
 	`^(a question on hearth/why|who asked why|too many ask why|it has x9 bytes|this is not understood: want a name|x9 is nothing that a question|the answer tells of)`, // over MQTT
-	`^JSON such as|^\{"|^\[(output|input|link|rule)\.`,            // what is to be written
+	`^from (and to are|has to be) |^JSON such as|^\{"|^\[(output|input|link|rule)\.`,            // what is to be written
 	`^want (do=|enabled=|Content-Type)|^(format|points|by): want`, // for programs
 	`^: still here|^not all of it|^found at start$|^clock not known$|^there is nothing at this address|^only x9 works here|^default-src|^; if that is a name|^this page answers`,
 	`^the hub had not ended|^connected from|^x9 x9 it on the page|^a rule looks at`,

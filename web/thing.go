@@ -549,7 +549,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 					return nil, err
 				}
 				if ok {
-					row.Because = Decision{Rule: d.Rule, Text: sentence(d.String())}.in(w).Text
+					row.Because = Decision{Rule: d.Rule, Outcome: string(d.Outcome), Text: sentence(d.String())}.in(w).Text
 				}
 			case p.By != "":
 				row.Because = w.say(sentence(p.By))

@@ -210,7 +210,7 @@ func (s *Server) whyPage(r *http.Request, v View) (any, error) {
 	p := whySheet{view: v, words: s.wordsFor(r), Asked: mended(r.FormValue("at"), 40)}
 	y, err := s.whyIt(r, v)
 	if no, ok := errors.AsType[refusal](err); ok && no.status == http.StatusBadRequest { // a slip of a person: as it is now
-		p.Wrong = sentence(no.why)
+		p.Wrong = p.words.say(sentence(no.why))
 		r = r.Clone(r.Context())
 		r.Form = url.Values{}
 		y, err = s.whyIt(r, v)
@@ -252,7 +252,15 @@ func (p whySheet) Heading() string {
 func (p whySheet) Clock(t time.Time) string { return p.words.clock(t, p.At) }
 
 // State is what it is, or was, in words.
-func (p whySheet) State() string { return p.words.state(p.Is, p.Part.Unit) }
+func (p whySheet) State() string {
+	if p.ofRule() {
+		return p.words.outcome(p.Is)
+	}
+	return p.words.state(p.Is, p.Part.Unit)
+}
+
+// ofRule says that what became of a rule is asked.
+func (p whySheet) ofRule() bool { return p.Kind == "rule" || p.Kind == "link" }
 
 // state is a value as people are told it.
 func (w *words) state(value, unit string) string {
@@ -445,8 +453,11 @@ func (r causeRow) Thing() string {
 
 // State is what it became.
 func (r causeRow) State() string {
-	if r.Value == "" {
+	switch {
+	case r.Value == "":
 		return ""
+	case r.Last && r.page.ofRule():
+		return r.page.words.outcome(r.Value)
 	}
 	return r.page.words.state(r.Value, "")
 }
