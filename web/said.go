@@ -1,6 +1,9 @@
 package web
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // What the house says in sentences comes in English: troubles, reasons, refusals. Some of it
 // was recorded long ago, and all of it is told to programs. So the page does not ask for other
@@ -14,6 +17,9 @@ import "strings"
 type sayings struct {
 	begin [256][]*saying // by the first byte of what may be one
 	all   []*saying
+
+	mu   sync.Mutex
+	kept map[string]string // what was said lately: the same is on the next page
 }
 
 // A saying is a sentence with holes.
@@ -31,6 +37,12 @@ type hole struct {
 	kind byte   // ' ', '.', '?' or '!'
 }
 
+// mostKept is of how many sentences it is remembered how they are said: some pages full.
+const mostKept = 1000
+
+// mostHoles is how many a sentence has.
+const mostHoles = 6
+
 // mostSaid is in how many parts a text is looked for. What means ill is shown as it is
 // before it costs a millisecond.
 const mostSaid = 100
@@ -40,9 +52,31 @@ func (w *words) say(text string) string {
 	if w.said == nil || text == "" {
 		return text
 	}
+	s := w.said
+	s.mu.Lock()
+	said, ok := s.kept[text]
+	s.mu.Unlock()
+	if ok {
+		return said
+	}
 	left := mostSaid
-	said, _ := w.said.say(text, &left)
+	said, _ = s.say(text, &left)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept == nil || len(s.kept) >= mostKept {
+		s.kept = make(map[string]string)
+	}
+	s.kept[text] = said
 	return said
+}
+
+// sayDone is what was done in the language of the words. But for rules, which are enabled and
+// disabled, that is a name with a value, and no sentence.
+func (w *words) sayDone(text string) string {
+	if strings.HasPrefix(text, "rule.") {
+		return w.say(text)
+	}
+	return text
 }
 
 func (s *sayings) say(text string, left *int) (said string, ok bool) {
@@ -67,7 +101,7 @@ func (one *saying) fill(s *sayings, text string, left *int) (string, bool) {
 	if !strings.HasSuffix(rest, one.parts[last]) {
 		return "", false
 	}
-	var room [12]string
+	var room [2 * mostHoles]string
 	puts := room[:0]
 	for i, h := range one.holes {
 		var value string
@@ -234,7 +268,7 @@ func (d RuleDetail) in(w *words) RuleDetail {
 	})
 	d.Runs = each(d.Runs, func(r RuleRun) RuleRun {
 		r.Steps = each(r.Steps, func(s RuleStep) RuleStep {
-			s.Trigger, s.By, s.Why, s.Checks, s.Does = w.say(s.Trigger), w.say(s.By), w.say(s.Why), allSaid(w, s.Checks), each(s.Does, w.say)
+			s.Trigger, s.By, s.Why, s.Checks, s.Does = w.say(s.Trigger), w.say(s.By), w.say(s.Why), allSaid(w, s.Checks), each(s.Does, w.sayDone)
 			return s
 		})
 		return r
@@ -271,7 +305,7 @@ func (c Cause) in(w *words) Cause {
 	if c.By != "computed" && c.By != "time" { // which are no sentences
 		c.By = w.say(c.By)
 	}
-	c.Trigger, c.Reason, c.Checks, c.Does = w.say(c.Trigger), w.say(c.Reason), allSaid(w, c.Checks), each(c.Does, w.say)
+	c.Trigger, c.Reason, c.Checks, c.Does = w.say(c.Trigger), w.say(c.Reason), allSaid(w, c.Checks), each(c.Does, w.sayDone)
 	c.Held, c.Began = each(c.Held, w.say), allSaid(w, c.Began)
 	return c
 }
@@ -305,7 +339,7 @@ func (c Configuration) in(w *words) Configuration {
 
 func (t Trial) in(w *words) Trial {
 	t.Differences = each(t.Differences, func(d TrialDifference) TrialDifference {
-		d.Because, d.Instead, d.Done = w.say(d.Because), w.say(d.Instead), each(d.Done, w.say)
+		d.Because, d.Instead, d.Done = w.say(d.Because), w.say(d.Instead), each(d.Done, w.sayDone)
 		return d
 	})
 	return t
