@@ -240,13 +240,18 @@ func TestErrorsArePagesForPeople(t *testing.T) {
 		}
 	}
 	look(404, "/there/is/nothing", anna, "Nothing here", "Hier ist nichts", `<a href="/users">`) // with the menu
-	for language, says := range map[string]string{"en": "Nothing is recorded of &#34;nothing&#34;.", "de": "Von &#34;nothing&#34; ist nichts aufgezeichnet."} {
+	for language, says := range map[string]string{"en": "nothing is recorded of &#34;nothing&#34;", "de": "von &#34;nothing&#34; ist nichts aufgezeichnet"} {
 		if w := get(s, "/thing/nothing", slices.Concat(person, []string{"Accept-Language", language}, anna)...); w.Code != 404 || !strings.Contains(w.Body.String(), says) {
 			t.Errorf("%s: %d %s", language, w.Code, w.Body)
 		}
 	}
+	for language, says := range map[string]string{"en": "and this is for those who may change", "de": "nötig ist die Rolle change"} {
+		if w := get(s, "/users", slices.Concat(person, []string{"Accept-Language", language}, oma)...); w.Code != 403 || !strings.Contains(w.Body.String(), says) {
+			t.Errorf("%s: %d %s", language, w.Code, w.Body)
+		}
+	}
 	look(404, "/there/is/nothing", nil, "Nothing here", "Hier ist nichts", `href="/"`)
-	look(403, "/users", oma, "Not for you", "Kein Zutritt", "and this is for those who may change")
+	look(403, "/users", oma, "Not for you", "Kein Zutritt", `class="go" href="/"`)
 	house.broken = errors.New("the loop <b>stands</b> still")
 	look(503, "/", anna, "The house does not answer", "Das Haus antwortet nicht", "the loop &lt;b&gt;stands&lt;/b&gt; still")
 	look(503, "/log?x=1", anna, "The house does not answer", "Das Haus antwortet nicht", `href="/log?x=1"`)

@@ -133,7 +133,7 @@ type object = map[string]any
 func describe(t *testing.T, s *Server) []byte {
 	t.Helper()
 	types := schemas{comments: typeComments(t), all: object{}}
-	types.all["Error"] = object{"type": "object", "required": []string{"error"}, "properties": object{"error": object{"type": "string", "description": "why not, in one English sentence"}}}
+	types.all["Error"] = object{"type": "object", "required": []string{"error"}, "properties": object{"error": object{"type": "string", "description": "why not, in one sentence"}}}
 	refused := object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Error"}}}
 	paths, left := object{}, maps.Clone(saidOfRoutes)
 	for _, r := range s.table {
@@ -157,6 +157,9 @@ func describe(t *testing.T, s *Server) []byte {
 		}
 		for _, name := range slices.Sorted(maps.Keys(said.query)) {
 			parameters = append(parameters, object{"name": name, "in": "query", "description": said.query[name], "schema": object{"type": "string"}})
+		}
+		if strings.HasPrefix(r.path, "/api/") {
+			parameters = append(parameters, object{"$ref": "#/components/parameters/language"})
 		}
 		if parameters != nil {
 			op["parameters"] = parameters
@@ -221,7 +224,8 @@ func describe(t *testing.T, s *Server) []byte {
 				"Times are RFC 3339, in the zone of the house. What a token or a login may not see is not there; `x-needs` is the least that it has to be allowed to: see, use or change."},
 		"servers": []object{{"url": "/"}},
 		"paths":   paths,
-		"components": object{"schemas": types.all, "securitySchemes": object{
+		"components": object{"schemas": types.all, "parameters": object{
+			"language": object{"name": "language", "in": "query", "description": "the language of sentences, such as what is wrong and why something was done: `en`, as without it, or `de`", "schema": object{"type": "string"}}}, "securitySchemes": object{
 			"token":  object{"type": "http", "scheme": "bearer", "description": "of `hearth token add` or the page of users. On the hub's own machine none is needed, unless web.anonymous = false."},
 			"cookie": object{"type": "apiKey", "in": "cookie", "name": "hearth", "description": "of the login; over TLS its name is __Host-hearth"}}},
 	}); err != nil {

@@ -294,8 +294,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 		f.Title = words.text("error.not_found")
 		if why == nothingHere {
 			f.Why = words.text("error.not_found_text")
-		} else if name, ok := strings.CutPrefix(why, "nothing is recorded of "); ok {
-			f.Why = words.text("error.not_recorded", "name", mended(name, mostText))
 		}
 	case http.StatusForbidden:
 		f.Title = words.text("error.forbidden")
