@@ -19,7 +19,6 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -594,44 +593,6 @@ func TestNothingHostileRunsOnAnyPage(t *testing.T) {
 			t.Errorf("%s: %s", path, owned)
 		}
 	})
-}
-
-// What the first page costs: bytes, requests, and the time until it can be used by a
-// processor six times as slow.
-func TestWhatTheFirstPageCosts(t *testing.T) {
-	ctx := browser(t)
-	house := manyThings(60)
-	livedIn(t, house, noon.Add(-24*time.Hour))
-	s := serve(t, house)
-	var mu sync.Mutex
-	requests, data, size := 0, 0, 0.0
-	chromedp.ListenTarget(ctx, func(event any) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch e := event.(type) {
-		case *network.EventRequestWillBeSent:
-			if requests++; strings.Contains(e.Request.URL, "/api/") {
-				data++
-			}
-		case *network.EventLoadingFinished:
-			size += e.EncodedDataLength
-		}
-	})
-	var soon, live float64
-	do(t, ctx, "the first page", network.Enable(), emulation.SetCPUThrottlingRate(6), chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := cdppage.AddScriptToEvaluateOnNewDocument(`new MutationObserver(() => {
-			if (!window.usableAt && document.querySelector('.property button:not([disabled])')) window.usableAt = performance.now();
-			if (!window.liveAt && document.body && document.body.className === 'live') window.liveAt = performance.now();
-		}).observe(document, {subtree: true, attributes: true, childList: true})`).Do(ctx)
-		return err
-	}), chromedp.Navigate("http://"+s.Addr()), until(`window.liveAt`), until(`!!document.querySelector('.spark')`), chromedp.Evaluate(`window.usableAt`, &soon), chromedp.Evaluate(`window.liveAt`, &live), emulation.SetCPUThrottlingRate(1))
-	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
-	mu.Lock()
-	defer mu.Unlock()
-	t.Logf("usable after %.0f ms with a processor six times as slow, live after %.0f; %d requests, %d of them for data, %.0f bytes without the stream", soon, live, requests, data, size)
-	if soon > 10_000 || size > 60_000 || requests > 16 || data != 1 {
-		t.Error("that is too much")
-	}
 }
 
 func plainName(path string) string {
