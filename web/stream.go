@@ -83,7 +83,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	who, words := judged{visitor: v}, s.wordsFor(r)
 	only := r.URL.Query().Get("only")
-	first := whole.seenBy(who.visitor).in(words)
+	first := whole.seenBy(who.visitor)
 	switch only {
 	case "things":
 		first = first.ofThings()
@@ -93,16 +93,26 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	default:
 		only = "" // everything
 	}
-	out.event("house", first)
+	out.event("house", first.in(words))
 	out.flush()
 	goodbye := func(why string) {
 		out.text(": " + why + "\n\n")
 		out.flush()
 	}
 
+	sparks := s.drawSparks(r.Context(), who.visitor, only == "things")
+	defer sparks.end()
 	for out.err == nil {
 		select {
 		case <-next.ready:
+		case <-sparks.due:
+			sparks.draw(who.visitor)
+		case heights := <-sparks.drawn:
+			if !who.again(s, r, false) {
+				goodbye("you are logged out")
+				return
+			}
+			out.event("sparks", heights)
 		case <-who.ended():
 			goodbye("you are logged out")
 			return
