@@ -185,8 +185,16 @@ func TestNoPageHasAnythingInline(t *testing.T) {
 			return slices.Contains([]string{"src", "href", "action", "formaction", "xlink:href"}, strings.ToLower(a[1])) && elsewhere.MatchString(a[2])
 		})
 	}
-	for name, house := range map[string]*smallHouse{"furnished": furnished(), "empty": unfurnished(), "evil": evilHouse()} {
+	evilInGerman := newHouse() // in sentences that are said otherwise there
+	evilInGerman.sayEvil(each(payloads, func(evil string) string { return "the disk refuses: " + evil }))
+	for name, house := range map[string]*smallHouse{"furnished": furnished(), "empty": unfurnished(), "evil": evilHouse(), "evil in German": evilInGerman} {
 		s := New(house, Options{Log: quietLog, People: evilFamily()})
+		if house == evilInGerman {
+			s.set.Store(&settings{loopback: true, anonymous: true, language: "de"})
+			if page := ask(s, "GET", "/log", "", person...).Body.String(); strings.Count(page, "die Platte verweigert: ") < len(payloads) {
+				t.Errorf("%s: the sentences are not", name)
+			}
+		}
 		out := lan(house, family())
 		check := func(path, page string) {
 			for _, tag := range tags.FindAllString(page, -1) {
