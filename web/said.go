@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"strings"
 	"sync"
 )
@@ -157,13 +158,20 @@ func sayingsOf(language string) *sayings {
 		return nil
 	}
 	s := new(sayings)
+	var free []*saying // which begin with a hole
+	var begins [256]bool
 	for text, as := range entriesOf(content) {
 		one := newSaying(text, as)
 		s.all = append(s.all, one)
-		for c := range s.begin {
-			if p := one.parts[0]; p == "" || p[0] == byte(c) {
-				s.begin[c] = append(s.begin[c], one)
-			}
+		if one.parts[0] == "" {
+			free = append(free, one)
+		} else {
+			begins[one.parts[0][0]] = true
+		}
+	}
+	for c := range s.begin {
+		if s.begin[c] = free; begins[c] {
+			s.begin[c] = slices.DeleteFunc(slices.Clone(s.all), func(one *saying) bool { return one.parts[0] != "" && one.parts[0][0] != byte(c) })
 		}
 	}
 	return s

@@ -22,12 +22,14 @@ var told = []string{
 	"../doctor/doctor.go",
 	"../rules/about.go", "../rules/condition.go", "../rules/episode.go", "../rules/explain.go", "../rules/level.go", "../rules/machine.go", "../rules/plan.go",
 	"../rules/request.go", "../rules/rules.go", "../rules/run.go", "../rules/scene.go", "../rules/snapshot.go", "../rules/start.go", "../rules/variable.go",
-	"../gpio/guard.go", "../gpio/header.go", "../gpio/set.go", "../gpio/survey.go",
+	"../gpio/follow.go", "../gpio/guard.go", "../gpio/header.go", "../gpio/pins.go", "../gpio/set.go", "../gpio/survey.go",
+	"../gpio/sensor/chips.go", "../gpio/sensor/kernel.go", "../gpio/sensor/track.go",
 	"../why/chain.go", "../why/others.go",
-	"../devices/catalog/command.go",
-	"../hub/connect.go", "../hub/doctor.go", "../hub/edges.go", "../hub/page.go", "../hub/record.go", "../hub/reports.go", "../hub/rulebook.go", "../hub/things.go",
-	"../hub/told.go", "../hub/trace.go", "../hub/why.go", "../hub/whypage.go", "../hub/wiring.go",
-	"answer.go", "devices.go", "edit.go", "past.go", "people.go", "pins.go", "refuse.go", "rules.go", "stream.go", "things.go", "users.go", "why.go",
+	"../devices/normalize.go", "../devices/catalog/command.go", "../devices/catalog/read.go", "../devices/catalog/registry.go",
+	"../hub/accounts.go", "../hub/clients.go", "../hub/connect.go", "../hub/doctor.go", "../hub/edges.go", "../hub/edit.go", "../hub/found.go", "../hub/health.go", "../hub/page.go",
+	"../hub/record.go", "../hub/reports.go", "../hub/rulebook.go", "../hub/saver.go", "../hub/things.go", "../hub/told.go", "../hub/topics.go", "../hub/trace.go", "../hub/why.go",
+	"../hub/whypage.go", "../hub/wiring.go",
+	"answer.go", "devices.go", "edit.go", "health.go", "login.go", "past.go", "people.go", "pins.go", "refuse.go", "rules.go", "stream.go", "thing.go", "things.go", "topics.go", "users.go", "why.go",
 }
 
 // These stand in them, and are no sentences, or none that people are shown on a page.
@@ -41,6 +43,7 @@ var untold = regexp.MustCompile(strings.Join([]string{
 	`^from (and to are|has to be) |^JSON such as|^\{"|^\[(output|input|link|rule)\.`,                                                                                   // what is to be written
 	`^want (do=|enabled=|Content-Type)|^(format|points|by): want`,                                                                                                      // for programs
 	`^: still here|^not all of it|^found at start$|^clock not known$|^there is nothing at this address|^only x9 works here|^default-src|^; if that is a name|^this page answers`,
+	`^built in$|^nothing, so that nothing is retained,$|^as in version|^ \(and x9 more\)$|^: you are logged out|^want (what a form posts|a form, and)|^the chart could not be|^too many tries$|^it is not what a record|^x9 waits for x9$`,
 	`^the hub had not ended|^connected from|^x9 x9 it on the page|^a rule looks at`,
 }, "|"))
 
