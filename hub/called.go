@@ -5,8 +5,70 @@ import (
 	"slices"
 	"strings"
 
+	"hearth/config"
+	"hearth/devices"
 	"hearth/devices/catalog"
 )
+
+// shownIn is how people are shown the things of a table, by where they stand in the
+// configuration.
+func shownIn[T any, P interface {
+	*T
+	AsShown() *devices.Shown
+}](at config.Place, table config.Table[T]) (all []shownAt) {
+	for i := range table {
+		all = append(all, shownAt{at.Key(table[i].Name).Key("room").Position(), table[i].Name, P(&table[i].Value).AsShown()})
+	}
+	return all
+}
+
+// shownAt is how people are shown a thing, and where its room is written.
+type shownAt struct {
+	config.Position
+	name string
+	*devices.Shown
+}
+
+// furnish notes how people are shown what is wired, and the rooms of the house in the order in
+// which they are written.
+func (c *Config) furnish(doc *config.Doc) {
+	at := doc.Root()
+	all := slices.Concat(shownIn(at.Key("output"), c.Output), shownIn(at.Key("cover"), c.Cover), shownIn(at.Key("input"), c.Input),
+		shownIn(at.Key("counter"), c.Counter), shownIn(at.Key("encoder"), c.Encoder), shownIn(at.Key("sensor"), c.Sensor))
+	c.shown = make(map[string]devices.Shown, len(all))
+	for _, one := range all {
+		c.shown[one.name] = *one.Shown
+	}
+	for _, v := range c.Cover { // whose motor is where it is
+		for _, name := range []string{v.Value.Up, v.Value.Down} {
+			if o, ok := c.shown[name]; ok {
+				o.Room = cmp.Or(o.Room, v.Value.Room)
+				c.shown[name] = o
+			}
+		}
+	}
+	all = append(all, shownIn(at.Key("device"), c.Device)...)
+	slices.SortStableFunc(all, func(a, b shownAt) int {
+		return cmp.Or(slices.Index(c.files, a.File)-slices.Index(c.files, b.File), a.Line-b.Line, a.Column-b.Column)
+	})
+	for _, one := range all {
+		if room := string(one.Room); room != "" && !slices.Contains(c.rooms, room) {
+			c.rooms = append(c.rooms, room)
+		}
+	}
+}
+
+// toldOf is what people call what is wired, and its room, as it stands beside a source; "" if
+// nobody says.
+func (h *Hub) toldOf(source string) string {
+	shown := h.cfg.shown[ofWired(source)]
+	return inALine(string(shown.Name), string(shown.Room))
+}
+
+// inALine is what people call something, all on one line.
+func inALine(texts ...string) string {
+	return printable(strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), ", "))
+}
 
 // isTaken says whether a name belongs to something that the configuration declares.
 func (h *Hub) isTaken(name string) bool {
@@ -70,7 +132,7 @@ func (h *Hub) propertyCalled(name string) (s *catalog.State, property string, ok
 func (h *Hub) shownAs(s *catalog.State) (label, room string, aliases []string) {
 	label, room = s.Name, s.Room
 	if d, named := h.cfg.Device.Get(s.Called); named {
-		label, room, aliases = cmp.Or(d.Name, label), cmp.Or(d.Room, room), d.Aliases
+		label, room, aliases = cmp.Or(string(d.Name), label), cmp.Or(string(d.Room), room), d.Aliases
 	}
 	return label, room, aliases
 }
