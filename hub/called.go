@@ -39,12 +39,10 @@ func (c *Config) furnish(doc *config.Doc) {
 	for _, one := range all {
 		c.shown[one.name] = *one.Shown
 	}
-	for _, v := range c.Cover { // whose motor is where it is
-		for _, name := range []string{v.Value.Up, v.Value.Down} {
-			if o, ok := c.shown[name]; ok {
-				o.Room = cmp.Or(o.Room, v.Value.Room)
-				c.shown[name] = o
-			}
+	for output, cover := range c.moves() { // the motor is where the cover is
+		if o, ok := c.shown[output]; ok {
+			o.Room = cmp.Or(o.Room, c.shown[cover].Room)
+			c.shown[output] = o
 		}
 	}
 	all = append(all, shownIn(at.Key("device"), c.Device)...)
@@ -63,6 +61,15 @@ func (c *Config) furnish(doc *config.Doc) {
 func (h *Hub) toldOf(source string) string {
 	shown := h.cfg.shown[ofWired(source)]
 	return inALine(string(shown.Name), string(shown.Room))
+}
+
+// moves is which cover each output moves that moves one.
+func (c *Config) moves() map[string]string {
+	covers := make(map[string]string)
+	for _, v := range c.Cover {
+		covers[v.Value.Up], covers[v.Value.Down] = v.Name, v.Name
+	}
+	return covers
 }
 
 // inALine is what people call something, all on one line.

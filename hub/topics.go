@@ -13,6 +13,7 @@ import (
 
 	"hearth/broker"
 	"hearth/devices"
+	"hearth/devices/announce"
 	"hearth/rules"
 	"hearth/web"
 )
@@ -26,7 +27,7 @@ type ears struct {
 	mu  sync.Mutex // of who comes and goes
 	all atomic.Pointer[[]*ear]
 
-	own    string                   // how the topic ends on which the house announces itself; never changes
+	own    string                   // by which the house announces itself; never changes
 	veil   atomic.Pointer[[]string] // filters of topics whose payloads are secret
 	veiled sync.Map                 // topic of a command with a secret in it: how it is shown
 	nVeils atomic.Int64
@@ -61,7 +62,7 @@ func (e *ears) shown(m broker.Message, at time.Time) web.Message {
 		shown.Topic, shown.Hidden = as.(string), true
 	}
 	// What these tell names things of which who listens may not know.
-	shown.Whole = m.Topic == problem || m.Topic == whyTopic || strings.HasPrefix(m.Topic, whyTopic+"/") || e.own != "" && strings.HasSuffix(m.Topic, e.own)
+	shown.Whole = m.Topic == problem || m.Topic == whyTopic || strings.HasPrefix(m.Topic, whyTopic+"/") || e.own != "" && announce.IsOwn(m.Topic, e.own)
 	if veil := e.veil.Load(); veil != nil && slices.ContainsFunc(*veil, func(filter string) bool { return devices.MatchTopic(filter, m.Topic) }) {
 		shown.Hidden = true
 	}
