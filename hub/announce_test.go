@@ -394,7 +394,13 @@ func isOn(t *testing.T, h *Hub, output string) bool {
 // partsOf asks the loop what the house is announced with.
 func partsOf(t *testing.T, h *Hub) []announce.Part {
 	t.Helper()
-	parts, err := ask(t.Context(), h, func() []announce.Part { return h.announced().Parts })
+	parts, err := ask(t.Context(), h, func() []announce.Part {
+		house := h.announced()
+		for _, a := range house.Apart {
+			house.Parts = append(house.Parts, a.Parts...)
+		}
+		return house.Parts
+	})
 	if err != nil {
 		t.Error(err)
 	}

@@ -98,7 +98,7 @@ func (h *Hub) givenName(d catalog.Device) string {
 }
 
 // deviceCalled finds a device as people call it: by its name, its id, one of its aliases, or
-// what they are shown that it is called, if that is so of no other.
+// what they are shown that it is called, if that is so of nothing else.
 func (h *Hub) deviceCalled(name string) (*catalog.State, bool) {
 	if s, ok := h.devices.registry.Find(name); ok {
 		return s, true
@@ -118,7 +118,39 @@ func (h *Hub) deviceCalled(name string) (*catalog.State, bool) {
 			found = s
 		}
 	}
-	return found, found != nil
+	return found, found != nil && len(h.cfg.wiredShown(name)) == 0
+}
+
+// title is what people call what is wired.
+func (c *Config) title(name string) string { return cmp.Or(string(c.shown[name].Name), name) }
+
+// wiredShown are the names of what is wired that people are shown as name.
+func (c *Config) wiredShown(name string) (all []string) {
+	for wired, shown := range c.shown {
+		if shown.Name != "" && strings.EqualFold(string(shown.Name), strings.TrimSpace(name)) {
+			all = append(all, wired)
+		}
+	}
+	return all
+}
+
+// wiredCalled is the name of what is wired, or of a property of it, that people call so, if
+// they call nothing else so; else what they said.
+func (h *Hub) wiredCalled(said string) string {
+	label, property := said, ""
+	all := h.cfg.wiredShown(label)
+	if i := strings.LastIndexByte(said, '.'); len(all) == 0 && i >= 0 {
+		label, property = said[:i], said[i:]
+		all = h.cfg.wiredShown(label)
+	}
+	is := func(s *catalog.State) bool {
+		other, _, aliases := h.shownAs(s)
+		return slices.ContainsFunc(append([]string{s.Called, other}, aliases...), func(name string) bool { return strings.EqualFold(name, strings.TrimSpace(label)) })
+	}
+	if len(all) != 1 || slices.ContainsFunc(h.devices.registry.All(), is) {
+		return said
+	}
+	return all[0] + property
 }
 
 // propertyCalled finds a device, or after its last point one of its properties: the names that

@@ -241,6 +241,29 @@ name = "Outdoors"
 				t.Errorf("the meter shows %s", i.Shows)
 			}
 		}
+
+		// At a terminal people may say what they call it, unless they call something else so.
+		for said, want := range map[string]string{"lantern": "porch_light", "Blind": "blind", "blind": "blind", "Meter": "", "Twin": "", "Desk <plug>": "plug.state"} {
+			if said == "Twin" {
+				if err := h.Reload(load(t, dir, without(t, moved, `"Lantern"`, `"Twin"`, `"Blind"`, `"twin"`))); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := h.Reload(load(t, dir, moved)); err != nil {
+				t.Fatal(err)
+			}
+			value := "off"
+			if strings.EqualFold(said, "blind") {
+				value = "stop"
+			}
+			if a, err := (desk{h}).Set(t.Context(), said, value); a.Name != want || (err == nil) != (want != "") {
+				t.Errorf("%q is told %+v, %v; want it to be %q", said, a, err, want)
+			}
+		}
+		for said, want := range map[string]string{"Meter.rate": "power.rate", "garden.temperature": "cellar.temperature", "Lantern": "porch_light"} {
+			if is, err := h.thing(said); err != nil || is.Name != want {
+				t.Errorf("why %q is asked of %+v, %v", said, is, err)
+			}
+		}
 	})
 }
 
