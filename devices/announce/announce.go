@@ -75,9 +75,12 @@ func (c Config) Topic(id string) string { return c.prefix() + "/device/" + id + 
 // a device of its own there, whatever stands before it.
 func IsOwn(topic, id string) bool {
 	above, ok := strings.CutSuffix(topic, "/config")
+	if !ok {
+		return false
+	}
 	at := strings.LastIndexByte(above, '/') + 1
-	own := above[at:]
-	return ok && strings.HasSuffix(above[:at], "/device/") && (own == id || strings.HasPrefix(own, id+"-"))
+	own, isOwn := strings.CutPrefix(above[at:], id)
+	return isOwn && (own == "" || own[0] == '-') && strings.HasSuffix(above[:at], "/device/")
 }
 
 // IsBirth says whether Home Assistant says on a topic that it is there: "online". The
