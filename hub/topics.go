@@ -158,19 +158,27 @@ func (p page) Publish(ctx context.Context, m web.Message) error {
 	case len(m.Payload) == 0 && m.Retain:
 		payload = "nothing, so that nothing is retained,"
 	}
-	d, err := ask(ctx, p.Hub, func() rules.Decision {
-		d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s published %s to %s", who(ctx), payload, printable(m.Topic))})
-		p.obey([]rules.Decision{d})
-		return d
-	})
+	decide := func(outcome rules.Outcome, format string, args ...any) (rules.Decision, error) {
+		return ask(ctx, p.Hub, func() rules.Decision {
+			d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: outcome, Why: fmt.Sprintf(format, args...)})
+			p.obey([]rules.Decision{d})
+			return d
+		})
+	}
+	// What follows is to have its beginning in the log, so that is written first.
+	d, err := decide(rules.Fired, "%s published %s to %s", who(ctx), payload, printable(m.Topic))
 	if err != nil {
 		return err
 	}
 	told.Origin = devices.Origin{By: "page", Decision: d.ID}
-	rights, ok := web.RightsOf(ctx).(rights)
-	if !ok { // no login is needed
-		return p.broker.Publish(told)
+	if rights, ok := web.RightsOf(ctx).(rights); ok {
+		told.Rights = rights.of
+		err = p.broker.PublishAs(web.By(ctx), told)
+	} else { // no login is needed
+		err = p.broker.Publish(told)
 	}
-	told.Rights = rights.of
-	return p.broker.PublishAs(web.By(ctx), told)
+	if err != nil {
+		decide(rules.Blocked, "it was not published: %s", printable(err.Error())) // or the hub stops
+	}
+	return err
 }
