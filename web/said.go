@@ -44,8 +44,8 @@ const mostKept = 1000
 // mostHoles is how many a sentence has.
 const mostHoles = 6
 
-// mostSaid is in how many parts a text is looked for. What means ill is shown as it is
-// before it costs a millisecond.
+// mostSaid is of how many parts of a text it is looked which sentence each is: half a
+// millisecond for what means ill, and many times what a long decision has.
 const mostSaid = 100
 
 // say is a sentence of the house in the language of the words.
