@@ -179,28 +179,32 @@ func sayingsOf(language string) *sayings {
 
 // --- What has sentences ---
 
-// in is v in the language of the words. For the most it is what was said before, so what is
-// not English is a copy.
+// in is v in the language of the words, a copy, for others are told the same in theirs.
 func (v View) in(w *words) View {
 	if w.said == nil {
 		return v
 	}
 	v.Trouble, v.Waiting = each(v.Trouble, w.say), each(v.Waiting, w.say)
-	v.Things, v.Outputs, v.Inputs = allSaid(w, v.Things), allSaid(w, v.Outputs), allSaid(w, v.Inputs)
-	v.Readings, v.Decisions = allSaid(w, v.Readings), allSaid(w, v.Decisions)
+	v.Things, v.Outputs, v.Inputs = allSaid(w, v.Things, Thing.in), allSaid(w, v.Outputs, Pin.in), allSaid(w, v.Inputs, Pin.in)
+	v.Readings, v.Decisions = allSaid(w, v.Readings, Reading.in), allSaid(w, v.Decisions, Decision.in)
 	return v
 }
 
 // allSaid is a list in the language of the words. What was left out stays so.
-func allSaid[T interface{ in(*words) T }](w *words, list []T) []T {
+func allSaid[T any](w *words, list []T, in func(T, *words) T) []T {
 	if list == nil || w.said == nil {
 		return list
 	}
-	return each(list, func(one T) T { return one.in(w) })
+	return each(list, func(one T) T { return in(one, w) })
+}
+
+// oneSaid is one that may not be there in the language of the words.
+func oneSaid[T any](w *words, p *T, in func(T, *words) T) *T {
+	return cleaned(p, func(one T) T { return in(one, w) })
 }
 
 func (t Thing) in(w *words) Thing {
-	t.Hint, t.Note, t.Fault, t.Properties = w.say(t.Hint), w.say(t.Note), w.say(t.Fault), allSaid(w, t.Properties)
+	t.Hint, t.Note, t.Fault, t.Properties = w.say(t.Hint), w.say(t.Note), w.say(t.Fault), allSaid(w, t.Properties, Property.in)
 	return t
 }
 
@@ -244,12 +248,9 @@ func (e Event) in(w *words) Event {
 	if w.said == nil {
 		return e
 	}
-	said := Event{cleaned(e.Output, func(p Pin) Pin { return p.in(w) }), cleaned(e.Input, func(p Pin) Pin { return p.in(w) }), nil, nil, nil, nil}
-	said.Reading = cleaned(e.Reading, func(r Reading) Reading { return r.in(w) })
-	said.Decision = cleaned(e.Decision, func(d Decision) Decision { return d.in(w) })
-	said.Thing = cleaned(e.Thing, func(t Thing) Thing { return t.in(w) })
-	said.Rule = cleaned(e.Rule, func(r Rule) Rule { return r.in(w) })
-	return said
+	e.Output, e.Input, e.Reading = oneSaid(w, e.Output, Pin.in), oneSaid(w, e.Input, Pin.in), oneSaid(w, e.Reading, Reading.in)
+	e.Decision, e.Thing, e.Rule = oneSaid(w, e.Decision, Decision.in), oneSaid(w, e.Thing, Thing.in), oneSaid(w, e.Rule, Rule.in)
+	return e
 }
 
 func (r Rule) in(w *words) Rule {
@@ -267,7 +268,7 @@ func (d RuleDetail) in(w *words) RuleDetail {
 	}
 	d.Rule, d.Short, d.Unread = d.Rule.in(w), w.say(d.Short), w.say(d.Unread)
 	d.Parts = each(d.Parts, func(p RulePart) RulePart {
-		p.Underway, p.Cooling, p.Conditions = each(p.Underway, w.say), w.say(p.Cooling), allSaid(w, p.Conditions)
+		p.Underway, p.Cooling, p.Conditions = each(p.Underway, w.say), w.say(p.Cooling), allSaid(w, p.Conditions, Check.in)
 		p.Triggers = each(p.Triggers, func(s RuleSight) RuleSight {
 			s.Text, s.Why = w.say(s.Text), w.say(s.Why)
 			return s
@@ -276,7 +277,7 @@ func (d RuleDetail) in(w *words) RuleDetail {
 	})
 	d.Runs = each(d.Runs, func(r RuleRun) RuleRun {
 		r.Steps = each(r.Steps, func(s RuleStep) RuleStep {
-			s.Trigger, s.By, s.Why, s.Checks, s.Does = w.say(s.Trigger), w.say(s.By), w.say(s.Why), allSaid(w, s.Checks), each(s.Does, w.sayDone)
+			s.Trigger, s.By, s.Why, s.Checks, s.Does = w.say(s.Trigger), w.say(s.By), w.say(s.Why), allSaid(w, s.Checks, Check.in), each(s.Does, w.sayDone)
 			return s
 		})
 		return r
@@ -293,13 +294,13 @@ func (y Why) in(w *words) Why {
 	if w.said == nil {
 		return y
 	}
-	y.Missing, y.Waits, y.Path = w.say(y.Missing), each(y.Waits, w.say), allSaid(w, y.Path)
+	y.Missing, y.Waits, y.Path = w.say(y.Missing), each(y.Waits, w.say), allSaid(w, y.Path, Cause.in)
 	y.Others = each(y.Others, func(o OtherOrder) OtherOrder {
 		o.Trigger, o.Gave, o.Held = w.say(o.Trigger), w.say(o.Gave), each(o.Held, w.say)
 		return o
 	})
 	y.Could = each(y.Could, func(c CouldAct) CouldAct {
-		c.Tells, c.Stopped, c.Acted = each(c.Tells, w.say), cleaned(c.Stopped, func(h Hindrance) Hindrance { return h.in(w) }), cleaned(c.Acted, func(h Hindrance) Hindrance { return h.in(w) })
+		c.Tells, c.Stopped, c.Acted = each(c.Tells, w.say), oneSaid(w, c.Stopped, Hindrance.in), oneSaid(w, c.Acted, Hindrance.in)
 		c.Now = each(c.Now, func(line string) string {
 			rest := c.without(line)
 			return strings.TrimSuffix(line, rest) + w.say(rest)
@@ -313,18 +314,18 @@ func (c Cause) in(w *words) Cause {
 	if c.By != "computed" && c.By != "time" { // which are no sentences
 		c.By = w.say(c.By)
 	}
-	c.Trigger, c.Reason, c.Checks, c.Does = w.say(c.Trigger), w.say(c.Reason), allSaid(w, c.Checks), each(c.Does, w.sayDone)
-	c.Held, c.Began = each(c.Held, w.say), allSaid(w, c.Began)
+	c.Trigger, c.Reason, c.Checks, c.Does = w.say(c.Trigger), w.say(c.Reason), allSaid(w, c.Checks, Check.in), each(c.Does, w.sayDone)
+	c.Held, c.Began = each(c.Held, w.say), allSaid(w, c.Began, Cause.in)
 	return c
 }
 
 func (h Hindrance) in(w *words) Hindrance {
-	h.Trigger, h.Reason, h.Checks = w.say(h.Trigger), w.say(h.Reason), allSaid(w, h.Checks)
+	h.Trigger, h.Reason, h.Checks = w.say(h.Trigger), w.say(h.Reason), allSaid(w, h.Checks, Check.in)
 	return h
 }
 
 func (b Board) in(w *words) Board {
-	b.Pins, b.Others = allSaid(w, b.Pins), allSaid(w, b.Others)
+	b.Pins, b.Others = allSaid(w, b.Pins, BoardPin.in), allSaid(w, b.Others, BoardPin.in)
 	return b
 }
 
