@@ -563,7 +563,11 @@ func TestOpenAPI(t *testing.T) {
 	}
 	things, _ := watchOn(t, s.Addr(), "things")
 	things.next()
-	if name, data, _ := strings.Cut(things.next(), " "); name != "sparks" {
+	second := things.next()
+	for strings.HasPrefix(second, "status ") { // of a beat this short
+		second = things.next()
+	}
+	if name, data, _ := strings.Cut(second, " "); name != "sparks" {
 		t.Errorf("the second event of things is %q", name)
 	} else {
 		fits("the event sparks", schemaOf[""], []byte(data))
