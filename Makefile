@@ -103,7 +103,7 @@ dist:
 deb: dist
 	git show HEAD:config.toml >dist/config.toml # not what somebody made of it here
 	for pair in arm64:arm64 armhf:armv6 amd64:amd64; do \
-		DEB_ARCH=$${pair%%:*} BINARY=dist/hearth-$${pair##*:} DEB_VERSION=$(DEB_VERSION) \
+		DEB_ARCH=$${pair%%:*} BINARY=dist/hearth-$${pair##*:} CONFIG=dist/config.toml DEB_VERSION=$(DEB_VERSION) \
 		$(TOOL) nfpm package -f systemd/nfpm.yaml -p deb -t dist/ || exit 1; \
 	done
 
@@ -125,10 +125,9 @@ install: build
 	install -D -m 644 systemd/hearth.service /usr/lib/systemd/system/hearth.service
 	install -D -m 644 systemd/hearth.sysusers.conf /usr/lib/sysusers.d/hearth.conf
 	install -D -m 644 systemd/hearth.rules /usr/lib/udev/rules.d/60-hearth.rules
-	test -e /etc/hearth/config.toml || install -D -m 644 config.toml /etc/hearth/config.toml
-	systemd-sysusers
-	udevadm control --reload && udevadm trigger --subsystem-match=gpio --subsystem-match=misc --subsystem-match=watchdog
-	systemctl daemon-reload
+	test -e /etc/hearth || install -d -m 2770 /etc/hearth
+	test -e /etc/hearth/config.toml || install -m 640 config.toml /etc/hearth/config.toml
+	systemd/postinstall.sh
 
 clean:
 	rm -rf hearth dist

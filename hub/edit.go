@@ -293,9 +293,9 @@ func mayNotWrite(dir string, err error) string {
 	abs, _ := filepath.Abs(dir)
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		return fmt.Sprintf("the hub may not write to %s. Whoever may change the house on the page could then write rules; if that is meant: sudo systemctl edit hearth, write there [Service] and below it ReadWritePaths=%s, then: sudo chown -R hearth: %s && sudo systemctl restart hearth", abs, abs, abs)
+		return fmt.Sprintf("the hub may not write to %s. Who may change the house on the page could then write rules; if that is meant: sudo systemctl edit hearth, write there [Service] and below it ReadWritePaths=%s, then: sudo systemctl restart hearth", abs, abs)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("the folder %s is not the hub's to write to. Whoever may change the house on the page could then write rules; if that is meant: sudo chown -R hearth: %s (or whatever user the hub runs as)", abs, abs)
+		return fmt.Sprintf("the folder %s is not the hub's to write to. Who may change the house on the page could then write rules; if that is meant: sudo chgrp hearth %s && sudo chmod g+rwxs %s (or whatever group the hub runs as)", abs, abs, abs)
 	}
 	return fmt.Sprintf("the hub can't write to %s: %v", abs, err)
 }

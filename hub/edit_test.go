@@ -417,7 +417,7 @@ func TestWhereNothingCanBeWritten(t *testing.T) {
 		d.Text += "# more\n"
 		if os.Geteuid() != 0 {
 			os.Chmod(dir, 0o555)
-			if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusConflict || !strings.Contains(err.Error(), "sudo chown -R hearth: "+dir) {
+			if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusConflict || !strings.Contains(err.Error(), "sudo chgrp hearth "+dir) {
 				t.Errorf("%v", err)
 			}
 			os.Chmod(dir, 0o755)
@@ -438,7 +438,7 @@ func TestWhereNothingCanBeWritten(t *testing.T) {
 			t.Errorf("%v is left", left)
 		}
 	})
-	for err, want := range map[error]string{os.ErrPermission: "chown -R hearth: /etc/hearth", syscall.EROFS: "ReadWritePaths=/etc/hearth", syscall.EIO: "input/output error"} {
+	for err, want := range map[error]string{os.ErrPermission: "chgrp hearth /etc/hearth && sudo chmod g+rwxs /etc/hearth", syscall.EROFS: "ReadWritePaths=/etc/hearth", syscall.EIO: "input/output error"} {
 		if why := mayNotWrite("/etc/hearth", err); !strings.Contains(why, want) {
 			t.Error(why)
 		}

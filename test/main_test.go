@@ -11,6 +11,7 @@
 //	hostile_test.go   what no client should do
 //	post_test.go      sessions, queues and retained values under crashes
 //	page_test.go      people, with a real browser
+//	package_test.go   the Debian package, installed and updated
 //	machine_test.go   a kernel with simulated lines (make gpio-test)
 //	wear_test.go      what a card is given to write (make wear)
 //	footprint.sh      sizes, start and idle memory
