@@ -23,11 +23,13 @@ package test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -369,6 +371,34 @@ func (l *life) view(t *testing.T) (v view) {
 		t.Fatal("the page:", resp.Status, err)
 	}
 	return v
+}
+
+// config asks the page's API of the configuration. Any answer but 200 is an error.
+func (l *life) config(method, path string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	ctx, done := context.WithTimeout(context.Background(), patience)
+	defer done()
+	req, err := http.NewRequestWithContext(ctx, method, l.page+"/api/v1/config"+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s %s", method, path, resp.Status, said)
+	}
+	if err == nil && into != nil {
+		err = json.Unmarshal(said, into)
+	}
+	return err
 }
 
 // A transcript is what programs said, line by line, and when it was heard.

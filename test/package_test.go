@@ -1,11 +1,7 @@
 package test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,36 +83,19 @@ func (m installed) serve(t *testing.T) *life {
 // edit saves a file on the page.
 func (l *life) edit(t *testing.T, name string, change func(text string) string) {
 	t.Helper()
-	ask := func(method, path string, body, into any) {
-		t.Helper()
-		text, _ := json.Marshal(body)
-		req, err := http.NewRequestWithContext(t.Context(), method, l.page+"/api/v1/config"+path, bytes.NewReader(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		said, _ := io.ReadAll(resp.Body)
-		if err := json.Unmarshal(said, into); err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s %s: %s %v\n%s", method, path, resp.Status, err, said)
-		}
-	}
 	var c struct {
 		Files []struct{ Name, Version, Text, Locked string }
 	}
-	ask("GET", "", nil, &c)
+	if err := l.config("GET", "", nil, &c); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range c.Files {
 		if f.Name == name {
 			if f.Locked != "" {
 				t.Fatalf("%s: %s", name, f.Locked)
 			}
-			var saved struct{ Saved bool }
-			if ask("POST", "/save", map[string]string{"file": name, "version": f.Version, "text": change(f.Text)}, &saved); !saved.Saved {
-				t.Fatalf("%s is not saved", name)
+			if err := l.config("POST", "/save", map[string]string{"file": name, "version": f.Version, "text": change(f.Text)}, nil); err != nil {
+				t.Fatal(err)
 			}
 			return
 		}
