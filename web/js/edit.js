@@ -242,6 +242,7 @@ function start(text, code) {
   function arrange() {
     const locked = !!$('locked');
     $('save').disabled = locked || !changed();
+    if ($('remove')) $('remove').hidden = locked || !!(saved + text.value).trim();
     $('try').disabled = !sound || !$('trying').hidden;
     document.title = (changed() ? '* ' : '') + t('edit.title') + ' · ' + $('name').textContent + ' · Hearth';
     if (!changed()) $('again').hidden = true;
@@ -287,6 +288,7 @@ function start(text, code) {
       const answer = await send('/api/v1/config/save', Object.assign({ note: $('note').value }, sent));
       if (answer.body.mistakes) checked(answer.body, sent.text);
       if (answer.ok) {
+        if (!version) history.replaceState(null, '', '/edit?file=' + encodeURIComponent(file)); // it is made
         version = answer.body.version;
         saved = sent.text;
         $('note').value = '';
@@ -304,6 +306,26 @@ function start(text, code) {
     arrange();
   }
   $('save').onclick = save;
+
+  if ($('remove')) {
+    $('remove').onclick = async () => {
+      tell('');
+      $('remove').disabled = true;
+      try {
+        const answer = await send('/api/v1/config/remove', { file, version, text: '' });
+        if (answer.ok) {
+          saved = text.value;
+          keep();
+          location.assign('/edit');
+          return;
+        }
+        tell(answer.body.error);
+      } catch (err) {
+        tell(t('edit.not_saved'));
+      }
+      $('remove').disabled = false;
+    };
+  }
 
   // meanwhile shows what others have made of the file.
   let theirs = null;
