@@ -84,11 +84,12 @@ wear:
 	HEARTH_WEAR=$(WEAR) go test ./test -run '^TestWear$$' -v -timeout 0
 
 # What the history of 50 series writes, as root, in that many simulated days, how it fares
-# with a year (1.1 GB in a temporary folder, and minutes), and how long why and a replay take.
+# with a year (1.1 GB in a temporary folder, and minutes), and how long why, a replay and a try of a week take.
 DAYS ?= 34
 history:
 	HEARTH_DAYS=$(DAYS) go test ./history -run 'WhatADayWrites' -v -timeout 0
 	HEARTH_DAYS=365 go test ./history ./why ./replay -p 1 -run '^$$' -bench . -timeout 0
+	HEARTH_DAYS=7 go test ./hub -run 'TryingAWeek' -v -timeout 0
 	HEARTH_STARTS=500 go test ./history -run 'ADamagedFile' -v -timeout 0
 
 # Binaries and Debian packages for every Raspberry Pi. Debian's armhf is ARMv7,
