@@ -844,7 +844,25 @@ func webTrial(o *replay.Outlook, asked time.Time, outputs []string) web.Trial {
 		t.Outputs = append(t.Outputs, one)
 		t.Same = t.Same && !one.Differs // as of a pulse that is longer: what was done is the same
 	}
+	for _, c := range o.Covers {
+		one := web.TrialCover{Name: c.Cover, Was: c.Was, Would: c.Is, Runs: c.Runs, WouldRuns: c.Would, Apart: c.Apart.Seconds(), Differs: c.Differs()}
+		if one.Differs {
+			if drawn++; drawn <= maxTrialOutputs {
+				one.Stood, one.WouldStand = stands(c.Stood, o.From), stands(c.Stand, o.From)
+			}
+		}
+		t.Covers = append(t.Covers, one)
+		t.Same = t.Same && !one.Differs
+	}
 	return t
+}
+
+// stands are as replay knows them, of which there are not too many to be drawn.
+func stands(all []replay.Stand, from time.Time) (list []web.TrialStand) {
+	for _, s := range all {
+		list = append(list, web.TrialStand{s.From.Sub(from).Milliseconds(), s.To.Sub(from).Milliseconds(), int64(s.Open)})
+	}
+	return list
 }
 
 // spells are as many as can be drawn: those that are so near that nobody could see it are one.

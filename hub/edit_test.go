@@ -623,3 +623,64 @@ func TestAPowerCutBeforeItIsTakenOver(t *testing.T) {
 		}
 	})
 }
+
+// A cover is drawn as it stood and as it would have stood, also where no rule looks at it.
+func TestACoverIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const house = `[output.up]
+pin = "GPIO5"
+[output.down]
+pin = "GPIO6"
+[interlock.motor]
+outputs = ["up", "down"]
+gap = "500ms"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+[rule.sun]
+trigger = { state = "a/sun", is = "hot", until = { is = "mild" } }
+action = { set = "blind", to = 30 }
+done = { set = "blind", to = 100 }
+`
+		p, _, stop := edited(t, t.TempDir(), house)
+		defer stop()
+		client, hangUp := connect(t, p.Hub, "sensor", func(*paho.Publish) {})
+		defer hangUp()
+		time.Sleep(time.Minute)
+		publish(t, client, 1, "hearth/blind/set", "OPEN")
+		time.Sleep(2 * time.Minute)
+		for range 3 {
+			publish(t, client, 1, "a/sun", "hot")
+			time.Sleep(10 * time.Minute)
+			publish(t, client, 1, "a/sun", "mild")
+			time.Sleep(10 * time.Minute)
+		}
+		d := draft(t, p, "config.toml")
+		d.Text = strings.Replace(house, "to = 30", "to = 70", 1)
+		tried, err := p.TryDraft(t.Context(), d, 1, func(float64) {})
+		if err != nil || len(tried.Covers) != 1 {
+			t.Fatalf("%v %+v", err, tried)
+		}
+		c := tried.Covers[0]
+		if !c.Differs || c.Runs != 6 || c.WouldRuns != 6 || c.Apart < 29*60 || c.Apart > 31*60 || c.Would <= c.Was {
+			t.Errorf("%+v", c)
+		}
+		var was, would []int64
+		for _, s := range c.Stood {
+			was = append(was, s[2])
+		}
+		for _, s := range c.WouldStand {
+			would = append(would, s[2])
+		}
+		if got := fmt.Sprint(was, would); got != "[100 30 100 30 100 30 100] [100 70 100 70 100 70 100]" {
+			t.Error(got)
+		}
+		d.Text = house + "# the same\n"
+		tried, err = p.TryDraft(t.Context(), d, 1, func(float64) {})
+		if c := tried.Covers[0]; err != nil || c.Differs || c.Apart != 0 || c.Runs != 6 || !tried.Same {
+			t.Errorf("the same: %v %+v", err, tried)
+		}
+	})
+}

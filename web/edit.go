@@ -191,6 +191,7 @@ type Trial struct {
 	Others      int               `json:"others,omitempty"` // beyond those
 	Silent      int               `json:"silent,omitempty"` // decisions that differ and of which nothing comes
 	Outputs     []TrialOutput     `json:"outputs"`
+	Covers      []TrialCover      `json:"covers"`
 	Changed     []string          `json:"changed,omitempty"` // rules of another definition than recorded
 	Veiled      int               `json:"veiled,omitempty"`  // messages that are compared with secrets, so that nothing can be told of them
 	Unheard     []string          `json:"unheard,omitempty"` // sources of which nothing is recorded
@@ -220,6 +221,23 @@ type TrialOutput struct {
 	WouldOn  [][2]int64 `json:"would_on,omitempty"`
 	Differs  bool       `json:"differs"`
 }
+
+// A TrialCover is how a cover stood and would have stood.
+type TrialCover struct {
+	Name       string       `json:"name"`
+	Was        float64      `json:"open_pct"` // on average
+	Would      float64      `json:"would_open_pct"`
+	Runs       int          `json:"runs"`
+	WouldRuns  int          `json:"would_runs"`
+	Apart      float64      `json:"apart_s"` // for how long it would have stood elsewhere
+	Stood      []TrialStand `json:"stood,omitempty"`
+	WouldStand []TrialStand `json:"would_stand,omitempty"`
+	Differs    bool         `json:"differs"`
+}
+
+// A TrialStand is where a cover stands from one moment to another, in milliseconds from the
+// beginning: 0 is closed, 100 is open.
+type TrialStand [3]int64
 
 // MaxDraft is how long a file may be to be edited in the page, in bytes: twenty times that of
 // a large house, and little enough that no text keeps the hub from its work.
@@ -409,6 +427,7 @@ func (t Trial) clean() Trial {
 		return d
 	})
 	t.Outputs = each(t.Outputs, func(o TrialOutput) TrialOutput { return o })
+	t.Covers = each(t.Covers, func(c TrialCover) TrialCover { return c })
 	t.Unheard, t.Changed = each(t.Unheard, sentence), each(t.Changed, sentence)
 	return t
 }

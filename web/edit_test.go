@@ -331,6 +331,10 @@ func tried(days int) *Trial {
 			TrialDifference{At: t.From.Add(time.Duration(at+3600_000) * time.Millisecond), Rule: "rule.stairs{<i>}", Done: []string{"<img src=x onerror=alert(1)> OFF"}, Because: "it was over", Instead: "it waits", Follows: "hall_motion"})
 	}
 	t.Outputs = []TrialOutput{o, {Name: "heater", Was: 10, Would: 10}}
+	blind := TrialCover{Name: "blind", Was: 60, Would: 80, Runs: 3, WouldRuns: 3, Apart: 7200, Differs: true,
+		Stood:      []TrialStand{{0, 6 * 3600_000, 100}, {6 * 3600_000, 7 * 3600_000, 0}, {7 * 3600_000, 9 * 3600_000, 30}, {9 * 3600_000, 20 * 3600_000, 100}},
+		WouldStand: []TrialStand{{0, 6 * 3600_000, 100}, {6 * 3600_000, 7 * 3600_000, 1}, {7 * 3600_000, 9 * 3600_000, 70}, {9 * 3600_000, 20 * 3600_000, 100}}}
+	t.Covers = []TrialCover{blind, {Name: "curtain", Was: 50, Would: 50}}
 	return t
 }
 
@@ -366,7 +370,9 @@ func TestTheEditorInABrowser(t *testing.T) {
 	mended := strings.Replace(desktop, "60s", "90s", 1)
 	do(t, ctx, "it is mended", set(mended), until(shows("#state", "it is in order")), until(`document.getElementById('mistakes').hidden && !document.querySelector('#marks .words')`))
 	do(t, ctx, "and tried", chromedp.Click("#try"), chromedp.WaitVisible("#trial"), until(shows("#verdict", "2 rules would have done otherwise: 7 more and 7 less.")),
-		until(`document.querySelectorAll('#outputs svg .other').length === 7 && document.querySelectorAll('#outputs > li').length === 1`),
+		until(`document.querySelectorAll('#outputs svg .other').length === 8 && document.querySelectorAll('#outputs > li').length === 2`),
+		until(shows("#outputs > li:last-child", "open 60 % on average, would have been 80 %; ran 3 times, would have 3; elsewhere for 2 h 0 min")),
+		until(`Array.from(document.querySelectorAll('#outputs > li:last-child .was')).map((b) => b.getAttribute('height')).join() === '20,2,6,20'`),
 		until(`document.querySelectorAll('#differences li').length === 14 && !document.querySelector('#differences img')`), until(shows("#untold", "a/<b>:x")))
 	keepScreenshot(t, ctx, "edit-trial")
 	do(t, ctx, "a difference leads to its rule", chromedp.Click("#differences .rule"), until(selected+` === '[rule.stairs]'`))
