@@ -365,7 +365,10 @@ func TestTheEditorInABrowser(t *testing.T) {
 	if house.text != desktop {
 		t.Fatal("it was written")
 	}
-	do(t, ctx, "nothing is lost when the page goes", chromedp.Reload(), chromedp.WaitVisible("body.live"), until(value(broken)), chromedp.WaitVisible("#again"), until(shows("#state", "1 mistake.")))
+	do(t, ctx, "nothing is lost when the page goes", chromedp.Reload(), chromedp.WaitVisible("body.live"), until(value(broken)), chromedp.WaitVisible("#again"), until(shows("#state", "1 mistake.")), until(`document.getElementById('text').getAttribute('aria-invalid') === 'true'`))
+	undo := chromedp.Evaluate(`document.execCommand('undo')`, nil) // as Ctrl+Z does
+	do(t, ctx, "discarded, which can be undone", chromedp.Click("#discard"), until(value(desktop)), until(shows("#state", "it is in order")), until(`document.getElementById('again').hidden`),
+		undo, until(value(broken)), until(`!document.getElementById('save').disabled`))
 
 	mended := strings.Replace(desktop, "60s", "90s", 1)
 	do(t, ctx, "it is mended", set(mended), until(shows("#state", "it is in order")), until(`document.getElementById('mistakes').hidden && !document.querySelector('#marks .words')`))
@@ -386,7 +389,8 @@ func TestTheEditorInABrowser(t *testing.T) {
 		defer house.desk.Unlock()
 		house.slow = true
 		return nil
-	}), chromedp.Click("#try"), until(`document.getElementById('far').value === 0.25`), chromedp.Click("#cancel"), until(`document.getElementById('trying').hidden && document.getElementById('told').hidden`),
+	}), chromedp.Click("#try"), until(`document.getElementById('far').value === 0.25 && document.activeElement.id === 'cancel'`), chromedp.KeyEvent("\r"),
+		until(`document.getElementById('trying').hidden && document.getElementById('told').hidden && document.activeElement.id === 'try'`),
 		chromedp.ActionFunc(func(ctx context.Context) error {
 			for range 500 {
 				house.desk.Lock()
@@ -436,6 +440,25 @@ func TestTheEditorInABrowser(t *testing.T) {
 	do(t, ctx, "the hub is gone", chromedp.ActionFunc(func(context.Context) error { return s.Close() }), set(typed), until(shows("#state", "the hub does not answer")),
 		until(`JSON.parse(sessionStorage.getItem('edit:config.toml')).text.endsWith('# in the dark\n')`))
 	do(t, ctx, "it goes, so that nothing is open", chromedp.Navigate("about:blank"))
+}
+
+// What was typed is discarded, and comes back with Ctrl+Z: no character is halved by that, and a
+// long text does not take longer than people wait.
+func TestDiscardingCanBeUndone(t *testing.T) {
+	ctx := browser(t)
+	house := newHouse()
+	house.text = "# 🏡 and 🏠\n"
+	s := serve(t, house)
+	discard := func(typed string) chromedp.Action {
+		return chromedp.Tasks{chromedp.Evaluate(fmt.Sprintf(`(() => { const t = document.getElementById('text'); t.value = %q; t.oninput(); document.getElementById('discard').onclick(); })()`, typed), nil),
+			until(fmt.Sprintf(`document.getElementById('text').value === %q && document.getElementById('save').disabled`, house.text))}
+	}
+	do(t, ctx, "as it was", chromedp.Navigate("http://"+s.Addr()+"/edit"), chromedp.WaitVisible("body.live"), discard("# 🏠 and 🏡\n"), discard(""), discard("# 🏡 and 🏠🏠\n"), discard("# 🏡🏡 and 🏠\nx"))
+	do(t, ctx, "undone", discard("# 🏡 or 🏠\n"), chromedp.Evaluate(`document.execCommand('undo')`, nil), until(`document.getElementById('text').value === '# 🏡 or 🏠\n'`), discard(""))
+	house.desk.Lock()
+	house.text = strings.Repeat("# a line of some length that is there\n", 6500)
+	house.desk.Unlock()
+	do(t, ctx, "a long one", chromedp.Navigate("http://"+s.Addr()+"/edit?line=3"), chromedp.WaitVisible("body.live"), discard("x\n"), discard(house.text[:1000]+"y"+house.text[1000:]))
 }
 
 // A file is made, filled, emptied and removed.

@@ -24,7 +24,7 @@ function start(text, code) {
 
   function type(what) { // as if it were typed, so that it can be taken back
     text.focus();
-    if (!document.execCommand('insertText', false, what)) {
+    if (!document.execCommand(what ? 'insertText' : 'delete', false, what)) {
       text.setRangeText(what, text.selectionStart, text.selectionEnd, 'end');
       typed();
     }
@@ -202,6 +202,7 @@ function start(text, code) {
     if (doubts) told += ' ' + t('edit.doubts', { n: doubts });
     if (!c.whole) told += ' ' + t('edit.not_whole');
     put($('state'), told);
+    text.setAttribute('aria-invalid', String(!c.ok));
     $('state').className = c.ok ? 'ok' : 'wrong';
     arrange();
   }
@@ -261,15 +262,30 @@ function start(text, code) {
   text.oninput = typed;
   window.addEventListener('pagehide', keep);
 
+  // becomes makes it another text by typing what differs, so that it can be taken back; browsers
+  // take seconds to type many lines.
   function becomes(value) {
-    text.value = value;
-    typed();
+    const was = text.value;
+    const most = Math.min(was.length, value.length);
+    const half = (s, i) => /[\uDC00-\uDFFF]/.test(s.charAt(i)); // of a character
+    let from = 0;
+    let end = 0;
+    while (from < most && was[from] === value[from]) from++;
+    while (from && (half(was, from) || half(value, from))) from--;
+    while (end < most - from && was[was.length - 1 - end] === value[value.length - 1 - end]) end++;
+    while (end && half(was, was.length - end)) end--;
+    const what = value.slice(from, value.length - end);
+    if (what.length > 5000) {
+      text.value = value;
+      typed();
+    } else if (was !== value) {
+      text.setSelectionRange(from, was.length - end);
+      type(what);
+    }
+    text.focus();
   }
 
-  $('discard').onclick = () => {
-    becomes(saved);
-    text.focus();
-  };
+  $('discard').onclick = () => becomes(saved);
 
   // --- Saving ---
 
@@ -358,7 +374,6 @@ function start(text, code) {
     saved = theirs.text.replace(/\r\n/g, '\n');
     becomes($('other').value);
     $('other').value = mine;
-    text.focus();
   };
 
   // --- Trying ---
@@ -369,6 +384,7 @@ function start(text, code) {
     $('trial').hidden = true;
     $('trying').hidden = false;
     $('far').value = 0;
+    $('cancel').focus(); // before the button that had it can't have it any more
     arrange();
     cancel = Abort ? new Abort() : null;
     let gone = false;
@@ -399,8 +415,10 @@ function start(text, code) {
     } catch (err) {
       if (!gone) tell(t('edit.try_lost'));
     }
+    const waits = document.activeElement === $('cancel');
     $('trying').hidden = true;
     arrange();
+    if (waits) $('try').focus();
   }
   $('try').onclick = tryIt;
 
