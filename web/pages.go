@@ -399,16 +399,28 @@ func (r thingRow) Rows() (rows []propertyRow) {
 // Spoken is what is read to people who do not see the name of its thing beside.
 func (r propertyRow) Spoken() string { return r.Of.spoken(r.Property) }
 
+// Key is what the module of the page calls it.
+func (r propertyRow) Key() string { return r.Kind + "/" + r.Of.path(r.Property) }
+
 // Path is where its page is, below /thing/.
 func (r propertyRow) Path() string { return url.PathEscape(r.Of.path(r.Property)) }
 
 // Path is where its page is, below /thing/.
 func (r thingRow) Path() string { return url.PathEscape(r.Name) }
 
-// Is says in words how it is.
+// Gone says that nobody can reach it now.
+func (r propertyRow) Gone() bool { return r.Away || r.Of.Away }
+
+// Is says in words how it is, or what it was asked and has not confirmed.
 func (r propertyRow) Is() string {
 	switch {
-	case r.Away || r.Of.Away:
+	case r.Asked == "on" && r.Kind == "switch":
+		return r.words.text("asked.on")
+	case r.Asked != "" && r.Kind == "switch":
+		return r.words.text("asked.off")
+	case r.Asked != "":
+		return r.words.text("asked.value", "value", r.Asked)
+	case r.Gone():
 		return r.words.text("away")
 	case !r.Known:
 		return r.words.text("unknown")
@@ -432,6 +444,14 @@ func (r propertyRow) Time() string {
 		return ""
 	}
 	return r.words.clock(r.At, r.now)
+}
+
+// Age is how long ago that was.
+func (r propertyRow) Age() string {
+	if r.At.IsZero() {
+		return ""
+	}
+	return r.words.age(r.At, r.now)
 }
 
 func (r propertyRow) AtLevel() float64 {

@@ -144,10 +144,10 @@ func TestThingsInABrowser(t *testing.T) {
 	house.mu.Unlock()
 	do(t, ctx, "one value is one node", until(shows("#rooms", "7.25 °C")), until(`window.touched.length === 1 && window.touched[0].className === 'state'`))
 
-	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input')); } r.value = 25; r.dispatchEvent(new Event('change')); })()`, nil),
+	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input', {bubbles: true})); } r.value = 25; r.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil),
 		until(shows(".of-level .state", "Asked: 25")))
 	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: stop")))
-	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change')); })()`, nil), until(shows(".of-choice .state", "Asked: auto")))
+	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil), until(shows(".of-choice .state", "Asked: auto")))
 	do(t, ctx, "and a door locked", until(shows(".of-lock .state", "Locked")), chromedp.Click(`[data-tell=unlock]`, chromedp.NodeVisible), until(shows(".of-lock .state", "Asked: unlock")))
 	eventually(t, "they are told", func() bool {
 		house.mu.Lock()

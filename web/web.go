@@ -128,8 +128,11 @@ func (t *TLS) files() certs.Files {
 	return certs.Files{Table: "web.tls", Of: "page", Dir: t.dir, Certificate: t.Certificate, Key: t.Key}
 }
 
-// Files are the paths of all that are read.
+// Files are the paths of all that are read, the certificate first.
 func (t *TLS) Files() []string { return t.files().Paths() }
+
+// Until is when the certificate expires.
+func (t *TLS) Until() (time.Time, error) { return t.files().Until() }
 
 const defaultListen = "127.0.0.1:8080"
 
