@@ -34,7 +34,7 @@ type Rewrite struct {
 }
 
 // ErrOther is that a file is neither as it was nor as it is to be: somebody else wrote it.
-var ErrOther = errors.New("somebody else has changed it this very moment")
+var ErrOther = errors.New("somebody else has changed it meanwhile")
 
 // A noted is an Edit in the journal. After is named alone, to know it again.
 type noted struct {
