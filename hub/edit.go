@@ -167,7 +167,7 @@ func (e *editing) fresh(d disk, name string) (file string, err error) {
 	}
 	folder := filepath.Dir(d.main)
 	file = filepath.Join(folder, filepath.FromSlash(name))
-	for dir := filepath.Dir(file); len(dir) > len(folder); dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(file); dir != folder; dir = filepath.Dir(dir) {
 		if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
 			return refuse("%s is no folder, so nothing can be made in it", configName(d.main, dir))
 		}

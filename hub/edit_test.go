@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/eclipse/paho.golang/paho"
 
@@ -571,6 +572,35 @@ func TestWhatNewFilesAreCalled(t *testing.T) {
 			file, err := e.fresh(d, name)
 			if want == "" && (err != nil || file != filepath.Join(dir, name)) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 				t.Errorf("%q: %q %v", name, file, err)
+			}
+		}
+	})
+}
+
+// Whatever somebody asks for, a file is made below the folder of the main one, through no link,
+// and is one that no program takes for something else.
+func FuzzWhatNewFilesAreCalled(f *testing.F) {
+	for _, name := range []string{"a/garden.toml", "x.toml", "../x.toml", "l/x.toml", "a/.x.toml", "/x.toml", "a//b.toml", "a/./x.toml", "ä/ö ü.toml", "x.toml/..", "a\\x.toml", "*.toml", "-x.toml"} {
+		f.Add(name)
+	}
+	dir := f.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "a"), 0o755), os.Symlink("/tmp", filepath.Join(dir, "l")), os.WriteFile(filepath.Join(dir, "config.toml"), []byte("include = [\"*.toml\", \"*/*.toml\", \"*/*/*.toml\"]\n"), 0o644)); err != nil {
+		f.Fatal(err)
+	}
+	f.Chdir(dir)
+	e := &editing{path: "config.toml"}
+	d := e.onDisk()
+	f.Fuzz(func(t *testing.T, name string) {
+		file, err := e.fresh(d, name)
+		if err != nil {
+			return
+		}
+		if file != name || !filepath.IsLocal(file) || filepath.Clean(file) != file || filepath.Ext(file) != ".toml" || strings.HasPrefix(file, "l/") || strings.ContainsAny(file, "\\*?[]\n\"'$`") {
+			t.Errorf("%q", file)
+		}
+		for part := range strings.SplitSeq(file, "/") {
+			if strings.HasPrefix(part, ".") || strings.HasPrefix(part, "-") || strings.ContainsFunc(part, unicode.IsControl) {
+				t.Errorf("%q", file)
 			}
 		}
 	})
