@@ -172,6 +172,13 @@ func TestAPackagesConfigurationCanBeEdited(t *testing.T) {
 		t.Errorf("games reads %v %s", err, out)
 	}
 
+	if out, err := m.as(t, "games", "cd / && hearth check"); err == nil || !strings.Contains(out, "/etc/hearth/config.toml is for root and the hub alone to read, for there may be passwords in it; try again with sudo") {
+		t.Errorf("games checks: %v %s", err, out)
+	}
+	if out := m.sh(t, "cd / && hearth check"); !strings.Contains(out, "/etc/hearth/config.toml is in order") {
+		t.Error(out)
+	}
+
 	// What the hub could have made of its folder an update gives it nothing for.
 	m.sh(t, "cp /etc/shadow /key && chmod 600 /key && mkdir -m 755 /roots")
 	if out, err := m.as(t, "hearth", "cd /etc/hearth && mv config.toml was && ln -s /key config.toml && ln -s /roots rules"); err != nil {
