@@ -368,7 +368,7 @@ func troubles(v View) []string {
 	list := slices.Clone(v.Trouble)
 	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
 		if p.Fault != "" && !p.Acknowledged {
-			list = append(list, fmt.Sprintf("%s: %s", p.Name, p.Fault))
+			list = append(list, fmt.Sprintf("%s: %s", p.Title(), p.Fault))
 		}
 	}
 	return list

@@ -34,7 +34,7 @@ export function follow(only, page = {}) {
   let arranging = 0;
 
   function arrange() {
-    const all = trouble.concat(Array.from(pins.values()).filter((p) => p.fault && !p.acknowledged).map((p) => p.name + ': ' + p.fault));
+    const all = trouble.concat(Array.from(pins.values()).filter((p) => p.fault && !p.acknowledged).map((p) => (p.label || p.name) + ': ' + p.fault));
     lines($('trouble'), all);
     $('trouble').hidden = !all.length;
     page.arrange();
