@@ -92,6 +92,7 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/api/v1/config/check", Change, wholeHouse(s.takeCheck)},
 		{"POST", "/api/v1/config/try", Change, wholeHouse(s.takeTry)},
 		{"POST", "/api/v1/config/save", Change, wholeHouse(s.takeSave)},
+		{"POST", "/api/v1/config/remove", Change, wholeHouse(s.takeRemove)},
 		{"GET", "/api/v1/config/versions", Change, wholeHouse(s.serveConfigVersions)},
 		{"GET", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveConfigVersion)},
 		{"POST", "/api/v1/config/version/{id}", Change, wholeHouse(s.takeRestore)},

@@ -107,6 +107,8 @@ var saidOfRoutes = map[string]saidOf{
 		body: tryDraft{}, eg: draftOfDesktop, answer: tryLine{}, kind: "application/x-ndjson", refuses: []int{400, 404, 409, 413, 415, 422}},
 	"POST /api/v1/config/save": {does: "Writes a file and has the hub obey it.", more: "422, with the fields of Saved, if there are mistakes in it or the hub can't obey it; then all is as before. 409 if the file was changed since `version` was read, or can't be written.",
 		body: Draft{}, eg: draftOfDesktop, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
+	"POST /api/v1/config/remove": {does: "Removes a file in which nothing is.", more: "409 for the main file, one in which something is, and one that was changed since `version` was read; else as `save`.",
+		body: Draft{}, eg: `{"file":"` + emptyFile + `","version":"` + nameOfText("") + `","text":""}`, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
 	"GET /api/v1/config/versions":      {does: "The configurations that were in force.", answer: versionList{}},
 	"GET /api/v1/config/version/{id}":  {does: "One of them, with what it changed and what it would change now.", answer: VersionDetail{}, refuses: []int{404}},
 	"POST /api/v1/config/version/{id}": {does: "Brings one into force again, as if its texts were saved.", body: restoring{}, eg: `{"sum":"` + nameOfText(desktop) + `"}`, answer: Saved{}, refuses: []int{400, 404, 409, 413, 415, 422}},
