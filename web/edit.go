@@ -335,7 +335,7 @@ func (s *Server) takeRemove(w http.ResponseWriter, r *http.Request) {
 	}
 	s.patient(w)
 	saved, err := s.house.RemoveFile(r.Context(), d)
-	answerSaved(w, saved, err)
+	answerSaved(w, s.wordsFor(r), saved, err)
 }
 
 // patient gives an answer more time: what is saved is obeyed before it is said to be.
