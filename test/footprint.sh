@@ -1,6 +1,6 @@
 #!/bin/sh
-# What Hearth weighs: the stripped binary for each Raspberry Pi (at most 26 MiB, of which SQLite has 5
-# and the page 2), the time from exec to the line Ready, and the memory it uses when idle.
+# What Hearth weighs: the stripped binary for each Raspberry Pi (at most 27 MiB, of which SQLite has 5
+# and the page 3), the time from exec to the line Ready, and the memory it uses when idle.
 set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
@@ -17,7 +17,7 @@ for target in 'arm64 GOARCH=arm64' 'armv7 GOARCH=arm GOARM=7' 'armv6 GOARCH=arm 
 	build "$1" GOOS=linux "$2" ${3:-GOARM=}
 	bytes=$(wc -c <"$dir/$1")
 	awk -v name="linux/$1" -v b="$bytes" 'BEGIN { printf "%-12s %5.1f MiB\n", name, b / 1048576 }'
-	test "$bytes" -le 27262976 || { echo "$1: more than 26 MiB" >&2; exit 1; }
+	test "$bytes" -le 28311552 || { echo "$1: more than 27 MiB" >&2; exit 1; }
 done
 
 # The sample house on free ports, five times on the same data folder.
