@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
@@ -410,6 +411,8 @@ func (r propertyRow) Is() string {
 	switch {
 	case r.Away || r.Of.Away:
 		return r.words.text("away")
+	case r.Kind == "button":
+		return "" // it is no way
 	case !r.Known:
 		return r.words.text("unknown")
 	case r.Kind == "switch" && r.On:
@@ -423,7 +426,7 @@ func (r propertyRow) Is() string {
 	case r.Kind == "lock":
 		return r.words.lock(r.Text)
 	}
-	return r.Text
+	return cmp.Or(r.Text, "–")
 }
 
 // Time is when it said so.
@@ -432,6 +435,23 @@ func (r propertyRow) Time() string {
 		return ""
 	}
 	return r.words.clock(r.At, r.now)
+}
+
+// Typed is what stands in the field of a text; nothing where the text is longer than what is
+// shown of it, so that nobody sends back a part.
+func (r propertyRow) Typed() string {
+	if !r.Known || len([]rune(r.Text)) > mostTyped {
+		return ""
+	}
+	return r.Text
+}
+
+// Longest is how many characters the field of a text takes.
+func (r propertyRow) Longest() int {
+	if r.Range == nil || r.Range.Max < 1 || r.Range.Max > mostTyped {
+		return mostTyped
+	}
+	return int(r.Range.Max)
 }
 
 func (r propertyRow) AtLevel() float64 {

@@ -7,18 +7,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
-// manyThings is a house of so many devices with a switch, a level, a temperature, a cover, a
-// choice and a lock in turn, in rooms.
+// manyThings is a house of so many devices with each kind of property in turn, in rooms.
 func manyThings(n int) *smallHouse {
 	house := newHouse()
 	level := 21.5
 	for i := range n {
 		name := fmt.Sprintf("device_%02d", i)
-		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover", "switch", "level", "choice", "lock"}[i%8], Known: true, At: noon, Tells: i%8 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
+		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover", "switch", "level", "choice", "lock", "text", "number", "color", "button"}[i%12], Known: true, At: noon, Tells: i%12 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
 		switch p.Kind {
 		case "level", "value":
 			p.Level, p.Unit, p.Range = &level, "°C", &Range{Min: 5, Max: 30, Step: 0.5}
@@ -28,6 +29,14 @@ func manyThings(n int) *smallHouse {
 			p.Text, p.Options = "heat", []string{"off", "heat", "auto"}
 		case "lock":
 			p.Text = "locked"
+		case "text":
+			p.Text, p.Range = "hello", &Range{Max: 20}
+		case "number":
+			p.Level, p.Unit = &level, "s"
+		case "color":
+			p.Text = "#ff8800"
+		case "button":
+			p.Known, p.At = false, time.Time{}
 		}
 		more := Property{Name: "power", Kind: "value", Level: &level, Unit: "W", Known: true, At: noon, See: p.See}
 		house.view.Things = append(house.view.Things, Thing{Name: name, Label: fmt.Sprint("Device ", i), Room: fmt.Sprint("Room ", i/8), Properties: []Property{p, more}})
@@ -39,7 +48,7 @@ func TestTelling(t *testing.T) {
 	house := manyThings(4)
 	s := New(house, Options{Log: quietLog})
 	for body, want := range map[string]int{`{"value":22.5}`: 204, `{"value":"stop"}`: 204, `{"value":true}`: 204, `{"value":null}`: 400, `{"value":[1]}`: 400, `{}`: 400, `{"value":1}{}`: 400, `{"value":1,"x":2}`: 400,
-		`{"value":"` + strings.Repeat("x", 2000) + `"}`: 413} {
+		`{"value":"` + strings.Repeat("x", 3000) + `"}`: 413} {
 		if w := ask(s, "POST", "/api/v1/thing/device_01.state", body); w.Code != want {
 			t.Errorf("%.30s: %d %s", body, w.Code, w.Body)
 		}
@@ -149,10 +158,15 @@ func TestThingsInABrowser(t *testing.T) {
 	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: stop")))
 	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change')); })()`, nil), until(shows(".of-choice .state", "Asked: auto")))
 	do(t, ctx, "and a door locked", until(shows(".of-lock .state", "Locked")), chromedp.Click(`[data-tell=unlock]`, chromedp.NodeVisible), until(shows(".of-lock .state", "Asked: unlock")))
+	do(t, ctx, "a text is typed, and taken back", chromedp.SendKeys(".of-text input", "xx"+kb.Escape, chromedp.NodeVisible), until(`document.querySelector('.of-text input').value === 'hello'`),
+		chromedp.SendKeys(".of-text input", " you"+kb.Enter), until(shows(".of-text .state", "Asked: hello you")), chromedp.Evaluate(`document.activeElement.blur()`, nil))
+	do(t, ctx, "a number", chromedp.SetValue(".of-number input", ""), chromedp.SendKeys(".of-number input", "90"+kb.Tab, chromedp.NodeVisible), until(shows(".of-number .state", "Asked: 90")))
+	do(t, ctx, "and a colour is chosen", chromedp.Evaluate(`(() => { const i = document.querySelector('.of-color input'); if (i.value !== '#ff8800') throw i.value; i.value = '#0000ff'; i.dispatchEvent(new Event('change')); })()`, nil), until(shows(".of-color .state", "Asked: #0000ff")))
+	do(t, ctx, "a button is pressed, and has no state", until(`document.querySelector('.of-button .what').hidden`), chromedp.Click(".of-button button", chromedp.NodeVisible), until(shows("#toast", "Device 11, state was pressed")), until(`document.querySelector('.of-button .what').hidden && !document.querySelector('.of-button.asked')`))
 	eventually(t, "they are told", func() bool {
 		house.mu.Lock()
 		defer house.mu.Unlock()
-		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop device_06.state auto device_07.state unlock]"
+		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop device_06.state auto device_07.state unlock device_08.state hello you device_09.state 90 device_10.state #0000ff device_11.state true]"
 	})
 	asked := house.view.Things[0]
 	asked.Properties = slices.Clone(asked.Properties)

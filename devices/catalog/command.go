@@ -90,6 +90,16 @@ func (p *Property) fit(v any) (any, error) {
 		return f, nil
 	case Select, Climate:
 		return p.word(v, p.Options...)
+	case Text:
+		if r := p.Range; r != nil {
+			length := float64(len([]rune(devices.Text(v))))
+			if length > r.Max {
+				return nil, fmt.Errorf("%s takes at most %s characters", p.Name, short(r.Max))
+			}
+			if length < r.Min {
+				return nil, fmt.Errorf("%s takes at least %s characters", p.Name, short(r.Min))
+			}
+		}
 	}
 	return v, nil
 }

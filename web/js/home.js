@@ -25,10 +25,11 @@ const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + ti
 
 function isNow(thing, p) {
   if (thing.away || p.away) return t('away');
+  if (p.kind === 'button') return ''; // it is no way
   if (!p.known) return t('unknown');
   if (p.kind === 'switch') return p.on ? t('on') : t('off');
   if (p.level !== undefined) return number(p.level, p.unit);
-  return p.kind === 'cover' && covers[p.text] || p.kind === 'lock' && locks[p.text] || p.text || '';
+  return p.kind === 'cover' && covers[p.text] || p.kind === 'lock' && locks[p.text] || p.text || '–';
 }
 
 function wanted(p, value) {
@@ -54,7 +55,10 @@ async function ask(li, thing, p, value, show) {
   put(li.querySelector('.state'), wanted(p, value));
   try {
     await tell('/api/v1/thing/' + encodeURIComponent(name), { value });
-    setTimeout(() => back() && say(t('late', { name: spoken(thing, p) })), 3000);
+    if (p.kind === 'button') {
+      back();
+      say(t('pressed', { name: spoken(thing, p) }));
+    } else setTimeout(() => back() && say(t('late', { name: spoken(thing, p) })), 3000);
   } catch (err) {
     back();
     sayWhy(err, spoken(thing, p));
@@ -71,6 +75,7 @@ function fillProperty(li, item) {
   put(li.querySelector('.title'), title(p));
   attribute(li.querySelector('.title'), 'href', '/thing/' + encodeURIComponent(name));
   if (!asking.has(name)) put(why, p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
+  hide(why.parentNode, !why.textContent);
   attribute(why, 'href', '/why/' + encodeURIComponent(name));
   attribute(why, 'title', t('why.heading', { name: spoken(thing, p) }));
   put(li.querySelector('time'), p.at ? age(p.at) : '');
@@ -106,6 +111,20 @@ function fillProperty(li, item) {
     hide(select, !p.tells);
     if (select.disabled) select.disabled = false;
     select.onchange = () => select.value && ask(li, thing, p, select.value, show);
+  } else if (p.kind === 'number' || p.kind === 'text' || p.kind === 'color') {
+    const input = li.querySelector('input');
+    attribute(input, 'aria-label', spoken(thing, p));
+    if (p.kind === 'text') attribute(input, 'maxlength', String(longest(p)));
+    if (!waits && document.activeElement !== input) fillField(input, p);
+    hide(input, !p.tells);
+    if (input.disabled) input.disabled = false;
+    typed(input, p, (value) => ask(li, thing, p, value, show));
+  } else if (p.kind === 'button') {
+    const button = li.querySelector('button');
+    attribute(button, 'aria-label', t('press.what', { name: spoken(thing, p) }));
+    hide(button, !p.tells);
+    if (button.disabled) button.disabled = false;
+    button.onclick = () => asking.has(name) || ask(li, thing, p, true, show);
   } else if (p.kind === 'cover' || p.kind === 'lock') {
     hide(li.querySelector('.moves'), !p.tells);
     li.querySelectorAll('button').forEach((button) => {
@@ -120,6 +139,32 @@ function choose(select, options) {
   if (options.join('\n') === Array.from(select.options).slice(1).map((o) => o.value).join('\n')) return;
   while (select.options.length > 1) select.remove(1);
   options.forEach((o) => { select.add(new Option(o, o)); });
+}
+
+const mostTyped = 255; // as things.go has it
+const longest = (p) => p.range && p.range.max >= 1 ? Math.min(p.range.max, mostTyped) : mostTyped;
+
+// fillField puts into a field what is so; nothing of a text of which only a part is shown.
+function fillField(input, p) {
+  const is = p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
+    : p.known && p.text && p.text.length <= mostTyped ? p.text
+    : p.kind === 'color' ? '#000000' : '';
+  if (input.value !== is) input.value = is;
+  input.told = undefined;
+}
+
+// typed tells what stands in a field at Enter, and once one leaves it; Escape takes it back.
+function typed(input, p, tellIt) {
+  const send = () => {
+    if (!input.checkValidity() || p.kind === 'number' && input.value === '') return;
+    input.told = input.value;
+    tellIt(p.kind === 'number' ? Number(input.value) : input.value);
+  };
+  input.onchange = () => input.value === input.told || send();
+  input.onkeydown = (e) => {
+    if (e.key === 'Enter' && !e.isComposing && p.kind !== 'color') send();
+    if (e.key === 'Escape') fillField(input, p);
+  };
 }
 
 // drag tells a level while it is drawn, five times a second at most, and where it was let go.
