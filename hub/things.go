@@ -73,7 +73,7 @@ func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	_, cover := h.cfg.Cover.Get(i.Name)
 	switch {
 	case cover:
-		p.Kind, p.Text, t.Note = "cover", i.Waits, ""
+		p.Kind, p.Options, p.Text, t.Note = "cover", []string{"open", "close", "stop"}, i.Waits, ""
 	case i.Shows != "":
 		p.Kind, p.Text = "value", i.Shows
 	}
@@ -134,10 +134,10 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		case h.secretly(s, p):
 			shown.Text, shown.Known, shown.Series = "***", true, ""
 		case p.Set != nil && p.Kind == catalog.Cover:
-			shown.Kind, shown.Tells = "cover", true
+			shown.Kind, shown.Tells, shown.Options = "cover", true, p.Words()
 			_, shown.Text = shownValue(v.Value)
 		case p.Set != nil && p.Kind == catalog.Lock:
-			shown.Kind, shown.Tells = "lock", true
+			shown.Kind, shown.Tells, shown.Options = "lock", true, p.Words()
 			_, shown.Text = shownValue(v.Value)
 		case p.Set != nil && len(p.Options) > 0 && (p.Kind == catalog.Climate || p.Kind == catalog.Select):
 			shown.Kind, shown.Tells, shown.Options = "choice", true, p.Options

@@ -194,7 +194,7 @@ func TestAThermostatAndALock(t *testing.T) {
 				}
 			}
 		}
-		if got := strings.Join(shown, ", "); got != "lock locked[] true, choice heat[off auto heat] true, level [] true, value [] false" {
+		if got := strings.Join(shown, ", "); got != "lock locked[lock unlock] true, choice heat[off auto heat] true, level [] true, value [] false" {
 			t.Errorf("they are shown as %s", got)
 		}
 		for name, value := range map[string]string{mode: "auto", lock: "unlock"} {

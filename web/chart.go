@@ -722,16 +722,14 @@ func runsOf(points []history.Point, from, to time.Time, cells []history.Bucket, 
 		r := run{from: at}
 		switch v := p.Value.(type) {
 		case bool:
-			r.is, r.on, r.off = map[bool]string{true: w.text("on"), false: w.text("off")}[v], v, !v
+			r.is, r.on, r.off = map[bool]string{true: w.text("is.on"), false: w.text("is.off")}[v], v, !v
 		default:
 			r.is = mended(cmp.Or(p.Text, fmt.Sprint(v)), 60)
 			if s, ok := v.(string); ok {
 				r.is = mended(s, 60)
 			}
 			r.on, r.off = strings.EqualFold(r.is, "on"), strings.EqualFold(r.is, "off")
-			if r.on || r.off {
-				r.is = map[bool]string{true: w.text("on"), false: w.text("off")}[r.on]
-			}
+			r.is = w.is(r.is)
 		}
 		if n := len(runs); !p.Gone && n > 0 && runs[n-1].to.IsZero() && runs[n-1].is == r.is {
 			continue

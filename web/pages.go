@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -406,27 +407,63 @@ func (r propertyRow) Path() string { return url.PathEscape(r.Of.path(r.Property)
 // Path is where its page is, below /thing/.
 func (r thingRow) Path() string { return url.PathEscape(r.Name) }
 
-// Is says in words how it is.
+// Is says in words how it is; or, as long as that is not so, what it was told.
 func (r propertyRow) Is() string {
+	w := r.words
 	switch {
+	case r.Asked != "" && r.Kind == "switch" && r.Asked == "on":
+		return w.text("asked.on")
+	case r.Asked != "" && r.Kind == "switch":
+		return w.text("asked.off")
+	case r.Asked != "":
+		return w.text("asked.value", "value", r.toldWord(r.Asked))
 	case r.Away || r.Of.Away:
-		return r.words.text("away")
+		return w.text("away")
 	case r.Kind == "button":
 		return "" // it is no way
 	case !r.Known:
-		return r.words.text("unknown")
+		return w.text("unknown")
 	case r.Kind == "switch" && r.On:
-		return r.words.text("on")
+		return w.text("is.on")
 	case r.Kind == "switch":
-		return r.words.text("off")
+		return w.text("is.off")
 	case r.Level != nil:
-		return r.words.number(*r.Level, r.Unit)
-	case r.Kind == "cover":
-		return r.words.cover(r.Text)
-	case r.Kind == "lock":
-		return r.words.lock(r.Text)
+		return w.number(*r.Level, r.Unit)
 	}
-	return cmp.Or(r.Text, "–")
+	return cmp.Or(r.Said(r.Text), "–")
+}
+
+// Said is what it says in words; of a text, that text.
+func (r propertyRow) Said(text string) string {
+	if r.Kind == "text" {
+		return text
+	}
+	return r.words.is(text)
+}
+
+// toldWord is what it was told, as people say it.
+func (r propertyRow) toldWord(value string) string {
+	w := r.words
+	switch r.Kind {
+	case "cover", "lock":
+		switch value {
+		case "open":
+			return w.text("open")
+		case "stop":
+			return w.text("stop")
+		case "close":
+			return w.text("close")
+		case "lock":
+			return w.text("lock")
+		case "unlock":
+			return w.text("unlock")
+		}
+	case "level", "number":
+		if n, err := strconv.ParseFloat(value, 64); err == nil && finite(n) {
+			return w.number(n, r.Unit)
+		}
+	}
+	return r.Said(value)
 }
 
 // Time is when it said so.
@@ -436,6 +473,12 @@ func (r propertyRow) Time() string {
 	}
 	return r.words.clock(r.At, r.now)
 }
+
+// Takes says whether a cover or a lock can be told a word.
+func (r propertyRow) Takes(word string) bool { return slices.Contains(r.Options, word) }
+
+// Chosen says whether a choice stands at an option: at what it was told, or else at what it is.
+func (r propertyRow) Chosen(option string) bool { return option == cmp.Or(r.Asked, r.Text) }
 
 // Typed is what stands in the field of a text; nothing where the text is longer than what is
 // shown of it, so that nobody sends back a part.
@@ -454,7 +497,11 @@ func (r propertyRow) Longest() int {
 	return int(r.Range.Max)
 }
 
+// AtLevel is where the slider of a level stands: where it was told to be, or else where it is.
 func (r propertyRow) AtLevel() float64 {
+	if n, err := strconv.ParseFloat(r.Asked, 64); err == nil && finite(n) {
+		return n
+	}
 	if r.Level == nil {
 		return r.Range.Min
 	}

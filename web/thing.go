@@ -463,7 +463,7 @@ func (c chart) stats(s plotted) (all []fact) {
 		}
 		add(w.text("thing.on_for"), w.span(total.On), w.number(share, "%"))
 		add(w.text("thing.switches"), w.number(float64(total.Switches), ""), "")
-		add(w.text("thing.last"), map[bool]string{true: w.text("on"), false: w.text("off")}[total.Last > 0], "")
+		add(w.text("thing.last"), map[bool]string{true: w.text("is.on"), false: w.text("is.off")}[total.Last > 0], "")
 	case history.Text:
 		held := make(map[string]time.Duration)
 		var known []string
@@ -528,7 +528,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 		row := changeRow{At: sane(p.At), Gone: p.Gone, Time: w.clock(p.At.In(now.Location()), now), Moment: p.At.Format(time.RFC3339)}
 		switch v := p.Value.(type) {
 		case bool:
-			row.Is = map[bool]string{true: w.text("on"), false: w.text("off")}[v]
+			row.Is = map[bool]string{true: w.text("is.on"), false: w.text("is.off")}[v]
 		case float64:
 			unit := ""
 			if one.property != nil {
@@ -536,7 +536,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 			}
 			row.Is = w.number(v, unit)
 		default:
-			row.Is = mended(cmp.Or(p.Text, fmt.Sprint(v)), 100)
+			row.Is = w.is(mended(cmp.Or(p.Text, fmt.Sprint(v)), 100))
 		}
 		if p.Gone {
 			row.Is = w.text("away")

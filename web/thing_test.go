@@ -108,7 +108,7 @@ func TestThePageOfAThing(t *testing.T) {
 	}
 	has("/thing/kitchen", "<title>Kitchen, temperature · home · Hearth</title>", `href="/thing/kitchen.power"`, "<dt>Least</dt><dd>18 °C <span>10 Mar 20:00</span>")
 	has("/thing/kitchen.power", "<dt>Energy</dt><dd>6.6", "kWh", "<option value=\"kitchen.temperature\">Kitchen, temperature</option>", "per hour</a>")
-	has("/thing/kitchen.mode", "<dt>eco</dt><dd>7 h 45 min</dd>", `<text class="word state-1 minor" x="6" y="18">comfort</text>`)
+	has("/thing/kitchen.mode", "<dt>Eco</dt><dd>7 h 45 min</dd>", `<text class="word state-1 minor" x="6" y="18">Comfort</text>`)
 	has("/thing/doorbell", "Nothing is recorded of this time.", "doorbell: nothing is known.")
 	has("/thing/"+url.PathEscape("kitchen.temperature"), `<h2 class="subject">Kitchen, temperature</h2>`)
 	has("/log", `href="/thing/zigbee2mqtt%2Fhall_motion:occupancy"`)

@@ -37,7 +37,7 @@ type Property struct {
 	Unit  string   `json:"unit,omitempty"`
 	Range *Range   `json:"range,omitempty"` // of a level; of a text, how many characters it takes
 
-	Options []string `json:"options,omitempty"` // of a choice: what it can be told
+	Options []string `json:"options,omitempty"` // of a choice, a cover and a lock: what it can be told
 
 	Asked string    `json:"asked,omitempty"` // what it was told and has not confirmed: "on", "off", "40"
 	Bad   string    `json:"bad,omitempty"`   // why what it says is no value

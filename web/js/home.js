@@ -18,8 +18,8 @@ function hide(element, hidden) {
 // --- Properties ---
 
 const path = (thing, p) => thing.name + (p.name ? '.' + p.name : '');
-const covers = { open: t('cover.open'), closed: t('cover.closed'), opening: t('cover.opening'), closing: t('cover.closing'), stopped: t('cover.stopped') };
-const locks = { locked: t('lock.locked'), unlocked: t('lock.unlocked'), locking: t('lock.locking'), unlocking: t('lock.unlocking'), jammed: t('lock.jammed') };
+const orders = { open: t('open'), stop: t('stop'), close: t('close'), lock: t('lock'), unlock: t('unlock') }; // told covers and locks
+const said = (p, text) => p.kind !== 'text' && t('is.' + text.toLowerCase()) || text;
 const title = (p) => p.label || p.name;
 const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + title(p) : '');
 
@@ -27,13 +27,15 @@ function isNow(thing, p) {
   if (thing.away || p.away) return t('away');
   if (p.kind === 'button') return ''; // it is no way
   if (!p.known) return t('unknown');
-  if (p.kind === 'switch') return p.on ? t('on') : t('off');
+  if (p.kind === 'switch') return p.on ? t('is.on') : t('is.off');
   if (p.level !== undefined) return number(p.level, p.unit);
-  return p.kind === 'cover' && covers[p.text] || p.kind === 'lock' && locks[p.text] || p.text || '–';
+  return said(p, p.text || '') || '–';
 }
 
 function wanted(p, value) {
   if (p.kind === 'switch') return value === 'on' || value === true ? t('asked.on') : t('asked.off');
+  if ((p.kind === 'level' || p.kind === 'number') && isFinite(value)) value = number(value, p.unit);
+  else value = (p.kind === 'cover' || p.kind === 'lock') && orders[value] || said(p, String(value));
   return t('asked.value', { value });
 }
 
@@ -99,15 +101,17 @@ function fillProperty(li, item) {
     ['min', 'max', 'step'].forEach((limit) => attribute(range, limit, String(p.range[limit] || 1)));
     if (p.range.min === 0) attribute(range, 'min', '0');
     attribute(range, 'aria-label', spoken(thing, p));
-    if (!waits && p.level !== undefined && range.value !== String(p.level)) range.value = String(p.level);
+    const level = p.asked !== undefined && isFinite(p.asked) ? p.asked : p.level;
+    if (!asking.has(name) && level !== undefined && range.value !== String(level)) range.value = String(level);
     hide(range, !p.tells);
     if (range.disabled) range.disabled = false;
     drag(range, (value) => ask(li, thing, p, value, show));
   } else if (p.kind === 'choice') {
     const select = li.querySelector('select');
-    choose(select, p.options || []);
+    choose(select, p, p.options || []);
     attribute(select, 'aria-label', spoken(thing, p));
-    if (!waits && document.activeElement !== select) select.value = (p.options || []).indexOf(p.text) < 0 ? '' : p.text;
+    const chosen = p.asked !== undefined ? p.asked : p.text;
+    if (!asking.has(name) && document.activeElement !== select) select.value = (p.options || []).indexOf(chosen) < 0 ? '' : chosen;
     hide(select, !p.tells);
     if (select.disabled) select.disabled = false;
     select.onchange = () => select.value && ask(li, thing, p, select.value, show);
@@ -126,8 +130,11 @@ function fillProperty(li, item) {
     if (button.disabled) button.disabled = false;
     button.onclick = () => asking.has(name) || ask(li, thing, p, true, show);
   } else if (p.kind === 'cover' || p.kind === 'lock') {
-    hide(li.querySelector('.moves'), !p.tells);
+    const moves = li.querySelector('.moves');
+    hide(moves, !p.tells);
+    attribute(moves, 'aria-label', spoken(thing, p));
     li.querySelectorAll('button').forEach((button) => {
+      hide(button, (p.options || []).indexOf(button.dataset.tell) < 0);
       if (button.disabled) button.disabled = false;
       button.onclick = () => ask(li, thing, p, button.dataset.tell, show);
     });
@@ -135,10 +142,10 @@ function fillProperty(li, item) {
 }
 
 // choose has a select offer these, behind the empty one of what is not known.
-function choose(select, options) {
+function choose(select, p, options) {
   if (options.join('\n') === Array.from(select.options).slice(1).map((o) => o.value).join('\n')) return;
   while (select.options.length > 1) select.remove(1);
-  options.forEach((o) => { select.add(new Option(o, o)); });
+  options.forEach((o) => { select.add(new Option(said(p, o), o)); });
 }
 
 const mostTyped = 255; // as things.go has it

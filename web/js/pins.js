@@ -66,7 +66,7 @@ function word(p) {
   if (p.fault) return t('pins.fault');
   if (p.shows) return p.shows;
   if (!p.known) return '?';
-  return p.on ? t('on') : t('off');
+  return p.on ? t('is.on') : t('is.off');
 }
 
 async function ask(what, name, body) {
