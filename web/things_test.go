@@ -176,6 +176,13 @@ func TestThingsInABrowser(t *testing.T) {
 	house := manyThings(60)
 	s := serve(t, house)
 	do(t, ctx, "rooms", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"), until(`document.querySelectorAll('.room').length === 9 && document.querySelectorAll('.thing').length === 65`))
+	if wrong := audit(t, ctx, axeOf(t)); len(wrong) > 0 {
+		t.Errorf("axe: %s", strings.Join(wrong, "\n"))
+	}
+	var missed []string
+	if do(t, ctx, "targets", chromedp.Evaluate(missable, &missed)); len(missed) > 0 {
+		t.Errorf("too small for a finger: %s", strings.Join(missed, "\n"))
+	}
 	do(t, ctx, "who counts", chromedp.Evaluate(`window.touched = []; new MutationObserver((all) => all.forEach((m) => window.touched.push(m.target))).observe(document.querySelector('main'), {subtree: true, childList: true, characterData: true, attributes: true})`, nil))
 	news := house.view.Things[2]
 	level := 7.25
