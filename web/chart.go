@@ -31,7 +31,8 @@ type plotted struct {
 	Title string
 	Unit  string
 	Kind  history.Kind
-	Steps bool // it is set, not measured: it stays until it is another
+	Steps bool      // it is set, not measured: it stays until it is another
+	since time.Time // when recording began; zero where nothing is recorded
 	cells []history.Bucket
 	runs  []run // of a state, where all its changes are known
 	cut   bool  // there are too many to be drawn
@@ -68,7 +69,9 @@ type (
 		Panels  []panel
 		Bars    []bar
 		Ticks   []tick
-		Now     string // where the present is; "" outside
+		Now     string  // where the present is; "" outside
+		Before  barPart // in which nothing was recorded yet, with the middle of it
+		Since   string  // which says so; "" where that is not to be seen
 		Span    string
 		Summary []string // a sentence of each series
 		Legend  []legend
@@ -182,6 +185,12 @@ func (c chart) draw() drawing {
 	if at := c.share(c.now); at > 0 && at < 1 {
 		d.Now = percent(at)
 	}
+	if since := c.since(); !since.IsZero() && c.share(since) > leastBefore {
+		share := min(c.share(since), 1)
+		d.Since = c.words.text("chart.since", "time", c.moment(since))
+		d.Before = barPart{Width: percent(share), X: percent(share / 2), Height: top, Y: top / 2}
+		d.Before.Text, d.Before.Minor = inRoom(d.Since, share)
+	}
 	d.Span = c.words.text("chart.span", "from", c.moment(c.from), "to", c.moment(c.to))
 	d.Label = d.Span + ". " + strings.Join(d.Summary, " ")
 	d.Empty = !slices.ContainsFunc(c.series, func(s plotted) bool { return s.some() })
@@ -196,6 +205,19 @@ func (c chart) draw() drawing {
 		return a.top, a.low, a.high
 	})
 	return d
+}
+
+// So much of the width lies before a house began to record, where that is said.
+const leastBefore = 0.02
+
+// since is when the first of its series began to be recorded; zero where none is.
+func (c chart) since() (first time.Time) {
+	for _, s := range c.series {
+		if !s.since.IsZero() && (first.IsZero() || s.since.Before(first)) {
+			first = s.since
+		}
+	}
+	return first
 }
 
 // some says whether anything is known of it.
@@ -340,6 +362,15 @@ const (
 	widthOfLetter = 7.5
 )
 
+// inRoom is a text if there is room for it in so much of the width, and whether there is none on a phone.
+func inRoom(text string, share float64) (shown string, minor bool) {
+	room := float64(utf8.RuneCountInString(text))*widthOfLetter + 8
+	if share*widthOfTablet < room {
+		return "", false
+	}
+	return text, share*widthOfPhone < room
+}
+
 func (c chart) bar(n int, s plotted, top int) bar {
 	b := bar{N: n, Text: top + barAbove - 8, Top: top + barAbove, Height: barHeight, Title: s.Title}
 	put := func(from, to time.Time, p barPart) {
@@ -347,12 +378,7 @@ func (c chart) bar(n int, s plotted, top int) bar {
 		if z <= a {
 			return
 		}
-		switch room := float64(utf8.RuneCountInString(p.Text))*widthOfLetter + 8; {
-		case (z-a)*widthOfTablet < room:
-			p.Text = ""
-		case (z-a)*widthOfPhone < room:
-			p.Minor = true
-		}
+		p.Text, p.Minor = inRoom(p.Text, z-a)
 		p.X, p.Width = percent(a), percent(max(z-a, 0.001))
 		p.From, p.Until = c.moment(from), c.moment(to)
 		b.Parts = append(b.Parts, p)

@@ -145,6 +145,7 @@ type (
 		Later         string // "" when it would be all to come
 		Range         string // for the forms
 		Day           string
+		FromStart     string // to all that is recorded; "" where a part of the chart is older
 		Shown, Others []choice // what stands in it beside the first, with the way without it; what could
 		Zoomed        bool
 	}
@@ -322,6 +323,13 @@ func (s *Server) figure(ctx context.Context, r *http.Request, v View, past *hist
 	if !span.live {
 		f.Day = span.to.Add(-time.Second).Format(time.DateOnly)
 	}
+	if f.Since != "" && c.since().Before(v.Now) {
+		f.FromStart = at(func(all url.Values) {
+			plain(all)
+			all.Set("from", c.since().Format(time.RFC3339))
+			all.Set("to", v.Now.Format(time.RFC3339))
+		})
+	}
 	for i, other := range subjects[1:] {
 		f.Shown = append(f.Shown, choice{other.title, at(func(all url.Values) { all["with"] = slices.Delete(slices.Clone(all["with"]), i, i+1) }), false})
 	}
@@ -379,6 +387,7 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	}
 	p.Kind = found[0].Kind
 	p.Unit = cmp.Or(p.Unit, mended(found[0].Unit, 20))
+	p.since = found[0].First.In(c.from.Location())
 	if p.cells, err = past.Chart(of.series, c.from, c.to, cellsDrawn); err != nil || p.Kind == history.Number || p.Kind == history.Press {
 		return p, err
 	}

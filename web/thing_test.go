@@ -72,6 +72,34 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// A month of a house that is a day old says since when it is, and leads there.
+func TestAChartOfAYoungHouse(t *testing.T) {
+	house := newHouse()
+	livedIn(t, house, noon)
+	s := New(house, Options{Log: quietLog})
+	page := func(query string) string { return ask(s, "GET", "/thing/kitchen.temperature"+query, "").Body.String() }
+	month := page("?range=month&with=kitchen.mode")
+	for _, want := range []string{`<p class="since">Recorded since 10 Mar 12:00.`, `<rect class="nothing" x="0" y="0" width="9`, `>Recorded since 10 Mar 12:00.</text>`} {
+		if !strings.Contains(month, want) {
+			t.Errorf("the month lacks %s", want)
+		}
+	}
+	there := regexp.MustCompile(`<a href="([^"]*)">Show from there on`).FindStringSubmatch(month)
+	if there == nil {
+		t.Fatal("nothing leads to where it begins")
+	}
+	began := ask(s, "GET", html.UnescapeString(there[1]), "").Body.String()
+	if !strings.Contains(began, "10 Mar 12:00 to 11 Mar 12:00") || !strings.Contains(began, `class="state-of s1"`) || strings.Contains(began, "Recorded since") {
+		t.Errorf("%s does not show all that there is", there[1])
+	}
+	if before := page("?day=2026-03-01"); !strings.Contains(before, "Recorded since 10 Mar 12:00.") || !strings.Contains(before, "Nothing is recorded of this time.") {
+		t.Error("a day before does not say so")
+	}
+	if day := page("?from=2026-03-10T14:00:00%2B01:00&to=2026-03-10T20:00:00%2B01:00"); strings.Contains(day, "Recorded since") {
+		t.Error("an afternoon of that day says it, too")
+	}
+}
+
 // The page of a thing, by links and forms alone.
 func TestThePageOfAThing(t *testing.T) {
 	house := newHouse()
