@@ -5,12 +5,14 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"html"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -269,7 +271,17 @@ func TestTheChartInABrowser(t *testing.T) {
 	ctx := browser(t)
 	house := newHouse()
 	livedIn(t, house, noon)
-	s := serve(t, house)
+	s := New(house, Options{Log: quietLog})
+	var held atomic.Pointer[chan struct{}] // charts are answered for once it is closed
+	answers := s.handler
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if until := held.Load(); until != nil && strings.HasPrefix(r.URL.Path, "/chart/") {
+			<-*until
+		}
+		answers.ServeHTTP(w, r)
+	})
+	listenOn(t, s, "127.0.0.1:0")
+	t.Cleanup(func() { s.Close() })
 	do(t, ctx, "the house, with a spark behind a number", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"),
 		until(`document.querySelectorAll('.spark path[d^=M]').length === 2`))
 	keepScreenshot(t, ctx, "home-sparks")
@@ -284,6 +296,9 @@ func TestTheChartInABrowser(t *testing.T) {
 	do(t, ctx, "plus zooms about what is read out", chromedp.KeyEvent("+"), until(`document.querySelectorAll('.ranges [aria-current]').length === 0 && location.search.includes('from=2026-03-10T13')`),
 		until(`document.activeElement.className === 'plot'`), until(shows(".readout", "16:5")), chromedp.KeyEvent("-"), until(`location.search.includes('from=2026-03-10T11:15') || location.search.includes('from=2026-03-10T11%3A15')`))
 	do(t, ctx, "and so do buttons", chromedp.Click("[data-zoom=in]"), until(`location.search.includes('from=2026-03-10T13')`), until(`document.activeElement.dataset.zoom === 'in'`))
+	answer := make(chan struct{})
+	held.Store(&answer)
+	place := `(() => { const box = document.querySelector('.plot').getBoundingClientRect(); return Math.round(document.querySelector('.drawing').getBoundingClientRect().left - box.left); })()`
 	do(t, ctx, "a mouse reads out and moves", chromedp.ActionFunc(func(ctx context.Context) error {
 		var y float64
 		if err := chromedp.Evaluate(`(() => { const plot = document.querySelector('.plot'); plot.scrollIntoView({block: 'center'}); const box = plot.getBoundingClientRect(); return box.top + box.height / 2; })()`, &y).Do(ctx); err != nil {
@@ -296,7 +311,8 @@ func TestTheChartInABrowser(t *testing.T) {
 			}
 		}
 		return nil
-	}), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
+	}), until(place+` === -100`), chromedp.ActionFunc(func(context.Context) error { held.Store(nil); close(answer); return nil }), // the picture stays where it was dropped until there is another
+		until(place+` === 0`), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
 
 	do(t, ctx, "a finger reads out, two zoom", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
 		chromedp.ActionFunc(func(ctx context.Context) error {
