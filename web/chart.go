@@ -727,9 +727,13 @@ func (c chart) offsets() (all [][2]int64) {
 	return all
 }
 
-// runsOf makes states of readings, which begin with what it was before, if that is known. A
-// stretch of which nothing is known, in cells, ends one.
-func runsOf(points []history.Point, from, to time.Time, cells []history.Bucket, w *words) (runs []run) {
+// runsOf makes states of readings, which begin with what it was before, if that is known. In
+// pauses nobody knew it, and after one not before it was read again.
+func runsOf(points []history.Point, pauses []history.Span, from, to time.Time, w *words) (runs []run) {
+	for _, pause := range pauses {
+		points = append(points, history.Point{At: pause.From, Gone: true})
+	}
+	slices.SortStableFunc(points, func(a, b history.Point) int { return a.At.Compare(b.At) })
 	end := func(at time.Time) {
 		if n := len(runs); n > 0 && runs[n-1].to.IsZero() {
 			if runs[n-1].to = at; !at.After(runs[n-1].from) {
@@ -766,29 +770,17 @@ func runsOf(points []history.Point, from, to time.Time, cells []history.Bucket, 
 		}
 	}
 	end(to)
-	if cells == nil {
-		return runs
-	}
-	var sure []run // but for gaps
+	return joined(runs, to.Sub(from)/cellsDrawn)
+}
+
+// joined makes one of a state that was the same again after a pause too short to be seen.
+func joined(runs []run, least time.Duration) (all []run) {
 	for _, r := range runs {
-		begin := r.from
-		for _, b := range cells {
-			if !b.Empty() || !b.To.After(begin) {
-				continue
-			}
-			if !b.From.Before(r.to) {
-				break
-			}
-			if b.From.After(begin) {
-				some := r
-				some.from, some.to = begin, b.From
-				sure = append(sure, some)
-			}
-			begin = b.To
+		if n := len(all) - 1; n >= 0 && all[n].is == r.is && r.from.Sub(all[n].to) < least {
+			all[n].to = r.to
+			continue
 		}
-		if r.from = begin; begin.Before(r.to) {
-			sure = append(sure, r)
-		}
+		all = append(all, r)
 	}
-	return sure
+	return all
 }

@@ -145,7 +145,7 @@ type (
 		Later         string // "" when it would be all to come
 		Range         string // for the forms
 		Day           string
-		FromStart     string // to all that is recorded; "" where a part of the chart is older
+		FromStart     string   // to all that is recorded; "" where a part of the chart is older
 		Shown, Others []choice // what stands in it beside the first, with the way without it; what could
 		Zoomed        bool
 	}
@@ -404,8 +404,10 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	if err != nil {
 		return p, err
 	}
+	since := c.from
 	if ok && (p.Kind == history.Text || len(p.cells) > 0 && p.cells[0].Held > 0) {
 		points = append(points, before)
+		since = before.At
 	}
 	read := 0
 	for one, err := range past.Readings(of.series, c.from, c.to) {
@@ -420,14 +422,11 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	if p.Kind == history.Switch && read < n || len(points) > 2*mostPoints { // readings are not kept as long as what is computed of them
 		return p, nil
 	}
-	until, gaps := c.to, p.cells
+	until := c.to
 	if c.now.Before(until) {
 		until = c.now
 	}
-	if p.Kind == history.Text { // whose cells do not know how long a value held
-		gaps = nil
-	}
-	p.runs = runsOf(points, c.from, until, gaps, c.words)
+	p.runs = runsOf(points, past.Pauses(since, until), c.from, until, c.words)
 	switch {
 	case len(p.runs) <= mostRuns:
 	case p.Kind == history.Switch: // how much of each cell it was on says more

@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"hearth/devices"
+	"hearth/history"
 	"hearth/rules"
 	"hearth/web/webtest"
 )
@@ -352,6 +353,51 @@ func TestTheChartInABrowser(t *testing.T) {
 	house.Switch(ctx, "heater", false)
 	do(t, ctx, "a state is drawn anew", until(`document.querySelectorAll('.drawing rect.is-on').length === 4`))
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
+}
+
+// While no hub ran nobody knew what state a thing was in, nor after that until it said so again;
+// a restart of seconds is not to be seen.
+func TestAStateOverARestart(t *testing.T) {
+	house := newHouse()
+	house.remember(t, noon)
+	dir := t.TempDir()
+	again := func(at time.Time) {
+		t.Helper()
+		house.at(at)
+		if house.memory.past != nil {
+			house.memory.past.Close()
+		}
+		past, err := history.Open(dir, history.Config{}, history.Options{Zone: noon.Location(), Boot: "x", Now: func() devices.Now {
+			house.past.Lock()
+			defer house.past.Unlock()
+			return house.memory.now
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		house.memory.past = past
+	}
+	t.Cleanup(func() { house.memory.past.Close() })
+	hour := func(n float64) time.Time { return noon.Add(time.Duration(n * float64(time.Hour))) }
+	again(noon)
+	house.said(noon, "mode", "", "eco")
+	house.said(hour(6), "other", "", "x")
+	again(hour(12))
+	house.said(hour(12), "other", "", "y")
+	house.said(hour(14), "mode", "", "eco")
+	house.said(hour(18), "other", "", "x")
+	again(hour(18).Add(time.Second))
+	house.said(hour(18).Add(2*time.Second), "mode", "", "eco")
+	house.change(func(v *View) { v.Now = hour(24) })
+	house.at(hour(24))
+	page := ask(New(house, Options{Log: quietLog}), "GET", "/chart/mode?from=2026-03-10T12:00:00%2B01:00&to=2026-03-11T12:00:00%2B01:00", "").Body.String()
+	var parts []string
+	for _, found := range regexp.MustCompile(`<title>(Eco [^<]*)</title>`).FindAllStringSubmatch(page, -1) {
+		parts = append(parts, found[1])
+	}
+	if got := strings.Join(parts, ", "); got != "Eco 10 Mar 12:00 – 10 Mar 18:00, Eco 11 Mar 02:00 – 11 Mar 12:00" {
+		t.Errorf("it was %s", got)
+	}
 }
 
 // What changes more often than can be drawn is drawn as its share of each stretch, or as far as
