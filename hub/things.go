@@ -80,7 +80,7 @@ func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	t.Properties = []web.Property{p}
 	if i.Levels {
 		level := i.Level
-		p.Name, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", "level", false, &level, "%", &web.Range{Max: 100, Step: 1}
+		p.Name, p.Series, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", i.Name+".level", "level", false, &level, "%", &web.Range{Max: 100, Step: 1}
 		t.Properties = append(t.Properties, p)
 	}
 	return t
