@@ -365,12 +365,17 @@ func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, e
 	}
 }
 
+// A notice is something that is wrong with the house, and where there is more about it.
+type notice struct{ Text, Path string }
+
 // troubles is all that is wrong with the house, its pins included.
-func troubles(v View) []string {
-	list := slices.Clone(v.Trouble)
+func troubles(v View) (list []notice) {
+	for _, trouble := range v.Trouble {
+		list = append(list, notice{trouble, "/health"})
+	}
 	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
 		if p.Fault != "" && !p.Acknowledged {
-			list = append(list, fmt.Sprintf("%s: %s", p.Name, p.Fault))
+			list = append(list, notice{fmt.Sprintf("%s: %s", p.Name, p.Fault), "/pins#" + url.PathEscape(p.Name)})
 		}
 	}
 	return list

@@ -66,8 +66,8 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(html.UnescapeString(w.Body.String()+ask(s, "GET", "/log", "").Body.String())), " ")
 	for _, want := range []string{
-		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
-		"<li>garden_pump: the line is held by another program</li>",
+		"<title>home · Hearth</title>", "Simulated pins.", `<a href="/health">the disk refuses: no space left on device</a>`,
+		`<li><a href="/pins#garden_pump">garden_pump: the line is held by another program</a></li>`,
 		`<a class="name" href="/thing/porch_light">porch_light</a> <span class="line" title="">GPIO17</span>`, `<a class="state" href="/why/porch_light" title="Why porch_light?">Off</a>`,
 		`aria-label="heater" aria-checked="true" disabled>`,
 		`title="Why garden_pump?">Not known</a>`,
