@@ -113,6 +113,7 @@ DEB_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v//; /^[0-9]+\./!s/^/0.0.0+
 bench:
 	go test -run '^$$' -bench . ./bench ./rules ./store ./devices/catalog
 	go test -run '^$$' -bench UnknownTopic ./hub
+	go test -run '^$$' -bench 'TheFirstPage|500Devices' -benchtime 7x ./web
 	bench/brokers.sh
 	bench/peers.sh
 

@@ -41,7 +41,8 @@ func pagesHouse() string {
 // 1,000 other readings a second come, with 100 pages open and without any, in turns. The
 // pages are read by another process, which stands back where a processor is short, as
 // phones and tablets have their own. What it reports beside the medians is how much
-// memory of the hub a page takes.
+// memory of the hub a page takes. It fails where that, or the ratio of the p99, is more than
+// pages are to cost.
 func BenchmarkPages(b *testing.B) {
 	if os.Getenv("HEARTH_READ_PAGES") != "" {
 		readPages(os.Getenv("HEARTH_READ_PAGES"))
@@ -81,6 +82,9 @@ func BenchmarkPages(b *testing.B) {
 	b.ReportMetric(median(ratio50), "ratio-p50")
 	b.ReportMetric(median(ratio99), "ratio-p99")
 	b.ReportMetric(median(each), "kB/page")
+	if ratio, kB := median(ratio99), median(each); b.N > 1 && (ratio > 1.2 || kB > 100) {
+		b.Errorf("with 100 pages the p99 is %.2f times that without, which is to be at most 1.2; a page takes %.0f kB, which is to be at most 100", ratio, kB)
+	}
 }
 
 // inUse is what the process holds after a collection, in bytes.

@@ -84,7 +84,6 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/api/v1/input/{name}", Use, s.takeSwitch("input", s.house.Drive, inputs)},
 		{"GET", "/api/v1/history", See, s.serveSeriesList},
 		{"GET", "/api/v1/history/{name...}", See, s.serveSeries},
-		{"GET", "/api/v1/sparks", See, s.serveSparks},
 		{"GET", "/api/v1/why/{name...}", See, s.serveWhy},
 		{"GET", "/api/v1/rules", See, s.serveRules},
 		{"GET", "/api/v1/rules/{name}", See, s.serveRule},

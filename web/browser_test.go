@@ -111,7 +111,8 @@ func TestInABrowser(t *testing.T) {
 // Until the stream has said something the page shows what it came with.
 func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	ctx := browser(t)
-	s := New(newHouse(), Options{Log: quietLog})
+	house := newHouse()
+	s := New(house, Options{Log: quietLog})
 	asked, silent := make(chan bool, 10), make(chan struct{}) // the script asks when it has done all else
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/v1/events" {
@@ -127,6 +128,17 @@ func TestThePageInABrowserBeforeTheStream(t *testing.T) {
 	defer front.Close()
 	defer s.Close()
 	rows := `document.querySelectorAll('.things li, .log li, .values li').length`
+	do(t, ctx, "the house without a stream", chromedp.Navigate(front.URL))
+	<-asked
+	do(t, ctx, "can be told something", chromedp.Evaluate(`window.drawn = Array.from(document.querySelectorAll('#rooms li')); document.querySelector('#rooms .switch').focus()`, nil),
+		chromedp.Click("#rooms .switch:not([hidden])"), until(shows(".of-switch .state", "Asked on")))
+	eventually(t, "it is told", func() bool {
+		house.mu.Lock()
+		defer house.mu.Unlock()
+		return house.view.Outputs[0].On
+	})
+	silent <- struct{}{}
+	do(t, ctx, "and with it all rows are the same, and what one was at", chromedp.WaitVisible("body.live"), until(`window.drawn.length > 3 && window.drawn.join() === Array.from(document.querySelectorAll('#rooms li')).join() && window.drawn.every((li) => document.contains(li)) && document.activeElement.className === 'switch'`))
 	var drawn, live int
 	for _, path := range []string{"/", "/log"} {
 		do(t, ctx, "the page without a stream", chromedp.Navigate(front.URL+path))

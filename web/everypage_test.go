@@ -19,7 +19,6 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -594,37 +593,6 @@ func TestNothingHostileRunsOnAnyPage(t *testing.T) {
 			t.Errorf("%s: %s", path, owned)
 		}
 	})
-}
-
-// What the first page costs: bytes, requests, and the time until it can be used by a
-// processor six times as slow.
-func TestWhatTheFirstPageCosts(t *testing.T) {
-	ctx := browser(t)
-	s := serve(t, manyThings(60))
-	var mu sync.Mutex
-	requests, size := 0, 0.0
-	chromedp.ListenTarget(ctx, func(event any) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch e := event.(type) {
-		case *network.EventRequestWillBeSent:
-			requests++
-		case *network.EventLoadingFinished:
-			size += e.EncodedDataLength
-		}
-	})
-	var soon float64
-	do(t, ctx, "the first page", network.Enable(), emulation.SetCPUThrottlingRate(6), chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := cdppage.AddScriptToEvaluateOnNewDocument(`new MutationObserver(() => { if (!window.usable && document.body && document.body.classList.contains('live')) window.usable = performance.now(); }).observe(document, {subtree: true, attributes: true, childList: true})`).Do(ctx)
-		return err
-	}), chromedp.Navigate("http://"+s.Addr()), until(`window.usable`), chromedp.Evaluate(`window.usable`, &soon), emulation.SetCPUThrottlingRate(1))
-	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
-	mu.Lock()
-	defer mu.Unlock()
-	t.Logf("usable after %.0f ms with a processor six times as slow; %d requests, %.0f bytes without the stream", soon, requests, size)
-	if soon > 10_000 || size > 60_000 || requests > 16 {
-		t.Error("that is too much")
-	}
 }
 
 func plainName(path string) string {

@@ -51,18 +51,18 @@ type tryLine struct {
 var saidOfRoutes = map[string]saidOf{
 	"GET /api/v1/house": {does: "The whole house at this moment.", answer: View{}},
 	"GET /api/v1/events": {does: "What happens in the house, as server-sent events.", kind: "text/event-stream",
-		query: map[string]string{"only": "`things` leaves out readings, decisions and rules; `rules` all but these, and what is wrong with pins"},
+		query: map[string]string{"only": "`things` leaves out readings, decisions and rules, and adds sparks; `rules` leaves out all but these, and what is wrong with pins"},
 		more: "The stream begins with an event named `house`, which carries a whole View. What happens afterwards follows as events without a name, each an Event; one may tell what the View before it knew already. " +
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
+			"One named `sparks` carries the last day of each number, by its name, in 48 stretches: each is a digit or letter, from 0 for the least value of the day to z for the greatest, or a space where nothing is known. It comes soon after the first and every five minutes. " +
 			"While much happens it is told five to ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
-		events: map[string]any{"house": View{}, "status": View{}, "": Event{}}},
+		events: map[string]any{"house": View{}, "status": View{}, "sparks": map[string]string{}, "": Event{}}},
 	"GET /api/v1/history": {does: "What was recorded, by name.", answer: SeriesList{}},
 	"GET /api/v1/history/{name...}": {does: "What a series was in some time: in cells, each with its least, mean, greatest and last value; or each reading.",
 		more: "At most 10,000 readings are answered at a time; `next` is from when on there are more. A name with `.csv` behind it is that series as CSV.",
 		query: map[string]string{"from": "a time (RFC 3339) or a date; a day before `to` if it is not given", "to": "the same; now if it is not given", "points": "how many cells, 1 to 2000, 300 if it is not given",
 			"raw": "`true`: each reading", "format": "`csv`: a file", "by": "of a CSV: `hour` or `day`"},
 		answer: Stretch{}, refuses: []int{400, 404}},
-	"GET /api/v1/sparks": {does: "The last day of each number on the page of the house, in 48 stretches.", more: "Each is a digit or letter, from 0 for the least value of the day to z for the greatest, or a space where nothing is known.", answer: map[string]string{}},
 	"POST /api/v1/thing/{name}": {does: "Tells a thing, or behind a point one of its properties, a value: `porch_light`, `blind.position`.",
 		more: "204 is that it was told, not that it is so: the stream tells that.",
 		body: struct {
@@ -521,7 +521,8 @@ func TestOpenAPI(t *testing.T) {
 	carried := root["paths"].(object)["/api/v1/events"].(object)["get"].(object)["responses"].(object)["200"].(object)["content"].(object)["text/event-stream"].(object)["schema"].(object)["anyOf"].([]any)
 	schemaOf := map[string]any{}
 	for _, one := range carried {
-		schemaOf[one.(object)["$ref"].(string)] = one
+		ref, _ := one.(object)["$ref"].(string)
+		schemaOf[ref] = one // "": of sparks, which are no type of their own
 	}
 	lines := bufio.NewReader(resp.Body)
 	event, seen := "", map[string]bool{}
@@ -555,5 +556,12 @@ func TestOpenAPI(t *testing.T) {
 			house.report(Reading{Source: "a/b", Text: "1", At: noon})
 		}
 		event = ""
+	}
+	things, _ := watchOn(t, s.Addr(), "things")
+	things.next()
+	if name, data, _ := strings.Cut(things.next(), " "); name != "sparks" {
+		t.Errorf("the second event of things is %q", name)
+	} else {
+		fits("the event sparks", schemaOf[""], []byte(data))
 	}
 }

@@ -406,13 +406,19 @@ func (r thingRow) Rows() (rows []propertyRow) {
 // Spoken is what is read to people who do not see the name of its thing beside.
 func (r propertyRow) Spoken() string { return r.Of.spoken(r.Property) }
 
+// Key is what the module of the page calls it.
+func (r propertyRow) Key() string { return r.Kind + "/" + r.Of.path(r.Property) }
+
 // Path is where its page is, below /thing/.
 func (r propertyRow) Path() string { return url.PathEscape(r.Of.path(r.Property)) }
 
 // Path is where its page is, below /thing/.
 func (r thingRow) Path() string { return url.PathEscape(r.Name) }
 
-// Is says in words how it is; or, as long as that is not so, what it was told.
+// Gone says that nobody can reach it now.
+func (r propertyRow) Gone() bool { return r.Away || r.Of.Away }
+
+// Is says in words how it is, or what it was asked and has not confirmed.
 func (r propertyRow) Is() string {
 	w := r.words
 	switch {
@@ -422,7 +428,7 @@ func (r propertyRow) Is() string {
 		return w.text("asked.off")
 	case r.Asked != "":
 		return w.text("asked.value", "value", r.toldWord(r.Asked))
-	case r.Away || r.Of.Away:
+	case r.Gone():
 		return w.text("away")
 	case r.Kind == "button":
 		return "" // it is no way
@@ -477,6 +483,14 @@ func (r propertyRow) Time() string {
 		return ""
 	}
 	return r.words.clock(r.At, r.now)
+}
+
+// Age is how long ago that was.
+func (r propertyRow) Age() string {
+	if r.At.IsZero() {
+		return ""
+	}
+	return r.words.age(r.At, r.now)
 }
 
 // Takes says whether a cover or a lock can be told a word.

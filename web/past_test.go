@@ -176,7 +176,7 @@ func TestTheHistoryAsJSON(t *testing.T) {
 		}
 	}
 	house.memory.err, house.memory.past = errors.New("no history is kept"), nil
-	for _, path := range []string{"/api/v1/history", "/api/v1/sparks", "/api/v1/history/heater"} {
+	for _, path := range []string{"/api/v1/history", "/api/v1/history/heater"} {
 		if w := ask(s, "GET", path, ""); w.Code != 503 || !strings.Contains(w.Body.String(), "no history is kept") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -284,11 +284,34 @@ func TestWhoMaySeeThePast(t *testing.T) {
 		t.Error("anna is not led to why")
 	}
 	people.change(func(h *household) { h.rights["guest"] = part{See, []string{"zigbee2mqtt/"}} })
-	if got := asked[map[string]string](t, get(s, "/api/v1/sparks", guest...)); len(got) != 0 {
-		t.Errorf("sparks of what the guest may not see: %v", got)
+	for who, want := range map[string]int{"guest": 0, "anna": 2} {
+		r := httptest.NewRequest("GET", "/api/v1/events", nil)
+		r.Header.Set("Cookie", cookie(t, s, who)[1])
+		if got, err := s.sparksFor(t.Context(), s.who(r)); err != nil || len(got) != want {
+			t.Errorf("%s is told sparks %v %v, want %d", who, got, err, want)
+		}
 	}
-	if got := asked[map[string]string](t, get(s, "/api/v1/sparks", anna...)); len(got) != 2 {
-		t.Errorf("sparks: %v", got)
+}
+
+// The stream that the page of the house begins with tells the last day of each number, too.
+func TestSparksComeWithTheHouse(t *testing.T) {
+	house := newHouse()
+	livedIn(t, house, noon)
+	s := serve(t, house)
+	w, _ := watchOn(t, s.Addr(), "things")
+	if first := w.next(); !strings.HasPrefix(first, "house ") {
+		t.Errorf("first came %.80s", first)
+	}
+	if got, want := w.next(), `sparks {"kitchen.power":"`; !strings.HasPrefix(got, want) || !strings.Contains(got, `"kitchen.temperature":"2579cegjl    x`) || len(got) > 500 {
+		t.Errorf("then came %s", got)
+	}
+	house.report(Reading{Source: "a/b", At: noon}) // of which this stream tells nothing
+	kitchen := house.view.Things[len(house.view.Things)-1]
+	house.mu.Lock()
+	house.tell(Event{Thing: &kitchen})
+	house.mu.Unlock()
+	if got := w.next(); !strings.HasPrefix(got, `{"thing":{"name":"kitchen"`) {
+		t.Errorf("after that came %s", got)
 	}
 }
 

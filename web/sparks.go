@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -133,24 +132,58 @@ func (s *sparks) all(ctx context.Context, past *history.History, names []string,
 	return texts, nil
 }
 
-// serveSparks sends those of all numbers that a visitor sees on the page of the house, by the
-// names of their properties.
-func (s *Server) serveSparks(w http.ResponseWriter, r *http.Request) {
-	ctx, done := context.WithTimeout(r.Context(), patience)
-	defer done()
-	v, err := s.view(ctx, patience)
-	var past *history.History
-	if err == nil {
-		past, err = s.house.History(ctx)
+// A sparking makes the sparks of one stream, beside it: of a house that has just started that
+// takes seconds, and a switch that turns does not wait for it.
+type sparking struct {
+	due   <-chan time.Time       // to draw anew; nil: never
+	drawn chan map[string]string // as of sparksFor
+	draw  func(who visitor)
+	end   func()
+}
+
+// drawSparks begins to draw those that a visitor sees, if they are wanted.
+func (s *Server) drawSparks(ctx context.Context, who visitor, wanted bool) sparking {
+	if !wanted {
+		return sparking{end: func() {}}
 	}
+	ctx, stop := context.WithCancel(ctx)
+	ticker := time.NewTicker(sparkFresh)
+	var underway sync.WaitGroup
+	d := sparking{due: ticker.C, drawn: make(chan map[string]string, 1)}
+	d.draw = func(who visitor) {
+		underway.Go(func() {
+			if heights, err := s.sparksFor(ctx, who); err == nil && len(heights) > 0 {
+				select {
+				case d.drawn <- heights:
+				default: // the ones before still wait for somebody slow
+				}
+			}
+		})
+	}
+	d.end = func() {
+		stop()
+		ticker.Stop()
+		underway.Wait()
+	}
+	d.draw(who)
+	return d
+}
+
+// sparksFor are those of all numbers that a visitor sees on the page of the house, by the names
+// of their properties; none where no history is kept.
+func (s *Server) sparksFor(ctx context.Context, who visitor) (map[string]string, error) {
+	v, err := s.view(ctx, patience)
 	if err != nil {
-		refuseFor(w, err)
-		return
+		return nil, err
+	}
+	past, err := s.house.History(ctx)
+	if err != nil {
+		return nil, err
 	}
 	type one struct{ path, series string }
 	var all []one
 	var names []string
-	for _, t := range v.seenBy(visitorOf(r)).Things {
+	for _, t := range v.seenBy(who).Things {
 		for _, p := range t.Properties {
 			if p.Series != "" && p.Level != nil {
 				all = append(all, one{t.path(p), p.Series})
@@ -160,8 +193,7 @@ func (s *Server) serveSparks(w http.ResponseWriter, r *http.Request) {
 	}
 	texts, err := s.sparks.all(ctx, past, names, v.Now)
 	if err != nil {
-		refuseFor(w, err)
-		return
+		return nil, err
 	}
 	answer := make(map[string]string, len(all))
 	for _, o := range all {
@@ -169,5 +201,5 @@ func (s *Server) serveSparks(w http.ResponseWriter, r *http.Request) {
 			answer[o.path] = text
 		}
 	}
-	send(w, r, "application/json", asJSON(answer))
+	return answer, nil
 }

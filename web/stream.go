@@ -100,9 +100,19 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		out.flush()
 	}
 
+	sparks := s.drawSparks(r.Context(), who.visitor, only == "things")
+	defer sparks.end()
 	for out.err == nil {
 		select {
 		case <-next.ready:
+		case <-sparks.due:
+			sparks.draw(who.visitor)
+		case heights := <-sparks.drawn:
+			if !who.again(s, r, false) {
+				goodbye("you are logged out")
+				return
+			}
+			out.event("sparks", heights)
 		case <-who.ended():
 			goodbye("you are logged out")
 			return

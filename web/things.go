@@ -96,6 +96,14 @@ type Room struct {
 	Things    []Thing
 }
 
+// Key is what the module of the page calls it.
+func (r Room) Key() string {
+	if r.Favourite {
+		return "*"
+	}
+	return "=" + r.Name
+}
+
 // rooms are those of things, in the order in which they come.
 func rooms(things []Thing) (all []Room) {
 	for _, t := range things {

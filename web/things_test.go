@@ -194,15 +194,15 @@ func TestThingsInABrowser(t *testing.T) {
 	house.mu.Unlock()
 	do(t, ctx, "one value is one node", until(shows("#rooms", "7.25 °C")), until(`window.touched.length === 1 && window.touched[0].className === 'state'`))
 
-	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input')); } r.value = 25; r.dispatchEvent(new Event('change')); })()`, nil),
+	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input', {bubbles: true})); } r.value = 25; r.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil),
 		until(shows(".of-level .state", "Asked: 25 °C")))
 	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: Stop")))
-	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change')); })()`, nil), until(shows(".of-choice .state", "Asked: Automatic")))
+	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil), until(shows(".of-choice .state", "Asked: Automatic")))
 	do(t, ctx, "and a door locked", until(shows(".of-lock .state", "Locked")), until(`document.querySelector(".of-lock [data-tell=open]").hidden`), chromedp.Click(`[data-tell=unlock]`, chromedp.NodeVisible), until(shows(".of-lock .state", "Asked: Unlock")))
 	do(t, ctx, "a text is typed, and taken back", chromedp.SendKeys(".of-text input", "xx"+kb.Escape, chromedp.NodeVisible), until(`document.querySelector('.of-text input').value === 'hello'`),
 		chromedp.SendKeys(".of-text input", " you"+kb.Enter), until(shows(".of-text .state", "Asked: hello you")), chromedp.Evaluate(`document.activeElement.blur()`, nil))
 	do(t, ctx, "a number", chromedp.SetValue(".of-number input", ""), chromedp.SendKeys(".of-number input", "90"+kb.Tab, chromedp.NodeVisible), until(shows(".of-number .state", "Asked: 90 s")))
-	do(t, ctx, "and a colour is chosen", chromedp.Evaluate(`(() => { const i = document.querySelector('.of-color input'); if (i.value !== '#ff8800') throw i.value; i.value = '#0000ff'; i.dispatchEvent(new Event('change')); })()`, nil), until(shows(".of-color .state", "Asked: #0000ff")))
+	do(t, ctx, "and a colour is chosen", chromedp.Evaluate(`(() => { const i = document.querySelector('.of-color input'); if (i.value !== '#ff8800') throw i.value; i.value = '#0000ff'; i.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil), until(shows(".of-color .state", "Asked: #0000ff")))
 	do(t, ctx, "a button is pressed, and has no state", until(`document.querySelector('.of-button .what').hidden`), chromedp.Click(".of-button button", chromedp.NodeVisible), until(shows("#toast", "Device 11, state was pressed")), until(`document.querySelector('.of-button .what').hidden && !document.querySelector('.of-button.asked')`))
 	eventually(t, "they are told", func() bool {
 		house.mu.Lock()

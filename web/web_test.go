@@ -374,9 +374,9 @@ type watch struct {
 	body io.Closer
 }
 
-func watchOn(t *testing.T, addr string) (*watch, *http.Response) {
+func watchOn(t *testing.T, addr string, only ...string) (*watch, *http.Response) {
 	t.Helper()
-	resp, err := http.Get("http://" + addr + "/api/v1/events")
+	resp, err := http.Get("http://" + addr + "/api/v1/events?only=" + strings.Join(only, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

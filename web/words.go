@@ -72,6 +72,24 @@ func (w *words) clock(t, now time.Time) string {
 	return w.text("date", "year", t.Format("2006"), "month", t.Format("01"), "day", t.Format("02")) + t.Format(" 15:04")
 }
 
+// age is how long ago something was, no finer than people count.
+func (w *words) age(then, now time.Time) string {
+	old := now.Sub(then)
+	switch {
+	case then.Before(time.Unix(1e9, 0)): // a Pi without a battery boots in 1970
+		return w.text("age.unset")
+	case old < 10*time.Second:
+		return w.text("age.now")
+	case old < time.Minute:
+		return w.text("age.seconds", "n", int(old.Seconds())/10*10)
+	case old < time.Hour:
+		return w.text("age.minutes", "n", int(old.Minutes()))
+	case old < 24*time.Hour:
+		return w.text("age.hours", "n", int(old.Hours()))
+	}
+	return w.text("age.days", "n", int(old.Hours())/24)
+}
+
 // number is one with its unit, with no more digits than say something.
 func (w *words) number(n float64, unit string) string {
 	text := strconv.FormatFloat(math.Round(n*100)/100, 'f', -1, 64)

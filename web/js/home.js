@@ -19,7 +19,7 @@ function hide(element, hidden) {
 
 const path = (thing, p) => thing.name + (p.name ? '.' + p.name : '');
 const orders = { open: t('open'), stop: t('stop'), close: t('close'), lock: t('lock'), unlock: t('unlock') }; // told covers and locks
-const said = (p, text) => p.kind !== 'text' && t('is.' + text.toLowerCase()) || text;
+const said = (kind, text) => kind !== 'text' && t('is.' + text.toLowerCase()) || text;
 const title = (p) => p.label || p.name;
 const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + title(p) : '');
 
@@ -29,163 +29,174 @@ function isNow(thing, p) {
   if (!p.known) return t('unknown');
   if (p.kind === 'switch') return p.on ? t('is.on') : t('is.off');
   if (p.level !== undefined) return number(p.level, p.unit);
-  return said(p, p.text || '') || '–';
+  return said(p.kind, p.text || '') || '–';
 }
 
-function wanted(p, value) {
-  if (p.kind === 'switch') return value === 'on' || value === true ? t('asked.on') : t('asked.off');
-  if ((p.kind === 'level' || p.kind === 'number') && isFinite(value)) value = number(value, p.unit);
-  else value = (p.kind === 'cover' || p.kind === 'lock') && orders[value] || said(p, String(value));
+function wanted(kind, value, unit) {
+  if (kind === 'button') return '';
+  if (kind === 'switch') return value === 'on' || value === true ? t('asked.on') : t('asked.off');
+  if ((kind === 'level' || kind === 'number') && isFinite(value)) value = number(value, unit);
+  else value = (kind === 'cover' || kind === 'lock') && orders[value] || said(kind, String(value));
   return t('asked.value', { value });
 }
 
-const asking = new Map(); // by path: what was asked here and when, until the house says more
+// A row of a property has its kind and path as its key, from the server as well as from here.
+const keyOf = (thing, p) => p.kind + '/' + path(thing, p);
+const pathOf = (li) => li.dataset.key.slice(li.dataset.key.indexOf('/') + 1);
+const kindOf = (li) => li.dataset.key.slice(0, li.dataset.key.indexOf('/'));
 
-// ask tells a property something.
-async function ask(li, thing, p, value, show) {
-  const name = path(thing, p);
+const asking = new Map(); // by path: what was asked here and when, until the house says more
+const shown = new WeakMap(); // by row, what the house said last
+
+// ask tells the property of a row something.
+async function ask(li, value) {
+  const name = pathOf(li);
   const mine = {};
+  const before = li.querySelector('.state').textContent;
+  const called = li.querySelector('[aria-label]').getAttribute('aria-label');
   asking.set(name, mine);
   const back = () => {
     if (asking.get(name) !== mine) return false;
     asking.delete(name);
-    show();
+    if (shown.has(li)) fillProperty(li, shown.get(li));
+    else wait(li, false, before);
     return true;
   };
-  li.classList.add('asked');
-  attribute(li, 'aria-busy', 'true');
-  put(li.querySelector('.state'), wanted(p, value));
+  wait(li, true, wanted(kindOf(li), value, shown.has(li) ? shown.get(li).p.unit : ''));
   try {
     await tell('/api/v1/thing/' + encodeURIComponent(name), { value });
-    if (p.kind === 'button') {
+    if (kindOf(li) === 'button') {
       back();
-      say(t('pressed', { name: spoken(thing, p) }));
-    } else setTimeout(() => back() && say(t('late', { name: spoken(thing, p) })), 3000);
+      say(t('pressed', { name: called }));
+    } else setTimeout(() => back() && say(t('late', { name: called })), 3000);
   } catch (err) {
     back();
-    sayWhy(err, spoken(thing, p));
+    sayWhy(err, called);
   }
 }
 
+function wait(li, waits, text) {
+  li.classList.toggle('asked', waits);
+  if (waits || li.hasAttribute('aria-busy')) attribute(li, 'aria-busy', String(waits));
+  put(li.querySelector('.state'), text);
+  hide(li.querySelector('.what'), !text); // as of a button, which has no state
+}
+
+// wake lets people use the controls below an element, which do nothing before.
+function wake(root) {
+  root.querySelectorAll('.property [disabled]').forEach((control) => { control.disabled = false; });
+}
+
+// control does so from now on, also with rows that will come: people need not wait for the
+// stream.
+function control(root) {
+  wake(root);
+  const rowOf = (e, which) => e.target.matches(which) && e.target.closest('.property');
+  root.addEventListener('click', (e) => {
+    const button = e.target.closest('.property button');
+    if (!button) return;
+    const li = button.closest('.property');
+    if (button.dataset.tell) ask(li, button.dataset.tell);
+    else if (!asking.has(pathOf(li))) ask(li, button.getAttribute('aria-checked') !== 'true');
+  });
+  root.addEventListener('change', (e) => {
+    const li = rowOf(e, 'select');
+    if (li && e.target.value) ask(li, e.target.value);
+  });
+  // A level is told while it is drawn, five times a second at most, and where it was let go.
+  const timers = new WeakMap();
+  const tellLevel = (li, range) => {
+    clearTimeout(timers.get(range));
+    timers.delete(range);
+    ask(li, Number(range.value));
+  };
+  root.addEventListener('input', (e) => {
+    const li = rowOf(e, '[type=range]');
+    if (li && !timers.has(e.target)) timers.set(e.target, setTimeout(() => tellLevel(li, e.target), 200));
+  });
+  root.addEventListener('change', (e) => {
+    const li = rowOf(e, '[type=range]');
+    if (li) tellLevel(li, e.target);
+  });
+  // What stands in a field is told at Enter, and once one leaves it; Escape takes it back.
+  const tellField = (li, field) => {
+    if (!field.checkValidity() || field.type === 'number' && field.value === '') return;
+    typed.set(field, field.value);
+    ask(li, field.type === 'number' ? Number(field.value) : field.value);
+  };
+  root.addEventListener('change', (e) => {
+    const li = rowOf(e, '[type=text], [type=number], [type=color]');
+    if (li && typed.get(e.target) !== e.target.value) tellField(li, e.target);
+  });
+  root.addEventListener('keydown', (e) => {
+    const li = rowOf(e, '[type=text], [type=number]');
+    if (!li) return;
+    if (e.key === 'Enter' && !e.isComposing) tellField(li, e.target);
+    if (e.key !== 'Escape') return;
+    if (shown.has(li)) fillField(e.target, shown.get(li).p);
+    else e.target.value = e.target.defaultValue;
+  });
+}
+
+const typed = new WeakMap(); // by field, what was told from there and stands in it still
+const mostTyped = 255; // as things.go has it
+
+// fillField puts into a field what is so; nothing of a text of which only a part is shown.
+function fillField(field, p) {
+  const is = p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
+    : p.known && p.text && p.text.length <= mostTyped ? p.text
+    : p.kind === 'color' ? '#000000' : '';
+  if (field.value !== is) field.value = is;
+  typed.delete(field);
+}
+
+document.querySelectorAll('template').forEach((template) => wake(template.content));
+
 function fillProperty(li, item) {
   const { thing, p } = item;
-  const show = () => fillProperty(li, item);
+  shown.set(li, item);
   const name = path(thing, p);
-  const gone = !!(thing.away || p.away);
   const waits = p.asked !== undefined || asking.has(name);
   const why = li.querySelector('.state');
   put(li.querySelector('.title'), title(p));
   attribute(li.querySelector('.title'), 'href', '/thing/' + encodeURIComponent(name));
-  if (!asking.has(name)) put(why, p.asked === undefined ? isNow(thing, p) : wanted(p, p.asked));
-  hide(why.parentNode, !why.textContent);
+  wait(li, waits, asking.has(name) ? why.textContent : p.asked === undefined ? isNow(thing, p) : wanted(p.kind, p.asked, p.unit));
   attribute(why, 'href', '/why/' + encodeURIComponent(name));
   attribute(why, 'title', t('why.heading', { name: spoken(thing, p) }));
   put(li.querySelector('time'), p.at ? age(p.at) : '');
-  attribute(li.querySelector('time'), 'title', p.at ? clock(p.at) : '');
+  if (p.at) attribute(li.querySelector('time'), 'title', clock(p.at));
   li.classList.toggle('on', !!(p.on && p.known));
-  li.classList.toggle('away', gone);
+  li.classList.toggle('away', !!(thing.away || p.away));
   li.classList.toggle('bad', !!p.bad);
-  li.classList.toggle('asked', waits);
-  attribute(li, 'aria-busy', String(waits));
   if (li.title !== (p.bad || '')) li.title = p.bad || '';
   if (p.level !== undefined) fillSpark(li, name);
+  const control = li.querySelector('[aria-label]');
+  if (!control) return; // of a value there is none
+  attribute(control, 'aria-label', spoken(thing, p));
+  hide(control, !p.tells);
   if (p.kind === 'switch') {
-    const button = li.querySelector('button');
-    attribute(button, 'aria-checked', String(!!(p.on && p.known)));
-    attribute(button, 'aria-label', spoken(thing, p));
-    hide(button, !p.tells);
-    if (button.disabled) button.disabled = false;
-    button.onclick = () => asking.has(name) || ask(li, thing, p, !(p.on && p.known), show);
+    attribute(control, 'aria-checked', String(!!(p.on && p.known)));
   } else if (p.kind === 'level') {
-    const range = li.querySelector('input');
-    ['min', 'max', 'step'].forEach((limit) => attribute(range, limit, String(p.range[limit] || 1)));
-    if (p.range.min === 0) attribute(range, 'min', '0');
-    attribute(range, 'aria-label', spoken(thing, p));
+    ['min', 'max', 'step'].forEach((limit) => attribute(control, limit, String(p.range[limit])));
     const level = p.asked !== undefined && isFinite(p.asked) ? p.asked : p.level;
-    if (!asking.has(name) && level !== undefined && range.value !== String(level)) range.value = String(level);
-    hide(range, !p.tells);
-    if (range.disabled) range.disabled = false;
-    drag(range, (value) => ask(li, thing, p, value, show));
+    if (!asking.has(name) && level !== undefined && control.value !== String(level)) control.value = String(level);
   } else if (p.kind === 'choice') {
-    const select = li.querySelector('select');
-    choose(select, p, p.options || []);
-    attribute(select, 'aria-label', spoken(thing, p));
     const chosen = p.asked !== undefined ? p.asked : p.text;
-    if (!asking.has(name) && document.activeElement !== select) select.value = (p.options || []).indexOf(chosen) < 0 ? '' : chosen;
-    hide(select, !p.tells);
-    if (select.disabled) select.disabled = false;
-    select.onchange = () => select.value && ask(li, thing, p, select.value, show);
-  } else if (p.kind === 'number' || p.kind === 'text' || p.kind === 'color') {
-    const input = li.querySelector('input');
-    attribute(input, 'aria-label', spoken(thing, p));
-    if (p.kind === 'text') attribute(input, 'maxlength', String(longest(p)));
-    if (!waits && document.activeElement !== input) fillField(input, p);
-    hide(input, !p.tells);
-    if (input.disabled) input.disabled = false;
-    typed(input, p, (value) => ask(li, thing, p, value, show));
-  } else if (p.kind === 'button') {
-    const button = li.querySelector('button');
-    attribute(button, 'aria-label', t('press.what', { name: spoken(thing, p) }));
-    hide(button, !p.tells);
-    if (button.disabled) button.disabled = false;
-    button.onclick = () => asking.has(name) || ask(li, thing, p, true, show);
+    choose(control, p.options || []);
+    if (!asking.has(name) && document.activeElement !== control) control.value = (p.options || []).indexOf(chosen) < 0 ? '' : chosen;
   } else if (p.kind === 'cover' || p.kind === 'lock') {
-    const moves = li.querySelector('.moves');
-    hide(moves, !p.tells);
-    attribute(moves, 'aria-label', spoken(thing, p));
-    li.querySelectorAll('button').forEach((button) => {
-      hide(button, (p.options || []).indexOf(button.dataset.tell) < 0);
-      if (button.disabled) button.disabled = false;
-      button.onclick = () => ask(li, thing, p, button.dataset.tell, show);
-    });
+    control.querySelectorAll('button').forEach((button) => hide(button, (p.options || []).indexOf(button.dataset.tell) < 0));
+  } else if (p.kind !== 'button') {
+    if (p.kind === 'text') attribute(control, 'maxlength', String(p.range && p.range.max >= 1 ? Math.min(p.range.max, mostTyped) : mostTyped));
+    if (!waits && document.activeElement !== control) fillField(control, p);
   }
 }
 
 // choose has a select offer these, behind the empty one of what is not known.
-function choose(select, p, options) {
+function choose(select, options) {
   if (options.join('\n') === Array.from(select.options).slice(1).map((o) => o.value).join('\n')) return;
   while (select.options.length > 1) select.remove(1);
-  options.forEach((o) => { select.add(new Option(said(p, o), o)); });
-}
-
-const mostTyped = 255; // as things.go has it
-const longest = (p) => p.range && p.range.max >= 1 ? Math.min(p.range.max, mostTyped) : mostTyped;
-
-// fillField puts into a field what is so; nothing of a text of which only a part is shown.
-function fillField(input, p) {
-  const is = p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
-    : p.known && p.text && p.text.length <= mostTyped ? p.text
-    : p.kind === 'color' ? '#000000' : '';
-  if (input.value !== is) input.value = is;
-  input.told = undefined;
-}
-
-// typed tells what stands in a field at Enter, and once one leaves it; Escape takes it back.
-function typed(input, p, tellIt) {
-  const send = () => {
-    if (!input.checkValidity() || p.kind === 'number' && input.value === '') return;
-    input.told = input.value;
-    tellIt(p.kind === 'number' ? Number(input.value) : input.value);
-  };
-  input.onchange = () => input.value === input.told || send();
-  input.onkeydown = (e) => {
-    if (e.key === 'Enter' && !e.isComposing && p.kind !== 'color') send();
-    if (e.key === 'Escape') fillField(input, p);
-  };
-}
-
-// drag tells a level while it is drawn, five times a second at most, and where it was let go.
-function drag(range, tellIt) {
-  range.oninput = () => {
-    if (!range.timer) {
-      range.timer = setTimeout(() => { range.timer = 0; tellIt(Number(range.value)); }, 200);
-    }
-  };
-  range.onchange = () => {
-    clearTimeout(range.timer);
-    range.timer = 0;
-    tellIt(Number(range.value));
-  };
+  options.forEach((o) => { select.add(new Option(said('choice', o), o)); });
 }
 
 // --- Things and rooms ---
@@ -202,13 +213,14 @@ function fillThing(li, thing) {
   li.classList.toggle('faulty', !!thing.fault);
   li.classList.toggle('away', !!thing.away);
   if (!lists.has(li)) {
-    lists.set(li, makeList(li.querySelector('.properties'), (item) => $(item.p.kind), (item) => item.p.kind + item.p.name, fillProperty));
+    lists.set(li, makeList(li.querySelector('.properties'), (item) => $(item.p.kind), (item) => keyOf(item.thing, item.p), fillProperty));
   }
   lists.get(li).all(thing.properties.map((p) => ({ thing, p })));
 }
 
 // makeThings fills a list of things elsewhere: all makes it these, told is what is new of one.
 export function makeThings(ul) {
+  control(ul);
   const list = makeList(ul, $('thing'), (thing) => thing.name, fillThing);
   const told = (thing) => {
     thing.properties.forEach((p) => asking.delete(path(thing, p)));
@@ -220,7 +232,10 @@ export function makeThings(ul) {
 
 const roomOf = (thing) => thing.favourite ? '*' : '=' + (thing.room || '');
 
-const rooms = makeList($('rooms'), $('room'), (room) => room.key, (section, room) => {
+const house = $('rooms'); // null: on the page of a thing
+if (house) control(house);
+
+const rooms = house && makeList(house, $('room'), (room) => room.key, (section, room) => {
   put(section.querySelector('h2'), room.key === '*' ? t('favourites') : room.key.slice(1) || t('no_room'));
   if (!lists.has(section)) lists.set(section, makeList(section.querySelector('.things'), $('thing'), (thing) => thing.name, fillThing));
   lists.get(section).all(room.things);
@@ -239,7 +254,7 @@ function show() {
   rooms.all(all);
 }
 
-// --- Sparks: the last day under each number, asked for once the page stands ---
+// --- Sparks: the last day under each number, told once the page stands ---
 
 const sparks = new Map(); // by path: the height of each stretch as a letter
 
@@ -266,28 +281,19 @@ function fillSpark(li, name) {
   picture.firstChild.setAttribute('d', d);
 }
 
-async function fetchSparks() {
-  if (document.hidden) return;
-  try {
-    const answer = await fetch('/api/v1/sparks', { credentials: 'same-origin' });
-    if (!answer.ok) return;
-    const all = await answer.json();
-    Object.keys(all).forEach((name) => sparks.set(name, all[name]));
-    things.forEach((thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing));
-  } catch (err) { /* it is only for looks */ }
-}
+const fill = (thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing);
 
-const home = !!$('empty'); // not so on the page of a thing
-let bare = home && !$('empty').hidden;
-let fetched = false;
+let bare = house && !$('empty').hidden;
 
-if (home) follow('things', {
+if (house) follow('things', {
   whole(v) {
     things = v.things || [];
     asking.clear();
     show();
-    if (!fetched) fetchSparks();
-    fetched = true;
+  },
+  sparks(all) {
+    Object.keys(all).forEach((name) => sparks.set(name, all[name]));
+    things.forEach(fill);
   },
   status(v) {
     document.title = v.name + ' · Hearth';
@@ -304,7 +310,7 @@ if (home) follow('things', {
       return;
     }
     things[i] = e.thing;
-    lists.get(rooms.rows.get(roomOf(e.thing))).one(e.thing);
+    fill(e.thing);
   },
   arrange() {
     bare = bare && !things.length;
@@ -312,5 +318,4 @@ if (home) follow('things', {
   },
 });
 
-if (home) setInterval(() => { things.forEach((thing) => lists.get(rooms.rows.get(roomOf(thing))).one(thing)); }, 10000);
-if (home) setInterval(fetchSparks, 300000);
+if (house) setInterval(() => things.forEach(fill), 10000); // what is said so long ago

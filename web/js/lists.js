@@ -8,11 +8,14 @@ export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// makeList keeps a row for each of some items; template may depend on the item.
+// makeList keeps a row for each of some items; template may depend on the item. Rows that the
+// server drew and gave a key are its own from the start, others stay until there is something
+// newer.
 export function makeList(ul, template, key, fill) {
   const rows = new Map();
   const items = new Map();
-  let drawn = true; // by the server, which stays until there is something newer
+  Array.from(ul.children).forEach((li) => 'key' in li.dataset && rows.set(li.dataset.key, li));
+  let drawn = !rows.size;
   function row(item) {
     const k = key(item);
     let li = rows.get(k);
@@ -20,6 +23,7 @@ export function makeList(ul, template, key, fill) {
       if (drawn) ul.textContent = '';
       drawn = false;
       li = (template.content ? template : template(item)).content.firstElementChild.cloneNode(true);
+      li.dataset.key = k;
       rows.set(k, li);
     }
     fill(li, item, items.get(k));

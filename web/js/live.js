@@ -23,11 +23,12 @@ export function sayWhy(err, name) {
 const nothing = () => {};
 
 // follow begins the stream, of 'things' or 'rules' only, or of everything with ''. The page is
-// { title, whole(view), status(view), happened(event), arrange() }, or as much of that as it
-// needs: everything is told, what is told every 15 s, one thing, and what depends on how much
-// there is of the rest, once per picture, however much happens.
+// { title, whole(view), status(view), happened(event), sparks(heights), arrange() }, or as much
+// of that as it needs: everything is told, what is told every 15 s, one thing, the last day of
+// each number, and what depends on how much there is of the rest, once per picture, however
+// much happens.
 export function follow(only, page = {}) {
-  page = Object.assign({ whole: nothing, status: nothing, happened: nothing, arrange: nothing }, page);
+  page = Object.assign({ whole: nothing, status: nothing, happened: nothing, sparks: nothing, arrange: nothing }, page);
   let trouble = [];
   const pins = new Map(); // and what is wrong with them
   let arranging = 0;
@@ -96,6 +97,7 @@ export function follow(only, page = {}) {
     const s = stream = new EventSource('/api/v1/events?only=' + only);
     s.addEventListener('house', (e) => { heard(); whole(JSON.parse(e.data)); });
     s.addEventListener('status', (e) => { heard(); status(JSON.parse(e.data)); });
+    s.addEventListener('sparks', (e) => { heard(); page.sparks(JSON.parse(e.data)); });
     s.onmessage = (e) => { heard(); happened(JSON.parse(e.data)); };
     s.onerror = lose;
   }
