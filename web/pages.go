@@ -150,6 +150,9 @@ type failure struct {
 	Path   string // of what was asked for, where trying again may help
 }
 
+// Elsewhere says that it was not meant for us, and neither is what a link leads to.
+func (f failure) Elsewhere() bool { return f.Status == http.StatusMisdirectedRequest }
+
 // Bare says that a page has nothing of the house.
 func (p sheet) Bare() bool { return p.Door != nil || p.Fail != nil || p.Page == "offline" }
 
@@ -285,7 +288,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, page sheet) (cont
 // fail says why there is no page, to people as a page in their language and to programs as
 // JSON.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why string) {
-	if !isPage(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if !byPerson(r) {
 		refuse(w, status, why)
 		return
 	}
@@ -300,13 +303,24 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 			f.Why = words.text("error.not_recorded", "name", name)
 		}
 	case http.StatusForbidden:
-		f.Title = words.text("error.forbidden")
+		if f.Title = words.text("error.forbidden"); why == otherSite {
+			f.Title, f.Why = words.text("error.other"), words.text("error.other_site")
+		}
+	case http.StatusMethodNotAllowed:
+		f.Why = words.text("error.method")
+	case http.StatusMisdirectedRequest:
+		f.Title, f.Why = words.text("error.host"), words.text("error.host_text", "name", mended(r.Host, 100))
+		if host := hostOf(r); isName(host) {
+			f.Why += " " + words.text("error.host_names", "names", fmt.Sprintf("names = [%q]", mended(host, 100)))
+		}
 	case http.StatusServiceUnavailable:
-		f.Title, f.Path = words.text("error.unavailable"), r.URL.RequestURI()
+		if f.Title = words.text("error.unavailable"); isPage(r) {
+			f.Path = r.URL.RequestURI()
+		}
 	}
 	page := sheet{Page: "error", Fail: &f}
 	who := visitorOf(r)
-	if who.rights == nil { // what nobody guards
+	if who.rights == nil && status != http.StatusMisdirectedRequest { // what nobody guards
 		who = s.who(r)
 	}
 	if who.rights != nil {

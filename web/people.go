@@ -232,7 +232,7 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := s.who(r)
 		switch {
-		case v.rights == nil && !v.wrong && isPage(r):
+		case v.rights == nil && !v.wrong && (isPage(r) || byPerson(r)):
 			http.Redirect(w, r, "/login?next="+escapedPath(r), http.StatusSeeOther)
 		case v.rights == nil:
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -250,6 +250,11 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 // isPage says whether a person looks at the answer, and is to be led to the login.
 func isPage(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && !forPrograms(r.URL.Path)
+}
+
+// byPerson says whether a browser shows a person the answer, also that to a form.
+func byPerson(r *http.Request) bool {
+	return !forPrograms(r.URL.Path) && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // forPrograms says whether what is at a path is read by programs and scripts.
