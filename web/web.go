@@ -368,7 +368,7 @@ type Server struct {
 	machine  []string // what the machine calls itself
 	looking  queue    // at the past
 	whys     queue    // for why something is so
-	exports  queue
+	exports  *desk
 	whole    queue // at all that there is of something
 	sparks   sparks
 
@@ -414,7 +414,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
 	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
-		looking: make(queue, mostLooking), exports: make(queue, mostExports), whole: make(queue, 1), whys: make(queue, whysAtOnce)}
+		looking: make(queue, mostLooking), exports: newDesk(), whole: make(queue, 1), whys: make(queue, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {
