@@ -166,9 +166,9 @@ func (s *Server) welcome(w http.ResponseWriter, r *http.Request, user string, se
 	if v := s.who(r); v.session != nil {
 		s.sessions.end(v.session)
 	}
-	s.sessions.begin(user, secret, mark, secure(r), deviceOf(r.UserAgent()), sender(r).String())
+	s.sessions.begin(user, secret, mark, secure(r), deviceOf(r.UserAgent()), calledFrom(r))
 	setCookie(w, r, base64.RawURLEncoding.EncodeToString(secret), cookieFor)
-	s.log.Info("somebody logged in to the page", "user", user, "from", sender(r).String())
+	s.log.Info("somebody logged in to the page", "user", user, "from", calledFrom(r))
 }
 
 // takeLogout ends the visitor's session, or with everywhere all of that user.

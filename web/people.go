@@ -194,6 +194,18 @@ func sender(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
+// calledFrom is where a request came from as people are told it: where a proxy on this machine
+// passes it on, the address that called the proxy, which stands last of those it names.
+func calledFrom(r *http.Request) string {
+	if all := r.Header.Values("X-Forwarded-For"); fromHere(r) && len(all) > 0 {
+		names := strings.Split(all[len(all)-1], ",")
+		if addr, err := netip.ParseAddr(strings.TrimSpace(names[len(names)-1])); err == nil {
+			return addr.Unmap().WithZone("").String()
+		}
+	}
+	return sender(r).String()
+}
+
 func fromHere(r *http.Request) bool { return sender(r).IsLoopback() }
 
 // secure says whether what the browser sends is encrypted on its way: up to us, or up to
