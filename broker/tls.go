@@ -34,8 +34,11 @@ func (t *TLS) files() certs.Files {
 	return certs.Files{Table: "broker.tls", Of: "broker", Dir: t.dir, Certificate: t.Certificate, Key: t.Key, ClientCA: t.ClientCA, Client: t.Client}
 }
 
-// Files are the paths of all that are read.
+// Files are the paths of all that are read, the certificate first.
 func (t *TLS) Files() []string { return t.files().Paths() }
+
+// Until is when the certificate expires.
+func (t *TLS) Until() (time.Time, error) { return t.files().Until() }
 
 // A secured connection says goodbye when it is closed, as TLS wants it, but not for
 // the 5 seconds that the library would take if the client does not listen.

@@ -275,6 +275,9 @@ func Until(file string) (time.Time, error) {
 	return c.NotAfter, nil
 }
 
+// Until is when the certificate expires.
+func (f Files) Until() (time.Time, error) { return Until(f.path(f.Certificate)) }
+
 func readBlock(file, kind string) ([]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -88,8 +88,17 @@ type Hub struct {
 	Anonymous []string `json:"anonymous,omitempty"` // addresses where MQTT needs no login and others reach it
 	Held      []string `json:"held,omitempty"`      // pins that are wanted and taken, a sentence each
 	Readable  []string `json:"readable,omitempty"`  // files with passwords that everybody on the machine may read
-	Mistakes  int      `json:"mistakes,omitempty"`  // in the configuration on disk
-	Warnings  int      `json:"warnings,omitempty"`
+
+	Certificates []Certificate `json:"certificates,omitempty"` // that page and broker show
+
+	Mistakes int `json:"mistakes,omitempty"` // in the configuration on disk
+	Warnings int `json:"warnings,omitempty"`
+}
+
+// A Certificate is what browsers and devices know the hub by.
+type Certificate struct {
+	File string  `json:"file"`
+	Left float64 `json:"left"` // seconds until it expires, less than none once it has
 }
 
 // Bits of Machine.Throttled: now, and with 16 more since the machine started.
@@ -109,6 +118,8 @@ const (
 	muchADay  = 2 << 30
 	smallDisk = 200 << 20
 	slowLoop  = 0.25
+	day       = 24 * 60 * 60.0 // seconds
+	renewed   = 21 * day       // left of a certificate, when who renews it has long done so
 )
 
 // Examine says what is not as it should be, the worst first.
@@ -176,6 +187,14 @@ func Examine(m Machine, h Hub) (all []Finding) {
 	}
 	if h.PageOpen && !h.PageTLS {
 		say(Warning, "passwords for the page go over the network in the clear", "hearth tls init, or a proxy that does TLS (docs/page.md)")
+	}
+	for _, c := range h.Certificates {
+		const renew = "hearth tls renew makes another of the house's own; one of Let's Encrypt its client renews, so see why it did not"
+		if c.Left < 0 {
+			say(Bad, "the certificate in "+c.File+" has expired", renew)
+		} else if c.Left < renewed {
+			say(Warning, fmt.Sprintf("the certificate in %s expires in %s", c.File, count(int(c.Left/day), "day")), renew)
+		}
 	}
 	for _, file := range h.Readable {
 		say(Warning, "everybody on this machine may read "+file, "chmod o-rwx "+file)

@@ -35,6 +35,8 @@ type Counter struct {
 
 	// Timeout is after how long without a pulse the rate is 0; default 10m.
 	Timeout config.Duration `toml:"timeout" min:"1s" max:"7d" eg:"\"10m\""`
+
+	devices.Shown
 }
 
 func (c Counter) pulses() float64 { return or(c.Pulses, 1) }

@@ -33,6 +33,8 @@ type Cover struct {
 
 	// Delay is how long the motor has power before it moves.
 	Delay config.Duration `toml:"delay" max:"10s" eg:"\"300ms\""`
+
+	devices.Shown
 }
 
 // Overrun is a share of a way or a time: "10%", "2s". The zero value is 10%.

@@ -262,6 +262,8 @@ type Output struct {
 
 	// Range is the lengths of the pulses at the lowest level and at 100, for a servo.
 	Range Range `toml:"range" eg:"\"1ms to 2ms\""`
+
+	devices.Shown
 }
 
 // feedbackWithin is the time that a feedback has if none is given.
@@ -316,6 +318,8 @@ type Input struct {
 	// Presses is the most presses that make one gesture; default 2. With 3 a
 	// double press is known only once no third has come.
 	Presses int `toml:"presses" min:"2" max:"5"`
+
+	devices.Shown
 }
 
 // StartsOn is the state in which an output starts of which nothing is known.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"hearth/config"
 	"hearth/devices"
 
 	"periph.io/x/conn/v3/gpio"
@@ -20,7 +21,8 @@ import (
 //   - Not named before: Prepare takes it; an output is in its initial state from
 //     then on. Undo makes it safe again and lets it go.
 //   - Named as before: nothing. Settings that only matter later, such as safe or
-//     max_on, are noted at Commit; times that run go on, by the new limits.
+//     max_on, are noted at Commit; times that run go on, by the new limits. What people
+//     call it, and its room, is no setting of a line.
 //   - The same output with another active_low: it keeps its state, so the pin
 //     changes once, at Commit. It is not released.
 //   - The pin of one output now belongs to another: it goes from the level that it has
@@ -87,6 +89,25 @@ func (p *Pins) Prepare(cfg Config) (*Change, error) {
 	return c, nil
 }
 
+// unnamed is the configuration without what people call things and where they are, by which
+// no pin is another.
+func (c Config) unnamed() Config {
+	c.Output, c.Input, c.Cover = unnamed(c.Output), unnamed(c.Input), unnamed(c.Cover)
+	c.Counter, c.Encoder = unnamed(c.Counter), unnamed(c.Encoder)
+	return c
+}
+
+func unnamed[T any, P interface {
+	*T
+	AsShown() *devices.Shown
+}](table config.Table[T]) config.Table[T] {
+	table = slices.Clone(table)
+	for i := range table {
+		*P(&table[i].Value).AsShown() = devices.Shown{}
+	}
+	return table
+}
+
 // plan is what has to be done for a configuration; p.mu is held.
 func (p *Pins) plan(cfg Config) (*Change, error) {
 	switch {
@@ -95,6 +116,7 @@ func (p *Pins) plan(cfg Config) (*Change, error) {
 	case p.changing:
 		return nil, errors.New("another change of the pins is under way")
 	}
+	cfg = cfg.unnamed()
 	c := &Change{p: p, cfg: cfg, moved: map[*line]move{}, pins: map[string]string{}}
 	c.begin()
 	var wrong []error

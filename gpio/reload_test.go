@@ -2,11 +2,13 @@ package gpio
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"hearth/config"
+	"hearth/devices"
 
 	"periph.io/x/conn/v3/gpio"
 	"pgregory.net/rapid"
@@ -60,6 +62,71 @@ func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
 			t.Error(err)
 		}
 		h.saw("GPIO1", "LHL") // hold: not written at Close
+	})
+}
+
+// What people call things, and in which room they are, is no setting of a line: none of them
+// is touched, not even one that hangs, and what runs and waits goes on.
+func TestANameTouchesNoPin(t *testing.T) {
+	inHouse(t, func(h *house) {
+		const tables = `
+			[output.lamp]
+			pin = "GPIO1"
+			max_on = "1m"
+			min_off = "10s"
+			#
+			[output.stuck]
+			pin = "GPIO2"
+			#
+			[output.up]
+			pin = "GPIO3"
+			[output.down]
+			pin = "GPIO4"
+			[cover.blind]
+			up = "up"
+			down = "down"
+			open_time = "20s"
+			close_time = "20s"
+			#
+			[input.pir]
+			pin = "GPIO5"
+			#
+			[counter.power]
+			pin = "GPIO6"
+			#
+			[encoder.volume]
+			a = "GPIO7"
+			b = "GPIO8"
+			#
+		`
+		named := strings.ReplaceAll(tables, "#", "name = \"What it is\"\nroom = \"Hall\"")
+		h.open(tables)
+		time.Sleep(time.Minute)
+		h.set("lamp", true)
+		h.sim.Hang("GPIO2", true)
+		h.set("stuck", true)
+		h.drive("GPIO6", gpio.High)
+		if err := h.pins.Command(devices.Command{Output: "blind", Value: 50.0}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		h.heard = nil
+		for _, toml := range []string{named, strings.ReplaceAll(named, "Hall", "Attic"), tables} {
+			h.reload(toml)
+			h.hears()
+		}
+		h.sim.Hang("GPIO2", false)
+		time.Sleep(2 * time.Minute)
+		h.saw("GPIO1", "LHL") // off by max_on, from when it went on
+		h.wantSwitched("GPIO1", "60 H, 120 L")
+		h.saw("GPIO2", "LH")
+		h.saw("GPIO5", "")
+		for _, i := range h.pins.Inputs() {
+			if i.Name == "power" && !strings.HasPrefix(i.Shows, "1") {
+				t.Errorf("the counter shows %q", i.Shows)
+			}
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hearth/config"
+	"hearth/devices"
 
 	"periph.io/x/conn/v3/gpio"
 )
@@ -28,6 +29,8 @@ type Encoder struct {
 	// Min and Max are the ends of its position; by default it has none.
 	Min *float64 `toml:"min"`
 	Max *float64 `toml:"max"`
+
+	devices.Shown
 }
 
 // Check reports steps that no knob has, and ends that leave nothing between.

@@ -762,10 +762,10 @@ func (h *History) seal() {
 			break
 		}
 		total -= h.waiting[first].size
-		h.lose(h.waiting[first].entries)
 		if h.health.Err == "" { // it hangs, or is too slow, and has not said so
 			h.health.Err = "it takes less than happens, and the oldest of what waits is lost"
 		}
+		h.lose(h.waiting[first].entries)
 		h.waiting = slices.Delete(h.waiting, first, first+1)
 		h.allNames = true // those it had must come with another
 	}

@@ -1,8 +1,10 @@
 package history
 
 import (
+	"bytes"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +102,8 @@ func TestHowHistoryFaresIsKnownWithoutTheDisk(t *testing.T) {
 func TestADiskThatHangsIsTold(t *testing.T) {
 	h := newHome(t, t.TempDir(), june, Config{})
 	defer func() { h.Close() }()
+	var said bytes.Buffer
+	h.opt.Log = slog.New(slog.NewTextHandler(&said, nil))
 	conn, err := h.disk.db.Conn(t.Context()) // the only one: who writes waits
 	if err != nil {
 		t.Fatal(err)
@@ -116,5 +120,9 @@ func TestADiskThatHangsIsTold(t *testing.T) {
 	h.flush()
 	if got := h.Health(); got.Err != "" {
 		t.Error(got.Err)
+	}
+	h.Close()
+	if !strings.Contains(said.String(), `err="it takes less than happens`) {
+		t.Errorf("the log: %s", &said)
 	}
 }

@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"hearth/devices"
@@ -63,25 +65,57 @@ func (h *Hub) answerGreeting() {
 		return
 	}
 	h.greeted = false
-	delete(h.published, h.said.Topic)
+	for _, t := range h.said.Topics() {
+		delete(h.published, t)
+	}
 	h.announceAfter(h.said.Heard())
 }
 
 // announcedID is the house's id at Home Assistant.
 func (h *Hub) announcedID() string { return "hearth_" + h.houseID() }
 
-// isOwn says whether a topic is the one on which this house announces itself, whatever
-// stands before it: no client may publish there, and the house is no device of its own.
-func (h *Hub) isOwn(topic string) bool { return strings.HasSuffix(topic, h.ownConfig) }
+// isOwn says whether a topic is one on which this house announces itself, whatever stands
+// before it: no client may publish there, and the house is no device of its own.
+func (h *Hub) isOwn(topic string) bool { return announce.IsOwn(topic, h.ownID) }
 
 // announced is the house as Home Assistant is told of it.
 func (h *Hub) announced() announce.House {
 	house := announce.House{ID: h.announcedID(), Name: h.cfg.name(), Version: h.opt.Version, Available: status}
-	house.Parts = append(house.Parts, h.cfg.announcedPins()...)
-	house.Parts = append(house.Parts, h.cfg.announcedSensors()...)
+	h.cfg.seat(&house, slices.Concat(h.cfg.announcedPins(), h.cfg.announcedSensors()))
 	house.Parts = append(house.Parts, h.announcedLogic()...)
 	house.Parts = append(house.Parts, h.announcedHealth()...)
 	return house
+}
+
+// seat puts the parts of what is wired into the house, or where they have a room into a device
+// of their own. The outputs of a cover are with it, unless they have rooms themselves.
+func (c *Config) seat(house *announce.House, parts []announce.Part) {
+	covers := c.moves()
+	for _, p := range parts {
+		thing, property, _ := strings.Cut(p.Name, ".")
+		shown, of := c.shown[thing], thing
+		if o, ok := c.Output.Get(thing); ok && o.Room == "" && covers[thing] != "" {
+			of = covers[thing]
+		}
+		switch {
+		case shown.Room != "" && of == thing && property == "":
+			p.Main = true
+		case shown.Room != "" && of == thing:
+			p.Label = announce.Label(property)
+		case shown.Name != "":
+			p.Label = strings.TrimSpace(string(shown.Name) + " " + strings.ReplaceAll(property, "_", " "))
+		}
+		if shown.Room == "" {
+			house.Parts = append(house.Parts, p)
+			continue
+		}
+		i := slices.IndexFunc(house.Apart, func(a announce.Apart) bool { return a.Name == of })
+		if i < 0 {
+			i = len(house.Apart)
+			house.Apart = append(house.Apart, announce.Apart{Name: of, Label: cmp.Or(string(c.shown[of].Name), announce.Label(of)), Room: string(shown.Room)})
+		}
+		house.Apart[i].Parts = append(house.Apart[i].Parts, p)
+	}
 }
 
 var percent = &catalog.Range{Min: 0, Max: 100, Step: 1}
@@ -95,16 +129,13 @@ func (c *Config) announcedPins() (parts []announce.Part) {
 		}
 		parts = append(parts, p)
 	}
-	moved := make(map[string]bool) // outputs that a cover moves
-	for _, v := range c.Cover {
-		moved[v.Value.Up], moved[v.Value.Down] = true, true
-	}
+	covers := c.moves()
 	for _, o := range c.Output {
-		set := topic(o.Name, "set")
+		set, moved := topic(o.Name, "set"), covers[o.Name] != ""
 		if o.Value.Momentary > 0 {
-			add(o.Name, "", announce.Part{Kind: catalog.Button, Set: set, Press: "ON", Setting: moved[o.Name]})
+			add(o.Name, "", announce.Part{Kind: catalog.Button, Set: set, Press: "ON", Setting: moved})
 		} else {
-			add(o.Name, "", announce.Part{Kind: catalog.Switch, Set: set, Setting: moved[o.Name]})
+			add(o.Name, "", announce.Part{Kind: catalog.Switch, Set: set, Setting: moved})
 		}
 		if o.Value.Levels() {
 			add(o.Name, "level", announce.Part{Kind: catalog.Number, Set: set, Unit: "%", Range: percent})

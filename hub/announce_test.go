@@ -104,13 +104,15 @@ type homeAssistant struct {
 	t        *testing.T
 	mu       sync.Mutex
 	device   map[string]any            // the newest block of a house
+	beside   map[string]map[string]any // those of what is a device of its own, by its id, as long as it has entities
 	entities map[string]map[string]any // by topic, platform and key; only those that it was told of since it started
 	heard    int                       // messages of discovery
+	finding  bool                      // what comes was retained, in no order
 	values   map[string]string         // newest payload by topic
 }
 
 func newHomeAssistant(t *testing.T) *homeAssistant {
-	return &homeAssistant{t: t, entities: make(map[string]map[string]any), values: make(map[string]string)}
+	return &homeAssistant{t: t, beside: make(map[string]map[string]any), entities: make(map[string]map[string]any), values: make(map[string]string)}
 }
 
 // at connects it to a hub, as after a start of either: what is retained comes first, and
@@ -118,6 +120,9 @@ func newHomeAssistant(t *testing.T) *homeAssistant {
 func (a *homeAssistant) at(h *Hub) (client *paho.Client, leave func()) {
 	a.t.Helper()
 	synctest.Wait() // all of the start has been said
+	find := func(on bool) { a.mu.Lock(); defer a.mu.Unlock(); a.finding = on }
+	find(true)
+	defer find(false)
 	client, leave = connect(a.t, h, "homeassistant", a.hear)
 	if _, err := client.Subscribe(a.t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "#", QoS: 1}}}); err != nil {
 		a.t.Fatal(err)
@@ -139,31 +144,58 @@ func (a *homeAssistant) hear(p *paho.Publish) {
 		return
 	}
 	device, components := sound(a.t, p.Topic, p.Payload)
-	a.device = device
+	id := device["identifiers"].([]any)[0].(string)
+	if via, ok := device["via_device"]; !ok && device["name"] != nil {
+		a.device = device
+	} else if ok {
+		if a.device == nil || !slices.Contains(a.device["identifiers"].([]any), via) {
+			a.t.Errorf("%s is reached via %v, of which nothing was said", id, via)
+		}
+		a.beside[id] = device
+	} else {
+		delete(a.beside, id)
+	}
 	for key, c := range components {
 		at := fmt.Sprintf("%s %s %s", p.Topic, c["platform"], key)
 		if len(c) == 1 {
 			delete(a.entities, at)
 			continue
 		}
-		a.entities[at] = c
-	}
-	unique := make(map[string]string)
-	for at, c := range a.entities {
-		id := fmt.Sprint(c["unique_id"])
-		if other, twice := unique[id]; twice {
-			a.t.Errorf("%s and %s have the same unique id %s", at, other, id)
+		if other := a.with(c["unique_id"]); other != "" && other != at {
+			if !a.finding {
+				a.t.Errorf("%s and %s have the same unique id %s", at, other, c["unique_id"])
+			}
+			continue // it is dropped, until it is told of again
 		}
-		unique[id] = at
+		a.entities[at] = c
 	}
 }
 
-// names are the entities, as people read them, sorted.
+// with is the entity that has a unique id, "" if none has it.
+func (a *homeAssistant) with(unique any) string {
+	for at, c := range a.entities {
+		if c["unique_id"] == unique {
+			return at
+		}
+	}
+	return ""
+}
+
+// names are the entities, as people read them, sorted; those that are not the house's behind
+// what they are of and where that is.
 func (a *homeAssistant) names() (names []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, c := range a.entities {
-		names = append(names, fmt.Sprintf("%s %s", c["platform"], c["name"]))
+	for at, c := range a.entities {
+		name := fmt.Sprint(c["platform"])
+		id, _, _ := strings.Cut(strings.TrimPrefix(at, "homeassistant/device/"), "/")
+		if d := a.beside[id]; d != nil {
+			name += fmt.Sprintf(" %s in %s:", d["name"], d["suggested_area"])
+		}
+		if c["name"] != nil {
+			name += fmt.Sprint(" ", c["name"])
+		}
+		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names
@@ -188,7 +220,7 @@ var short = map[string]string{
 	"uniq_id": "unique_id", "stat_t": "state_topic", "val_tpl": "value_template", "cmd_t": "command_topic", "pos_t": "position_topic",
 	"set_pos_t": "set_position_topic", "pl_prs": "payload_press", "pl_on": "payload_on", "pl_off": "payload_off", "dev_cla": "device_class",
 	"stat_cla": "state_class", "unit_of_meas": "unit_of_measurement", "ops": "options", "ent_cat": "entity_category", "t": "topic",
-	"ids": "identifiers", "mf": "manufacturer", "mdl": "model", "sw": "sw_version",
+	"ids": "identifiers", "mf": "manufacturer", "mdl": "model", "sw": "sw_version", "sa": "suggested_area",
 }
 
 func long(m map[string]any) map[string]any {
@@ -244,8 +276,13 @@ func sound(t *testing.T, topic string, payload []byte) (device map[string]any, c
 	}
 	block, _ := m["device"].(map[string]any)
 	device = long(block)
-	if ids, _ := device["identifiers"].([]any); len(ids) == 0 || device["name"] == nil {
+	if ids, _ := device["identifiers"].([]any); len(ids) == 0 {
 		t.Errorf("device %v", device)
+	}
+	for key, v := range device {
+		if _, text := v.(string); !slices.Contains([]string{"identifiers", "name", "manufacturer", "model", "sw_version", "suggested_area", "via_device"}, key) || key != "identifiers" && (!text || v == "") {
+			t.Errorf("its device has %s = %v", key, v)
+		}
 	}
 	if origin, _ := m["origin"].(map[string]any); origin["name"] == nil {
 		t.Error("it has no origin")
@@ -280,8 +317,11 @@ func sound(t *testing.T, topic string, payload []byte) (device map[string]any, c
 		if len(c) == 1 {
 			continue // taken away
 		}
-		must := append(strings.Fields(keys[0]), "unique_id", "name")
-		may := append(strings.Fields(keys[1]), "platform", "availability", "entity_category", "qos")
+		must := append(strings.Fields(keys[0]), "unique_id")
+		if name, ok := c["name"]; !ok || name == "" { // null is for the one that is called as its device
+			t.Errorf("component %s has no name", key)
+		}
+		may := append(strings.Fields(keys[1]), "platform", "name", "availability", "entity_category", "qos")
 		for _, k := range must {
 			if c[k] == nil || c[k] == "" {
 				t.Errorf("component %s has no %s", key, k)
@@ -354,7 +394,13 @@ func isOn(t *testing.T, h *Hub, output string) bool {
 // partsOf asks the loop what the house is announced with.
 func partsOf(t *testing.T, h *Hub) []announce.Part {
 	t.Helper()
-	parts, err := ask(t.Context(), h, func() []announce.Part { return h.announced().Parts })
+	parts, err := ask(t.Context(), h, func() []announce.Part {
+		house := h.announced()
+		for _, a := range house.Apart {
+			house.Parts = append(house.Parts, a.Parts...)
+		}
+		return house.Parts
+	})
 	if err != nil {
 		t.Error(err)
 	}
@@ -695,6 +741,98 @@ func TestARenameLeavesNoGhost(t *testing.T) {
 	})
 }
 
+// A thing gets a name, a room, another one and none again: it is a device of its own where it
+// has a room, each of its entities is the same all the time, and nothing is left behind, also
+// of what went while Home Assistant was disconnected.
+func TestAThingWithARoomIsADeviceOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		const house = `
+[output.lamp]
+pin = "pwmchip0:0"
+frequency = "1kHz"
+[output.up]
+pin = "GPIO8"
+[output.down]
+pin = "GPIO9"
+name = "Downwards"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+[sensor.cellar]
+iio = "bmp280"
+properties = ["temperature"]
+`
+		h, stop := start(t, load(t, dir, house), Options{Bank: gpio.NewSim()})
+		ha := newHomeAssistant(t)
+		client, leave := ha.at(h)
+		reload := func(house string) {
+			t.Helper()
+			if err := h.Reload(load(t, dir, house)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		is := func(when string, want ...string) {
+			t.Helper()
+			if got := ha.names(); !same(got, append(want, health...)) {
+				t.Errorf("%s it has %q, want %q", when, got, want)
+			}
+		}
+		ids := func() (ids []string) {
+			for _, c := range ha.entities {
+				ids = append(ids, fmt.Sprint(c["unique_id"]))
+			}
+			slices.Sort(ids)
+			return ids
+		}
+		is("at first", "switch Lamp", "number Lamp level", "switch Up", "switch Downwards", "cover Blind", "sensor Cellar temperature")
+		first := ids()
+
+		named := without(t, house, "[output.lamp]", "[output.lamp]\nname = \"Ceiling\"", "[sensor.cellar]", "[sensor.cellar]\nname = \"Wine\"")
+		reload(named)
+		is("with names", "switch Ceiling", "number Ceiling level", "switch Up", "switch Downwards", "cover Blind", "sensor Wine temperature")
+
+		placed := without(t, named, "[output.lamp]", "[output.lamp]\nroom = \"Hall\"", "[cover.blind]", "[cover.blind]\nroom = \"Study\"", "[sensor.cellar]", "[sensor.cellar]\nroom = \"Cellar\"")
+		want := []string{"switch Ceiling in Hall:", "number Ceiling in Hall: Level", "cover Blind in Study:", "switch Blind in Study: Up", "switch Blind in Study: Downwards", "sensor Wine in Cellar: Temperature"}
+		reload(placed)
+		is("in rooms", want...)
+		if after := ids(); !slices.Equal(first, after) {
+			t.Errorf("the entities are others: %v, %v", first, after)
+		}
+		publish(t, client, 0, "homeassistant/status", "online")
+		time.Sleep(2 * time.Second)
+		is("greeted", want...)
+
+		// While it is disconnected the lamp goes into another room, the cover into none, and
+		// the sensor away.
+		leave()
+		reload(without(t, placed, "Hall", "Attic", "[cover.blind]\nroom = \"Study\"", "[cover.blind]", placed[strings.Index(placed, "[sensor.cellar]"):], ""))
+		stop()
+		h, stop = start(t, load(t, dir, without(t, placed, "Hall", "Attic", "[cover.blind]\nroom = \"Study\"", "[cover.blind]", placed[strings.Index(placed, "[sensor.cellar]"):], "")), Options{Bank: gpio.NewSim()})
+		client, leave = ha.at(h)
+		publish(t, client, 0, "homeassistant/status", "online")
+		time.Sleep(2 * time.Second)
+		is("connected again", "switch Ceiling in Attic:", "number Ceiling in Attic: Level", "switch Up", "switch Downwards", "cover Blind")
+		var announced []string
+		for m := range h.broker.Retained() {
+			if strings.HasSuffix(m.Topic, "/config") {
+				announced = append(announced, strings.TrimPrefix(m.Topic, "homeassistant/device/"+h.announcedID()))
+			}
+		}
+		if want := []string{"/config", "-lamp/config"}; !same(announced, want) {
+			t.Errorf("on %v something is said, want %v", announced, want)
+		}
+		if _, err := client.Publish(t.Context(), &paho.Publish{Topic: "homeassistant/device/" + h.announcedID() + "-lamp/config", QoS: 1, Retain: true}); err == nil {
+			t.Error("a client took the lamp back")
+		}
+		leave()
+		stop()
+	})
+}
+
 // What is removed while the hub is off, or while Home Assistant is disconnected, is taken
 // back all the same, and once it is there it hears of it no more.
 func TestWhatWasRemovedMeanwhileGoes(t *testing.T) {
@@ -882,14 +1020,31 @@ to = "garage.lamp"
 			}
 		}
 
+		// One that gets a room is a device of its own here, too, in that room.
+		placed := without(t, twoOutputs, `"home"`, `"Garage"`, "[output.heater]", "[output.heater]\nname = \"Frost guard\"\nroom = \"Workshop\"")
+		if err := garage.Reload(load(t, garageDir, placed)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		guard := deviceNamed(t, hall, "frost_guard")
+		if p := guard.Properties[0]; guard.Label != "Frost guard" || guard.Room != "Workshop" || len(guard.Properties) != 1 || p.Name != "heater" || p.Value != false || p.SetTopic != "garage/hearth/heater/set" {
+			t.Errorf("%+v", guard)
+		}
+
 		// An output of the garage that is no more is none in the hall either.
 		if err := garage.Reload(load(t, garageDir, without(t, twoOutputs, `"home"`, `"Garage"`, "[output.heater]\npin = \"GPIO6\"\n", ""))); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		for _, p := range deviceNamed(t, hall, "garage").Properties {
-			if p.Name == "heater" {
-				t.Errorf("a ghost in the hall: %+v", p)
+		all, err := desk{hall}.Devices(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all.Devices {
+			for _, p := range d.Properties {
+				if p.Name == "heater" {
+					t.Errorf("a ghost in the hall: %+v", p)
+				}
 			}
 		}
 		leave()

@@ -45,9 +45,11 @@ type Config struct {
 	Secret  map[string]string `toml:"secret"` // for secret("name") in expressions; never shown
 
 	path  string
-	sum   string       // of the text
-	files []string     // of all that were read
-	texts []configText // of its files, the main one first, until the version is kept
+	shown map[string]devices.Shown // how people are shown what is wired, by its name
+	rooms []string                 // in their order
+	sum   string                   // of the text
+	files []string                 // of all that were read
+	texts []configText             // of its files, the main one first, until the version is kept
 }
 
 // Pins, Sensors, Buses, Bridges, Pushes, Logic and Tests are other packages' parts under names of their own,
@@ -99,6 +101,7 @@ func loadDraft(path string, draft config.Draft, change func(*Config)) (*Config, 
 	doc := config.LoadDraft(path, cfg, draft)
 	change(cfg)
 	cfg.sum, cfg.files, cfg.texts = doc.Sum(), doc.Files(), textsOf(doc)
+	cfg.furnish(doc)
 	cfg.check(doc)
 	// Also where clients come to another broker: people come to the page.
 	doc.Join(cfg.Broker.LoadUsers(cfg.UsersFile(), doc.Root().Key("broker")))
@@ -110,6 +113,7 @@ func Parse(name string, text []byte) (*Config, *config.Doc) {
 	cfg := &Config{path: name}
 	doc := config.Parse(name, text, cfg)
 	cfg.sum = doc.Sum()
+	cfg.furnish(doc)
 	cfg.check(doc)
 	cfg.Broker.LoadUsers("", doc.Root().Key("broker"))
 	return cfg, doc

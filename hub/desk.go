@@ -26,7 +26,7 @@ func (d desk) Devices(ctx context.Context) (control.Devices, error) {
 		for _, entry := range d.cfg.Device {
 			if id := entry.Value.Announced(); id != "" {
 				if _, ok := d.devices.registry.Find(entry.Name); !ok {
-					one := control.Device{Name: entry.Name, ID: d.devices.registry.Last(id), Label: entry.Value.Name, Room: entry.Value.Room, Aliases: entry.Value.Aliases, Named: true, Silent: true}
+					one := control.Device{Name: entry.Name, ID: d.devices.registry.Last(id), Label: string(entry.Value.Name), Room: string(entry.Value.Room), Aliases: entry.Value.Aliases, Named: true, Silent: true}
 					if one.ID != id {
 						one.StandsFor = id
 					}

@@ -12,6 +12,7 @@ import (
 	"hearth/bridge"
 	"hearth/broker"
 	"hearth/broker/access"
+	"hearth/devices"
 	"hearth/devices/announce"
 	"hearth/gpio"
 	"hearth/gpio/bus"
@@ -60,13 +61,14 @@ var sensorSections = []keysIn{
 
 // pinSections is the same for docs/pins.md.
 var pinSections = []keysIn{
-	{"Outputs", gpio.Output{}, nil},
+	{"Outputs", gpio.Output{}, devices.Shown{}},
+	{"Names and rooms", devices.Shown{}, nil},
 	{"Interlocks", gpio.Interlock{}, nil},
 	{"Groups", gpio.Group{}, nil},
-	{"Covers", gpio.Cover{}, nil},
-	{"Inputs", gpio.Input{}, nil},
-	{"Counters", gpio.Counter{}, nil},
-	{"Encoders", gpio.Encoder{}, nil},
+	{"Covers", gpio.Cover{}, devices.Shown{}},
+	{"Inputs", gpio.Input{}, devices.Shown{}},
+	{"Counters", gpio.Counter{}, devices.Shown{}},
+	{"Encoders", gpio.Encoder{}, devices.Shown{}},
 	{"Expanders", gpio.Expander{}, nil},
 }
 

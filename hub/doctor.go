@@ -27,6 +27,19 @@ func (c *Config) Doctor(opt Options) doctor.Hub {
 			}
 		}
 	}
+	certificate := func(files []string, until time.Time, err error) {
+		if err == nil { // what is wrong with one that can't be read, hearth check says
+			d.Certificates = append(d.Certificates, doctor.Certificate{File: files[0], Left: time.Until(until).Seconds()})
+		}
+	}
+	if t := c.Web.TLS; t != nil {
+		until, err := t.Until()
+		certificate(t.Files(), until, err)
+	}
+	if t := c.Broker.TLS; t != nil && !(c.Web.TLS != nil && t.Files()[0] == c.Web.TLS.Files()[0]) {
+		until, err := t.Until()
+		certificate(t.Files(), until, err)
+	}
 	secret := c.files
 	if len(c.Secret) == 0 {
 		secret = nil

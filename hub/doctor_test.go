@@ -2,6 +2,7 @@ package hub
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth/certs"
 	"hearth/doctor"
 	"hearth/gpio"
 )
@@ -45,6 +47,22 @@ func TestWhatAConfigurationTellsTheDoctor(t *testing.T) {
 	os.Chmod(filepath.Join(dir, "config.toml"), 0o640)
 	if d := cfg.Doctor(Options{Bank: gpio.NewSim(), Simulated: true}); len(d.Readable) > 0 {
 		t.Error(d.Readable)
+	}
+}
+
+// A certificate that both show is looked at once.
+func TestTheDoctorLooksAtCertificates(t *testing.T) {
+	dir := t.TempDir()
+	if err := certs.Init(dir, []string{"hearth.local"}, time.Now().AddDate(-1, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	tls := fmt.Sprintf("certificate = %q\nkey = %q\n", filepath.Join(dir, certs.CertificateFile), filepath.Join(dir, certs.KeyFile))
+	d := load(t, t.TempDir(), "[web.tls]\n"+tls+"[broker.tls]\n"+tls).Doctor(Options{Bank: gpio.NewSim(), Simulated: true})
+	if len(d.Certificates) != 1 || d.Certificates[0].File != filepath.Join(dir, certs.CertificateFile) {
+		t.Fatalf("%+v", d.Certificates)
+	}
+	if days := d.Certificates[0].Left / (24 * 60 * 60); days < 450 || days > 462 { // of 825
+		t.Errorf("%.1f days are left of it", days)
 	}
 }
 

@@ -69,12 +69,12 @@ func (h *Hub) problem() string {
 	}
 	for _, i := range append(h.pins.Outputs(), h.pins.Inputs()...) {
 		if i.Fault != "" {
-			all = append(all, i.Name+": "+i.Fault)
+			all = append(all, h.cfg.title(i.Name)+": "+i.Fault)
 		}
 	}
 	for _, name := range h.cfg.Sensor.Names() {
 		if why := h.sensors.Fault(name); why != "" {
-			all = append(all, name+": "+why)
+			all = append(all, h.cfg.title(name)+": "+why)
 		}
 	}
 	switch len(all) {

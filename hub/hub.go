@@ -142,7 +142,7 @@ type Hub struct {
 
 	announcements filters.Subscribers[struct{}, struct{}] // the topics on which they say what they are; never changes once New has ended
 
-	ownConfig string // how the topic ends on which the house announces itself; never changes once New has ended
+	ownID string // by which the house announces itself; never changes once New has ended
 
 	clockKnown atomic.Bool
 	ahead      atomic.Int64 // of the wall clock before the monotonic one, in microseconds
@@ -251,8 +251,8 @@ func New(cfg *Config, opt Options) (_ *Hub, err error) {
 	h.seed = h.lifeSeed()
 	h.editing.key = fmt.Appendf(nil, "names of texts %d", h.seed)
 	h.life = h.nextLife()
-	h.ownConfig = "/device/" + h.announcedID() + "/config"
-	h.ears.own = h.ownConfig
+	h.ownID = h.announcedID()
+	h.ears.own = h.ownID
 	h.engine = rules.New(cfg.Logic, h.house(cfg), h.registry, config.Place{})
 	h.known.Store(newNames(cfg, h.engine))
 	h.lookAtClock()

@@ -30,7 +30,7 @@ func (h *Hub) labelsOf(source string) labels {
 		}
 		return labels{device: s.Filter, property: s.Path.String()}
 	}
-	l := labels{device: s.Name, property: s.Property}
+	l := labels{device: s.Name, property: s.Property, room: string(h.cfg.shown[s.Name].Room)}
 	if n, ok := h.cfg.Counter.Get(s.Name); ok {
 		switch s.Property {
 		case "":

@@ -185,7 +185,7 @@ func unknownName(kind, name string, known []string) error {
 }
 
 func (h *Hub) webReading(r devices.Reading) *web.Reading {
-	v := &web.Reading{Source: r.Source, Text: printable(r.Text), At: r.At.Wall, Topics: h.topicsOf(r)}
+	v := &web.Reading{Source: r.Source, Of: h.toldOf(r.Source), Text: printable(r.Text), At: r.At.Wall, Topics: h.topicsOf(r)}
 	if h.engine.Hidden(r) {
 		v.Text = "***"
 	}
@@ -247,7 +247,7 @@ func (h *Hub) readingViews() []web.Reading {
 	}
 	for _, s := range h.cfg.Sensor {
 		for _, property := range s.Value.Measures() {
-			v := web.Reading{Source: s.Name + "." + property, Bad: "nothing yet", Topics: h.topicsOfWired(s.Name)}
+			v := web.Reading{Source: s.Name + "." + property, Of: h.toldOf(s.Name), Bad: "nothing yet", Topics: h.topicsOfWired(s.Name)}
 			if r, ok := h.registry.Last(v.Source); ok {
 				v = *h.webReading(r)
 			} else if why := h.sensors.Fault(s.Name); why != "" {
@@ -282,7 +282,7 @@ func (h *Hub) pinViews() (outputs, inputs []web.Pin) {
 }
 
 func (h *Hub) webPin(i gpio.Info) web.Pin {
-	p := web.Pin{Name: i.Name, Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Shows: i.Shows, Simulated: h.opt.Simulated,
+	p := web.Pin{Name: i.Name, Label: string(h.cfg.shown[i.Name].Name), Pin: i.Pin, On: i.On, Known: i.Known, Fault: i.Fault, Note: i.Waits, Shows: i.Shows, Simulated: h.opt.Simulated,
 		Latched: i.Latched, Acknowledged: i.Fault != "" && !i.Latched && h.quiet[i.Name] == faultKind(i.Fault)}
 	if p.Note == "" && i.Levels && i.On {
 		p.Note = fmt.Sprintf("at %.3g %%", i.Level)

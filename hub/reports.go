@@ -117,8 +117,7 @@ func (h *Hub) propertyView(s *catalog.State, property string) (*web.Reading, boo
 		return nil, false
 	}
 	label, room, aliases := h.shownAs(s)
-	of := slices.DeleteFunc(append([]string{label, room}, aliases...), func(text string) bool { return text == "" })
-	view := &web.Reading{Source: s.Called + "." + p.Name, Of: printable(strings.Join(of, ", ")), At: v.At, Topics: topicsOfProperty(p)}
+	view := &web.Reading{Source: s.Called + "." + p.Name, Of: inALine(append([]string{label, room}, aliases...)...), At: v.At, Topics: topicsOfProperty(p)}
 	if v.Value != nil {
 		view.Text = printable(strings.TrimSpace(inWords(v.Value) + " " + p.Unit))
 	}

@@ -36,20 +36,17 @@ func (h *Hub) things() (all []web.Thing) {
 			all = append(all, t)
 		}
 	}
-	var named []string
-	for _, d := range h.cfg.Device {
-		named = append(named, d.Value.Room)
-	}
+	rooms := h.cfg.rooms
 	rank := func(t web.Thing) int {
-		switch i := slices.Index(named, t.Room); {
+		switch i := slices.Index(rooms, t.Room); {
 		case t.Favourite:
 			return slices.IndexFunc(h.cfg.Web.Favourites, func(f string) bool { return ofWired(f) == t.Name }) - len(h.cfg.Web.Favourites)
 		case t.Room == "":
-			return len(named) + 1
+			return len(rooms) + 1
 		case i >= 0:
 			return i
 		}
-		return len(named)
+		return len(rooms)
 	}
 	slices.SortStableFunc(all, func(a, b web.Thing) int {
 		if d := rank(a) - rank(b); d != 0 || a.Favourite {
@@ -64,10 +61,17 @@ func (h *Hub) isFavourite(name string) bool {
 	return slices.ContainsFunc(h.cfg.Web.Favourites, func(f string) bool { return ofWired(f) == name })
 }
 
+// thingOfWired is something wired, without what it is.
+func (h *Hub) thingOfWired(name string) web.Thing {
+	shown := h.cfg.shown[name]
+	return web.Thing{Name: name, Label: string(shown.Name), Room: string(shown.Room), Favourite: h.isFavourite(name)}
+}
+
 // thingOfPin is an output, a cover or an input.
 func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	pin := h.webPin(i)
-	t := web.Thing{Name: i.Name, Favourite: h.isFavourite(i.Name), Line: pin.Pin, Hint: pin.Hint, Note: pin.Note, Fault: pin.Fault}
+	t := h.thingOfWired(i.Name)
+	t.Line, t.Hint, t.Note, t.Fault = pin.Pin, pin.Hint, pin.Note, pin.Fault
 	p := web.Property{Series: i.Name, Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
 		See: []string{topic(i.Name, "state")}, Use: []string{topic(i.Name, "set")}}
 	_, cover := h.cfg.Cover.Get(i.Name)
@@ -88,7 +92,8 @@ func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 
 // thingOfSensor is what a wired sensor measures.
 func (h *Hub) thingOfSensor(name string) web.Thing {
-	t := web.Thing{Name: name, Favourite: h.isFavourite(name), Fault: h.sensors.Fault(name)}
+	t := h.thingOfWired(name)
+	t.Fault = h.sensors.Fault(name)
 	s, _ := h.cfg.Sensor.Get(name)
 	for _, property := range s.Measures() {
 		_, unit := s.Quantity(property)

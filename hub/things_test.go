@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,172 @@ plug = { id = "zigbee2mqtt/0x00158d00018255df", room = "Study", name = "Desk <pl
 		for name, value := range map[string]any{"plug.power": 1.0, "plg": true, "plug.state": "purple", "porch": "purple"} {
 			if err := (page{h}).Tell(context.Background(), name, value); err == nil || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s %v: %v", name, value, err)
+			}
+		}
+	})
+}
+
+// What is wired stands in its room beside the devices there, in the order in which the rooms
+// are written, under the name that people give it. Another name or room is on the page at once,
+// and touches no pin: what runs goes on, and nothing is found anew.
+func TestWiredThingsHaveRooms(t *testing.T) {
+	const house = `
+[output.porch_light]
+pin = "GPIO17"
+max_on = "1m"
+name = "Porch light"
+room = "Porch"
+[device]
+plug = { id = "zigbee2mqtt/0x00158d00018255df", room = "Study", name = "Desk <plug>" }
+[output.up]
+pin = "GPIO20"
+[output.down]
+pin = "GPIO21"
+room = "Attic"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+name = "Left blind"
+room = "Hall"
+[input.pir]
+pin = "GPIO27"
+name = "Motion at the stairs"
+[counter.power]
+pin = "GPIO24"
+room = "Study"
+[encoder.volume]
+a = "GPIO12"
+b = "GPIO13"
+room = "Porch"
+[sensor.cellar]
+iio = "bmp280"
+properties = ["temperature"]
+room = "Hall"
+name = "Outdoors"
+`
+	root, set := fakeRoot(t)
+	set("23460")
+	synctest.Test(t, func(t *testing.T) {
+		dir, sim := t.TempDir(), gpio.NewSim()
+		h, stop := start(t, load(t, dir, house), Options{Bank: sim, Simulated: true, Root: root})
+		defer stop()
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", plugExposes)
+		time.Sleep(time.Second)
+		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"OFF","power":7.5}`)
+		time.Sleep(time.Second)
+		rooms := func() (all []string) {
+			t.Helper()
+			v, err := page{h}.View(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			room := "-"
+			for _, thing := range v.Things {
+				if thing.Room != room {
+					room = thing.Room
+					all = append(all, room+":")
+				}
+				all[len(all)-1] += " " + thing.Title()
+			}
+			return all
+		}
+		is := func(when string, want ...string) {
+			t.Helper()
+			if got := rooms(); !slices.Equal(got, want) {
+				t.Errorf("%s the page shows %q, want %q", when, got, want)
+			}
+		}
+		is("at first", "Porch: Porch light volume", "Study: power Desk <plug>", "Attic: down", "Hall: up Left blind Outdoors", ": Motion at the stairs")
+
+		// Where a source stands it is said beside what people call it.
+		v, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range v.Readings {
+			if r.Source == "cellar.temperature" && r.Of != "Outdoors, Hall" {
+				t.Errorf("%+v", r)
+			}
+		}
+		if v.Outputs[0].Title() != "Porch light" || h.labelsOf("power.rate").room != "Study" {
+			t.Errorf("%+v, %+v", v.Outputs[0], h.labelsOf("power.rate"))
+		}
+		if b, err := (page{h}).Board(t.Context()); err != nil || b.Pins[10].Uses[0].Title() != "Porch light" || b.Pins[10].Uses[0].Name != "porch_light" {
+			t.Errorf("%+v, %v", b.Pins[10], err)
+		}
+
+		// A lamp is on and a cover under way while they get other names and rooms.
+		for name, value := range map[string]any{"porch_light": true, "blind": "open"} {
+			if err := (page{h}).Tell(t.Context(), name, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.pins.Drive("power", true); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		said, end := listener(t, h, "hearth/+/state")
+		defer end()
+		synctest.Wait()
+		heard := len(strings.Fields(said()))
+		set("25000") // which a sensor that begins anew would say at once
+		events, leave := page{h}.Watch()
+		defer leave()
+		moved := without(t, house, `"Porch"`, `"Garden"`, `"Porch light"`, `"Lantern"`, `"Outdoors"`, `"Garden"`,
+			"[counter.power]\npin = \"GPIO24\"\nroom = \"Study\"", "[counter.power]\npin = \"GPIO24\"\nname = \"Meter\"", `"Left blind"`, `"Blind"`)
+		if err := h.Reload(load(t, dir, moved)); err != nil {
+			t.Fatal(err)
+		}
+		for range events { // until the page is told to fetch all anew
+		}
+		is("after a reload", "Garden: Lantern volume", "Study: Desk <plug>", "Attic: down", "Hall: up Blind Garden", ": Motion at the stairs Meter")
+		synctest.Wait()
+		if n := len(strings.Fields(said())); n != heard {
+			t.Errorf("something was told anew: %s", said())
+		}
+		if r, _ := h.registry.Last("cellar.temperature"); r.Text != "23.46" {
+			t.Errorf("the sensor began anew and says %s", r.Text)
+		}
+		if got := levels(sim, "GPIO17"); got != "01" {
+			t.Errorf("the lamp was switched %s", got)
+		}
+		time.Sleep(time.Minute)
+		if got := levels(sim, "GPIO17"); got != "010" {
+			t.Errorf("max_on was forgotten: %s", got)
+		}
+		if got := levels(sim, "GPIO20"); got != "010" {
+			t.Errorf("the blind's motor was switched %s", got)
+		}
+		for _, i := range h.pins.Inputs() {
+			if i.Name == "power" && !strings.HasPrefix(i.Shows, "1") {
+				t.Errorf("the meter shows %s", i.Shows)
+			}
+		}
+
+		// At a terminal people may say what they call it, unless they call something else so.
+		for said, want := range map[string]string{"lantern": "porch_light", "Blind": "blind", "blind": "blind", "Meter": "", "Twin": "", "Desk <plug>": "plug.state"} {
+			if said == "Twin" {
+				if err := h.Reload(load(t, dir, without(t, moved, `"Lantern"`, `"Twin"`, `"Blind"`, `"twin"`))); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := h.Reload(load(t, dir, moved)); err != nil {
+				t.Fatal(err)
+			}
+			value := "off"
+			if strings.EqualFold(said, "blind") {
+				value = "stop"
+			}
+			if a, err := (desk{h}).Set(t.Context(), said, value); a.Name != want || (err == nil) != (want != "") {
+				t.Errorf("%q is told %+v, %v; want it to be %q", said, a, err, want)
+			}
+		}
+		for said, want := range map[string]string{"Meter.rate": "power.rate", "garden.temperature": "cellar.temperature", "Lantern": "porch_light"} {
+			if is, err := h.thing(said); err != nil || is.Name != want {
+				t.Errorf("why %q is asked of %+v, %v", said, is, err)
 			}
 		}
 	})

@@ -83,8 +83,11 @@ func (d desk) Set(ctx context.Context, name, value string) (control.Answer, erro
 		output bool
 		err    error
 	}
-	thing, property, _ := strings.Cut(name, ".")
 	got, err := ask(ctx, d.Hub, func() (a asked) {
+		thing, property, _ := strings.Cut(name, ".")
+		if _, ok := d.cfg.part(thing); !ok {
+			thing, property, _ = strings.Cut(d.wiredCalled(name), ".")
+		}
 		if part, ok := d.cfg.part(thing); ok && property == "" {
 			if _, a.err = gpio.ParseSet([]byte(value), part.Takes); a.err == nil {
 				a.err = d.mqtt.put(broker.Message{Topic: topic(thing, "set"), Payload: []byte(value), Origin: devices.Origin{By: "hearth set"}})

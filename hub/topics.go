@@ -13,6 +13,7 @@ import (
 
 	"hearth/broker"
 	"hearth/devices"
+	"hearth/devices/announce"
 	"hearth/rules"
 	"hearth/web"
 )
@@ -26,7 +27,7 @@ type ears struct {
 	mu  sync.Mutex // of who comes and goes
 	all atomic.Pointer[[]*ear]
 
-	own    string                   // how the topic ends on which the house announces itself; never changes
+	own    string                   // by which the house announces itself; never changes
 	veil   atomic.Pointer[[]string] // filters of topics whose payloads are secret
 	veiled sync.Map                 // topic of a command with a secret in it: how it is shown
 	nVeils atomic.Int64
@@ -61,7 +62,7 @@ func (e *ears) shown(m broker.Message, at time.Time) web.Message {
 		shown.Topic, shown.Hidden = as.(string), true
 	}
 	// What these tell names things of which who listens may not know.
-	shown.Whole = m.Topic == problem || m.Topic == whyTopic || strings.HasPrefix(m.Topic, whyTopic+"/") || e.own != "" && strings.HasSuffix(m.Topic, e.own)
+	shown.Whole = m.Topic == problem || m.Topic == whyTopic || strings.HasPrefix(m.Topic, whyTopic+"/") || e.own != "" && announce.IsOwn(m.Topic, e.own)
 	if veil := e.veil.Load(); veil != nil && slices.ContainsFunc(*veil, func(filter string) bool { return devices.MatchTopic(filter, m.Topic) }) {
 		shown.Hidden = true
 	}
@@ -157,19 +158,27 @@ func (p page) Publish(ctx context.Context, m web.Message) error {
 	case len(m.Payload) == 0 && m.Retain:
 		payload = "nothing, so that nothing is retained,"
 	}
-	d, err := ask(ctx, p.Hub, func() rules.Decision {
-		d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: rules.Fired, Why: fmt.Sprintf("%s published %s to %s", who(ctx), payload, printable(m.Topic))})
-		p.obey([]rules.Decision{d})
-		return d
-	})
+	decide := func(outcome rules.Outcome, format string, args ...any) (rules.Decision, error) {
+		return ask(ctx, p.Hub, func() rules.Decision {
+			d := p.ofOwn(rules.Decision{At: p.now(), Rule: "page", Outcome: outcome, Why: fmt.Sprintf(format, args...)})
+			p.obey([]rules.Decision{d})
+			return d
+		})
+	}
+	// What follows is to have its beginning in the log, so that is written first.
+	d, err := decide(rules.Fired, "%s published %s to %s", who(ctx), payload, printable(m.Topic))
 	if err != nil {
 		return err
 	}
 	told.Origin = devices.Origin{By: "page", Decision: d.ID}
-	rights, ok := web.RightsOf(ctx).(rights)
-	if !ok { // no login is needed
-		return p.broker.Publish(told)
+	if rights, ok := web.RightsOf(ctx).(rights); ok {
+		told.Rights = rights.of
+		err = p.broker.PublishAs(web.By(ctx), told)
+	} else { // no login is needed
+		err = p.broker.Publish(told)
 	}
-	told.Rights = rights.of
-	return p.broker.PublishAs(web.By(ctx), told)
+	if err != nil {
+		decide(rules.Blocked, "it was not published: %s", printable(err.Error())) // or the hub stops
+	}
+	return err
 }

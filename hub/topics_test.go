@@ -79,6 +79,9 @@ func TestTopicsOnThePage(t *testing.T) {
 				t.Errorf("somebody said %q", topic)
 			}
 		}
+		if err := p.Publish(t.Context(), web.Message{Topic: "camera", Payload: make([]byte, 300<<10)}); err == nil {
+			t.Error("a message of 300 kB was taken")
+		}
 		v, _ := p.View(t.Context())
 		var told []string
 		for _, d := range v.Decisions {
@@ -87,7 +90,7 @@ func TestTopicsOnThePage(t *testing.T) {
 				t.Errorf("the secret is told: %s", d.Text)
 			}
 		}
-		for _, want := range []string{`somebody published *** to keypad/code`, `somebody published "ON" to hall/motion`} {
+		for _, want := range []string{`somebody published *** to keypad/code`, `somebody published "ON" to hall/motion`, `page blocked; it was not published: publish to "camera": 307200 bytes`} {
 			if !strings.Contains(strings.Join(told, "\n"), want) {
 				t.Errorf("nothing tells %q:\n%s", want, strings.Join(told, "\n"))
 			}

@@ -75,8 +75,12 @@ page = "use"
 except = ["hearth/heater/#"]
 [output.lamp]
 pin = "GPIO17"
+name = "Ceiling"
+room = "Hall"
 [output.heater]
 pin = "GPIO22"
+name = "Frost guard"
+room = "Workshop"
 [secret]
 alarm = "the alarm's code"
 `
@@ -118,6 +122,19 @@ func TestUsersOfThePage(t *testing.T) {
 	}
 	if w := visit(h, "GET", "/api/v1/house", "", guest...); w.Code != 200 || strings.Contains(w.Body.String(), "heater") || !strings.Contains(w.Body.String(), `"name":"lamp"`) {
 		t.Errorf("the guest sees %s", w.Body)
+	}
+	// People read the names that they gave, and of what they may not see neither that nor its room.
+	for _, path := range []string{"/", "/thing/lamp", "/why/lamp", "/pins", "/log", "/api/v1/house", "/api/v1/pins"} {
+		body := visit(h, "GET", path, "", guest...).Body.String()
+		if strings.Contains(body, "Frost guard") || strings.Contains(body, "Workshop") {
+			t.Errorf("%s tells the guest of the heater", path)
+		}
+		if path != "/log" && !strings.Contains(body, "Ceiling") {
+			t.Errorf("%s calls the lamp otherwise", path)
+		}
+	}
+	if body := visit(h, "GET", "/pins", "", anna...).Body.String(); !strings.Contains(body, "Frost guard") || !strings.Contains(body, "<dd>output heater</dd>") {
+		t.Error("the header does not say how the heater is called, here and there")
 	}
 	if w := visit(h, "GET", "/api/v1/house", "", anna...); !strings.Contains(w.Body.String(), "page fired; guest switched it on the page") {
 		t.Errorf("who it was is not told: %s", w.Body)

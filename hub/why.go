@@ -235,6 +235,10 @@ func (h *Hub) thing(name string) (rules.Thing, error) {
 		return rules.Thing{}, errors.New("want the name of what to explain: an output, a device or a property of one, a topic, a variable, a machine or a rule")
 	}
 	t, ok := h.cfg.thing(h.engine, name)
+	if wired := h.wiredCalled(name); !ok && wired != name {
+		name = wired
+		t, ok = h.cfg.thing(h.engine, name)
+	}
 	s, property, announced := h.propertyCalled(name)
 	switch {
 	case announced && (!ok || t.Kind == "device" && t.Device != ""):

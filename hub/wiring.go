@@ -36,7 +36,7 @@ func (c *Config) board(opt Options) web.Board {
 	text := c.text()
 	for _, u := range c.Uses() {
 		placed := u.On(opt.Bank)
-		use := web.PinUse{Name: u.Name, Table: u.Table, ActiveLow: u.ActiveLow, Pull: u.Pull, Cautions: placed.Cautions, Wrong: placed.Wrong, Config: tableIn(text, u.Table, u.Name)}
+		use := web.PinUse{Name: u.Name, Label: string(c.shown[u.Name].Name), Table: u.Table, ActiveLow: u.ActiveLow, Pull: u.Pull, Cautions: placed.Cautions, Wrong: placed.Wrong, Config: tableIn(text, u.Table, u.Name)}
 		if expander, _, on := strings.Cut(u.Pin, ":"); on {
 			if _, is := c.Expander.Get(expander); is { // whose pins are no bank's before they are taken
 				use.Wrong = ""

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"hearth/config"
+	"hearth/devices"
 	"hearth/rules/calendar"
 )
 
@@ -459,8 +460,7 @@ type Device struct {
 
 	// What people are shown in place of what it says of itself, and by which other names
 	// they may call it; rules know the one name only.
-	Name    string              `toml:"name" eg:"\"Ceiling lamp\""`
-	Room    string              `toml:"room" eg:"\"Hall\""`
+	devices.Shown
 	Aliases config.List[string] `toml:"aliases" eg:"\"deckenlampe\""`
 }
 

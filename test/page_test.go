@@ -34,11 +34,16 @@ action = { set = "lamp", to = true }
 const live = `document.body.className === 'live'`
 
 func isOn(name string) string {
-	return fmt.Sprintf(`(document.querySelector('[role=switch][aria-label=%s]').getAttribute('aria-checked') === 'true')`, name)
+	return fmt.Sprintf(`(document.querySelector('[role=switch][aria-label="%s"]').getAttribute('aria-checked') === 'true')`, name)
 }
 
 func click(name string) chromedp.Action {
-	return chromedp.Click(fmt.Sprintf(`[role=switch][aria-label=%s]`, name))
+	return chromedp.Click(fmt.Sprintf(`[role=switch][aria-label="%s"]`, name))
+}
+
+// stands says that in a room of the page of the house there is a thing that people call so.
+func stands(room, thing string) string {
+	return fmt.Sprintf(`Array.from(document.querySelectorAll('.room')).some((r) => r.querySelector('h2').textContent === %q && Array.from(r.querySelectorAll('.name'), (a) => a.textContent).includes(%q))`, room, thing)
 }
 
 // setupLink is the one on the console by which the first user is made.
@@ -158,7 +163,8 @@ func TestTheHubGoesAndComesBack(t *testing.T) {
 }
 
 // Anna breaks a rule and the page says where; she mends it, tries it on what was recorded, and
-// saves it. It acts at once. She undoes it, and it does as before.
+// saves it. It acts at once. She undoes it, and it does as before. Then the lamp gets a name and
+// a room, and on another page stands there at once, on as it was.
 func TestARuleIsEdited(t *testing.T) {
 	ctx := webtest.Browser(t)
 	h := newHouse(t, t.TempDir(), wired)
@@ -200,6 +206,14 @@ func TestARuleIsEdited(t *testing.T) {
 	if file() != string(kept) {
 		t.Errorf("the file is\n%s", file())
 	}
+	other := webtest.Tab(t, ctx)
+	webtest.Do(t, other, "the house", chromedp.Navigate(l.page), webtest.Until(live), webtest.Until(stands("Elsewhere in the house", "lamp")), webtest.Until(isOn("lamp")))
+	webtest.Do(t, ctx, "the lamp gets a room", chromedp.Navigate(l.page+"/edit"), webtest.Until(live), webtest.Until(webtest.Shows("#state", "in order")),
+		becomes(`pin = "GPIO17"`, "pin = \"GPIO17\"\nname = \"Ceiling lamp\"\nroom = \"Hall\""), webtest.Until(webtest.Shows("#state", "in order")),
+		chromedp.Click("#save"), webtest.Until(webtest.Shows("#toast", "Saved and in force")))
+	webtest.Do(t, other, "and stands there", webtest.Until(stands("Hall", "Ceiling lamp")), webtest.Until(stands("Elsewhere in the house", "fan")), webtest.Until(isOn("Ceiling lamp")))
+	webtest.Keep(t, other, "story-rooms")
+	webtest.Do(t, other, "and is told apart", click("Ceiling lamp"), webtest.Until("!"+isOn("Ceiling lamp")), chromedp.Navigate(l.page+"/why/lamp"), webtest.Until(webtest.Shows("h2", "Ceiling lamp")))
 }
 
 // Every page that the menu leads to, at the sizes of phones, tablets and desktops, light and
@@ -269,6 +283,8 @@ func TestTheHeaderAndTopics(t *testing.T) {
 pin = "GPIO22"
 feedback = "pump_runs"
 feedback_within = "200ms"
+name = "Cellar pump"
+room = "Cellar"
 [input.pump_runs]
 pin = "GPIO6"
 `).start(t)
@@ -279,8 +295,8 @@ pin = "GPIO6"
 	}
 	webtest.Do(t, one, "the bell on the header", chromedp.Navigate(l.page+"/pins"), webtest.Until(live), chromedp.Click(`a[href="#pin-29"]`), chromedp.WaitVisible("#pin-29"), chromedp.Click("#pin-29 .switch"),
 		webtest.Until(level("bell", "On")), webtest.Until(level("lamp", "On")), webtest.Until(webtest.Shows("#pin-29 pre", "[input.bell]")))
-	webtest.Do(t, other, "and elsewhere the lamp", webtest.Until(isOn("lamp")), click("pump"), webtest.Until(webtest.Shows("#trouble", "pump")))
-	webtest.Do(t, one, "the pump is in fault", webtest.Until(level("pump", "Fault")), chromedp.KeyEvent("\x1b"), chromedp.Click(`a[href="#pin-15"]`), chromedp.WaitVisible("#pin-15 .acknowledge"))
+	webtest.Do(t, other, "and elsewhere the lamp", webtest.Until(isOn("lamp")), webtest.Until(stands("Cellar", "Cellar pump")), click("Cellar pump"), webtest.Until(webtest.Shows("#trouble", "Cellar pump:")))
+	webtest.Do(t, one, "the pump is in fault", webtest.Until(level("pump", "Fault")), webtest.Until(webtest.Shows("a[href=\"#pin-15\"]", "Cellar pump")), chromedp.KeyEvent("\x1b"), chromedp.Click(`a[href="#pin-15"]`), chromedp.WaitVisible("#pin-15 .acknowledge"))
 	webtest.Keep(t, one, "story-fault")
 	webtest.Do(t, one, "and acknowledged", chromedp.Click("#pin-15 .acknowledge"), webtest.Until(level("pump", "Off")))
 	webtest.Do(t, other, "which others see", webtest.Until(`!document.querySelector('#trouble').innerText.includes('pump')`))

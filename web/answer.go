@@ -402,7 +402,7 @@ func (v View) status() View {
 
 func (p Pin) clean() Pin {
 	p.Name, p.Pin, p.Fault, p.Note = mended(p.Name, mostName), mended(p.Pin, mostName), sentence(p.Fault), mended(p.Note, mostName)
-	p.Shows = mended(p.Shows, mostName)
+	p.Label, p.Shows = mended(p.Label, mostName), mended(p.Shows, mostName)
 	return p
 }
 

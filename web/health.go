@@ -58,6 +58,10 @@ func (s *Server) checkup(r *http.Request) (checkup, error) {
 	for _, list := range []*[]string{&report.Hub.Troubles, &report.Hub.Faults, &report.Hub.Held, &report.Hub.Readable, &report.Hub.HistoryDamaged, &report.Hub.Anonymous} {
 		*list = each(*list, sentence)
 	}
+	report.Hub.Certificates = each(report.Hub.Certificates, func(c doctor.Certificate) doctor.Certificate {
+		c.File = sentence(c.File)
+		return c
+	})
 	return checkup{report, s.wordsFor(r).figures(report)}, nil
 }
 

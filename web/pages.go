@@ -389,7 +389,7 @@ func troubles(v View) (list []notice) {
 	}
 	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
 		if p.Fault != "" && !p.Acknowledged {
-			list = append(list, notice{fmt.Sprintf("%s: %s", p.Name, p.Fault), "/pins#" + url.PathEscape(p.Name)})
+			list = append(list, notice{fmt.Sprintf("%s: %s", p.Title(), p.Fault), "/pins#" + url.PathEscape(p.Name)})
 		}
 	}
 	return list

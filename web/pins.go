@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -46,7 +47,8 @@ type BoardPin struct {
 // A PinUse is what the configuration wants a pin for.
 type PinUse struct {
 	Name      string   `json:"name"`
-	Table     string   `json:"table"` // "output", "input", "counter", "encoder", "expander"
+	Label     string   `json:"label,omitempty"` // what people call it, where that is another
+	Table     string   `json:"table"`           // "output", "input", "counter", "encoder", "expander"
 	ActiveLow bool     `json:"active_low,omitempty"`
 	Pull      string   `json:"pull,omitempty"`   // "up", "down"
 	Config    string   `json:"config,omitempty"` // its lines, as they are written
@@ -91,6 +93,9 @@ func (p BoardPin) Example() string {
 	return fmt.Sprintf("[output.name]\npin = %q", p.Line)
 }
 
+// Title is what people call it.
+func (u PinUse) Title() string { return cmp.Or(u.Label, u.Name) }
+
 // Volts is its physical level: "high", "low", or "" if that is not known.
 func (u PinUse) Volts() string {
 	switch {
@@ -106,7 +111,7 @@ func (p BoardPin) clean() BoardPin {
 	p.Line, p.Role, p.Held, p.Caution = mended(p.Line, mostName), mended(p.Role, 40), mended(p.Held, mostName), sentence(p.Caution)
 	p.For = each(p.For, asName)
 	p.Uses = each(p.Uses, func(u PinUse) PinUse {
-		u.Name, u.Table, u.Pull, u.Wrong = mended(u.Name, mostName), mended(u.Table, 40), mended(u.Pull, 40), sentence(u.Wrong)
+		u.Name, u.Label, u.Table, u.Pull, u.Wrong = mended(u.Name, mostName), mended(u.Label, mostName), mended(u.Table, 40), mended(u.Pull, 40), sentence(u.Wrong)
 		u.Config = mendedLines(u.Config, 4000)
 		u.Cautions = each(u.Cautions, sentence)
 		return u

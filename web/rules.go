@@ -403,6 +403,8 @@ type ruleSheet struct {
 	RuleDetail
 	Row  ruleRow
 	Edit string // where it is edited; "" for who may not
+
+	view View
 }
 
 func (s *Server) rulePage(r *http.Request, v View) (any, error) {
@@ -410,7 +412,7 @@ func (s *Server) rulePage(r *http.Request, v View) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := ruleSheet{RuleDetail: d, Row: ruleRow{d.Rule, v.Now, s.wordsFor(r), false}}
+	p := ruleSheet{RuleDetail: d, Row: ruleRow{d.Rule, v.Now, s.wordsFor(r), false}, view: v}
 	if visitorOf(r).rights.Whole(Change) {
 		table, _, _ := strings.Cut(d.Name, "[")
 		p.Edit = "/edit?at=" + url.QueryEscape(table)
@@ -423,12 +425,12 @@ type mentioned struct{ Name, Path string }
 
 // ReadsThese and SetsThese are what it looks at and what it tells something, with where each
 // is told of.
-func (p ruleSheet) ReadsThese() []mentioned { return mentions(p.Reads) }
-func (p ruleSheet) SetsThese() []mentioned  { return mentions(p.Sets) }
+func (p ruleSheet) ReadsThese() []mentioned { return p.view.mentions(p.Reads) }
+func (p ruleSheet) SetsThese() []mentioned  { return p.view.mentions(p.Sets) }
 
-func mentions(names []string) (all []mentioned) {
+func (v View) mentions(names []string) (all []mentioned) {
 	for _, name := range names {
-		m := mentioned{Name: name, Path: whyPath(name, time.Time{})}
+		m := mentioned{Name: v.called(name), Path: whyPath(name, time.Time{})}
 		switch {
 		case strings.HasPrefix(name, "rule."):
 			m.Path = rulePath(name)

@@ -38,6 +38,15 @@ func (v View) subject(name string) (subject, bool) {
 	return subject{name, t.spoken(*p), t, p, p.Series}, true
 }
 
+// called is what people call what a name stands for, as a visitor sees it; the name itself
+// where they call it nothing else.
+func (v View) called(name string) string {
+	if one, ok := v.subject(name); ok && one.thing.Label != "" {
+		return one.title
+	}
+	return name
+}
+
 // subjectFor finds what a name is of among all that a visitor may see.
 func (s *Server) subjectFor(ctx context.Context, v View, rights Rights, name string) (subject, error) {
 	if one, ok := v.subject(name); ok {

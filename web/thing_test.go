@@ -447,3 +447,24 @@ func TestScreenshotsOfCharts(t *testing.T) {
 		}
 	}
 }
+
+// Where a page names something by what the configuration calls it, people read the name that they
+// gave it, with the property; what they gave none stays as it is written.
+func TestWhatPeopleCallAName(t *testing.T) {
+	v := View{Things: []Thing{
+		{Name: "porch", Label: "Porch light", Properties: []Property{{}, {Name: "level"}}},
+		{Name: "cellar", Properties: []Property{{Name: "temperature"}}},
+	}}
+	for name, want := range map[string]string{
+		"porch": "Porch light", "porch.level": "Porch light, level", "porch.fault": "porch.fault",
+		"cellar.temperature": "cellar.temperature", "a/b:c": "a/b:c", "": "",
+	} {
+		if got := v.called(name); got != want {
+			t.Errorf("%q is called %q, want %q", name, got, want)
+		}
+	}
+	p := ruleSheet{RuleDetail: RuleDetail{Reads: []string{"porch.level"}, Sets: []string{"porch"}}, view: v}
+	if got := p.ReadsThese()[0]; got != (mentioned{"Porch light, level", "/why/porch.level"}) || p.SetsThese()[0].Name != "Porch light" {
+		t.Errorf("%+v, %+v", got, p.SetsThese())
+	}
+}

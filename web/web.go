@@ -58,6 +58,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,8 +129,11 @@ func (t *TLS) files() certs.Files {
 	return certs.Files{Table: "web.tls", Of: "page", Dir: t.dir, Certificate: t.Certificate, Key: t.Key}
 }
 
-// Files are the paths of all that are read.
+// Files are the paths of all that are read, the certificate first.
 func (t *TLS) Files() []string { return t.files().Paths() }
+
+// Until is when the certificate expires.
+func (t *TLS) Until() (time.Time, error) { return t.files().Until() }
 
 const defaultListen = "127.0.0.1:8080"
 
@@ -292,7 +296,8 @@ type View struct {
 // A Pin is an output or an input.
 type Pin struct {
 	Name      string `json:"name"`
-	Pin       string `json:"pin"` // "GPIO17"
+	Label     string `json:"label,omitempty"` // what people call it, where that is another
+	Pin       string `json:"pin"`             // "GPIO17"
 	On        bool   `json:"on"`
 	Known     bool   `json:"known"`           // On has been read from the line or accepted by it
 	Fault     string `json:"fault"`           // "" is none
@@ -306,6 +311,9 @@ type Pin struct {
 
 	ReadOnly bool `json:"read_only,omitempty"` // whoever is told this may not set it; set by web
 }
+
+// Title is what people call it.
+func (p Pin) Title() string { return cmp.Or(p.Label, p.Name) }
 
 // A Reading is the newest of one source.
 type Reading struct {

@@ -321,6 +321,9 @@ func (p whySheet) Follow() string {
 	return ""
 }
 
+// CoverTitle is what people call the cover whose motor it switches.
+func (p whySheet) CoverTitle() string { return p.view.called(p.Cover) }
+
 // Thing is the page of the thing.
 func (p whySheet) Thing() string { return p.view.thingPath(p.Name) }
 
@@ -398,7 +401,7 @@ func (r causeRow) Title() string {
 	case r.Rule != "":
 		return r.Rule + r.Instance
 	case r.Name != "":
-		return r.Name
+		return r.page.view.called(r.Name)
 	}
 	return ""
 }

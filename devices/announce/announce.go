@@ -15,6 +15,11 @@
 //     stays, as a ghost. It is known by its key and its platform together, so the platform is
 //     part of the key here: then what becomes something else under an old name leaves nothing.
 //   - An empty message takes all away.
+//   - The room belongs to the device, and a component that brings a device of its own has it
+//     overwritten. So what has a room is announced as a device of its own, which is reached
+//     via the house. Where it is suggested to be counts when it is new there; later people move it.
+//   - A component whose unique id is there already is dropped. So what takes something away
+//     goes out before what has it now.
 //
 // A [House] is a value and what it says of itself depends on nothing else. What had been
 // said before, and so has to be taken back, is in a [Said].
@@ -22,6 +27,7 @@ package announce
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -65,6 +71,18 @@ func (c Config) On() bool { return c.Announce == nil || *c.Announce }
 // Topic is where a house with an id is announced.
 func (c Config) Topic(id string) string { return c.prefix() + "/device/" + id + "/config" }
 
+// IsOwn says whether a topic is one on which a house with an id announces itself, or what is
+// a device of its own there, whatever stands before it.
+func IsOwn(topic, id string) bool {
+	above, ok := strings.CutSuffix(topic, "/config")
+	if !ok {
+		return false
+	}
+	at := strings.LastIndexByte(above, '/') + 1
+	own, isOwn := strings.CutPrefix(above[at:], id)
+	return isOwn && (own == "" || own[0] == '-') && strings.HasSuffix(above[:at], "/device/")
+}
+
 // IsBirth says whether Home Assistant says on a topic that it is there: "online". The
 // topic has its own setting there, which few know, so it counts with and without the prefix.
 func (c Config) IsBirth(topic string) bool {
@@ -79,13 +97,22 @@ func (c Config) prefix() string {
 	return c.Prefix
 }
 
-// A House is what is announced as one device.
+// A House is what is announced: as one device, and what has a room as devices beside it.
 type House struct {
 	ID        string // for ever, whatever the house is called: a-z, A-Z, 0-9, _ and -
 	Name      string // as people read it
 	Version   string // of the hub; may be ""
 	Available string // the topic on which the hub says "online" or "offline"
 	Parts     []Part
+	Apart     []Apart
+}
+
+// Apart is a device of its own.
+type Apart struct {
+	Name  string // in the house: "porch_light"
+	Label string // as people read it
+	Room  string
+	Parts []Part
 }
 
 // A Part is one thing that a house has.
@@ -95,8 +122,10 @@ type Part struct {
 	Name string
 	Kind catalog.Kind
 
-	// Label is how people read it; "" makes "Cellar temperature" of the name.
+	// Label is how people read it; "" makes "Cellar temperature" of the name. Main is for the
+	// one that is called as its device.
 	Label string
+	Main  bool
 
 	// State is the topic that tells its value, Set the one that takes commands; "" if it
 	// has none. A cover's State is its position in %, and Moves tells "opening", "closing"
@@ -124,7 +153,7 @@ type Part struct {
 type component struct {
 	Platform     string      `json:"p"`
 	UniqueID     string      `json:"uniq_id"`
-	Name         string      `json:"name"`
+	Name         *string     `json:"name"` // null: as the device
 	State        string      `json:"stat_t,omitempty"`
 	Template     string      `json:"val_tpl,omitempty"`
 	Command      string      `json:"cmd_t,omitempty"`
@@ -158,10 +187,12 @@ type gone struct {
 type message struct {
 	Device struct {
 		IDs          []string `json:"ids"`
-		Name         string   `json:"name"`
+		Name         string   `json:"name,omitempty"`
 		Manufacturer string   `json:"mf"`
-		Model        string   `json:"mdl"`
+		Model        string   `json:"mdl,omitempty"`
 		Version      string   `json:"sw,omitempty"`
+		Room         string   `json:"sa,omitempty"`
+		Via          string   `json:"via_device,omitempty"`
 	} `json:"dev"`
 	Origin struct {
 		Name    string `json:"name"`
@@ -175,31 +206,48 @@ type message struct {
 // platform is the kind in Home Assistant's word for it, which is the same.
 func (p Part) platform() string { return string(p.Kind) }
 
-// key names a part within its device. Points and dashes are in no name of a house, so no
+// key names a part within the house. Points and dashes are in no name of a house, so no
 // two parts have the same.
 func (p Part) key() string { return p.Name + "-" + p.platform() }
 
+// A device is one message: the house, or what is apart.
+type device struct {
+	id, name, model, version string
+	room, via                string
+	parts                    []Part
+}
+
+// itself is the house without what is apart.
+func (h House) itself() device {
+	return device{id: h.ID, name: h.Name, model: "Hearth", version: h.Version, parts: h.Parts}
+}
+
+// beside is what is apart.
+func (h House) beside(a Apart) device {
+	return device{id: h.ID + "-" + a.Name, name: a.Label, room: a.Room, via: h.ID, parts: a.Parts}
+}
+
 // components are the platforms of all parts, by their keys.
-func (h House) components() map[string]string {
-	all := make(map[string]string, len(h.Parts))
-	for _, p := range h.Parts {
+func (d device) components() map[string]string {
+	all := make(map[string]string, len(d.parts))
+	for _, p := range d.parts {
 		all[p.key()] = p.platform()
 	}
 	return all
 }
 
-// payload describes the house. left are parts that it had: platforms by keys.
-func (h House) payload(left map[string]string) []byte {
+// payload describes a device of the house. left are parts that it had: platforms by keys.
+func (h House) payload(d device, left map[string]string) []byte {
 	var m message
-	m.Device.IDs = []string{h.ID}
-	m.Device.Name, m.Device.Manufacturer, m.Device.Model, m.Device.Version = h.Name, "Hearth", "Hearth", h.Version
+	m.Device.IDs, m.Device.Name, m.Device.Manufacturer = []string{d.id}, d.name, "Hearth"
+	m.Device.Model, m.Device.Version, m.Device.Room, m.Device.Via = d.model, d.version, d.room, d.via
 	m.Origin.Name, m.Origin.Version = "Hearth", h.Version
 	m.Availability, m.Mode = []available{{h.Available}}, "all"
-	m.Components = make(map[string]any, len(h.Parts)+len(left))
+	m.Components = make(map[string]any, len(d.parts)+len(left))
 	for key, platform := range left {
 		m.Components[key] = gone{platform}
 	}
-	for _, p := range h.Parts {
+	for _, p := range d.parts {
 		m.Components[p.key()] = h.component(p)
 	}
 	var b bytes.Buffer
@@ -213,11 +261,12 @@ func (h House) payload(left map[string]string) []byte {
 
 func (h House) component(p Part) component {
 	c := component{
-		Platform: p.platform(), UniqueID: h.ID + "-" + p.key(), Name: p.Label, State: p.State, Command: p.Set,
+		Platform: p.platform(), UniqueID: h.ID + "-" + p.key(), State: p.State, Command: p.Set,
 		Class: p.Class, StateClass: p.StateClass, Unit: p.Unit,
 	}
-	if c.Name == "" {
-		c.Name = Label(p.Name)
+	if !p.Main {
+		name := cmp.Or(p.Label, Label(p.Name))
+		c.Name = &name
 	}
 	if p.Set != "" {
 		c.QoS = 1 // which the hub obeys also when it has much to do

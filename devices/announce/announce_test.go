@@ -83,3 +83,83 @@ func TestWhatIsGoneIsSaidUntilItWasHeard(t *testing.T) {
 		t.Errorf("switched off twice %v", messages)
 	}
 }
+
+// What has a room is a device of its own, in that room and via the house; its entities are the
+// same ones by their ids.
+func TestWhatHasARoomIsADeviceOfItsOwn(t *testing.T) {
+	lamp := shed.Parts[0]
+	lamp.Main = true
+	h := House{ID: shed.ID, Name: "Shed", Version: "v1", Available: "hearth/status", Parts: shed.Parts[3:],
+		Apart: []Apart{{Name: "lamp", Label: "Desk lamp", Room: "Büro", Parts: []Part{lamp, {Name: "lamp.level", Label: "Level", Kind: catalog.Number, Set: "hearth/lamp/set"}}}}}
+	_, messages := Said{}.Say(Config{}, h)
+	if len(messages) != 2 || messages[1].Topic != "homeassistant/device/hearth_0a1b2c3d-lamp/config" {
+		t.Fatalf("%s", messages)
+	}
+	const want = `{"dev":{"ids":["hearth_0a1b2c3d-lamp"],"name":"Desk lamp","mf":"Hearth","sa":"Büro","via_device":"hearth_0a1b2c3d"},` +
+		`"o":{"name":"Hearth","sw":"v1"},"avty":[{"t":"hearth/status"}],"avty_mode":"all","cmps":{` +
+		`"lamp-switch":{"p":"switch","uniq_id":"hearth_0a1b2c3d-lamp-switch","name":null,"stat_t":"hearth/lamp/state","cmd_t":"hearth/lamp/set","qos":1,` +
+		`"avty":[{"t":"hearth/status"},{"t":"hearth/lamp/availability"}]},` +
+		`"lamp.level-number":{"p":"number","uniq_id":"hearth_0a1b2c3d-lamp.level-number","name":"Level","cmd_t":"hearth/lamp/set","qos":1}}}`
+	if got := string(messages[1].Payload); got != want {
+		t.Errorf("it is\n%s\nwant\n%s", got, want)
+	}
+	for topic, own := range map[string]bool{
+		messages[0].Topic: true, messages[1].Topic: true, "garage/" + messages[1].Topic: true,
+		"homeassistant/device/hearth_0a1b2c3e/config": false, "homeassistant/device/hearth_0a1b2c3d_2/config": false,
+		"homeassistant/switch/hearth_0a1b2c3d/config": false, "homeassistant/device/hearth_0a1b2c3d-lamp": false, "hearth_0a1b2c3d/config": false,
+	} {
+		if IsOwn(topic, shed.ID) != own {
+			t.Errorf("%s is the house's own: %v", topic, !own)
+		}
+	}
+}
+
+// A part goes from the house into a room and back: what takes it away goes out before what has
+// it, and its device is there until that was heard.
+func TestAPartMovesIntoARoomAndBack(t *testing.T) {
+	on := Config{}
+	lamp := Part{Name: "lamp", Kind: catalog.Switch, Set: "x/lamp"}
+	hub := Part{Name: "hub.version", Kind: catalog.Sensor, State: "x/version"}
+	inside := House{ID: "h", Name: "h", Available: "a/b", Parts: []Part{hub, lamp}}
+	apart := House{ID: "h", Name: "h", Available: "a/b", Parts: []Part{hub}, Apart: []Apart{{Name: "lamp", Label: "Lamp", Room: "Hall", Parts: []Part{lamp}}}}
+	what := func(messages []Message) (all string) {
+		for _, m := range messages {
+			is := "nothing"
+			switch {
+			case strings.Contains(string(m.Payload), `"lamp-switch":{"p":"switch"}`):
+				is = "no lamp"
+			case strings.Contains(string(m.Payload), `"lamp-switch":{`):
+				is = "a lamp"
+			case len(m.Payload) > 0:
+				is = "others"
+			}
+			all += strings.TrimSuffix(strings.TrimPrefix(m.Topic, "homeassistant/device/"), "/config") + " has " + is + ", "
+		}
+		return strings.TrimSuffix(all, ", ")
+	}
+	s := Said{}
+	say := func(c Config, h House, want string) {
+		t.Helper()
+		var messages []Message
+		if s, messages = s.Say(c, h); what(messages) != want {
+			t.Errorf("it says that %s; want %s", what(messages), want)
+		}
+	}
+	say(on, inside, "h has a lamp")
+	say(on, apart, "h has no lamp, h-lamp has a lamp")
+	s = s.Heard()
+	say(on, apart, "h has others, h-lamp has a lamp")
+	say(on, inside, "h-lamp has no lamp, h has a lamp")
+	say(on, inside, "h-lamp has no lamp, h has a lamp") // not heard yet
+	s = s.Heard()
+	say(on, inside, "h-lamp has nothing, h has a lamp")
+	say(on, inside, "h has a lamp")
+	say(on, apart, "h has no lamp, h-lamp has a lamp")
+	say(Config{Prefix: "ha"}, apart, "h has nothing, ha/device/h has others, h-lamp has nothing, ha/device/h-lamp has a lamp")
+	off := Config{Announce: new(bool)}
+	say(off, apart, "ha/device/h has nothing, ha/device/h-lamp has nothing")
+	if s.Topic != "" || s.Apart != nil {
+		t.Errorf("%+v is left", s)
+	}
+	say(off, apart, "")
+}

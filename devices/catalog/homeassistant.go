@@ -150,7 +150,10 @@ func (h *homeassistant) take(m *Payload) (Found, error) {
 		return h.move(old, sum, len(m.Payload)), nil
 	}
 	entities, err := haRead(place, message)
-	if len(entities) == 0 {
+	switch {
+	case len(entities) == 0 && err == nil && place.component == "device": // all that it had is gone
+		return h.replace(m.Topic, old, nil), nil
+	case len(entities) == 0:
 		return Found{}, err // what was understood before still counts
 	}
 	now := &haTopic{by: announcer{m.Topic, m.May}, sum: sum, size: len(m.Payload), entities: entities, err: err}

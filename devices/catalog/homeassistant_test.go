@@ -97,6 +97,20 @@ func TestHomeassistantLeavesNothing(t *testing.T) {
 	}
 }
 
+// A device whose message takes away each of its components is gone; a message that is wrong
+// changes nothing.
+func TestHomeassistantLastComponentGoes(t *testing.T) {
+	c := New()
+	say := func(components string) int {
+		c.Take(devices.Message{Topic: "homeassistant/device/lamp/config", Payload: []byte(`{"dev":{"ids":["lamp"]},"o":{"name":"x"},"cmps":` + components + `}`)})
+		return len(c.Devices())
+	}
+	const lamp = `"a":{"p":"switch","cmd_t":"lamp/set","uniq_id":"a"}`
+	if a, b, c, d, e := say(`{`+lamp+`}`), say(`{"a":7}`), say(`{`+lamp+`,"b":{"p":"sensor"}}`), say(`{"a":{"p":"switch"},"b":{"p":"sensor"}}`), say(`{`+lamp+`}`); a != 1 || b != 1 || c != 1 || d != 0 || e != 1 {
+		t.Errorf("there are %d, %d, %d, %d and %d devices", a, b, c, d, e)
+	}
+}
+
 // Identifiers hold a device together, whoever names them first, and let it fall apart again.
 func TestHomeassistantJoinsAndParts(t *testing.T) {
 	c := New()

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"hearth/config"
+	"hearth/devices"
 	"hearth/gpio/bus"
 )
 
@@ -69,6 +70,8 @@ type Sensor struct {
 
 	Range float64 `toml:"range" min:"0.256" max:"6.144"` // of an ads1115, in volts; default 6.144
 	Shunt float64 `toml:"shunt" min:"0.0001" max:"100"`  // of an ina219, in ohms; default 0.1
+
+	devices.Shown
 }
 
 // interval and expire are what the owner wrote or the default.

@@ -76,6 +76,7 @@ func (s *Sensors) Reload(cfg Config) {
 	s.byName = make(map[string]*runner, len(cfg.Sensor))
 	var fresh []*runner
 	for _, c := range cfg.Sensor {
+		c.Value.Shown = devices.Shown{} // no chip is another by what people call it
 		path := ""
 		if c.Value.Type != "" {
 			path = s.opt.Buses.Path(c.Value.Bus)

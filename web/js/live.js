@@ -35,7 +35,7 @@ export function follow(only, page = {}) {
 
   function arrange() {
     const all = trouble.map((text) => ({ text, path: '/health' }))
-      .concat(Array.from(pins.values()).filter((p) => p.fault && !p.acknowledged).map((p) => ({ text: p.name + ': ' + p.fault, path: '/pins#' + encodeURIComponent(p.name) })));
+      .concat(Array.from(pins.values()).filter((p) => p.fault && !p.acknowledged).map((p) => ({ text: (p.label || p.name) + ': ' + p.fault, path: '/pins#' + encodeURIComponent(p.name) })));
     lines($('trouble'), all);
     $('trouble').hidden = !all.length;
     page.arrange();

@@ -73,11 +73,11 @@ function word(p) {
   return p.on ? t('is.on') : t('is.off');
 }
 
-async function ask(what, name, body) {
+async function ask(what, p, body) {
   try {
-    await tell('/api/v1/' + what + '/' + encodeURIComponent(name), body);
+    await tell('/api/v1/' + what + '/' + encodeURIComponent(p.name), body);
   } catch (err) {
-    sayWhy(err, name);
+    sayWhy(err, p.label || p.name);
   }
 }
 
@@ -105,11 +105,11 @@ function fill(p, output) {
     const button = box.querySelector('.switch');
     button.hidden = !!p.read_only || !(output || p.simulated) || !!p.shows;
     button.setAttribute('aria-checked', String(!!(p.on && p.known)));
-    button.onclick = () => ask(output ? 'output' : 'input', p.name, { on: !(p.on && p.known) });
+    button.onclick = () => ask(output ? 'output' : 'input', p, { on: !(p.on && p.known) });
     box.querySelector('.acknowledged').hidden = !p.acknowledged;
     const known = box.querySelector('.acknowledge');
     known.hidden = !p.fault || !!p.read_only || !!p.acknowledged;
-    known.onclick = () => ask('acknowledge', p.name, {});
+    known.onclick = () => ask('acknowledge', p, {});
   });
 }
 
