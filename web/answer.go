@@ -43,7 +43,7 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		// For people.
 		{"GET", "/{$}", See, s.servePage("home", nil)},
-		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/log", See, s.servePage("log", s.logPage)},
 		{"GET", "/thing/{name...}", See, s.servePage("thing", s.thingPage)},
 		{"GET", "/chart/{name...}", See, s.serveChart},
 		{"GET", "/why/{name...}", See, s.servePage("why", s.whyPage)},
@@ -79,6 +79,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
 		{"GET", "/api/v1/house", See, s.serveHouse},
 		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"GET", "/api/v1/readings", See, s.serveReadings},
 		{"POST", "/api/v1/thing/{name}", Use, s.takeTell},
 		{"POST", "/api/v1/output/{name}", Use, s.takeSwitch("output", s.house.Switch, outputs)},
 		{"POST", "/api/v1/input/{name}", Use, s.takeSwitch("input", s.house.Drive, inputs)},

@@ -21,7 +21,7 @@
 //
 // The pages, each with its template pages/NAME.html and its module js/NAME.js:
 //
-//   - home: things.go, with the lines behind numbers in sparks.go; log: View alone
+//   - home: things.go, with the lines behind numbers in sparks.go; log: log.go
 //   - thing: thing.go, with its chart in chart.go and js/chart.js; past.go tells the same to programs
 //   - why: why.go; rules, rule: rules.go
 //   - edit, versions: edit.go, with what would have been in js/trial.js
@@ -283,10 +283,11 @@ type View struct {
 	// Things are in the order of the page: favourites, then room by room.
 	Things []Thing `json:"things,omitempty"`
 
-	Outputs   []Pin      `json:"outputs,omitzero"`
-	Inputs    []Pin      `json:"inputs,omitzero"`
-	Readings  []Reading  `json:"readings,omitzero"`
-	Decisions []Decision `json:"decisions,omitzero"` // newest first, at most 200
+	Outputs     []Pin      `json:"outputs,omitzero"`
+	Inputs      []Pin      `json:"inputs,omitzero"`
+	Readings    []Reading  `json:"readings,omitzero"`
+	AllReadings int        `json:"all_readings,omitempty"` // how many there are, where these are the newest only
+	Decisions   []Decision `json:"decisions,omitzero"`     // newest first, at most 200
 
 	Waiting []string         `json:"waiting"` // what the rules are waiting for, a sentence each
 	Rules   int              `json:"rules"`   // how many links and rules there are
