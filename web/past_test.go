@@ -55,7 +55,9 @@ func (h *smallHouse) Recorded(_ context.Context, names ...string) (some []Series
 // remember gives a house a history that begins at a moment.
 func (h *smallHouse) remember(t testing.TB, began time.Time) {
 	t.Helper()
+	h.past.Lock() // a history of before may ask what time it is
 	h.memory = memory{now: devices.Now{Wall: began, Known: true}, topics: map[string][]string{}}
+	h.past.Unlock()
 	past, err := history.Open(t.TempDir(), history.Config{}, history.Options{Zone: began.Location(), Boot: "x", Now: func() devices.Now {
 		h.past.Lock()
 		defer h.past.Unlock()
