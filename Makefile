@@ -84,11 +84,12 @@ wear:
 	HEARTH_WEAR=$(WEAR) go test ./test -run '^TestWear$$' -v -timeout 0
 
 # What the history of 50 series writes, as root, in that many simulated days, how it fares
-# with a year (1.1 GB in a temporary folder, and minutes), and how long why and a replay take.
+# with a year (1.1 GB in a temporary folder, and minutes), and how long why, a replay and a try of a week take.
 DAYS ?= 34
 history:
 	HEARTH_DAYS=$(DAYS) go test ./history -run 'WhatADayWrites' -v -timeout 0
 	HEARTH_DAYS=365 go test ./history ./why ./replay -p 1 -run '^$$' -bench . -timeout 0
+	HEARTH_DAYS=7 go test ./hub -run 'TryingAWeek' -v -timeout 0
 	HEARTH_STARTS=500 go test ./history -run 'ADamagedFile' -v -timeout 0
 
 # Binaries and Debian packages for every Raspberry Pi. Debian's armhf is ARMv7,
@@ -103,7 +104,7 @@ dist:
 deb: dist
 	git show HEAD:config.toml >dist/config.toml # not what somebody made of it here
 	for pair in arm64:arm64 armhf:armv6 amd64:amd64; do \
-		DEB_ARCH=$${pair%%:*} BINARY=dist/hearth-$${pair##*:} DEB_VERSION=$(DEB_VERSION) \
+		DEB_ARCH=$${pair%%:*} BINARY=dist/hearth-$${pair##*:} CONFIG=dist/config.toml DEB_VERSION=$(DEB_VERSION) \
 		$(TOOL) nfpm package -f systemd/nfpm.yaml -p deb -t dist/ || exit 1; \
 	done
 
@@ -126,10 +127,9 @@ install: build
 	install -D -m 644 systemd/hearth.service /usr/lib/systemd/system/hearth.service
 	install -D -m 644 systemd/hearth.sysusers.conf /usr/lib/sysusers.d/hearth.conf
 	install -D -m 644 systemd/hearth.rules /usr/lib/udev/rules.d/60-hearth.rules
-	test -e /etc/hearth/config.toml || install -D -m 644 config.toml /etc/hearth/config.toml
-	systemd-sysusers
-	udevadm control --reload && udevadm trigger --subsystem-match=gpio --subsystem-match=misc --subsystem-match=watchdog
-	systemctl daemon-reload
+	test -e /etc/hearth || install -d -m 2770 /etc/hearth
+	test -e /etc/hearth/config.toml || install -m 640 config.toml /etc/hearth/config.toml
+	systemd/postinstall.sh
 
 clean:
 	rm -rf hearth dist

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,7 +56,7 @@ func Load(path string, into any) *Doc { return LoadDraft(path, into, Draft{}) }
 
 // A Draft is what Load is to read otherwise than it stands on disk.
 type Draft struct {
-	Instead map[string][]byte       // texts, by files as Files names them
+	Instead map[string][]byte       // texts, by files as Files names them; nil: it is gone
 	May     func(path string) error // says why an include may not name that, which may be a pattern; nil: it may name anything
 }
 
@@ -265,9 +266,12 @@ func (l *loader) load(name, path string, within []string, from Place) {
 	}
 	d.files = append(d.files, name)
 	src, drafted := l.draft.Instead[name]
-	if !drafted {
-		var err error
-		if src, err = readFile(path); err != nil {
+	if src == nil {
+		err := error(fs.ErrNotExist)
+		if !drafted {
+			src, err = readFile(path)
+		}
+		if err != nil {
 			fail("cannot read %s: %v", name, err)
 			return
 		}
@@ -324,8 +328,8 @@ func (l *loader) include(pattern, name string, within []string, at Place) {
 		at.wrong(`want a pattern such as "rules/*.toml"`)
 		return
 	}
-	slices.Sort(names)
-	l.doc.matched[path] = slices.Clone(names)
+	l.doc.matched[path] = slices.Sorted(slices.Values(names))
+	names = l.draft.names(names, path)
 	found := false
 	for _, n := range names {
 		base := filepath.Base(n)
@@ -341,6 +345,18 @@ func (l *loader) include(pattern, name string, within []string, at Place) {
 	if !found {
 		at.report(at.Position(), true, "no file matches")
 	}
+}
+
+// names is the files that match a pattern, of which those on disk do, in their order.
+func (d Draft) names(onDisk []string, pattern string) []string {
+	names := slices.DeleteFunc(onDisk, func(n string) bool { text, drafted := d.Instead[n]; return drafted && text == nil })
+	for n, text := range d.Instead {
+		if ok, _ := filepath.Match(pattern, n); ok && text != nil && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // literal lets the folder of a file be called anything.

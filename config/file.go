@@ -23,6 +23,9 @@ func MakeDir(dir string) error {
 	return Own(func(uid, gid int) error { return os.Lchown(dir, uid, gid) }, filepath.Dir(dir))
 }
 
+// halfWritten is what files are called that are not written whole yet.
+const halfWritten = ".new-*"
+
 // Replace writes a file whole: nobody ever reads half of one, and after a power cut there is
 // the old one or the new. Mode 0 is that of the old one, or 0600 if there is none. It belongs
 // to who owns the first of like that exists; see [Own].
@@ -32,7 +35,7 @@ func Replace(file string, text []byte, mode fs.FileMode, like ...string) (err er
 		return err
 	}
 	defer dir.Close()
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // of mode 0600
+	f, err := os.CreateTemp(filepath.Dir(file), halfWritten) // of mode 0600
 	if err != nil {
 		return err
 	}

@@ -769,3 +769,21 @@ func TestAFullDisk(t *testing.T) {
 		t.Error(left, err)
 	}
 }
+
+// A folder of the configuration is as the one that it comes into, so that the hub may write to
+// both or to none; what lies outside is nobody's to write to.
+func TestWhoseFoldersOfTheConfigurationAre(t *testing.T) {
+	dir := t.TempDir()
+	for _, mode := range []os.FileMode{0o770, 0o755} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		o := owners{folder: dir}
+		if uid, gid, got := o.ofConfig(backup.Member{Name: ofConfig + "rules/"}); got != mode || uid != os.Getuid() || gid != os.Getgid() {
+			t.Errorf("%d:%d %v, want %v", uid, gid, got, mode)
+		}
+		if _, _, got := o.ofConfig(backup.Member{Name: ofOutside + "etc/"}); got != 0o755 {
+			t.Errorf("outside: %v", got)
+		}
+	}
+}

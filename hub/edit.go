@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -149,6 +150,44 @@ func (d disk) path(name string) string {
 	return ""
 }
 
+// niceName is how a new file may be called: below the folder of the main one, and so that no
+// program takes its name for something else.
+var niceName = regexp.MustCompile(`^([\pL\pN_][\pL\pN_ .-]*/)*[\pL\pN_][\pL\pN_ .-]*\.toml$`)
+
+const maxFileName = 100
+
+// fresh is where a file would be that is to be made, by its name on the page. The error says why
+// none can be made of that name.
+func (e *editing) fresh(d disk, name string) (file string, err error) {
+	refuse := func(format string, args ...any) (string, error) {
+		return "", web.Refusal(http.StatusUnprocessableEntity, format, args...)
+	}
+	if !niceName.MatchString(name) || len(name) > maxFileName || !filepath.IsLocal(name) {
+		return refuse("a file can't be called %q: want letters, digits, _ and - and .toml at the end, such as \"rules/garden.toml\"", name)
+	}
+	folder := filepath.Dir(d.main)
+	file = filepath.Join(folder, filepath.FromSlash(name))
+	for dir := filepath.Dir(file); dir != folder; dir = filepath.Dir(dir) {
+		if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+			return refuse("%s is no folder, so nothing can be made in it", configName(d.main, dir))
+		}
+	}
+	if exists(file) {
+		return "", web.Refusal(http.StatusConflict, "there is something called %s already", name)
+	}
+	with := config.LoadDraft(d.main, nil, config.Draft{Instead: map[string][]byte{file: {}}, May: d.may})
+	if !slices.Contains(with.Files(), file) {
+		return refuse("no include names %s, so the hub would not read it: first write at the top of %s a line such as include = [%q], and save", name, filepath.Base(d.main), strings.TrimPrefix(filepath.ToSlash(filepath.Dir(name))+"/", "./")+"*.toml")
+	}
+	return file, nil
+}
+
+// NewConfigFile is a file as one begins to write it.
+func (p page) NewConfigFile(_ context.Context, name string) (web.ConfigFile, error) {
+	file, err := p.editing.fresh(p.editing.onDisk(), name)
+	return web.ConfigFile{Name: name, New: true, Locked: locked(file)}, err
+}
+
 // may says why a draft may not include something: all that its owner did not include already,
 // unless it lies with the rest and is called as it has to be. Mistakes show parts of files,
 // and who may change rules is not to read by that what else there is on this machine.
@@ -180,6 +219,12 @@ func (p page) Configuration(_ context.Context, at string) (web.Configuration, er
 	for _, file := range d.doc.Files() {
 		c.Files = append(c.Files, e.fileView(d, file))
 	}
+	for _, pattern := range slices.Sorted(maps.Keys(d.patterns)) {
+		if folder, of := filepath.Split(configName(d.main, pattern)); of == "*.toml" && filepath.IsLocal(folder+of) {
+			c.NewIn = filepath.ToSlash(folder)
+			break
+		}
+	}
 	if at != "" {
 		place := d.doc.Root()
 		for key := range strings.SplitSeq(at, ".") {
@@ -199,6 +244,8 @@ func (e *editing) fileView(d disk, file string) web.ConfigFile {
 	src := d.doc.Source(file)
 	f.Version = e.name(src)
 	switch {
+	case src == nil && !exists(file):
+		f.Hidden = "it is not there"
 	case src == nil:
 		f.Hidden = "the hub can't read it"
 	case len(src) > web.MaxDraft:
@@ -273,15 +320,14 @@ var (
 
 // locked says why a file can't be written and what would allow it; "" if it can.
 func locked(file string) string {
-	info, err := os.Lstat(file)
-	if err != nil {
-		return "it is not there"
-	}
-	if info.Mode()&fs.ModeSymlink != 0 {
+	if info, err := os.Lstat(file); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		to, _ := filepath.EvalSymlinks(file)
 		return "it is a link to " + cmp.Or(to, "another file") + ": edit it there, on the machine"
 	}
 	dir := filepath.Dir(file)
+	for _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir); _, err = os.Stat(dir) {
+		dir = filepath.Dir(dir) // in which those below will be made
+	}
 	if err := syscall.Access(dir, 2|1); err != nil { // a new file takes the place of the old one
 		return mayNotWrite(dir, err)
 	}
@@ -293,9 +339,9 @@ func mayNotWrite(dir string, err error) string {
 	abs, _ := filepath.Abs(dir)
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		return fmt.Sprintf("the hub may not write to %s. Whoever may change the house on the page could then write rules; if that is meant: sudo systemctl edit hearth, write there [Service] and below it ReadWritePaths=%s, then: sudo chown -R hearth: %s && sudo systemctl restart hearth", abs, abs, abs)
+		return fmt.Sprintf("the hub may not write to %s. Who may change the house on the page could then write rules; if that is meant: sudo systemctl edit hearth, write there [Service] and below it ReadWritePaths=%s, then: sudo systemctl restart hearth", abs, abs)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("the folder %s is not the hub's to write to. Whoever may change the house on the page could then write rules; if that is meant: sudo chown -R hearth: %s (or whatever user the hub runs as)", abs, abs)
+		return fmt.Sprintf("the folder %s is not the hub's to write to. Who may change the house on the page could then write rules; if that is meant: sudo chgrp hearth %s && sudo chmod g+rwxs %s (or whatever group the hub runs as)", abs, abs, abs)
 	}
 	return fmt.Sprintf("the hub can't write to %s: %v", abs, err)
 }
@@ -303,17 +349,22 @@ func mayNotWrite(dir string, err error) string {
 // --- Checks ---
 
 // draftTexts is the files with a draft in the place of one, as they would be written.
-func (e *editing) draftTexts(d disk, draft web.Draft) (texts map[string][]byte, wrong []config.Mistake, err error) {
-	file := d.path(draft.File)
-	if file == "" {
-		return nil, nil, web.Refusal(http.StatusNotFound, "no file of the configuration is named %q", draft.File)
+func (e *editing) draftTexts(d disk, draft web.Draft) (file string, texts map[string][]byte, wrong []config.Mistake, err error) {
+	switch file = d.path(draft.File); {
+	case draft.Version == "" && !exists(file):
+		file, err = e.fresh(d, draft.File)
+	case file == "":
+		err = web.Refusal(http.StatusNotFound, "no file of the configuration is named %q", draft.File)
+	}
+	if err != nil {
+		return "", nil, nil, err
 	}
 	src := d.doc.Source(file)
-	if _, _, hidden := shownText(src); hidden != "" || src == nil {
-		return nil, nil, web.Refusal(http.StatusConflict, "%s can't be edited in the page: %s", draft.File, cmp.Or(hidden, "the hub can't read it"))
+	if _, _, hidden := shownText(src); hidden != "" || src == nil && exists(file) {
+		return "", nil, nil, web.Refusal(http.StatusConflict, "%s can't be edited in the page: %s", draft.File, cmp.Or(hidden, "the hub can't read it"))
 	}
 	text, wrong := config.Unveil(file, []byte(draft.Text), src, secretText)
-	return map[string][]byte{file: []byte(config.LikeBefore(string(text), string(src)))}, wrong, nil
+	return file, map[string][]byte{file: []byte(config.LikeBefore(string(text), string(src)))}, wrong, nil
 }
 
 // check reads the configuration with some files in place of those on disk.
@@ -361,7 +412,7 @@ func (p page) CheckDraft(ctx context.Context, draft web.Draft) (web.Checked, err
 	}
 	defer leave()
 	d := e.onDisk()
-	texts, wrong, err := e.draftTexts(d, draft)
+	_, texts, wrong, err := e.draftTexts(d, draft)
 	if err != nil {
 		return web.Checked{}, err
 	}
@@ -380,17 +431,48 @@ func (p page) SaveDraft(ctx context.Context, draft web.Draft) (web.Saved, error)
 	}
 	defer leave()
 	d := e.onDisk()
-	texts, wrong, err := e.draftTexts(d, draft)
+	file, texts, wrong, err := e.draftTexts(d, draft)
 	if err != nil {
 		return web.Saved{}, err
 	}
-	file := d.path(draft.File)
-	if draft.Version != e.name(d.doc.Source(file)) {
+	if draft.Version != e.versionOf(d, file) {
 		return web.Saved{}, web.Refusal(http.StatusConflict, "%s was changed meanwhile, so nothing was saved: what you wrote is still here, and what others wrote is in the file", draft.File)
 	}
 	saved, err := p.save(ctx, d, texts, wrong, author{web.By(ctx), "page", draft.Note})
 	saved.Version = e.name(texts[file])
 	return saved, err
+}
+
+// versionOf names the text of a file; "" if there is none.
+func (e *editing) versionOf(d disk, file string) string {
+	if src := d.doc.Source(file); src != nil {
+		return e.name(src)
+	}
+	return ""
+}
+
+// RemoveFile removes one in which nothing is.
+func (p page) RemoveFile(ctx context.Context, draft web.Draft) (web.Saved, error) {
+	e := p.editing
+	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	if err != nil {
+		return web.Saved{}, err
+	}
+	defer leave()
+	d := e.onDisk()
+	file := d.path(draft.File)
+	src := d.doc.Source(file)
+	switch {
+	case file == "" || src == nil:
+		return web.Saved{}, web.Refusal(http.StatusNotFound, "no file of the configuration is named %q", draft.File)
+	case draft.Version != e.name(src):
+		return web.Saved{}, web.Refusal(http.StatusConflict, "%s was changed meanwhile, so it was not removed", draft.File)
+	case file == d.doc.Files()[0]:
+		return web.Saved{}, web.Refusal(http.StatusConflict, "%s is the main file: it stays", draft.File)
+	case len(bytes.TrimSpace(bytes.TrimPrefix(src, []byte("\ufeff")))) > 0:
+		return web.Saved{}, web.Refusal(http.StatusConflict, "only a file in which nothing is can be removed: save %s empty first", draft.File)
+	}
+	return p.save(ctx, d, map[string][]byte{file: nil}, nil, author{web.By(ctx), "page", cmp.Or(draft.Note, draft.File+" removed")})
 }
 
 // save checks texts, writes them and has the hub obey. If it can't all is as before. Who calls
@@ -435,25 +517,23 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 		delete(e.byWho, cfg.sum)
 		e.mu.Unlock()
 	}()
-	var written []string
-	undo := func() (err error) {
-		for _, file := range written {
-			err = errors.Join(err, config.Replace(file, d.doc.Source(file), 0, file))
+	var edits []config.Edit
+	for _, file := range slices.Sorted(maps.Keys(texts)) {
+		if is := d.doc.Source(file); (is == nil) != (texts[file] == nil) || !bytes.Equal(is, texts[file]) {
+			edits = append(edits, config.Edit{File: file, Before: is, After: texts[file]})
 		}
-		return err
 	}
-	for _, file := range d.doc.Files() {
-		text, ok := texts[file]
-		if !ok || bytes.Equal(text, d.doc.Source(file)) {
-			continue
+	rewrite, err := config.Begin(e.path, edits)
+	if err == nil {
+		if err = rewrite.Write(); err != nil {
+			err = errors.Join(err, rewrite.Undo())
 		}
-		if is, err := os.ReadFile(file); err != nil || !bytes.Equal(is, d.doc.Source(file)) {
-			return saved, errors.Join(web.Refusal(http.StatusConflict, "%s was changed this very moment, so nothing was saved", configName(e.path, file)), undo())
-		}
-		if err := config.Replace(file, text, 0, file); err != nil {
-			return saved, web.Refusal(http.StatusServiceUnavailable, "%s was not saved: %v", configName(e.path, file), errors.Join(err, undo()))
-		}
-		written = append(written, file)
+	}
+	switch {
+	case errors.Is(err, config.ErrOther):
+		return saved, web.Refusal(http.StatusConflict, "nothing was saved: %v", err)
+	case err != nil:
+		return saved, web.Refusal(http.StatusServiceUnavailable, "nothing was saved: %v", err)
 	}
 	// Who asked may be gone by now, and what is half done is to be done.
 	ctx, done := p.untilEnded(context.WithoutCancel(ctx), takeOverPatience)
@@ -464,7 +544,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 	}
 	if err != nil {
 		saved.Why = fmt.Sprintf("it was not saved, for the hub could not take it over: %v. What was before is in force and in the file", err)
-		if bad := undo(); bad != nil {
+		if bad := rewrite.Undo(); bad != nil {
 			saved.Why = fmt.Sprintf("the hub could not take it over: %v; what was before is in force, and could not be written back: %v", err, bad)
 		}
 		if _, err := p.opt.Reload(ctx); err != nil { // it is as it was, and no trouble any more
@@ -472,7 +552,10 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 		}
 		return saved, nil
 	}
-	p.log.Info("the configuration was changed on the page", "by", cmp.Or(who.by, "somebody on this machine"), "files", strings.Join(p.names(written), " "), "how", who.how, "note", who.note)
+	if err := rewrite.Keep(); err != nil {
+		p.log.Warn("the configuration is saved, and a start would take it back", "err", err)
+	}
+	p.log.Info("the configuration was changed on the page", "by", cmp.Or(who.by, "somebody on this machine"), "files", strings.Join(p.names(slices.Sorted(maps.Keys(texts))), " "), "how", who.how, "note", who.note)
 	saved.Saved, saved.Said = true, result.Said
 	return saved, nil
 }
@@ -611,16 +694,32 @@ func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web
 	for _, f := range one.Files {
 		file := d.path(f.Name)
 		if file == "" {
-			return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s is not there any more, and the page makes none: make it on the machine, if only an empty one, and include it", f.Name)
+			if file = filepath.Join(filepath.Dir(d.main), filepath.FromSlash(f.Name)); !niceName.MatchString(f.Name) || exists(file) {
+				return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s is not of the configuration any more, and the page can't make it: make it on the machine, if only an empty one, and include it", f.Name)
+			}
 		}
-		if text := []byte(f.Text); !bytes.Equal(text, d.doc.Source(file)) {
+		if text := []byte(f.Text); d.doc.Source(file) == nil || !bytes.Equal(text, d.doc.Source(file)) {
 			texts[file] = text
+		}
+	}
+	// What came to it since is none of it.
+	for _, file := range config.LoadDraft(e.path, nil, config.Draft{Instead: texts, May: d.may}).Files() {
+		name := configName(e.path, file)
+		if _, ok := textNamed(one.Files, name); !ok && !niceName.MatchString(name) {
+			return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s came to it since, and the page can't remove it: do so on the machine", name)
+		} else if !ok {
+			texts[file] = nil
 		}
 	}
 	if len(texts) == 0 {
 		return web.Saved{}, web.Refusal(http.StatusConflict, "nothing would be another than it is")
 	}
 	return p.save(ctx, d, texts, nil, author{web.By(ctx), "restore", cmp.Or(note, fmt.Sprintf("as in version %d", id))})
+}
+
+func exists(file string) bool {
+	_, err := os.Lstat(file)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // --- What would have been ---
@@ -652,7 +751,7 @@ func (p page) TryDraft(ctx context.Context, draft web.Draft, days int, progress 
 		return trial, err
 	}
 	d := e.onDisk()
-	texts, wrong, err := e.draftTexts(d, draft)
+	_, texts, wrong, err := e.draftTexts(d, draft)
 	var cfg *Config
 	var checked web.Checked
 	if err == nil {
@@ -745,7 +844,25 @@ func webTrial(o *replay.Outlook, asked time.Time, outputs []string) web.Trial {
 		t.Outputs = append(t.Outputs, one)
 		t.Same = t.Same && !one.Differs // as of a pulse that is longer: what was done is the same
 	}
+	for _, c := range o.Covers {
+		one := web.TrialCover{Name: c.Cover, Was: c.Was, Would: c.Is, Runs: c.Runs, WouldRuns: c.Would, Apart: c.Apart.Seconds(), Differs: c.Differs()}
+		if one.Differs {
+			if drawn++; drawn <= maxTrialOutputs {
+				one.Stood, one.WouldStand = stands(c.Stood, o.From), stands(c.Stand, o.From)
+			}
+		}
+		t.Covers = append(t.Covers, one)
+		t.Same = t.Same && !one.Differs
+	}
 	return t
+}
+
+// stands are as replay knows them, of which there are not too many to be drawn.
+func stands(all []replay.Stand, from time.Time) (list []web.TrialStand) {
+	for _, s := range all {
+		list = append(list, web.TrialStand{s.From.Sub(from).Milliseconds(), s.To.Sub(from).Milliseconds(), int64(s.Open)})
+	}
+	return list
 }
 
 // spells are as many as can be drawn: those that are so near that nobody could see it are one.

@@ -12,10 +12,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/eclipse/paho.golang/paho"
 
 	"hearth/broker/access"
+	"hearth/config"
 	"hearth/control"
 	"hearth/gpio"
 	"hearth/web"
@@ -417,7 +419,7 @@ func TestWhereNothingCanBeWritten(t *testing.T) {
 		d.Text += "# more\n"
 		if os.Geteuid() != 0 {
 			os.Chmod(dir, 0o555)
-			if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusConflict || !strings.Contains(err.Error(), "sudo chown -R hearth: "+dir) {
+			if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusConflict || !strings.Contains(err.Error(), "sudo chgrp hearth "+dir) {
 				t.Errorf("%v", err)
 			}
 			os.Chmod(dir, 0o755)
@@ -438,7 +440,7 @@ func TestWhereNothingCanBeWritten(t *testing.T) {
 			t.Errorf("%v is left", left)
 		}
 	})
-	for err, want := range map[error]string{os.ErrPermission: "chown -R hearth: /etc/hearth", syscall.EROFS: "ReadWritePaths=/etc/hearth", syscall.EIO: "input/output error"} {
+	for err, want := range map[error]string{os.ErrPermission: "chgrp hearth /etc/hearth && sudo chmod g+rwxs /etc/hearth", syscall.EROFS: "ReadWritePaths=/etc/hearth", syscall.EIO: "input/output error"} {
 		if why := mayNotWrite("/etc/hearth", err); !strings.Contains(why, want) {
 			t.Error(why)
 		}
@@ -467,4 +469,248 @@ func TestVersionsAreBounded(t *testing.T) {
 	if err := again.keep(keptVersion{Sum: fmt.Sprint(maxVersions + 29), Files: []configText{{"config.toml", ""}}}); err != nil || len(again.all) != maxVersions-1 {
 		t.Error("the newest is kept twice")
 	}
+}
+
+// Files are made, filled, emptied and removed on the page, and the versions know them: what was
+// removed comes back, and what came since goes.
+func TestFilesAreMadeAndRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		p, _, stop := edited(t, dir, "include = [\"rules/*.toml\"]\n[output.lamp]\npin = \"GPIO5\"\n")
+		defer stop()
+		garden := filepath.Join(dir, "rules", "garden.toml")
+		c, err := p.Configuration(t.Context(), "")
+		if err != nil || c.NewIn != "rules/" {
+			t.Fatalf("%v %+v", err, c)
+		}
+		f, err := p.NewConfigFile(t.Context(), "rules/garden.toml")
+		if err != nil || f.Name != "rules/garden.toml" || !f.New || f.Locked != "" {
+			t.Fatalf("%v %+v", err, f)
+		}
+		d := web.Draft{File: f.Name, Text: "[link.a]\nfrom = \"a/b\"\nto = \"lmap\"\n"}
+		if c, err := p.CheckDraft(t.Context(), d); err != nil || c.OK || c.Mistakes[0].File != "rules/garden.toml" || c.Mistakes[0].Line != 3 {
+			t.Errorf("%v %+v", err, c)
+		}
+		if s, err := p.SaveDraft(t.Context(), d); err != nil || s.Saved || exists(garden) {
+			t.Errorf("with a mistake: %v %+v", err, s)
+		}
+		d.Text = strings.Replace(d.Text, "lmap", "lamp", 1)
+		s, err := p.SaveDraft(t.Context(), d)
+		if err != nil || !s.Saved || mustRead(t, garden) != d.Text {
+			t.Fatalf("%v %+v", err, s)
+		}
+		if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusConflict {
+			t.Errorf("made by two: %v", err)
+		}
+		if r, _ := p.Rules(t.Context()); len(r) != 1 {
+			t.Errorf("its rule does not run: %+v", r)
+		}
+		d.Version = s.Version
+		if _, err := p.RemoveFile(t.Context(), d); web.StatusOf(err) != http.StatusConflict || !strings.Contains(err.Error(), "save rules/garden.toml empty first") {
+			t.Errorf("not empty: %v", err)
+		}
+		d.Text = "\n"
+		if s, err = p.SaveDraft(t.Context(), d); err != nil || !s.Saved {
+			t.Fatalf("%v %+v", err, s)
+		}
+		if _, err := p.RemoveFile(t.Context(), d); web.StatusOf(err) != http.StatusConflict {
+			t.Errorf("as it was before: %v", err)
+		}
+		d.Version = s.Version
+		if s, err := p.RemoveFile(t.Context(), d); err != nil || !s.Saved || exists(garden) {
+			t.Fatalf("%v %+v", err, s)
+		}
+		if _, err := p.RemoveFile(t.Context(), draft(t, p, "config.toml")); web.StatusOf(err) != http.StatusConflict {
+			t.Errorf("the main one: %v", err)
+		}
+
+		all, err := p.ConfigVersions(t.Context())
+		if err != nil || len(all) != 4 || fmt.Sprint(all[0].Changed) != "[rules/garden.toml]" || all[0].Note != "rules/garden.toml removed" {
+			t.Fatalf("%v %+v", err, all)
+		}
+		restore := func(id int) {
+			t.Helper()
+			one, err := p.ConfigVersion(t.Context(), id)
+			if err != nil || len(one.Restores) != 1 {
+				t.Fatalf("%v %+v", err, one)
+			}
+			if s, err := p.RestoreVersion(t.Context(), id, one.Sum, ""); err != nil || !s.Saved {
+				t.Fatalf("version %d: %v %+v", id, err, s)
+			}
+		}
+		restore(all[2].ID) // with the link
+		if got := mustRead(t, garden); !strings.Contains(got, "[link.a]") {
+			t.Error(got)
+		}
+		restore(all[3].ID) // before it
+		if exists(garden) {
+			t.Error("it is not removed")
+		}
+	})
+}
+
+// What a new file can be called, and where it can lie.
+func TestWhatNewFilesAreCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, out := t.TempDir(), t.TempDir()
+		os.Mkdir(filepath.Join(dir, "rules"), 0o755)
+		os.Symlink(out, filepath.Join(dir, "rules", "out"))
+		os.WriteFile(filepath.Join(dir, "plain"), nil, 0o644)
+		p, _, stop := edited(t, dir, stairs)
+		stop()
+		writeFile(t, dir, "include = [\"rules/*.toml\", \"*/*/*.toml\", \"../*.toml\", \"one.toml\", \".hidden/*.toml\"]\n"+stairs)
+		e := p.editing
+		d := e.onDisk()
+		for name, want := range map[string]string{
+			"rules/garden.toml": "", "rules/Küche 2.toml": "", "rules/deep/er.toml": "", "one.toml": "",
+			"two.toml": `no include names two.toml`, "other/x.toml": "no include names other/x.toml, so the hub would not read it: first write at the top of config.toml a line such as include = [\"other/*.toml\"]",
+			"rules/out/x.toml": "rules/out is no folder", "plain/x/y.toml": "plain is no folder", "config.toml": "there is something called config.toml already",
+			"": "can't be called", "../x.toml": "can't be called", "rules/../../x.toml": "can't be called", "/etc/x.toml": "can't be called", "rules/x": "can't be called", "rules/x.toml/": "can't be called",
+			"rules/.x.toml": "can't be called", ".hidden/x.toml": "can't be called", "rules/*.toml": "can't be called", "rules/a\nb.toml": "can't be called", "rules//x.toml": "can't be called", "rules/[a].toml": "can't be called",
+			"rules/" + strings.Repeat("x", 200) + ".toml": "can't be called", `rules\x.toml`: "can't be called", "rules/x\x00.toml": "can't be called", "-rf/x.toml": "can't be called",
+		} {
+			file, err := e.fresh(d, name)
+			if want == "" && (err != nil || file != filepath.Join(dir, name)) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%q: %q %v", name, file, err)
+			}
+		}
+	})
+}
+
+// Whatever somebody asks for, a file is made below the folder of the main one, through no link,
+// and is one that no program takes for something else.
+func FuzzWhatNewFilesAreCalled(f *testing.F) {
+	for _, name := range []string{"a/garden.toml", "x.toml", "../x.toml", "l/x.toml", "a/.x.toml", "/x.toml", "a//b.toml", "a/./x.toml", "ä/ö ü.toml", "x.toml/..", "a\\x.toml", "*.toml", "-x.toml"} {
+		f.Add(name)
+	}
+	dir := f.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "a"), 0o755), os.Symlink("/tmp", filepath.Join(dir, "l")), os.WriteFile(filepath.Join(dir, "config.toml"), []byte("include = [\"*.toml\", \"*/*.toml\", \"*/*/*.toml\"]\n"), 0o644)); err != nil {
+		f.Fatal(err)
+	}
+	f.Chdir(dir)
+	e := &editing{path: "config.toml"}
+	d := e.onDisk()
+	f.Fuzz(func(t *testing.T, name string) {
+		file, err := e.fresh(d, name)
+		if err != nil {
+			return
+		}
+		if file != name || !filepath.IsLocal(file) || filepath.Clean(file) != file || filepath.Ext(file) != ".toml" || strings.HasPrefix(file, "l/") || strings.ContainsAny(file, "\\*?[]\n\"'$`") {
+			t.Errorf("%q", file)
+		}
+		for part := range strings.SplitSeq(file, "/") {
+			if strings.HasPrefix(part, ".") || strings.HasPrefix(part, "-") || strings.ContainsFunc(part, unicode.IsControl) {
+				t.Errorf("%q", file)
+			}
+		}
+	})
+}
+
+// As long as the hub has not taken over what is saved, the power may go: the next start has what
+// was before, of all files. Of a file that it takes over nothing is undone.
+func TestAPowerCutBeforeItIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		main, second := filepath.Join(dir, "config.toml"), filepath.Join(dir, "second.toml")
+		before := "include = [\"second.toml\"]\n# one\n"
+		os.WriteFile(second, []byte("# two\n"), 0o644)
+		p, _, stop := edited(t, dir, before)
+		defer stop()
+		os.WriteFile(main, []byte(before+"[output.lamp]\npin = \"GPIO5\"\n"), 0o644)
+		os.WriteFile(second, []byte("[link.a]\nfrom = \"a/b\"\nto = \"lamp\"\n"), 0o644)
+		if done, err := p.opt.Reload(t.Context()); err != nil || done.Error != "" {
+			t.Fatal(err, done)
+		}
+		obey := p.opt.Reload
+		cut := map[string]string{}
+		p.opt.Reload = func(ctx context.Context) (control.Reloaded, error) { // at this moment
+			for _, file := range []string{main, second} {
+				if is := mustRead(t, file); strings.Contains(is, "lamp") {
+					t.Errorf("%s is not written: %s", file, is)
+				}
+			}
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if !e.IsDir() {
+					cut[e.Name()] = mustRead(t, filepath.Join(dir, e.Name()))
+				}
+			}
+			return obey(ctx)
+		}
+		all, _ := p.ConfigVersions(t.Context())
+		one, _ := p.ConfigVersion(t.Context(), all[1].ID)
+		if s, err := p.RestoreVersion(t.Context(), all[1].ID, one.Sum, ""); err != nil || !s.Saved {
+			t.Fatalf("%v %+v", err, s)
+		}
+		if undone, err := config.Recover(main); err != nil || undone != nil || mustRead(t, main) != before || mustRead(t, second) != "# two\n" {
+			t.Errorf("what is in force is undone: %v %v", undone, err)
+		}
+		for name, text := range cut {
+			os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
+		}
+		if undone, err := config.Recover(main); err != nil || len(undone) != 2 || !strings.Contains(mustRead(t, main), "output.lamp") || !strings.Contains(mustRead(t, second), "link.a") {
+			t.Errorf("%v %v", undone, err)
+		}
+	})
+}
+
+// A cover is drawn as it stood and as it would have stood, also where no rule looks at it.
+func TestACoverIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const house = `[output.up]
+pin = "GPIO5"
+[output.down]
+pin = "GPIO6"
+[interlock.motor]
+outputs = ["up", "down"]
+gap = "500ms"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+[rule.sun]
+trigger = { state = "a/sun", is = "hot", until = { is = "mild" } }
+action = { set = "blind", to = 30 }
+done = { set = "blind", to = 100 }
+`
+		p, _, stop := edited(t, t.TempDir(), house)
+		defer stop()
+		client, hangUp := connect(t, p.Hub, "sensor", func(*paho.Publish) {})
+		defer hangUp()
+		time.Sleep(time.Minute)
+		publish(t, client, 1, "hearth/blind/set", "OPEN")
+		time.Sleep(2 * time.Minute)
+		for range 3 {
+			publish(t, client, 1, "a/sun", "hot")
+			time.Sleep(10 * time.Minute)
+			publish(t, client, 1, "a/sun", "mild")
+			time.Sleep(10 * time.Minute)
+		}
+		d := draft(t, p, "config.toml")
+		d.Text = strings.Replace(house, "to = 30", "to = 70", 1)
+		tried, err := p.TryDraft(t.Context(), d, 1, func(float64) {})
+		if err != nil || len(tried.Covers) != 1 {
+			t.Fatalf("%v %+v", err, tried)
+		}
+		c := tried.Covers[0]
+		if !c.Differs || c.Runs != 6 || c.WouldRuns != 6 || c.Apart < 29*60 || c.Apart > 31*60 || c.Would <= c.Was {
+			t.Errorf("%+v", c)
+		}
+		var was, would []int64
+		for _, s := range c.Stood {
+			was = append(was, s[2])
+		}
+		for _, s := range c.WouldStand {
+			would = append(would, s[2])
+		}
+		if got := fmt.Sprint(was, would); got != "[100 30 100 30 100 30 100] [100 70 100 70 100 70 100]" {
+			t.Error(got)
+		}
+		d.Text = house + "# the same\n"
+		tried, err = p.TryDraft(t.Context(), d, 1, func(float64) {})
+		if c := tried.Covers[0]; err != nil || c.Differs || c.Apart != 0 || c.Runs != 6 || !tried.Same {
+			t.Errorf("the same: %v %+v", err, tried)
+		}
+	})
 }

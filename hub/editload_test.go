@@ -86,7 +86,7 @@ func TestNoTextKeepsTheHubBusy(t *testing.T) {
 		}()
 		began := processorTime(t)
 		d := e.onDisk()
-		texts, wrong, err := e.draftTexts(d, web.Draft{File: "config.toml", Text: text})
+		_, texts, wrong, err := e.draftTexts(d, web.Draft{File: "config.toml", Text: text})
 		if err != nil {
 			t.Fatal(err)
 		}

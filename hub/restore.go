@@ -112,7 +112,7 @@ func Restore(r Restoring) (*Restored, error) {
 		}
 	}
 
-	owners := owners{data: to.Data, done: done}
+	owners := owners{data: to.Data, folder: folder, done: done}
 	in := backup.Restoring{
 		Name: r.Archive, Done: done, Last: ofConfig + done.Head.Config, LastAs: filepath.Base(to.Config),
 		Targets: []backup.Target{
@@ -268,8 +268,9 @@ func (to *Restored) doubt(folder string) {
 
 // owners says whose files are to be, and who may read them. Only root can give them away.
 type owners struct {
-	data string
-	done *backup.Manifest
+	data   string
+	folder string // of the configuration
+	done   *backup.Manifest
 }
 
 // hub is whom the hub will run as: who has the data folder; else, by name, who had it on
@@ -304,9 +305,15 @@ func (o owners) ofData(m backup.Member) (uid, gid int, mode fs.FileMode) {
 }
 
 // ofConfig keeps owner and mode as they were. What only its owner could read the hub's user
-// gets, if that owner is nobody here.
+// gets, if that owner is nobody here. Its folders are whose the one around them is, so that the
+// page can edit what is in them if it can edit that.
 func (o owners) ofConfig(m backup.Member) (uid, gid int, mode fs.FileMode) {
 	if strings.HasSuffix(m.Name, "/") {
+		if info, err := os.Stat(o.folder); err == nil && strings.HasPrefix(m.Name, ofConfig) {
+			if s, ok := info.Sys().(*syscall.Stat_t); ok {
+				return int(s.Uid), int(s.Gid), info.Mode().Perm()
+			}
+		}
 		return 0, 0, 0o755
 	}
 	mode = m.Mode.Perm() &^ 0o022

@@ -78,9 +78,9 @@ func (p page) Why(ctx context.Context, name, at string) (web.Why, error) {
 		y.After = changedNext(ctx, got.past, got.thing, a.At, got.now)
 	}
 	if first, ok := oldest(got.past, got.thing); !a.Known && !live && ok && got.when.Before(first) {
-		y.Missing, y.After = "the history of it begins "+first.In(got.now.Location()).Format("2 Jan 2006 at 15:04:05"), first
+		y.Missing, y.After = "the history of it begins "+first.In(got.now.Location()).Format(time.DateTime), first
 	} else if full := got.past.Health().Oldest; !a.Known && !live && got.when.Before(full) {
-		y.Missing = "what was before " + full.In(got.now.Location()).Format("2 Jan 2006 at 15:04:05") + " is not kept in full"
+		y.Missing = "what was before " + full.In(got.now.Location()).Format(time.DateTime) + " is not kept in full"
 	}
 	return y, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -25,6 +26,7 @@ type Outlook struct {
 	Others      int          `json:"others,omitempty"` // differences beyond those
 	Silent      int          `json:"silent,omitempty"` // decisions that differ, of which nothing comes: a wait that began, a condition that said no
 	Outputs     []Use        `json:"outputs"`
+	Covers      []Course     `json:"covers,omitempty"`
 	Changed     []string     `json:"changed,omitempty"` // rules of another definition than recorded, new, or gone
 	Veiled      int          `json:"veiled,omitempty"`  // events that are not whole, for what they said was compared with a secret; the rules are taken to have done the same then
 	Unheard     []string     `json:"unheard,omitempty"` // sources that rules look at and of which nothing is recorded
@@ -68,7 +70,28 @@ type Spell struct {
 	To   time.Time `json:"to"`
 }
 
+// A Course is where a cover stood by record, and where it would have stood. Covers are seldom
+// told of while they move, and that takes half a minute: so a run counts as where it led to.
+type Course struct {
+	Cover string        `json:"cover"`
+	Was   float64       `json:"open_pct"` // on average, of the time in which that is known
+	Is    float64       `json:"would_open_pct"`
+	Runs  int           `json:"runs"`
+	Would int           `json:"would_runs"`
+	Apart time.Duration `json:"apart_ns"` // for how long it would have stood elsewhere
+	Stood []Stand       `json:"stood,omitempty"`
+	Stand []Stand       `json:"would_stand,omitempty"`
+}
+
+// A Stand is some time in which a cover stands at one place; while nobody knows where, there is none.
+type Stand struct {
+	Spell
+	Open float64 `json:"open_pct"` // 0 is closed, 100 is open
+}
+
 const (
+	// aRun is how long after the last word of a cover it may still be in the same run.
+	aRun = 3 * time.Second
 	// aMoment is how far apart the same may be done to count as the same.
 	aMoment = 2 * time.Second
 	// maxDifferences is how many are told; more would be no answer.
@@ -83,6 +106,7 @@ type outlook struct {
 	recent  []*Difference // of the last moment, which may still find their counterpart
 	named   map[string]bool
 	outputs map[string]*uses
+	covers  map[string]*courses
 	shift   time.Duration // by how much the clock was wrong, as is known by now
 }
 
@@ -99,12 +123,29 @@ type use struct {
 	spans    []Spell
 }
 
+// courses is how one cover stands.
+type courses struct{ was, is course }
+
+type course struct {
+	known  bool
+	open   float64
+	began  time.Time     // by the wall clock: it stands there since then
+	moved  time.Duration // when it last said another place
+	ran    bool          // it has moved since it is known
+	runs   int
+	stands []Stand
+}
+
 func newOutlook(cfg gpio.Config) *outlook {
-	o := &outlook{named: make(map[string]bool), outputs: make(map[string]*uses)}
+	o := &outlook{named: make(map[string]bool), outputs: make(map[string]*uses), covers: make(map[string]*courses)}
 	o.Differences, o.Outputs = []Difference{}, []Use{}
 	for _, name := range cfg.Output.Names() {
 		o.outputs[name] = new(uses)
 		o.Outputs = append(o.Outputs, Use{Output: name})
+	}
+	for _, name := range cfg.Cover.Names() {
+		o.covers[name] = new(courses)
+		o.Covers = append(o.Covers, Course{Cover: name})
 	}
 	return o
 }
@@ -149,12 +190,83 @@ func (o *outlook) was(r devices.Reading) {
 	if u := o.outputs[r.Source]; u != nil {
 		u.was.read(r, o.shift)
 	}
+	if c := o.covers[r.Source]; c != nil {
+		c.was.read(r, o.shift)
+	}
 }
 
 func (o *outlook) is(r devices.Reading) {
 	if u := o.outputs[r.Source]; u != nil {
 		u.is.read(r, o.shift)
 	}
+	if c := o.covers[r.Source]; c != nil {
+		c.is.read(r, o.shift)
+	}
+}
+
+// read takes what a cover says of where it is.
+func (c *course) read(r devices.Reading, shift time.Duration) {
+	open, ok := r.Value.(float64)
+	at := r.At.Wall.Add(shift)
+	switch {
+	case !ok || r.Gone || r.Bad != "":
+		c.pass(at)
+		c.known = false
+	case !c.known:
+		c.known, c.open, c.began, c.ran = true, open, at, false
+	case open == c.open:
+	case c.ran && r.At.Mono-c.moved <= aRun: // it goes on
+		c.open, c.moved = open, r.At.Mono
+	default:
+		c.pass(at)
+		c.open, c.moved, c.ran = open, r.At.Mono, true
+		c.runs++
+	}
+}
+
+// pass ends the time for which it has stood there.
+func (c *course) pass(at time.Time) {
+	if !c.known || !at.After(c.began) {
+		return
+	}
+	if n := len(c.stands); n == maxSpells {
+		c.stands[n-1].To, c.stands[n-1].Open = at, c.open
+	} else {
+		c.stands = append(c.stands, Stand{Spell{c.began, at}, c.open})
+	}
+	c.began = at
+}
+
+// average is how far it was open.
+func (c *course) average() float64 {
+	sum, all := 0.0, 0.0
+	for _, s := range c.stands {
+		d := s.To.Sub(s.From).Seconds()
+		sum, all = sum+s.Open*d, all+d
+	}
+	return math.Round(sum / max(all, 1e-9))
+}
+
+// elsewhere is for how long one stood where the other did not.
+func elsewhere(a, b []Stand) (apart time.Duration) {
+	for len(a) > 0 && len(b) > 0 {
+		from, to := a[0].From, a[0].To
+		if b[0].From.After(from) {
+			from = b[0].From
+		}
+		if b[0].To.Before(to) {
+			to = b[0].To
+		}
+		if to.After(from) && math.Abs(a[0].Open-b[0].Open) > 1 { // which is how far one made up may be off
+			apart += to.Sub(from)
+		}
+		if a[0].To.After(to) {
+			b = b[1:]
+		} else {
+			a = a[1:]
+		}
+	}
+	return apart
 }
 
 func (u *use) read(r devices.Reading, shift time.Duration) {
@@ -192,6 +304,11 @@ func (o *outlook) down(since devices.Now) {
 		u.is.pass(since, o.shift)
 		u.was.on, u.is.on, u.was.known, u.is.known = false, false, false, false
 	}
+	for _, c := range o.covers {
+		c.was.pass(since.Wall.Add(o.shift))
+		c.is.pass(since.Wall.Add(o.shift))
+		c.was.known, c.is.known = false, false
+	}
 	o.tell(len(o.recent))
 }
 
@@ -212,6 +329,15 @@ func (o *outlook) close(now devices.Now) {
 		u.is.pass(now, o.shift)
 		out.Was, out.Is, out.Switches, out.Would = u.was.total, u.is.total, u.was.switches, u.is.switches
 		out.On, out.WouldOn = u.was.spans, u.is.spans
+	}
+	for i := range o.Covers {
+		out := &o.Covers[i]
+		c := o.covers[out.Cover]
+		c.was.pass(now.Wall.Add(o.shift))
+		c.is.pass(now.Wall.Add(o.shift))
+		out.Was, out.Is, out.Runs, out.Would = c.was.average(), c.is.average(), c.was.runs, c.is.runs
+		out.Stood, out.Stand = c.was.stands, c.is.stands
+		out.Apart = elsewhere(out.Stood, out.Stand)
 	}
 }
 
@@ -426,6 +552,17 @@ func (o *Outlook) Print(w io.Writer) error {
 		}
 		t.Flush()
 	}
+	if !o.Same() && slices.ContainsFunc(o.Covers, Course.Differs) {
+		b.WriteByte('\n')
+		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(t, "COVER\tWAS OPEN\tWOULD HAVE BEEN\tRAN\tWOULD HAVE RUN\tELSEWHERE FOR\n")
+		for _, c := range o.Covers {
+			if c.Differs() {
+				fmt.Fprintf(t, "%s\t%v %%\t%v %%\t%d\t%d\t%s\n", c.Cover, c.Was, c.Is, c.Runs, c.Would, hours(c.Apart))
+			}
+		}
+		t.Flush()
+	}
 	if len(o.Unheard) > 0 {
 		fmt.Fprintf(&b, "\nNothing is recorded of these, so what rules make of them can't be told:\n")
 		for _, s := range o.Unheard {
@@ -442,6 +579,9 @@ func (o *Outlook) Print(w io.Writer) error {
 func (u Use) differs() bool {
 	return u.Was.Round(time.Second) != u.Is.Round(time.Second) || u.Switches != u.Would
 }
+
+// Differs reports whether a cover would have stood elsewhere, for longer than it takes to run.
+func (c Course) Differs() bool { return c.Apart > time.Minute || c.Runs != c.Would }
 
 // hours is a time as people add it up: "7h12m", "0m40s".
 func hours(d time.Duration) string {

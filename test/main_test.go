@@ -11,6 +11,7 @@
 //	hostile_test.go   what no client should do
 //	post_test.go      sessions, queues and retained values under crashes
 //	page_test.go      people, with a real browser
+//	package_test.go   the Debian package, installed and updated
 //	machine_test.go   a kernel with simulated lines (make gpio-test)
 //	wear_test.go      what a card is given to write (make wear)
 //	footprint.sh      sizes, start and idle memory
@@ -22,11 +23,13 @@ package test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -368,6 +371,34 @@ func (l *life) view(t *testing.T) (v view) {
 		t.Fatal("the page:", resp.Status, err)
 	}
 	return v
+}
+
+// config asks the page's API of the configuration. Any answer but 200 is an error.
+func (l *life) config(method, path string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	ctx, done := context.WithTimeout(context.Background(), patience)
+	defer done()
+	req, err := http.NewRequestWithContext(ctx, method, l.page+"/api/v1/config"+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s %s", method, path, resp.Status, said)
+	}
+	if err == nil && into != nil {
+		err = json.Unmarshal(said, into)
+	}
+	return err
 }
 
 // A transcript is what programs said, line by line, and when it was heard.

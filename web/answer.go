@@ -93,6 +93,7 @@ func (s *Server) routes() http.Handler {
 		{"POST", "/api/v1/config/check", Change, wholeHouse(s.takeCheck)},
 		{"POST", "/api/v1/config/try", Change, wholeHouse(s.takeTry)},
 		{"POST", "/api/v1/config/save", Change, wholeHouse(s.takeSave)},
+		{"POST", "/api/v1/config/remove", Change, wholeHouse(s.takeRemove)},
 		{"GET", "/api/v1/config/versions", Change, wholeHouse(s.serveConfigVersions)},
 		{"GET", "/api/v1/config/version/{id}", Change, wholeHouse(s.serveConfigVersion)},
 		{"POST", "/api/v1/config/version/{id}", Change, wholeHouse(s.takeRestore)},
@@ -127,7 +128,17 @@ func (s *Server) routes() http.Handler {
 	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, http.StatusForbidden, otherSite)
 	}))
-	return harden(s.ownHost(sameSite.Handler(ownReaders(mux))))
+	return harden(s.spoken(s.ownHost(sameSite.Handler(ownReaders(mux)))))
+}
+
+// spoken notes the language in which an answer of the API was asked for, which refuse obeys.
+func (s *Server) spoken(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if forPrograms(r.URL.Path) {
+			w.Header().Set("Content-Language", s.wordsFor(r).language)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // nothingHere is for addresses that there are none of.
@@ -260,7 +271,7 @@ func (s *Server) serveHouse(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
-	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r))))
+	send(w, r, "application/json", asJSON(v.seenBy(visitorOf(r)).in(s.wordsFor(r))))
 }
 
 // serveOpenAPI describes what programs may ask; a test holds it against the routes.

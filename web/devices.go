@@ -223,12 +223,13 @@ func (s *Server) deviceList(r *http.Request) (Devices, error) {
 		}
 		return cmp.Or(strings.Compare(a.Room, b.Room), strings.Compare(a.Title(), b.Title()))
 	})
-	all.Devices, all.Unlinked = some, sentence(all.Unlinked)
+	w := s.wordsFor(r)
+	all.Devices, all.Unlinked = some, w.say(sentence(all.Unlinked))
 	if !who.Whole(See) {
 		all.Faults, all.Unlinked = nil, ""
 	}
 	all.Faults = each(all.Faults, func(f DeviceFault) DeviceFault {
-		return DeviceFault{asName(f.Topic), f.Times, sentence(f.Why)}
+		return DeviceFault{asName(f.Topic), f.Times, w.say(sentence(f.Why))}
 	})
 	return all, nil
 }
@@ -281,7 +282,11 @@ func (s *Server) theDevice(r *http.Request) (Device, error) {
 	if !ok {
 		return d, refusal{http.StatusNotFound, "no device is named " + name}
 	}
-	return d.clean(), nil
+	d, w := d.clean(), s.wordsFor(r)
+	for i, p := range d.Properties {
+		d.Properties[i].Bad = w.say(p.Bad)
+	}
+	return d, nil
 }
 
 func (s *Server) devicePage(r *http.Request, v View) (any, error) {

@@ -31,6 +31,11 @@ type Editor interface {
 	// Saved says why.
 	SaveDraft(ctx context.Context, d Draft) (Saved, error)
 
+	// NewConfigFile is one as somebody begins to write it, who saves it as a Draft without a
+	// Version; RemoveFile removes one in which nothing is, as SaveDraft writes one.
+	NewConfigFile(ctx context.Context, name string) (ConfigFile, error)
+	RemoveFile(ctx context.Context, d Draft) (Saved, error)
+
 	// ConfigVersions are those that were in force, the newest first; ConfigVersion is one
 	// with what it changed, and what it would change now; RestoreVersion saves it again.
 	// sum names what is on disk, as Configuration does.
@@ -41,9 +46,10 @@ type Editor interface {
 
 // Configuration is the owner's files.
 type Configuration struct {
-	Sum     string       `json:"sum"`      // names the text of all files
-	InForce bool         `json:"in_force"` // it is what the hub obeys; else the files were changed and not read since
-	Files   []ConfigFile `json:"files"`    // the main one first
+	Sum     string       `json:"sum"`              // names the text of all files
+	InForce bool         `json:"in_force"`         // it is what the hub obeys; else the files were changed and not read since
+	Files   []ConfigFile `json:"files"`            // the main one first
+	NewIn   string       `json:"new_in,omitempty"` // the folder of which includes take all files, such as "rules/"; for new ones
 	At      *ConfigPlace `json:"at,omitempty"`
 }
 
@@ -61,6 +67,7 @@ type ConfigFile struct {
 	Hidden  string `json:"hidden,omitempty"`  // why its text is not shown
 	Locked  string `json:"locked,omitempty"`  // why it can't be saved, and what would allow it
 	Secrets int    `json:"secrets,omitempty"` // how many stand in it as "***1" and so on
+	New     bool   `json:"-"`                 // it is in no file yet
 }
 
 // Label is its name fit to be shown.
@@ -79,7 +86,7 @@ func (c Configuration) file(name string) (ConfigFile, bool) {
 // A Draft is a file as somebody wants it.
 type Draft struct {
 	File    string `json:"file"`
-	Version string `json:"version"` // of the text that was edited
+	Version string `json:"version"` // of the text that was edited; "": the file is to be made
 	Text    string `json:"text"`
 	Note    string `json:"note,omitempty"` // of who saves it, for later
 }
@@ -184,6 +191,7 @@ type Trial struct {
 	Others      int               `json:"others,omitempty"` // beyond those
 	Silent      int               `json:"silent,omitempty"` // decisions that differ and of which nothing comes
 	Outputs     []TrialOutput     `json:"outputs"`
+	Covers      []TrialCover      `json:"covers"`
 	Changed     []string          `json:"changed,omitempty"` // rules of another definition than recorded
 	Veiled      int               `json:"veiled,omitempty"`  // messages that are compared with secrets, so that nothing can be told of them
 	Unheard     []string          `json:"unheard,omitempty"` // sources of which nothing is recorded
@@ -213,6 +221,23 @@ type TrialOutput struct {
 	WouldOn  [][2]int64 `json:"would_on,omitempty"`
 	Differs  bool       `json:"differs"`
 }
+
+// A TrialCover is how a cover stood and would have stood.
+type TrialCover struct {
+	Name       string       `json:"name"`
+	Was        float64      `json:"open_pct"` // on average
+	Would      float64      `json:"would_open_pct"`
+	Runs       int          `json:"runs"`
+	WouldRuns  int          `json:"would_runs"`
+	Apart      float64      `json:"apart_s"` // for how long it would have stood elsewhere
+	Stood      []TrialStand `json:"stood,omitempty"`
+	WouldStand []TrialStand `json:"would_stand,omitempty"`
+	Differs    bool         `json:"differs"`
+}
+
+// A TrialStand is where a cover stands from one moment to another, in milliseconds from the
+// beginning: 0 is closed, 100 is open.
+type TrialStand [3]int64
 
 // MaxDraft is how long a file may be to be edited in the page, in bytes: twenty times that of
 // a large house, and little enough that no text keeps the hub from its work.
@@ -257,7 +282,7 @@ func (s *Server) serveConfig(w http.ResponseWriter, r *http.Request) {
 		refuseFor(w, err)
 		return
 	}
-	answer(w, http.StatusOK, c.clean())
+	answer(w, http.StatusOK, c.clean().in(s.wordsFor(r)))
 }
 
 // clean has no list nil, and what is not to be sent back fit to be shown.
@@ -299,7 +324,18 @@ func (s *Server) takeSave(w http.ResponseWriter, r *http.Request) {
 	}
 	s.patient(w)
 	saved, err := s.house.SaveDraft(r.Context(), d)
-	answerSaved(w, saved, err)
+	answerSaved(w, s.wordsFor(r), saved, err)
+}
+
+// takeRemove removes a file in which nothing is.
+func (s *Server) takeRemove(w http.ResponseWriter, r *http.Request) {
+	var d Draft
+	if !draftOf(w, r, &d) {
+		return
+	}
+	s.patient(w)
+	saved, err := s.house.RemoveFile(r.Context(), d)
+	answerSaved(w, s.wordsFor(r), saved, err)
 }
 
 // patient gives an answer more time: what is saved is obeyed before it is said to be.
@@ -307,12 +343,13 @@ func (s *Server) patient(w http.ResponseWriter) {
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute))
 }
 
-func answerSaved(w http.ResponseWriter, saved Saved, err error) {
+func answerSaved(w http.ResponseWriter, words *words, saved Saved, err error) {
 	switch {
 	case err != nil:
 		refuseFor(w, err)
 	case !saved.Saved:
 		saved.Checked, saved.Why, saved.Said = saved.clean(), mended(saved.Why, 3*mostText), each(saved.Said, sentence)
+		saved.Why = words.say(saved.Why)
 		answer(w, http.StatusUnprocessableEntity, saved)
 	default:
 		saved.Checked, saved.Said = saved.clean(), each(saved.Said, sentence)
@@ -354,7 +391,7 @@ func (s *Server) takeTry(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	out := stream{w: w, control: http.NewResponseController(w), limit: s.limit}
 	out.err = out.control.SetReadDeadline(time.Time{})
-	begun := false
+	begun, words := false, s.wordsFor(r)
 	line := func(v any) {
 		if !begun {
 			begun = true
@@ -378,9 +415,9 @@ func (s *Server) takeTry(w http.ResponseWriter, r *http.Request) {
 	case err != nil && !begun:
 		refuseFor(w, err)
 	case err != nil:
-		line(map[string]string{"error": mended(err.Error(), 3*mostText)})
+		line(map[string]string{"error": words.say(mended(err.Error(), 3*mostText))})
 	default:
-		line(map[string]Trial{"trial": trial.clean()})
+		line(map[string]Trial{"trial": trial.clean().in(words)})
 	}
 }
 
@@ -391,6 +428,7 @@ func (t Trial) clean() Trial {
 		return d
 	})
 	t.Outputs = each(t.Outputs, func(o TrialOutput) TrialOutput { return o })
+	t.Covers = each(t.Covers, func(c TrialCover) TrialCover { return c })
 	t.Unheard, t.Changed = each(t.Unheard, sentence), each(t.Changed, sentence)
 	return t
 }
@@ -452,7 +490,7 @@ func (s *Server) takeRestore(w http.ResponseWriter, r *http.Request) {
 	}
 	s.patient(w)
 	saved, err := s.house.RestoreVersion(r.Context(), id, asked.Sum, mended(strings.TrimSpace(asked.Note), mostName))
-	answerSaved(w, saved, err)
+	answerSaved(w, s.wordsFor(r), saved, err)
 }
 
 // --- The pages ---
@@ -463,8 +501,12 @@ type editSheet struct {
 	File  ConfigFile
 	Line  int // to begin with; 0: none
 	Asked string
+	Wrong string // with the name of a file that was to be made
 	Ready []readyMade
 }
+
+// Removable says that the file may be removed once nothing is in it.
+func (s editSheet) Removable() bool { return !s.File.New && s.File.Name != s.Files[0].Name }
 
 // Address is that of the page for another file.
 func (editSheet) Address(file string) string { return "/edit?file=" + url.QueryEscape(file) }
@@ -488,7 +530,7 @@ func (s *Server) editPage(r *http.Request, v View) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sheet := editSheet{Configuration: c.clean(), Ready: readyMades}
+	sheet := editSheet{Configuration: c.clean().in(s.wordsFor(r)), Ready: readyMades}
 	name := asked.Get("file")
 	if at := asked.Get("at"); at != "" {
 		if sheet.Asked = mended(at, mostName); c.At != nil && (name == "" || name == c.At.File) {
@@ -497,6 +539,12 @@ func (s *Server) editPage(r *http.Request, v View) (any, error) {
 	}
 	if n, err := strconv.Atoi(asked.Get("line")); err == nil && n > 0 {
 		sheet.Line = n
+	}
+	if wanted := strings.TrimSpace(asked.Get("new")); wanted != "" {
+		if sheet.File, err = s.house.NewConfigFile(r.Context(), wanted); err == nil {
+			return sheet, nil
+		}
+		sheet.Wrong = mended(err.Error(), 2*mostText)
 	}
 	var ok bool
 	if sheet.File, ok = sheet.file(name); !ok {

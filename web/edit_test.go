@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -27,10 +28,13 @@ type bureau struct {
 	checks   int
 	failing  error
 	trial    *Trial
-	others   []string // names of more files, which are hidden
-	slow     bool     // a try goes on until nobody wants it any more
-	ended    bool     // that one has
+	others   []string          // names of more files, which are hidden
+	made     map[string]string // those that were made, by name; at first emptyFile
+	slow     bool              // a try goes on until nobody wants it any more
+	ended    bool              // that one has
 }
+
+const emptyFile = "rules/empty.toml"
 
 const desktop = `# The house
 [output.porch_light]
@@ -55,14 +59,45 @@ func nameOfText(text string) string {
 func (b *bureau) Configuration(_ context.Context, at string) (Configuration, error) {
 	b.desk.Lock()
 	defer b.desk.Unlock()
-	c := Configuration{Sum: nameOfText(b.now()), InForce: true, Files: []ConfigFile{{Name: "config.toml", Version: nameOfText(b.now()), Text: b.now(), Locked: b.locked}, {Name: "<b>.toml", Hidden: "it is </script> UTF-8"}}}
+	c := Configuration{Sum: nameOfText(b.now()), InForce: true, NewIn: "rules/", Files: []ConfigFile{{Name: "config.toml", Version: nameOfText(b.now()), Text: b.now(), Locked: b.locked}, {Name: "<b>.toml", Hidden: "it is </script> UTF-8"}}}
 	for _, other := range b.others {
 		c.Files = append(c.Files, ConfigFile{Name: other, Hidden: other})
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.more())) {
+		c.Files = append(c.Files, ConfigFile{Name: name, Version: nameOfText(b.made[name]), Text: b.made[name]})
 	}
 	if at == "rule.stairs" {
 		c.At = &ConfigPlace{File: "config.toml", Line: 5}
 	}
 	return c, b.failing
+}
+
+func (b *bureau) more() map[string]string {
+	if b.made == nil {
+		b.made = map[string]string{emptyFile: ""}
+	}
+	return b.made
+}
+
+func (b *bureau) NewConfigFile(_ context.Context, name string) (ConfigFile, error) {
+	if !strings.HasPrefix(name, "rules/") {
+		return ConfigFile{}, Refusal(422, "no include names %s", name)
+	}
+	return ConfigFile{Name: name, New: true}, nil
+}
+
+func (b *bureau) RemoveFile(_ context.Context, d Draft) (s Saved, err error) {
+	b.desk.Lock()
+	defer b.desk.Unlock()
+	switch text, ok := b.more()[d.File]; {
+	case !ok:
+		return s, Refusal(404, "no file is named %q", d.File)
+	case d.Version != nameOfText(text) || text != "":
+		return s, Refusal(409, "there is something in %s", d.File)
+	}
+	delete(b.made, d.File)
+	s.OK, s.Whole, s.Saved = true, true, true
+	return s, nil
 }
 
 func (b *bureau) check(d Draft) (c Checked) {
@@ -109,6 +144,11 @@ func (b *bureau) SaveDraft(ctx context.Context, d Draft) (s Saved, err error) {
 	defer b.desk.Unlock()
 	if b.failing != nil {
 		return s, b.failing
+	}
+	if was, ok := b.more()[d.File]; d.File != "config.toml" && d.File != "" && ok == (d.Version == nameOfText(was)) {
+		s.Checked, s.Saved, s.Version = b.check(d), true, nameOfText(d.Text)
+		b.made[d.File] = d.Text
+		return s, nil
 	}
 	if d.Version != nameOfText(b.now()) {
 		return s, Refusal(409, "config.toml was changed meanwhile")
@@ -291,6 +331,10 @@ func tried(days int) *Trial {
 			TrialDifference{At: t.From.Add(time.Duration(at+3600_000) * time.Millisecond), Rule: "rule.stairs{<i>}", Done: []string{"<img src=x onerror=alert(1)> OFF"}, Because: "it was over", Instead: "it waits", Follows: "hall_motion"})
 	}
 	t.Outputs = []TrialOutput{o, {Name: "heater", Was: 10, Would: 10}}
+	blind := TrialCover{Name: "blind", Was: 60, Would: 80, Runs: 3, WouldRuns: 3, Apart: 7200, Differs: true,
+		Stood:      []TrialStand{{0, 6 * 3600_000, 100}, {6 * 3600_000, 7 * 3600_000, 0}, {7 * 3600_000, 9 * 3600_000, 30}, {9 * 3600_000, 20 * 3600_000, 100}},
+		WouldStand: []TrialStand{{0, 6 * 3600_000, 100}, {6 * 3600_000, 7 * 3600_000, 1}, {7 * 3600_000, 9 * 3600_000, 70}, {9 * 3600_000, 20 * 3600_000, 100}}}
+	t.Covers = []TrialCover{blind, {Name: "curtain", Was: 50, Would: 50}}
 	return t
 }
 
@@ -321,12 +365,17 @@ func TestTheEditorInABrowser(t *testing.T) {
 	if house.text != desktop {
 		t.Fatal("it was written")
 	}
-	do(t, ctx, "nothing is lost when the page goes", chromedp.Reload(), chromedp.WaitVisible("body.live"), until(value(broken)), chromedp.WaitVisible("#again"), until(shows("#state", "1 mistake.")))
+	do(t, ctx, "nothing is lost when the page goes", chromedp.Reload(), chromedp.WaitVisible("body.live"), until(value(broken)), chromedp.WaitVisible("#again"), until(shows("#state", "1 mistake.")), until(`document.getElementById('text').getAttribute('aria-invalid') === 'true'`))
+	undo := chromedp.Evaluate(`document.execCommand('undo')`, nil) // as Ctrl+Z does
+	do(t, ctx, "discarded, which can be undone", chromedp.Click("#discard"), until(value(desktop)), until(shows("#state", "it is in order")), until(`document.getElementById('again').hidden`),
+		undo, until(value(broken)), until(`!document.getElementById('save').disabled`))
 
 	mended := strings.Replace(desktop, "60s", "90s", 1)
 	do(t, ctx, "it is mended", set(mended), until(shows("#state", "it is in order")), until(`document.getElementById('mistakes').hidden && !document.querySelector('#marks .words')`))
 	do(t, ctx, "and tried", chromedp.Click("#try"), chromedp.WaitVisible("#trial"), until(shows("#verdict", "2 rules would have done otherwise: 7 more and 7 less.")),
-		until(`document.querySelectorAll('#outputs svg .other').length === 7 && document.querySelectorAll('#outputs > li').length === 1`),
+		until(`document.querySelectorAll('#outputs svg .other').length === 8 && document.querySelectorAll('#outputs > li').length === 2`),
+		until(shows("#outputs > li:last-child", "open 60 % on average, would have been 80 %; ran 3 times, would have 3; elsewhere for 2 h 0 min")),
+		until(`Array.from(document.querySelectorAll('#outputs > li:last-child .was')).map((b) => b.getAttribute('height')).join() === '20,2,6,20'`),
 		until(`document.querySelectorAll('#differences li').length === 14 && !document.querySelector('#differences img')`), until(shows("#untold", "a/<b>:x")))
 	keepScreenshot(t, ctx, "edit-trial")
 	do(t, ctx, "a difference leads to its rule", chromedp.Click("#differences .rule"), until(selected+` === '[rule.stairs]'`))
@@ -340,7 +389,8 @@ func TestTheEditorInABrowser(t *testing.T) {
 		defer house.desk.Unlock()
 		house.slow = true
 		return nil
-	}), chromedp.Click("#try"), until(`document.getElementById('far').value === 0.25`), chromedp.Click("#cancel"), until(`document.getElementById('trying').hidden && document.getElementById('told').hidden`),
+	}), chromedp.Click("#try"), until(`document.getElementById('far').value === 0.25 && document.activeElement.id === 'cancel'`), chromedp.KeyEvent("\r"),
+		until(`document.getElementById('trying').hidden && document.getElementById('told').hidden && document.activeElement.id === 'try'`),
 		chromedp.ActionFunc(func(ctx context.Context) error {
 			for range 500 {
 				house.desk.Lock()
@@ -390,6 +440,62 @@ func TestTheEditorInABrowser(t *testing.T) {
 	do(t, ctx, "the hub is gone", chromedp.ActionFunc(func(context.Context) error { return s.Close() }), set(typed), until(shows("#state", "the hub does not answer")),
 		until(`JSON.parse(sessionStorage.getItem('edit:config.toml')).text.endsWith('# in the dark\n')`))
 	do(t, ctx, "it goes, so that nothing is open", chromedp.Navigate("about:blank"))
+}
+
+// What was typed is discarded, and comes back with Ctrl+Z: no character is halved by that, and a
+// long text does not take longer than people wait.
+func TestDiscardingCanBeUndone(t *testing.T) {
+	ctx := browser(t)
+	house := newHouse()
+	house.text = "# 🏡 and 🏠\n"
+	s := serve(t, house)
+	discard := func(typed string) chromedp.Action {
+		return chromedp.Tasks{chromedp.Evaluate(fmt.Sprintf(`(() => { const t = document.getElementById('text'); t.value = %q; t.oninput(); document.getElementById('discard').onclick(); })()`, typed), nil),
+			until(fmt.Sprintf(`document.getElementById('text').value === %q && document.getElementById('save').disabled`, house.text))}
+	}
+	do(t, ctx, "as it was", chromedp.Navigate("http://"+s.Addr()+"/edit"), chromedp.WaitVisible("body.live"), discard("# 🏠 and 🏡\n"), discard(""), discard("# 🏡 and 🏠🏠\n"), discard("# 🏡🏡 and 🏠\nx"))
+	do(t, ctx, "undone", discard("# 🏡 or 🏠\n"), chromedp.Evaluate(`document.execCommand('undo')`, nil), until(`document.getElementById('text').value === '# 🏡 or 🏠\n'`), discard(""))
+	house.desk.Lock()
+	house.text = strings.Repeat("# a line of some length that is there\n", 6500)
+	house.desk.Unlock()
+	do(t, ctx, "a long one", chromedp.Navigate("http://"+s.Addr()+"/edit?line=3"), chromedp.WaitVisible("body.live"), discard("x\n"), discard(house.text[:1000]+"y"+house.text[1000:]))
+}
+
+// A file is made, filled, emptied and removed.
+func TestAFileIsMadeInABrowser(t *testing.T) {
+	ctx := browser(t)
+	house := newHouse()
+	s := serve(t, house)
+	at := "http://" + s.Addr()
+	made := func() (text string, ok bool) {
+		house.desk.Lock()
+		defer house.desk.Unlock()
+		text, ok = house.made["rules/garden.toml"]
+		return text, ok
+	}
+	set := func(v string) chromedp.Action {
+		return chromedp.Evaluate(fmt.Sprintf(`(() => { const t = document.getElementById('text'); t.value = %q; t.oninput(); })()`, v), nil)
+	}
+	begin := func(name string) chromedp.Action {
+		return chromedp.Tasks{chromedp.Click(".new summary"), chromedp.WaitVisible(".new input"), chromedp.SetValue(".new input", name), chromedp.Click(".new button")}
+	}
+	do(t, ctx, "a name that can't be", chromedp.Navigate(at+"/edit"), chromedp.WaitVisible("body.live"), until(`document.querySelector('.new input').value === 'rules/new.toml'`),
+		begin("garden.toml"), until(shows(".new .notice", "no include names garden.toml")), chromedp.WaitVisible("body.live"))
+	do(t, ctx, "one that can", chromedp.SetValue(".new input", "rules/garden.toml"), chromedp.Click(".new button"), until(`location.search.includes('garden')`), chromedp.WaitVisible("body.live"),
+		until(shows(".files [aria-current]", "rules/garden.toml")), until(`document.getElementById('save').disabled && !document.getElementById('remove')`))
+	keepScreenshot(t, ctx, "edit-new")
+	do(t, ctx, "it is kept in the tab", set("# roses\n"), chromedp.Reload(), chromedp.WaitVisible("body.live"), until(`document.getElementById('text').value === '# roses\n'`))
+	do(t, ctx, "and saved", chromedp.Click("#save"), until(shows("#toast", "Saved and in force.")), until(`location.search === '?file=rules%2Fgarden.toml'`))
+	if text, _ := made(); text != "# roses\n" {
+		t.Errorf("%q", text)
+	}
+	do(t, ctx, "it can't be removed as long as something is in it", chromedp.Reload(), chromedp.WaitVisible("body.live"), until(shows("#state", "in order")), until(`document.getElementById('remove').hidden`),
+		set(""), until(`document.getElementById('remove').hidden`))
+	do(t, ctx, "emptied, and removed", chromedp.Click("#save"), until(shows("#toast", "Saved and in force.")), chromedp.Click("#remove"), until(`location.search === ''`), chromedp.WaitVisible("body.live"))
+	if text, ok := made(); ok {
+		t.Errorf("%q is left", text)
+	}
+	do(t, ctx, "the main one can't be", until(`!document.getElementById('remove')`), chromedp.Navigate("about:blank"))
 }
 
 // The editor at all sizes, dark and light, in German; for eyes with HEARTH_SCREENSHOTS.

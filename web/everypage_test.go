@@ -185,8 +185,16 @@ func TestNoPageHasAnythingInline(t *testing.T) {
 			return slices.Contains([]string{"src", "href", "action", "formaction", "xlink:href"}, strings.ToLower(a[1])) && elsewhere.MatchString(a[2])
 		})
 	}
-	for name, house := range map[string]*smallHouse{"furnished": furnished(), "empty": unfurnished(), "evil": evilHouse()} {
+	evilInGerman := newHouse() // in sentences that are said otherwise there
+	evilInGerman.sayEvil(each(payloads, func(evil string) string { return "the disk refuses: " + evil }))
+	for name, house := range map[string]*smallHouse{"furnished": furnished(), "empty": unfurnished(), "evil": evilHouse(), "evil in German": evilInGerman} {
 		s := New(house, Options{Log: quietLog, People: evilFamily()})
+		if house == evilInGerman {
+			s.set.Store(&settings{loopback: true, anonymous: true, language: "de"})
+			if page := ask(s, "GET", "/log", "", person...).Body.String(); strings.Count(page, "die Platte verweigert: ") < len(payloads) {
+				t.Errorf("%s: the sentences are not", name)
+			}
+		}
 		out := lan(house, family())
 		check := func(path, page string) {
 			for _, tag := range tags.FindAllString(page, -1) {
@@ -239,13 +247,18 @@ func TestErrorsArePagesForPeople(t *testing.T) {
 		}
 	}
 	look(404, "/there/is/nothing", anna, "Nothing here", "Hier ist nichts", `<a href="/users">`) // with the menu
-	for language, says := range map[string]string{"en": "Nothing is recorded of &#34;nothing&#34;.", "de": "Von &#34;nothing&#34; ist nichts aufgezeichnet."} {
+	for language, says := range map[string]string{"en": "nothing is recorded of &#34;nothing&#34;", "de": "von &#34;nothing&#34; ist nichts aufgezeichnet"} {
 		if w := get(s, "/thing/nothing", slices.Concat(person, []string{"Accept-Language", language}, anna)...); w.Code != 404 || !strings.Contains(w.Body.String(), says) {
 			t.Errorf("%s: %d %s", language, w.Code, w.Body)
 		}
 	}
+	for language, says := range map[string]string{"en": "and this is for those who may change", "de": "nötig ist die Rolle change"} {
+		if w := get(s, "/users", slices.Concat(person, []string{"Accept-Language", language}, oma)...); w.Code != 403 || !strings.Contains(w.Body.String(), says) {
+			t.Errorf("%s: %d %s", language, w.Code, w.Body)
+		}
+	}
 	look(404, "/there/is/nothing", nil, "Nothing here", "Hier ist nichts", `href="/"`)
-	look(403, "/users", oma, "Not for you", "Kein Zutritt", "and this is for those who may change")
+	look(403, "/users", oma, "Not for you", "Kein Zutritt", `class="go" href="/"`)
 	house.broken = errors.New("the loop <b>stands</b> still")
 	look(503, "/", anna, "The house does not answer", "Das Haus antwortet nicht", "the loop &lt;b&gt;stands&lt;/b&gt; still")
 	look(503, "/log?x=1", anna, "The house does not answer", "Das Haus antwortet nicht", `href="/log?x=1"`)

@@ -188,27 +188,28 @@ func (g *gathered) put(of string, e Event) {
 	g.events = append(g.events, e)
 }
 
-// A readership are visitors who see the same of the house.
+// A readership are visitors who see the same of the house, in one language.
 type readership struct {
-	only string // what the page asked for: "things", "rules", "" is everything
-	most Level
+	only     string // what the page asked for: "things", "rules", "" is everything
+	language string
+	most     Level
 
 	// Of those whose rights are not the same everywhere: who it is, as of when.
 	who     visitorName
 	version any
 }
 
-func readershipOf(j *judged, only string) readership {
+func readershipOf(j *judged, only string, w *words) readership {
 	most := min(j.rights.Most(), Use) // no more is asked of what is told here
 	if j.rights.Whole(most) {
-		return readership{only: only, most: most}
+		return readership{only: only, language: w.language, most: most}
 	}
-	return readership{only: only, who: j.visitor.key(), version: j.version}
+	return readership{only: only, language: w.language, who: j.visitor.key(), version: j.version}
 }
 
 // as is b in the format of the stream, as one may see it.
-func (b *batch) as(j *judged, only string) []byte {
-	who := readershipOf(j, only)
+func (b *batch) as(j *judged, only string, w *words) []byte {
+	who := readershipOf(j, only, w)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, there := b.written[who]
@@ -216,13 +217,13 @@ func (b *batch) as(j *judged, only string) []byte {
 		if b.written == nil {
 			b.written = make(map[readership][]byte)
 		}
-		text = b.write(j.rights, only)
+		text = b.write(j.rights, only, w)
 		b.written[who] = text
 	}
 	return text
 }
 
-func (b *batch) write(r Rights, only string) (text []byte) {
+func (b *batch) write(r Rights, only string, w *words) (text []byte) {
 	for _, e := range b.events {
 		switch only {
 		case "things":
@@ -231,7 +232,7 @@ func (b *batch) write(r Rights, only string) (text []byte) {
 			e = Event{Output: e.Output, Input: e.Input, Rule: e.Rule}
 		}
 		if some, ok := e.seenBy(r); ok {
-			text = appendEvent(text, "", some)
+			text = appendEvent(text, "", some.in(w))
 		}
 	}
 	return text

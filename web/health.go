@@ -62,7 +62,11 @@ func (s *Server) checkup(r *http.Request) (checkup, error) {
 		c.File = sentence(c.File)
 		return c
 	})
-	return checkup{report, s.wordsFor(r).figures(report)}, nil
+	w := s.wordsFor(r)
+	for i, f := range report.Findings {
+		report.Findings[i].What, report.Findings[i].Do = w.say(f.What), w.say(f.Do)
+	}
+	return checkup{report, w.figures(report)}, nil
 }
 
 // figures are what there is to know, as far as it is known.

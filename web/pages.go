@@ -293,14 +293,12 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 		return
 	}
 	words := s.wordsFor(r)
-	f := failure{Status: status, Title: words.text("error.other"), Why: mended(why, mostText)}
+	f := failure{Status: status, Title: words.text("error.other"), Why: words.say(mended(why, mostText))}
 	switch status {
 	case http.StatusNotFound:
 		f.Title = words.text("error.not_found")
 		if why == nothingHere {
 			f.Why = words.text("error.not_found_text")
-		} else if name, ok := strings.CutPrefix(f.Why, "nothing is recorded of "); ok {
-			f.Why = words.text("error.not_recorded", "name", name)
 		}
 	case http.StatusForbidden:
 		if f.Title = words.text("error.forbidden"); why == otherSite {
@@ -346,7 +344,7 @@ func (s *Server) showPage(w http.ResponseWriter, r *http.Request, status int, na
 		return
 	}
 	who := visitorOf(r)
-	if content, ok := s.write(w, r, sheet{View: v.seenBy(who), Page: name, Of: of, most: who.rights.Most()}); ok {
+	if content, ok := s.write(w, r, sheet{View: v.seenBy(who).in(s.wordsFor(r)), Page: name, Of: of, most: who.rights.Most()}); ok {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(status)
 		w.Write(content)
@@ -363,7 +361,7 @@ func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, e
 			return
 		}
 		who := visitorOf(r)
-		page := sheet{View: v.seenBy(who), Page: name, most: who.rights.Most()}
+		page := sheet{View: v.seenBy(who).in(s.wordsFor(r)), Page: name, most: who.rights.Most()}
 		if of != nil {
 			if page.Of, err = of(r, page.View); err != nil {
 				s.failFor(w, r, err)

@@ -83,7 +83,7 @@ func (d *desk) begin(ctx context.Context, v visitor) (done func(), err error) {
 	d.busy[v.name] = true
 	d.mu.Unlock()
 	if busy {
-		return nil, refusal{http.StatusTooManyRequests, "a file is being written for you already; ask for one after the other"}
+		return nil, refusal{http.StatusTooManyRequests, "a file is being written for you already, so this one has to wait"}
 	}
 	free := func() {
 		d.mu.Lock()

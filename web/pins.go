@@ -170,7 +170,7 @@ func (s *Server) board(r *http.Request, v View) (Board, error) {
 	show := func(p BoardPin) BoardPin { return p.seenBy(who, v).clean() }
 	b.Pins, b.Others = each(b.Pins, show), each(b.Others, show)
 	b.Others = slices.DeleteFunc(b.Others, func(p BoardPin) bool { return len(p.Uses) == 0 })
-	return b, nil
+	return b.in(s.wordsFor(r)), nil
 }
 
 // Sides are the pins as they lie on the board, two in a row.
@@ -192,7 +192,7 @@ func (s *Server) servePins(w http.ResponseWriter, r *http.Request) {
 	v, err := s.view(r.Context(), patience)
 	if err == nil {
 		var b Board
-		if b, err = s.board(r, v.seenBy(visitorOf(r))); err == nil {
+		if b, err = s.board(r, v.seenBy(visitorOf(r)).in(s.wordsFor(r))); err == nil {
 			send(w, r, "application/json", asJSON(b))
 			return
 		}

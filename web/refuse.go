@@ -45,8 +45,11 @@ func StatusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-// refuse says in one sentence why not.
+// refuse says in one sentence why not, in the language of the answer.
 func refuse(w http.ResponseWriter, status int, why string) {
+	if words := allWords()[w.Header().Get("Content-Language")]; words != nil {
+		why = words.say(why)
+	}
 	answer(w, status, map[string]string{"error": mended(why, mostText)})
 }
 

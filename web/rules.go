@@ -212,7 +212,7 @@ func (s *Server) rules(r *http.Request) ([]Rule, error) {
 	ctx, done := context.WithTimeout(r.Context(), patience)
 	defer done()
 	all, err := s.house.Rules(ctx)
-	return hookless(rights, each(all, func(one Rule) Rule { return one.clean().seenBy(rights) })), err
+	return allSaid(s.wordsFor(r), hookless(rights, each(all, func(one Rule) Rule { return one.clean().seenBy(rights) })), Rule.in), err
 }
 
 func (s *Server) rule(r *http.Request) (RuleDetail, error) {
@@ -228,7 +228,7 @@ func (s *Server) rule(r *http.Request) (RuleDetail, error) {
 	}
 	d = d.clean()
 	d.Rule = d.Rule.seenBy(rights)
-	return hookless(rights, d), nil
+	return hookless(rights, d).in(s.wordsFor(r)), nil
 }
 
 func (s *Server) serveRules(w http.ResponseWriter, r *http.Request) {

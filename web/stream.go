@@ -81,7 +81,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	who := judged{visitor: v}
+	who, words := judged{visitor: v}, s.wordsFor(r)
 	only := r.URL.Query().Get("only")
 	first := whole.seenBy(who.visitor)
 	switch only {
@@ -95,7 +95,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	default:
 		only = "" // everything
 	}
-	out.event("house", first)
+	out.event("house", first.in(words))
 	out.flush()
 	goodbye := func(why string) {
 		out.text(": " + why + "\n\n")
@@ -127,10 +127,10 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 				goodbye("you are logged out")
 				return
 			}
-			out.write(at.as(&who, only))
+			out.write(at.as(&who, only, words))
 			if at.status != nil {
 				out.text(": still here\n\n")
-				out.event("status", at.status.seenBy(who.visitor).status())
+				out.event("status", at.status.seenBy(who.visitor).status().in(words))
 			}
 			if at.over != "" {
 				goodbye(at.over)

@@ -191,7 +191,7 @@ func (s *Server) thingPage(r *http.Request, v View) (any, error) {
 	}
 	past, err := s.house.History(ctx)
 	if err != nil {
-		page.History = mended(err.Error(), mostText)
+		page.History = w.say(sentence(err.Error()))
 		return page, nil
 	}
 	var c chart
@@ -566,10 +566,10 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 					return nil, err
 				}
 				if ok {
-					row.Because = sentence(d.String())
+					row.Because = Decision{Rule: d.Rule, Outcome: string(d.Outcome), Text: sentence(d.String())}.in(w).Text
 				}
 			case p.By != "":
-				row.Because = sentence(p.By)
+				row.Because = w.say(sentence(p.By))
 			case p.Initial:
 				row.Because = w.text("thing.found")
 			}

@@ -208,7 +208,7 @@ func (s *Server) takeUsers(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
 	if err != nil {
 		status = http.StatusBadRequest
-		page.Why = mended(err.Error(), mostText)
+		page.Why = words.say(mended(err.Error(), mostText))
 	}
 	page.Token, page.Secret = mended(token, mostName), secret
 	s.showPage(w, r, status, "users", page)
@@ -306,7 +306,7 @@ func (s *Server) takeAccount(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		page := s.accountPage(r)
-		page.Why = mended(err.Error(), mostText)
+		page.Why = words.say(mended(err.Error(), mostText))
 		s.showPage(w, r, http.StatusBadRequest, "account", page)
 		return
 	}

@@ -15,7 +15,8 @@
 //   - answer.go: the table of all that can be asked for, and what stands before each; refuse.go
 //     says why not; people.go, login.go and session.go are the door.
 //   - pages.go makes pages of pages/*.html; words.go has the words of both languages and how
-//     numbers, sizes, times and spans are written; js/words.js does that in a browser.
+//     numbers, sizes, times and spans are written; js/words.js does that in a browser. said.go
+//     says the house's own sentences in the language of who looks.
 //   - feed.go tells what happens to all streams (stream.go) at once.
 //   - js/live.js keeps a page live, js/lists.js its lists, js/send.js asks for something.
 //
@@ -30,8 +31,8 @@
 //   - users, account: users.go; login: login.go
 //   - offline, and the app on a phone: install.go and js/sw.js
 //
-// What is shown of devices is cleaned on its way out, by a method clean of each type, and cut
-// to what a visitor may see by seenBy.
+// What is shown of devices is cleaned on its way out, by a method clean of each type, cut to
+// what a visitor may see by seenBy, and said in their language by in.
 //
 // # The door
 //

@@ -162,7 +162,7 @@ func (s *Server) whyIt(r *http.Request, v View) (Why, error) {
 	if ctx.Err() != nil && r.Context().Err() == nil {
 		return Why{}, fmt.Errorf("it takes longer than %v to find out, and so was given up", whyPatience)
 	}
-	return hookless(rights, y.clean()), err
+	return hookless(rights, y.clean()).in(s.wordsFor(r)), err
 }
 
 // valueOf is what a property is, as programs are told it.
@@ -210,7 +210,7 @@ func (s *Server) whyPage(r *http.Request, v View) (any, error) {
 	p := whySheet{view: v, words: s.wordsFor(r), Asked: mended(r.FormValue("at"), 40)}
 	y, err := s.whyIt(r, v)
 	if no, ok := errors.AsType[refusal](err); ok && no.status == http.StatusBadRequest { // a slip of a person: as it is now
-		p.Wrong = sentence(no.why)
+		p.Wrong = p.words.say(sentence(no.why))
 		r = r.Clone(r.Context())
 		r.Form = url.Values{}
 		y, err = s.whyIt(r, v)
@@ -252,7 +252,15 @@ func (p whySheet) Heading() string {
 func (p whySheet) Clock(t time.Time) string { return p.words.clock(t, p.At) }
 
 // State is what it is, or was, in words.
-func (p whySheet) State() string { return p.words.state(p.Is, p.Part.Unit) }
+func (p whySheet) State() string {
+	if p.ofRule() {
+		return p.words.outcome(p.Is)
+	}
+	return p.words.state(p.Is, p.Part.Unit)
+}
+
+// ofRule says that what became of a rule is asked.
+func (p whySheet) ofRule() bool { return p.Kind == "rule" || p.Kind == "link" }
 
 // state is a value as people are told it.
 func (w *words) state(value, unit string) string {
@@ -261,6 +269,9 @@ func (w *words) state(value, unit string) string {
 		return w.text("unknown")
 	case "not there":
 		return w.text("away")
+	}
+	if strings.HasPrefix(value, "not known: ") {
+		return w.say(value)
 	}
 	if n, err := strconv.ParseFloat(value, 64); err == nil && !math.IsInf(n, 0) && !math.IsNaN(n) {
 		return w.number(n, unit)
@@ -441,8 +452,11 @@ func (r causeRow) Thing() string {
 
 // State is what it became.
 func (r causeRow) State() string {
-	if r.Value == "" {
+	switch {
+	case r.Value == "":
 		return ""
+	case r.Last && r.page.ofRule():
+		return r.page.words.outcome(r.Value)
 	}
 	return r.page.words.state(r.Value, "")
 }
@@ -470,15 +484,15 @@ type couldRow struct {
 
 func (r couldRow) Path() string { return rulePath(r.Rule) }
 
-// Lines are what it needs, without its own name before each.
-func (r couldRow) Lines() (lines []string) {
-	for _, n := range r.Now {
-		for _, before := range []string{r.Rule + ", ", r.Rule + ": ", r.Rule + " "} {
-			n = strings.TrimPrefix(n, before)
-		}
-		lines = append(lines, n)
+// Lines are what it needs.
+func (r couldRow) Lines() []string { return each(r.Now, r.without) }
+
+// without is a line of what it needs, without its own name before that.
+func (c CouldAct) without(line string) string {
+	for _, before := range []string{c.Rule + ", ", c.Rule + ": ", c.Rule + " "} {
+		line = strings.TrimPrefix(line, before)
 	}
-	return lines
+	return line
 }
 
 func (r couldRow) When(h *Hindrance) string    { return r.page.Clock(h.At) }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"net/http"
 	"regexp"
@@ -21,6 +22,7 @@ var languages = []string{"en", "de"}
 type words struct {
 	language string
 	texts    map[string]string
+	said     *sayings // what the house says; nil: as it says it
 }
 
 var allWords = sync.OnceValue(func() map[string]*words {
@@ -30,22 +32,42 @@ var allWords = sync.OnceValue(func() map[string]*words {
 		if err != nil {
 			panic(err) // go:embed promised it
 		}
-		w := &words{language, make(map[string]string)}
-		for line := range strings.Lines(string(content)) {
-			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-				continue
+		w := &words{language, make(map[string]string), sayingsOf(language)}
+		for key, text := range entriesOf(content) {
+			if _, twice := w.texts[key]; twice {
+				panic("words/" + language + ".toml has this twice: " + key) // as a test would have found
 			}
-			key, text, _ := strings.Cut(line, " = ")
-			said, err := strconv.Unquote(text)
-			if _, twice := w.texts[key]; err != nil || twice {
-				panic(fmt.Sprintf("words/%s.toml: %s", language, line)) // as a test would have found
-			}
-			w.texts[key] = said
+			w.texts[key] = text
 		}
 		all[language] = w
 	}
 	return all
 })
+
+// entriesOf are the lines of a file of words. A key that is more than a name stands in quotes.
+func entriesOf(content []byte) iter.Seq2[string, string] {
+	return func(yield func(key, text string) bool) {
+		for line := range strings.Lines(string(content)) {
+			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+				continue
+			}
+			key, err := strconv.QuotedPrefix(line)
+			if err != nil {
+				key, _, _ = strings.Cut(line, " ")
+			}
+			text, err := strconv.Unquote(strings.TrimPrefix(line[len(key):], " = "))
+			if plain, err := strconv.Unquote(key); err == nil {
+				key = plain
+			}
+			if err != nil {
+				panic("words: " + line) // as a test would have found
+			}
+			if !yield(key, text) {
+				return
+			}
+		}
+	}
+}
 
 // text is what stands for a key, with pairs of a name and a value put in.
 func (w *words) text(key string, pairs ...any) string {
@@ -191,9 +213,16 @@ func (w *words) forModule(page string) map[string]string {
 	return some
 }
 
-// wordsFor are those in the language of the house, or if it has none the one that a browser
-// likes best of ours.
+// wordsFor are those in which a request is answered: of the API the English ones unless it
+// names a language, as the modules of the pages do; of a page those in the language of the
+// house, or if it has none the one that a browser likes best of ours.
 func (s *Server) wordsFor(r *http.Request) *words {
+	if forPrograms(r.URL.Path) {
+		if w := allWords()[r.URL.Query().Get("language")]; w != nil {
+			return w
+		}
+		return allWords()[languages[0]]
+	}
 	if w := allWords()[s.set.Load().language]; w != nil {
 		return w
 	}

@@ -52,7 +52,7 @@ func findConfig(asked string) (string, error) {
 	if asked != "" {
 		switch info, err := os.Stat(asked); {
 		case err != nil:
-			return "", err
+			return "", mayRead(asked, err)
 		case info.IsDir():
 			return "", fmt.Errorf("%s is a folder: name the file, such as %s", asked, filepath.Join(asked, localConfig))
 		}
@@ -61,11 +61,19 @@ func findConfig(asked string) (string, error) {
 	for _, path := range []string{localConfig, systemConfig} {
 		// One that is there but can't be read is the one that was meant.
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-			return path, nil
+			return path, mayRead(path, err)
 		}
 	}
 	return "", fmt.Errorf("there is neither ./%s nor %s: write one (the config.toml that comes with Hearth is a commented start) or name one with --config FILE",
 		localConfig, systemConfig)
+}
+
+// mayRead says who may read a configuration that this user may not.
+func mayRead(path string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return noPermission(fmt.Errorf("%s is for root and the hub alone to read, for there may be passwords in it", path))
+	}
+	return err
 }
 
 // complain prints every warning and mistake of a configuration, one a line. The

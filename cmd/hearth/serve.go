@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 
+	"hearth/config"
 	"hearth/control"
 	"hearth/gpio"
 	"hearth/hub"
@@ -36,6 +37,13 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	log := newLogger(std.err, c.LogLevel)
+	undone, err := config.Recover(path)
+	if len(undone) > 0 {
+		log.Warn("a change of the configuration was not in force yet when the hub ended, so what was before stands in the files again", "files", undone)
+	}
+	if err != nil {
+		log.Warn("a change of the configuration was not in force yet when the hub ended, and could not be undone", "err", err)
+	}
 	cfg, doc := hub.Load(path)
 	broken := complain(std.err, path, doc)
 	bank, simulated, err := openBank(c.Sim)

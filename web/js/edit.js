@@ -5,7 +5,7 @@
 import { $, put, makeList } from './lists.js';
 import { t, clock } from './words.js';
 import { follow, say } from './live.js';
-import { send } from './send.js';
+import { said, send } from './send.js';
 import { showTrial } from './trial.js';
 
 const lineHeight = 21; // as in style.css
@@ -24,7 +24,7 @@ function start(text, code) {
 
   function type(what) { // as if it were typed, so that it can be taken back
     text.focus();
-    if (!document.execCommand('insertText', false, what)) {
+    if (!document.execCommand(what ? 'insertText' : 'delete', false, what)) {
       text.setRangeText(what, text.selectionStart, text.selectionEnd, 'end');
       typed();
     }
@@ -202,6 +202,7 @@ function start(text, code) {
     if (doubts) told += ' ' + t('edit.doubts', { n: doubts });
     if (!c.whole) told += ' ' + t('edit.not_whole');
     put($('state'), told);
+    text.setAttribute('aria-invalid', String(!c.ok));
     $('state').className = c.ok ? 'ok' : 'wrong';
     arrange();
   }
@@ -242,6 +243,7 @@ function start(text, code) {
   function arrange() {
     const locked = !!$('locked');
     $('save').disabled = locked || !changed();
+    if ($('remove')) $('remove').hidden = locked || !!(saved + text.value).trim();
     $('try').disabled = !sound || !$('trying').hidden;
     document.title = (changed() ? '* ' : '') + t('edit.title') + ' · ' + $('name').textContent + ' · Hearth';
     if (!changed()) $('again').hidden = true;
@@ -260,15 +262,30 @@ function start(text, code) {
   text.oninput = typed;
   window.addEventListener('pagehide', keep);
 
+  // becomes makes it another text by typing what differs, so that it can be taken back; browsers
+  // take seconds to type many lines.
   function becomes(value) {
-    text.value = value;
-    typed();
+    const was = text.value;
+    const most = Math.min(was.length, value.length);
+    const half = (s, i) => /[\uDC00-\uDFFF]/.test(s.charAt(i)); // of a character
+    let from = 0;
+    let end = 0;
+    while (from < most && was[from] === value[from]) from++;
+    while (from && (half(was, from) || half(value, from))) from--;
+    while (end < most - from && was[was.length - 1 - end] === value[value.length - 1 - end]) end++;
+    while (end && half(was, was.length - end)) end--;
+    const what = value.slice(from, value.length - end);
+    if (what.length > 5000) {
+      text.value = value;
+      typed();
+    } else if (was !== value) {
+      text.setSelectionRange(from, was.length - end);
+      type(what);
+    }
+    text.focus();
   }
 
-  $('discard').onclick = () => {
-    becomes(saved);
-    text.focus();
-  };
+  $('discard').onclick = () => becomes(saved);
 
   // --- Saving ---
 
@@ -287,6 +304,7 @@ function start(text, code) {
       const answer = await send('/api/v1/config/save', Object.assign({ note: $('note').value }, sent));
       if (answer.body.mistakes) checked(answer.body, sent.text);
       if (answer.ok) {
+        if (!version) history.replaceState(null, '', '/edit?file=' + encodeURIComponent(file)); // it is made
         version = answer.body.version;
         saved = sent.text;
         $('note').value = '';
@@ -305,10 +323,30 @@ function start(text, code) {
   }
   $('save').onclick = save;
 
+  if ($('remove')) {
+    $('remove').onclick = async () => {
+      tell('');
+      $('remove').disabled = true;
+      try {
+        const answer = await send('/api/v1/config/remove', { file, version, text: '' });
+        if (answer.ok) {
+          saved = text.value;
+          keep();
+          location.assign('/edit');
+          return;
+        }
+        tell(answer.body.error);
+      } catch (err) {
+        tell(t('edit.not_saved'));
+      }
+      $('remove').disabled = false;
+    };
+  }
+
   // meanwhile shows what others have made of the file.
   let theirs = null;
   async function meanwhile() {
-    const answer = await fetch('/api/v1/config');
+    const answer = await fetch(said('/api/v1/config'));
     const c = await answer.json();
     const now = (c.files || []).find((f) => f.name === file);
     if (!now || now.hidden || now.version === version) return;
@@ -336,7 +374,6 @@ function start(text, code) {
     saved = theirs.text.replace(/\r\n/g, '\n');
     becomes($('other').value);
     $('other').value = mine;
-    text.focus();
   };
 
   // --- Trying ---
@@ -347,6 +384,7 @@ function start(text, code) {
     $('trial').hidden = true;
     $('trying').hidden = false;
     $('far').value = 0;
+    $('cancel').focus(); // before the button that had it can't have it any more
     arrange();
     cancel = Abort ? new Abort() : null;
     let gone = false;
@@ -355,7 +393,7 @@ function start(text, code) {
       if (cancel) cancel.abort();
     };
     try {
-      const answer = await fetch('/api/v1/config/try', {
+      const answer = await fetch(said('/api/v1/config/try'), {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(Object.assign({ days: Number($('days').value) }, draft())),
@@ -377,8 +415,10 @@ function start(text, code) {
     } catch (err) {
       if (!gone) tell(t('edit.try_lost'));
     }
+    const waits = document.activeElement === $('cancel');
     $('trying').hidden = true;
     arrange();
+    if (waits) $('try').focus();
   }
   $('try').onclick = tryIt;
 

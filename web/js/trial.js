@@ -1,4 +1,4 @@
-// What would have been different, drawn on a time line for each output and told in words.
+// What would have been different, drawn on a time line for each output and cover and told in words.
 // Above is how it was, below how it would have been; what differs is marked between them.
 
 import { $, put, lines, makeList } from './lists.js';
@@ -32,17 +32,47 @@ function either(a, b) {
   return spells;
 }
 
+// elsewhere is when a cover stands at another place in one list than in the other.
+function elsewhere(a, b) {
+  const spells = [];
+  let i = 0;
+  let j = 0;
+  while (i < a.length && j < b.length) {
+    const from = Math.max(a[i][0], b[j][0]);
+    const to = Math.min(a[i][1], b[j][1]);
+    if (to > from && Math.abs(a[i][2] - b[j][2]) > 1) spells.push([from, to]);
+    if (a[i][1] > to) j++;
+    else i++;
+  }
+  return spells;
+}
+
 function hours(seconds) {
   if (seconds >= 3600) return t('edit.hours', { h: Math.floor(seconds / 3600), min: Math.floor(seconds % 3600 / 60) });
   if (seconds >= 60) return t('edit.minutes', { min: Math.floor(seconds / 60) });
   return number(seconds, 's');
 }
 
+// A cover stands as high as it is open; what is closed is a line.
+const ofCover = (c) => ({
+  name: c.name,
+  sums: t('edit.cover_sums', { was: number(c.open_pct, '%'), would: number(c.would_open_pct, '%'), n: c.runs, m: c.would_runs, apart: hours(c.apart_s) }),
+  was: c.stood || [],
+  would: c.would_stand || [],
+  other: elsewhere(c.stood || [], c.would_stand || []),
+});
+
+const ofOutput = (o) => ({
+  name: o.name,
+  sums: t('edit.sums', { was: hours(o.on_s), would: hours(o.would_on_s), n: o.switches, m: o.would_switches }),
+  was: o.on || [],
+  would: o.would_on || [],
+  other: either(o.on || [], o.would_on || []),
+});
+
 function draw(li, o, trial) {
   const range = Math.max(1, Date.parse(trial.to) - Date.parse(trial.from));
-  const was = o.on || [];
-  const would = o.would_on || [];
-  const sums = t('edit.sums', { was: hours(o.on_s), would: hours(o.would_on_s), n: o.switches, m: o.would_switches });
+  const sums = o.sums;
   put(li.querySelector('.name'), o.name);
   put(li.querySelector('.sums'), sums);
   const drawn = li.querySelector('.drawn');
@@ -56,12 +86,13 @@ function draw(li, o, trial) {
   drawn.appendChild(svg);
   shape(svg, 'rect', { class: 'ground', x: 0, y: 2, width, height: 20 });
   shape(svg, 'rect', { class: 'ground', x: 0, y: 34, width, height: 20 });
-  const bars = (spells, kind, y, height, least) => spells.forEach(([from, to]) => {
-    shape(svg, 'rect', { class: kind, x: (from / range * width).toFixed(2), y, width: Math.max(least, (to - from) / range * width).toFixed(2), height });
+  const bars = (spells, kind, y, height, least) => spells.forEach(([from, to, open]) => {
+    const high = open === undefined ? height : Math.max(2, height * open / 100);
+    shape(svg, 'rect', { class: kind, x: (from / range * width).toFixed(2), y: y + height - high, width: Math.max(least, (to - from) / range * width).toFixed(2), height: high });
   });
-  bars(was, 'was', 2, 20, 1);
-  bars(would, 'would', 34, 20, 1);
-  bars(either(was, would), 'other', 24, 8, 3);
+  bars(o.was, 'was', 2, 20, 1);
+  bars(o.would, 'would', 34, 20, 1);
+  bars(o.other, 'other', 24, 8, 3);
 
   // Midnights, by the zone of the house, which the text of a time has at its end.
   const label = (left, text) => {
@@ -124,8 +155,9 @@ export function showTrial(trial, toRule) {
     : all.length ? (rules === 1 ? t('edit.otherwise_one', { more, less: all.length - more })
       : t('edit.otherwise', { rules, more, less: all.length - more }))
       : trial.silent ? t('edit.silent', { n: trial.silent }) : t('edit.other_times')) + ' ' + t('edit.span', span));
-  outputs.all(trial.outputs.filter((o) => o.differs));
-  $('legend').hidden = !trial.outputs.some((o) => o.differs);
+  const drawn = trial.outputs.filter((o) => o.differs).map(ofOutput).concat(trial.covers.filter((c) => c.differs).map(ofCover));
+  outputs.all(drawn);
+  $('legend').hidden = !drawn.length;
   const show = (list) => {
     differences.all(list);
     $('all').hidden = list.length === all.length;

@@ -1,0 +1,128 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// folder is what lies in one, by names, with what is hidden.
+func folder(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		fmt.Fprintf(&b, "%s %v %q\n", name, info.Mode(), text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// changed is a house of three files, of which one changes, one goes and one comes.
+func changed(t *testing.T) (main string, edits []Edit) {
+	t.Helper()
+	dir := t.TempDir()
+	main = filepath.Join(dir, "config.toml")
+	a, b := filepath.Join(dir, "rules", "a.toml"), filepath.Join(dir, "rules", "b.toml")
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "rules"), 0o755), os.WriteFile(main, []byte("old main"), 0o640), os.WriteFile(a, []byte{}, 0o604)); err != nil {
+		t.Fatal(err)
+	}
+	return main, []Edit{{main, []byte("old main"), []byte("new main")}, {a, []byte{}, nil}, {b, nil, []byte("new b")}}
+}
+
+// Whenever the power goes, all files are as they were or all as they are to be. Each step of a
+// change is one that happens whole or not at all, so it is enough to stop after each.
+func TestAChangeIsWhole(t *testing.T) {
+	for stop := range 5 {
+		main, edits := changed(t)
+		dir := filepath.Dir(main)
+		before := folder(t, dir)
+		c, err := Begin(main, edits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := c.edits
+		c.edits = whole[:min(stop, len(whole))]
+		if err := c.Write(); err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(filepath.Join(dir, "rules", ".new-1"), []byte("ha"), 0o600) // of which the power cut left a part
+		want := before
+		if stop == 4 {
+			os.Remove(filepath.Join(dir, "rules", ".new-1"))
+			if err := c.Keep(); err != nil {
+				t.Fatal(err)
+			}
+			want = "config.toml -rw-r----- \"new main\"\nrules/b.toml -rw-r----- \"new b\"\n"
+		}
+		undone, err := Recover(main)
+		if got := folder(t, dir); err != nil || got != want || stop < 4 && len(undone) != stop {
+			t.Errorf("stopped after %d: %v, %v undone\n%s", stop, err, undone, got)
+		}
+		if undone, err := Recover(main); err != nil || undone != nil {
+			t.Errorf("again: %v %v", undone, err)
+		}
+	}
+}
+
+// What others write meanwhile is not written over, whether the change is undone at once or after
+// the power came back; all else is.
+func TestAChangeLeavesWhatOthersWrote(t *testing.T) {
+	main, edits := changed(t)
+	os.WriteFile(main, []byte("by hand"), 0o640)
+	if _, err := Begin(main, edits); !errors.Is(err, ErrOther) {
+		t.Errorf("begun: %v", err)
+	}
+	os.WriteFile(main, []byte("old main"), 0o640)
+	c, err := Begin(main, edits)
+	if err == nil {
+		err = c.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(main, []byte("by hand"), 0o640)
+	if err := c.Undo(); !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), main) {
+		t.Errorf("undone: %v", err)
+	}
+	if got := folder(t, filepath.Dir(main)); got != "config.toml -rw-r----- \"by hand\"\nrules/a.toml -rw----r-- \"\"\n" {
+		t.Error(got)
+	}
+}
+
+// A journal tells files to be written, so nobody takes another's, and none that is a link.
+func TestAnothersJournalIsNotObeyed(t *testing.T) {
+	main, _ := changed(t)
+	dir := filepath.Dir(main)
+	victim, journal := filepath.Join(dir, "victim"), journalOf(main)
+	os.WriteFile(victim, []byte("x"), 0o600)
+	text := fmt.Sprintf(`[{"file":%q,"before":"mine","after":%q}]`, victim, sum([]byte("x")))
+	os.WriteFile(filepath.Join(dir, "elsewhere"), []byte(text), 0o600)
+	os.Symlink(filepath.Join(dir, "elsewhere"), journal)
+	if undone, err := Recover(main); err == nil || undone != nil {
+		t.Errorf("a link: %v %v", undone, err)
+	}
+	os.Remove(journal)
+	if os.Geteuid() == 0 {
+		os.WriteFile(journal, []byte(text), 0o600)
+		os.Chown(journal, 1, 1)
+		if undone, err := Recover(main); err == nil || undone != nil {
+			t.Errorf("another user's: %v %v", undone, err)
+		}
+		os.Remove(journal)
+	}
+	os.WriteFile(journal, []byte(text[:20]), 0o600)
+	if undone, err := Recover(main); err == nil || undone != nil {
+		t.Errorf("half a journal: %v %v", undone, err)
+	}
+}
