@@ -716,3 +716,35 @@ func TestHiddenAndJoined(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// Texts are fresh as long as nothing would be read otherwise: not a byte, not a file more or less.
+func TestFreshTexts(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	main := filepath.Join(dir, "main.toml")
+	write("main.toml", "include = [\"more_*.toml\", \"later.toml\"]\na = 1\n")
+	write("more_a.toml", "b = 1\n")
+	for what, change := range map[string]func(){
+		"nothing":                func() {},
+		"a byte":                 func() { write("more_a.toml", "b = 2\n") },
+		"a file that matches":    func() { write("more_b.toml", "c = 1\n") },
+		"a file more":            func() { write("later.toml", "d = 1\n") },
+		"a file that is no more": func() { os.Remove(filepath.Join(dir, "more_a.toml")) },
+	} {
+		write("more_a.toml", "b = 1\n")
+		os.Remove(filepath.Join(dir, "more_b.toml"))
+		os.Remove(filepath.Join(dir, "later.toml"))
+		texts := Load(main, nil).Texts()
+		if change(); texts.Fresh() != (what == "nothing") {
+			t.Errorf("after %s: fresh %v", what, texts.Fresh())
+		}
+		if len(texts.Files()) != 3 || string(texts.Source(main)) == "" || texts.Sum() == "" {
+			t.Errorf("%v", texts.Files())
+		}
+	}
+}

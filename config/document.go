@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -27,7 +28,8 @@ const (
 type Doc struct {
 	sum      hash.Hash // of the files' text
 	files    []string
-	sources  map[string][]byte // by file, as far as they could be read
+	sources  map[string][]byte   // by file, as far as they could be read
+	matched  map[string][]string // by pattern, the files that an include found
 	value    map[string]any
 	root     *node
 	broken   bool // a file is missing from value
@@ -91,6 +93,7 @@ func newDoc(name string) *Doc {
 	return &Doc{
 		sum:     sha256.New(),
 		sources: map[string][]byte{},
+		matched: map[string][]string{},
 		value:   map[string]any{},
 		root:    &node{key: first, val: first},
 		seen:    map[Mistake]bool{},
@@ -120,6 +123,40 @@ func (d *Doc) Files() []string { return slices.Clone(d.files) }
 
 // Source is the text of one of Files as it was read; nil where it could not be.
 func (d *Doc) Source(file string) []byte { return d.sources[file] }
+
+// Texts are the files of a document as they were read, without what they mean: enough to show
+// them, and to know whether they are others by now.
+type Texts struct {
+	files   []string
+	sources map[string][]byte
+	matched map[string][]string
+	sum     string
+}
+
+// Texts are those of d.
+func (d *Doc) Texts() *Texts { return &Texts{d.files, d.sources, d.matched, d.Sum()} }
+
+func (t *Texts) Files() []string           { return slices.Clone(t.files) }
+func (t *Texts) Source(file string) []byte { return t.sources[file] }
+func (t *Texts) Sum() string               { return t.sum }
+
+// Fresh says whether they would be read the same now. It reads them, for a file may be another of
+// the same size within one tick of its clock, and parses nothing.
+func (t *Texts) Fresh() bool {
+	for pattern, found := range t.matched {
+		now, err := filepath.Glob(pattern)
+		if slices.Sort(now); err != nil || !slices.Equal(now, found) {
+			return false
+		}
+	}
+	for _, file := range t.files {
+		src, err := readFile(filepath.Clean(file))
+		if was, read := t.sources[file]; (err == nil) != read || !bytes.Equal(src, was) {
+			return false
+		}
+	}
+	return true
+}
 
 // Mistakes are all mistakes, by file in the order of reading, line and column.
 func (d *Doc) Mistakes() []Mistake { return d.sorted(false) }
@@ -291,6 +328,7 @@ func (l *loader) include(pattern, name string, within []string, at Place) {
 		at.wrong(`want a pattern such as "rules/*.toml"`)
 		return
 	}
+	l.doc.matched[path] = slices.Sorted(slices.Values(names))
 	names = l.draft.names(names, path)
 	found := false
 	for _, n := range names {

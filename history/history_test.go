@@ -244,6 +244,33 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// In a pause no hub ran. The one that goes on has none after it.
+func TestPauses(t *testing.T) {
+	h := newHome(t, t.TempDir(), june, Config{})
+	defer func() { h.Close() }()
+	for _, away := range []time.Duration{time.Hour, 2 * time.Second} {
+		h.report("mode", "eco")
+		h.pass(10 * time.Minute)
+		h.Note(Note{At: h.now})
+		h.stop()
+		h.pass(away)
+		h.start()
+	}
+	h.report("mode", "away")
+	h.pass(time.Hour)
+	var got []string
+	for _, p := range h.Pauses(time.Time{}, time.Time{}) {
+		got = append(got, fmt.Sprint(p.From.Sub(june), " ", p.To.Sub(june)))
+	}
+	expect(t, got, "10m0s 1h10m0s", "1h20m0s 1h20m2s")
+	if some := h.Pauses(june.Add(20*time.Minute), june.Add(75*time.Minute)); len(some) != 1 || some[0].From != june.Add(10*time.Minute) {
+		t.Errorf("in a part of it there are %v", some)
+	}
+	if none := h.Pauses(june, june.Add(5*time.Minute)); len(none) > 0 {
+		t.Errorf("before the first there are %v", none)
+	}
+}
+
 // Entries begin at the last checkpoint that is not later than the moment asked for.
 func TestEntriesBeginAtACheckpoint(t *testing.T) {
 	h := newHome(t, t.TempDir(), june, Config{})

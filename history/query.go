@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -430,6 +431,34 @@ func (h *History) Changed(name string, at time.Time) (Point, bool, error) {
 		}
 	}
 	return found, some, nil
+}
+
+// A Span is a stretch of time.
+type Span struct{ From, To time.Time }
+
+// Pauses are the stretches, between two moments, in which no hub ran: what things were then
+// nobody knows. They are those of what is kept in full.
+func (h *History) Pauses(from, to time.Time) (all []Span) {
+	v := h.view(decisionSeries, false)
+	began := make(map[uint64]int64)
+	for _, p := range v.parts {
+		at, _ := v.times.span(p.head)
+		if first, ok := began[p.session]; !ok || at < first {
+			began[p.session] = at
+		}
+	}
+	sessions := slices.SortedFunc(maps.Keys(began), func(a, b uint64) int { return cmp.Compare(began[a], began[b]) })
+	a, b := between(from, to)
+	var ended int64 // the last of those before; where a clock was set back there are two at once
+	for i, session := range sessions {
+		if next := began[session]; i > 0 && next > ended && next > a && ended < b {
+			all = append(all, Span{time.UnixMicro(ended).In(h.opt.Zone), time.UnixMicro(next).In(h.opt.Zone)})
+		}
+		if end := v.end(session); i == 0 || end > ended {
+			ended = end
+		}
+	}
+	return all
 }
 
 func sameValue(a, b any) bool {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hearth/gpio"
+	"hearth/history"
 	"hearth/web"
 )
 
@@ -20,6 +21,9 @@ func TestWhatThePageRemembers(t *testing.T) {
 		h, stop := start(t, load(t, t.TempDir(), `
 [output.heater]
 pin = "GPIO22"
+[output.strip]
+pin = "GPIO18"
+period = "20s"
 [secret]
 code = "1234"
 [rule.cold]
@@ -44,6 +48,9 @@ action = { set = "heater", to = true }
 		if err := (page{h}).Switch(t.Context(), "heater", false); err != nil {
 			t.Fatal(err)
 		}
+		if err := (page{h}).Tell(t.Context(), "strip", 40.0); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(time.Second)
 
 		past, err := page{h}.History(t.Context())
@@ -61,6 +68,7 @@ action = { set = "heater", to = true }
 		for name, want := range map[string]string{
 			"heater": "switch  [hearth/heater/state]", "plug.power": "number W [zigbee2mqtt/Desk plug]", "plug.state": "switch  [zigbee2mqtt/Desk plug]",
 			"kitchen/climate:temperature": "number  [kitchen/climate]", "plug": "switch  [zigbee2mqtt/Desk plug]",
+			"strip": "switch  [hearth/strip/state]", "strip.level": "number % [hearth/strip/state]",
 		} {
 			if got := found[name]; fmt.Sprint(got.Kind, " ", got.Unit, " ", got.Topics) != want {
 				t.Errorf("%s: %s %s %s, want %s; there are %v", name, got.Kind, got.Unit, got.Topics, want, slices.Sorted(maps.Keys(found)))
@@ -78,7 +86,7 @@ action = { set = "heater", to = true }
 		}
 		for _, thing := range v.Things {
 			for _, p := range thing.Properties {
-				if s, ok := found[p.Series]; !ok || fmt.Sprint(s.Topics) != fmt.Sprint(p.See) {
+				if s, ok := found[p.Series]; !ok || fmt.Sprint(s.Topics) != fmt.Sprint(p.See) || p.Kind == "level" && s.Kind != history.Number {
 					t.Errorf("%s.%s is recorded as %q: %v %v, seen by %v", thing.Name, p.Name, p.Series, ok, s.Topics, p.See)
 				}
 			}

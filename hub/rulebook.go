@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -197,7 +196,7 @@ func (p page) Rule(ctx context.Context, name string) (web.RuleDetail, error) {
 	one := []web.Rule{d.Rule}
 	p.lastRuns.fill(ctx, one, got.past)
 	d.Rule = one[0]
-	d.Source, d.Unread = got.cfg.excerpts(d.Name)
+	d.Source, d.Unread = got.cfg.excerpts(d.Name, p.onDisk.read(got.cfg.path))
 	return d, nil
 }
 
@@ -366,16 +365,32 @@ func (h *Hub) tellRule(names ...string) {
 
 // --- How a rule is written ---
 
+// onDisk is the files of a configuration as they are now. To parse those of 500 rules takes longer
+// than the rest of a rule's page, so that is done once they are others.
+type onDisk struct {
+	mu    sync.Mutex
+	path  string
+	texts *config.Texts
+}
+
+func (o *onDisk) read(path string) *config.Texts {
+	o.mu.Lock() // who asks meanwhile wants to know the same
+	defer o.mu.Unlock()
+	if o.path != path || !o.texts.Fresh() {
+		o.path, o.texts = path, config.Load(path, nil).Texts()
+	}
+	return o.texts
+}
+
 // excerpts is where a rule is written, as its files are now, without what looks like a secret;
 // or why nobody knows.
-func (c *Config) excerpts(name string) (list []web.Excerpt, trouble string) {
-	doc := config.Load(c.path, nil)
+func (c *Config) excerpts(name string, texts *config.Texts) (list []web.Excerpt, trouble string) {
 	kind, short, _ := strings.Cut(written(name), ".")
 	for try := short; list == nil; {
-		for _, file := range doc.Files() {
-			src, err := os.ReadFile(file)
-			if err != nil {
-				return nil, "its file can't be read: " + err.Error()
+		for _, file := range texts.Files() {
+			src := texts.Source(file)
+			if src == nil {
+				return nil, "its file " + file + " can't be read"
 			}
 			shown := file
 			if rel, err := filepath.Rel(filepath.Dir(c.path), file); err == nil {
@@ -392,7 +407,7 @@ func (c *Config) excerpts(name string) (list []web.Excerpt, trouble string) {
 		try = try[:i]
 	}
 	switch {
-	case doc.Sum() != c.sum:
+	case texts.Sum() != c.sum:
 		trouble = "the files have changed since the hub read them, and what they say now is not in force yet"
 	case list == nil:
 		trouble = fmt.Sprintf("%s is not written in %s", name, c.path)

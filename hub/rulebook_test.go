@@ -213,6 +213,9 @@ func TestARuleOnThePage(t *testing.T) {
 			}
 		}
 		// The files are others than those in force.
+		if h.onDisk.read(h.cfg.path) != h.onDisk.read(h.cfg.path) {
+			t.Error("files that are as they were are parsed anew for each page")
+		}
 		if err := os.WriteFile(h.cfg.path, []byte("[rule.stairs]\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -399,7 +402,7 @@ func BenchmarkRulesOfThePage(b *testing.B) {
 	})
 	b.Run("page", func(b *testing.B) { // the file, which is read beside the loop
 		for b.Loop() {
-			cfg.excerpts("rule.n250")
+			cfg.excerpts("rule.n250", h.onDisk.read(path))
 		}
 	})
 }

@@ -77,14 +77,14 @@ func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	_, cover := h.cfg.Cover.Get(i.Name)
 	switch {
 	case cover:
-		p.Kind, p.Text, t.Note = "cover", i.Waits, ""
+		p.Kind, p.Options, p.Text, t.Note = "cover", []string{"open", "close", "stop"}, i.Waits, ""
 	case i.Shows != "":
 		p.Kind, p.Text = "value", i.Shows
 	}
 	t.Properties = []web.Property{p}
 	if i.Levels {
 		level := i.Level
-		p.Name, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", "level", false, &level, "%", &web.Range{Max: 100, Step: 1}
+		p.Name, p.Series, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", i.Name+".level", "level", false, &level, "%", &web.Range{Max: 100, Step: 1}
 		t.Properties = append(t.Properties, p)
 	}
 	return t
@@ -124,7 +124,7 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 	for i := range s.Properties {
 		p := &s.Properties[i]
 		v := s.Values[p.Name]
-		if p.Diagnostic || p.Kind == catalog.Event || p.Kind == catalog.Button || p.Set == nil && v.Value == nil && v.Bad == "" {
+		if p.Diagnostic || p.Kind == catalog.Event || p.Set == nil && v.Value == nil && v.Bad == "" || isDocument(p, v.Value) {
 			continue
 		}
 		shown := web.Property{Series: s.Called + "." + p.Name, Name: p.Name, Label: printable(p.Label), Kind: "value", Unit: p.Unit, Bad: printable(v.Bad), At: v.At, Away: s.Away(p.Name), See: topicsOfProperty(p)}
@@ -139,10 +139,10 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		case h.secretly(s, p):
 			shown.Text, shown.Known, shown.Series = "***", true, ""
 		case p.Set != nil && p.Kind == catalog.Cover:
-			shown.Kind, shown.Tells = "cover", true
+			shown.Kind, shown.Tells, shown.Options = "cover", true, p.Words()
 			_, shown.Text = shownValue(v.Value)
 		case p.Set != nil && p.Kind == catalog.Lock:
-			shown.Kind, shown.Tells = "lock", true
+			shown.Kind, shown.Tells, shown.Options = "lock", true, p.Words()
 			_, shown.Text = shownValue(v.Value)
 		case p.Set != nil && len(p.Options) > 0 && (p.Kind == catalog.Climate || p.Kind == catalog.Select):
 			shown.Kind, shown.Tells, shown.Options = "choice", true, p.Options
@@ -154,6 +154,20 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 				shown.Range.Step = 1
 			}
 			shown.Level, shown.Text = shownValue(v.Value)
+		case p.Set != nil && p.Kind == catalog.Number:
+			shown.Kind, shown.Tells = "number", true
+			shown.Level, shown.Text = shownValue(v.Value)
+		case p.Set != nil && p.Kind == catalog.Text && p.Class == "color":
+			shown.Kind, shown.Tells = "color", true
+			_, shown.Text = shownValue(v.Value)
+		case p.Set != nil && p.Kind == catalog.Text:
+			shown.Kind, shown.Tells = "text", true
+			if p.Range != nil {
+				shown.Range = &web.Range{Min: p.Range.Min, Max: p.Range.Max, Step: 1}
+			}
+			_, shown.Text = shownValue(v.Value)
+		case p.Set != nil && p.Kind == catalog.Button:
+			shown.Kind, shown.Tells, shown.Series = "button", true, ""
 		case p.Set != nil && slices.Contains([]catalog.Kind{catalog.Switch, catalog.Light, catalog.Fan, catalog.Valve}, p.Kind):
 			shown.Kind, shown.Tells, shown.On = "switch", true, isBool && on
 		case v.Value != nil:
@@ -165,11 +179,31 @@ func (h *Hub) thingOfDevice(s *catalog.State) (web.Thing, bool) {
 		if a, ok := s.Asked[p.Name]; ok && !a.GaveUp && !h.secretly(s, p) {
 			shown.Asked = printable(inWords(a.Value))
 		}
-		if t.Properties = append(t.Properties, shown); len(t.Properties) == mostProperties {
+		if t.Properties = append(t.Properties, shown); len(t.Properties) == 4*mostProperties {
 			break
 		}
 	}
+	for len(t.Properties) > mostProperties { // what can be told goes before what is only said, for it has its control here alone
+		last := len(t.Properties) - 1
+		for i := last; i > 0; i-- {
+			if !t.Properties[i].Tells {
+				last = i
+				break
+			}
+		}
+		t.Properties = slices.Delete(t.Properties, last, last+1)
+	}
 	return t, len(t.Properties) > 0
+}
+
+// isDocument says whether a property is for programs: an object or a list, whose parts are
+// properties of their own where people are meant to see them.
+func isDocument(p *catalog.Property, value any) bool {
+	switch value.(type) {
+	case map[string]any, []any:
+		return true
+	}
+	return p.Class == "json"
 }
 
 // Tell is what somebody wants of a thing on the page.

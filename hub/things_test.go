@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
+
 	"hearth/gpio"
 	"hearth/web"
 )
@@ -299,7 +301,7 @@ func TestToTellAThingDuringAReload(t *testing.T) {
 	})
 }
 
-// A display can be told a text, for which there is no control, and never says which it has: it
+// A siren can be told an object, for which there is no control, and never says which it has: it
 // is shown on the page of the house by what it says.
 func TestWhatIsOnlyToldIsNoState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -307,7 +309,7 @@ func TestWhatIsOnlyToldIsNoState(t *testing.T) {
 		defer stop()
 		bridge, hangUp := connect(t, h, "bridge", nil)
 		defer hangUp()
-		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", strings.Replace(plugExposes, `{"type":"numeric"`, `{"type":"text","name":"message","property":"message","access":2},{"type":"numeric"`, 1))
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", strings.Replace(plugExposes, `{"type":"numeric"`, `{"type":"composite","name":"warning","property":"warning","access":2,"features":[]},{"type":"numeric"`, 1))
 		time.Sleep(time.Second)
 		v, err := page{h}.View(t.Context())
 		if err != nil || len(v.Things) != 1 {
@@ -359,7 +361,7 @@ func TestAThermostatAndALock(t *testing.T) {
 				}
 			}
 		}
-		if got := strings.Join(shown, ", "); got != "lock locked[] true, choice heat[off auto heat] true, level [] true, value [] false" {
+		if got := strings.Join(shown, ", "); got != "lock locked[lock unlock] true, choice heat[off auto heat] true, level [] true, value [] false" {
 			t.Errorf("they are shown as %s", got)
 		}
 		for name, value := range map[string]string{mode: "auto", lock: "unlock"} {
@@ -369,6 +371,67 @@ func TestAThermostatAndALock(t *testing.T) {
 		}
 		if err := (page{h}).Tell(t.Context(), mode, "boil"); err == nil {
 			t.Error("it takes a mode that there is none of")
+		}
+	})
+}
+
+// A display is told a text, no longer than it takes, and a lamp its colour; a scene and a vacuum
+// are told by a press. What only programs can tell and read has no place beside them, and what can
+// be told goes before what is only said.
+func TestTextsColoursAndButtons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{Bank: gpio.NewSim()})
+		defer stop()
+		told := make(map[string]string)
+		bridge, hangUp := connect(t, h, "bridge", func(m *paho.Publish) { told[m.Topic] = string(m.Payload) })
+		defer hangUp()
+		if _, err := bridge.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "+/set"}, {Topic: "lamp/+/set"}}}); err != nil {
+			t.Fatal(err)
+		}
+		var numbers string
+		for i := range 9 {
+			numbers += fmt.Sprintf(`"n%d":{"p":"sensor","unique_id":"n%d","name":"N%d","state_topic":"lamp/n","unit_of_measurement":"W"},`, i, i, i)
+		}
+		publish(t, bridge, 0, "homeassistant/device/lamp/config", `{"dev":{"ids":["lamp"],"name":"Lamp"},"o":{"name":"x"},"cmps":{`+numbers+`
+			"sign":{"p":"text","unique_id":"sign","name":"Sign","command_topic":"sign/set","state_topic":"sign/state","max":5},
+			"warm":{"p":"light","schema":"json","unique_id":"warm","name":"Warm","command_topic":"lamp/warm/set","state_topic":"lamp/warm","supported_color_modes":["rgb"]},
+			"dock":{"p":"button","unique_id":"dock","name":"Dock","command_topic":"dock/set"}}}`)
+		publish(t, bridge, 0, "zigbee2mqtt/bridge/devices", strings.Replace(plugExposes, `{"type":"numeric"`, `{"type":"composite","name":"plan","property":"plan","access":3,"features":[]},{"type":"numeric"`, 1))
+		time.Sleep(time.Second)
+		publish(t, bridge, 0, "sign/state", "hello")
+		publish(t, bridge, 0, "lamp/n", "5")
+		publish(t, bridge, 0, "lamp/warm", `{"state":"ON","color_mode":"rgb","color":{"r":255,"g":136,"b":0}}`)
+		publish(t, bridge, 0, "zigbee2mqtt/Desk plug", `{"state":"OFF","plan":{"at":6},"power":7.5}`)
+		time.Sleep(time.Second)
+		v, err := page{h}.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var shown []string
+		for _, thing := range v.Things {
+			for _, p := range thing.Properties {
+				shown = append(shown, strings.TrimSpace(fmt.Sprint(thing.Name, ".", p.Name, " ", p.Kind, " ", p.Text)))
+			}
+		}
+		want := "desk_plug.state switch, desk_plug.power value, lamp.warm switch, lamp.warm_brightness level, lamp.warm_color color #ff8800, lamp.n0 value, lamp.n1 value, lamp.n2 value, lamp.sign text hello, lamp.dock button"
+		if got := strings.Join(shown, ", "); got != want {
+			t.Errorf("they are shown as\n%s, want\n%s", got, want)
+		}
+		for name, value := range map[string]any{"lamp.sign": "four", "lamp.warm_color": "#0000ff", "lamp.dock": true} {
+			if err := (page{h}).Tell(t.Context(), name, value); err != nil {
+				t.Errorf("%s %s: %v", name, value, err)
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := fmt.Sprint(told); got != `map[dock/set:PRESS lamp/warm/set:{"state":"ON","color":{"r":0,"g":0,"b":255}} sign/set:four]` {
+			t.Errorf("they were told %s", got)
+		}
+		if err := (page{h}).Tell(t.Context(), "lamp.sign", "too long"); err == nil || !strings.Contains(err.Error(), "at most 5 characters") {
+			t.Errorf("too long a text: %v", err)
+		}
+		if y, err := (page{h}).Why(t.Context(), "lamp.dock", ""); err != nil {
+			t.Errorf("why the button: %+v, %v", y, err)
 		}
 	})
 }

@@ -43,7 +43,7 @@ func (s *Server) routes() http.Handler {
 	s.table = []route{
 		// For people.
 		{"GET", "/{$}", See, s.servePage("home", nil)},
-		{"GET", "/log", See, s.servePage("log", nil)},
+		{"GET", "/log", See, s.servePage("log", s.logPage)},
 		{"GET", "/thing/{name...}", See, s.servePage("thing", s.thingPage)},
 		{"GET", "/chart/{name...}", See, s.serveChart},
 		{"GET", "/why/{name...}", See, s.servePage("why", s.whyPage)},
@@ -79,6 +79,7 @@ func (s *Server) routes() http.Handler {
 		{"GET", "/api/v1/openapi.json", See, serveOpenAPI},
 		{"GET", "/api/v1/house", See, s.serveHouse},
 		{"GET", "/api/v1/events", See, s.serveEvents},
+		{"GET", "/api/v1/readings", See, s.serveReadings},
 		{"POST", "/api/v1/thing/{name}", Use, s.takeTell},
 		{"POST", "/api/v1/output/{name}", Use, s.takeSwitch("output", s.house.Switch, outputs)},
 		{"POST", "/api/v1/input/{name}", Use, s.takeSwitch("input", s.house.Drive, inputs)},
@@ -115,7 +116,7 @@ func (s *Server) routes() http.Handler {
 	for _, r := range s.table {
 		if at[r.path] == nil {
 			at[r.path] = make(methods)
-			mux.Handle(r.path, at[r.path])
+			mux.HandleFunc(r.path, s.byMethod(at[r.path]))
 		}
 		at[r.path][r.method] = s.guard(r.needs, r.handle)
 	}
@@ -125,7 +126,7 @@ func (s *Server) routes() http.Handler {
 
 	sameSite := http.NewCrossOriginProtection()
 	sameSite.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, http.StatusForbidden, "another site asked your browser to send this, so it was not done")
+		s.fail(w, r, http.StatusForbidden, otherSite)
 	}))
 	return harden(s.spoken(s.ownHost(sameSite.Handler(ownReaders(mux)))))
 }
@@ -143,21 +144,26 @@ func (s *Server) spoken(next http.Handler) http.Handler {
 // nothingHere is for addresses that there are none of.
 const nothingHere = "there is nothing at this address; the page is at /"
 
+// otherSite is for what a form elsewhere posts.
+const otherSite = "another site asked your browser to send this, so it was not done"
+
 // methods are what can be done with one path.
 type methods map[string]http.HandlerFunc
 
-func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
+func (s *Server) byMethod(m methods) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if handle := m[method]; handle != nil {
+			handle(w, r)
+			return
+		}
+		allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+		w.Header().Set("Allow", allow)
+		s.fail(w, r, http.StatusMethodNotAllowed, "only "+allow+" works here")
 	}
-	if handle := m[method]; handle != nil {
-		handle(w, r)
-		return
-	}
-	allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
-	w.Header().Set("Allow", allow)
-	refuse(w, http.StatusMethodNotAllowed, "only "+allow+" works here")
 }
 
 // harden sets what keeps a browser from running or framing anything that is
@@ -193,7 +199,7 @@ func (s *Server) ownHost(next http.Handler) http.Handler {
 			if isName(host) {
 				why += fmt.Sprintf("; if that is a name of yours for it, write names = [%q] under [web]", mended(host, 100))
 			}
-			refuse(w, http.StatusMisdirectedRequest, why)
+			s.fail(w, r, http.StatusMisdirectedRequest, why)
 			return
 		}
 		next.ServeHTTP(w, r)

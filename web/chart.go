@@ -31,7 +31,8 @@ type plotted struct {
 	Title string
 	Unit  string
 	Kind  history.Kind
-	Steps bool // it is set, not measured: it stays until it is another
+	Steps bool      // it is set, not measured: it stays until it is another
+	since time.Time // when recording began; zero where nothing is recorded
 	cells []history.Bucket
 	runs  []run // of a state, where all its changes are known
 	cut   bool  // there are too many to be drawn
@@ -68,7 +69,9 @@ type (
 		Panels  []panel
 		Bars    []bar
 		Ticks   []tick
-		Now     string // where the present is; "" outside
+		Now     string  // where the present is; "" outside
+		Before  barPart // in which nothing was recorded yet, with the middle of it
+		Since   string  // which says so; "" where that is not to be seen
 		Span    string
 		Summary []string // a sentence of each series
 		Legend  []legend
@@ -182,6 +185,12 @@ func (c chart) draw() drawing {
 	if at := c.share(c.now); at > 0 && at < 1 {
 		d.Now = percent(at)
 	}
+	if since := c.since(); !since.IsZero() && c.share(since) > leastBefore {
+		share := min(c.share(since), 1)
+		d.Since = c.words.text("chart.since", "time", c.moment(since))
+		d.Before = barPart{Width: percent(share), X: percent(share / 2), Height: top, Y: top / 2}
+		d.Before.Text, d.Before.Minor = inRoom(d.Since, share)
+	}
 	d.Span = c.words.text("chart.span", "from", c.moment(c.from), "to", c.moment(c.to))
 	d.Label = d.Span + ". " + strings.Join(d.Summary, " ")
 	d.Empty = !slices.ContainsFunc(c.series, func(s plotted) bool { return s.some() })
@@ -196,6 +205,19 @@ func (c chart) draw() drawing {
 		return a.top, a.low, a.high
 	})
 	return d
+}
+
+// So much of the width lies before a house began to record, where that is said.
+const leastBefore = 0.02
+
+// since is when the first of its series began to be recorded; zero where none is.
+func (c chart) since() (first time.Time) {
+	for _, s := range c.series {
+		if !s.since.IsZero() && (first.IsZero() || s.since.Before(first)) {
+			first = s.since
+		}
+	}
+	return first
 }
 
 // some says whether anything is known of it.
@@ -340,6 +362,15 @@ const (
 	widthOfLetter = 7.5
 )
 
+// inRoom is a text if there is room for it in so much of the width, and whether there is none on a phone.
+func inRoom(text string, share float64) (shown string, minor bool) {
+	room := float64(utf8.RuneCountInString(text))*widthOfLetter + 8
+	if share*widthOfTablet < room {
+		return "", false
+	}
+	return text, share*widthOfPhone < room
+}
+
 func (c chart) bar(n int, s plotted, top int) bar {
 	b := bar{N: n, Text: top + barAbove - 8, Top: top + barAbove, Height: barHeight, Title: s.Title}
 	put := func(from, to time.Time, p barPart) {
@@ -347,12 +378,7 @@ func (c chart) bar(n int, s plotted, top int) bar {
 		if z <= a {
 			return
 		}
-		switch room := float64(utf8.RuneCountInString(p.Text))*widthOfLetter + 8; {
-		case (z-a)*widthOfTablet < room:
-			p.Text = ""
-		case (z-a)*widthOfPhone < room:
-			p.Minor = true
-		}
+		p.Text, p.Minor = inRoom(p.Text, z-a)
 		p.X, p.Width = percent(a), percent(max(z-a, 0.001))
 		p.From, p.Until = c.moment(from), c.moment(to)
 		b.Parts = append(b.Parts, p)
@@ -701,9 +727,13 @@ func (c chart) offsets() (all [][2]int64) {
 	return all
 }
 
-// runsOf makes states of readings, which begin with what it was before, if that is known. A
-// stretch of which nothing is known, in cells, ends one.
-func runsOf(points []history.Point, from, to time.Time, cells []history.Bucket, w *words) (runs []run) {
+// runsOf makes states of readings, which begin with what it was before, if that is known. In
+// pauses nobody knew it, and after one not before it was read again.
+func runsOf(points []history.Point, pauses []history.Span, from, to time.Time, w *words) (runs []run) {
+	for _, pause := range pauses {
+		points = append(points, history.Point{At: pause.From, Gone: true})
+	}
+	slices.SortStableFunc(points, func(a, b history.Point) int { return a.At.Compare(b.At) })
 	end := func(at time.Time) {
 		if n := len(runs); n > 0 && runs[n-1].to.IsZero() {
 			if runs[n-1].to = at; !at.After(runs[n-1].from) {
@@ -722,16 +752,14 @@ func runsOf(points []history.Point, from, to time.Time, cells []history.Bucket, 
 		r := run{from: at}
 		switch v := p.Value.(type) {
 		case bool:
-			r.is, r.on, r.off = map[bool]string{true: w.text("on"), false: w.text("off")}[v], v, !v
+			r.is, r.on, r.off = map[bool]string{true: w.text("is.on"), false: w.text("is.off")}[v], v, !v
 		default:
 			r.is = mended(cmp.Or(p.Text, fmt.Sprint(v)), 60)
 			if s, ok := v.(string); ok {
 				r.is = mended(s, 60)
 			}
 			r.on, r.off = strings.EqualFold(r.is, "on"), strings.EqualFold(r.is, "off")
-			if r.on || r.off {
-				r.is = map[bool]string{true: w.text("on"), false: w.text("off")}[r.on]
-			}
+			r.is = w.is(r.is)
 		}
 		if n := len(runs); !p.Gone && n > 0 && runs[n-1].to.IsZero() && runs[n-1].is == r.is {
 			continue
@@ -742,29 +770,17 @@ func runsOf(points []history.Point, from, to time.Time, cells []history.Bucket, 
 		}
 	}
 	end(to)
-	if cells == nil {
-		return runs
-	}
-	var sure []run // but for gaps
+	return joined(runs, to.Sub(from)/cellsDrawn)
+}
+
+// joined makes one of a state that was the same again after a pause too short to be seen.
+func joined(runs []run, least time.Duration) (all []run) {
 	for _, r := range runs {
-		begin := r.from
-		for _, b := range cells {
-			if !b.Empty() || !b.To.After(begin) {
-				continue
-			}
-			if !b.From.Before(r.to) {
-				break
-			}
-			if b.From.After(begin) {
-				some := r
-				some.from, some.to = begin, b.From
-				sure = append(sure, some)
-			}
-			begin = b.To
+		if n := len(all) - 1; n >= 0 && all[n].is == r.is && r.from.Sub(all[n].to) < least {
+			all[n].to = r.to
+			continue
 		}
-		if r.from = begin; begin.Before(r.to) {
-			sure = append(sure, r)
-		}
+		all = append(all, r)
 	}
-	return sure
+	return all
 }

@@ -602,6 +602,26 @@ func TestCookiesOverTLS(t *testing.T) {
 	}
 }
 
+// Who came through a proxy on this machine finds their own address in the list of their logins, and
+// nobody can name another by what they send themselves.
+func TestWhereSomebodyIsLoggedIn(t *testing.T) {
+	for _, c := range []struct {
+		with []string
+		want string
+	}{
+		{[]string{"From", "127.0.0.1:1", "Host", "hearth.example", "X-Forwarded-For", "198.51.100.7, 203.0.113.9"}, "203.0.113.9"}, // the first was sent along
+		{[]string{"From", "127.0.0.1:1", "Host", "hearth.example", "X-Forwarded-For", "<b>"}, "127.0.0.1"},
+		{[]string{"From", "192.168.1.77:1", "Host", "192.168.1.5", "X-Forwarded-For", "203.0.113.9"}, "192.168.1.77"},
+	} {
+		s := lan(newHouse(), family())
+		set := login(s, "anna", "correct horse", c.with...).Result().Cookies()[0]
+		page := get(s, "/account", append(c.with, "Cookie", set.Name+"="+set.Value)...).Body.String()
+		if !strings.Contains(page, c.want) || strings.Contains(page, "198.51.100.7") || strings.Contains(page, "<b></b>") {
+			t.Errorf("%s: the page lacks %s:\n%s", c.with, c.want, page)
+		}
+	}
+}
+
 // The login leads back, but to this page only.
 func TestTheLoginLeadsNowhereElse(t *testing.T) {
 	s := lan(newHouse(), family())

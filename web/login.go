@@ -107,7 +107,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (status int, err error) {
 // takeLogin looks at a name and a password, and begins a session.
 func (s *Server) takeLogin(w http.ResponseWriter, r *http.Request) {
 	if status, err := readForm(w, r); err != nil {
-		refuse(w, status, err.Error())
+		s.fail(w, r, status, err.Error())
 		return
 	}
 	words := s.wordsFor(r)
@@ -166,9 +166,9 @@ func (s *Server) welcome(w http.ResponseWriter, r *http.Request, user string, se
 	if v := s.who(r); v.session != nil {
 		s.sessions.end(v.session)
 	}
-	s.sessions.begin(user, secret, mark, secure(r), deviceOf(r.UserAgent()), sender(r).String())
+	s.sessions.begin(user, secret, mark, secure(r), deviceOf(r.UserAgent()), calledFrom(r))
 	setCookie(w, r, base64.RawURLEncoding.EncodeToString(secret), cookieFor)
-	s.log.Info("somebody logged in to the page", "user", user, "from", sender(r).String())
+	s.log.Info("somebody logged in to the page", "user", user, "from", calledFrom(r))
 }
 
 // takeLogout ends the visitor's session, or with everywhere all of that user.
@@ -329,7 +329,7 @@ const shortestPassword = 8
 // takeSetup makes the first user and logs it in.
 func (s *Server) takeSetup(w http.ResponseWriter, r *http.Request) {
 	if status, err := readForm(w, r); err != nil {
-		refuse(w, status, err.Error())
+		s.fail(w, r, status, err.Error())
 		return
 	}
 	s.setup.mu.Lock() // held until the user is there: of two who post at once one is the first

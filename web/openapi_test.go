@@ -51,18 +51,19 @@ type tryLine struct {
 var saidOfRoutes = map[string]saidOf{
 	"GET /api/v1/house": {does: "The whole house at this moment.", answer: View{}},
 	"GET /api/v1/events": {does: "What happens in the house, as server-sent events.", kind: "text/event-stream",
-		query: map[string]string{"only": "`things` leaves out readings, decisions and rules, and adds sparks; `rules` leaves out all but these, and what is wrong with pins"},
+		query: map[string]string{"only": "`things` leaves out readings, decisions and rules, and adds sparks; `rules` leaves out all but these, and what is wrong with pins; `log` leaves out things at the beginning, and of readings all but the newest 500"},
 		more: "The stream begins with an event named `house`, which carries a whole View. What happens afterwards follows as events without a name, each an Event; one may tell what the View before it knew already. " +
 			"Every 15 seconds an event named `status` repeats the View without its lists, so who hears nothing for longer has lost the hub. " +
 			"One named `sparks` carries the last day of each number, by its name, in 48 stretches: each is a digit or letter, from 0 for the least value of the day to z for the greatest, or a space where nothing is known. It comes soon after the first and every five minutes. " +
 			"While much happens it is told five to ten times a second, and of each thing the newest. A watcher that reads too slowly is cut off; it comes back and begins with a whole View again.",
 		events: map[string]any{"house": View{}, "status": View{}, "sparks": map[string]string{}, "": Event{}}},
-	"GET /api/v1/history": {does: "What was recorded, by name.", answer: SeriesList{}},
+	"GET /api/v1/readings": {does: "What devices reported last: the newest, at most 500, by name.", query: map[string]string{"find": "only those with this in their name, the name of their device or room, or their value"}, answer: ReadingList{}},
+	"GET /api/v1/history":  {does: "What was recorded, by name.", answer: SeriesList{}},
 	"GET /api/v1/history/{name...}": {does: "What a series was in some time: in cells, each with its least, mean, greatest and last value; or each reading.",
 		more: "At most 10,000 readings are answered at a time; `next` is from when on there are more. A name with `.csv` behind it is that series as CSV.",
 		query: map[string]string{"from": "a time (RFC 3339) or a date; a day before `to` if it is not given", "to": "the same; now if it is not given", "points": "how many cells, 1 to 2000, 300 if it is not given",
 			"raw": "`true`: each reading", "format": "`csv`: a file", "by": "of a CSV: `hour` or `day`"},
-		answer: Stretch{}, refuses: []int{400, 404}},
+		answer: Stretch{}, refuses: []int{400, 404, 429}},
 	"POST /api/v1/thing/{name}": {does: "Tells a thing, or behind a point one of its properties, a value: `porch_light`, `blind.position`.",
 		more: "204 is that it was told, not that it is so: the stream tells that.",
 		body: struct {

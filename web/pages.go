@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"embed"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -147,6 +149,9 @@ type failure struct {
 	Why    string
 	Path   string // of what was asked for, where trying again may help
 }
+
+// Elsewhere says that it was not meant for us, and neither is what a link leads to.
+func (f failure) Elsewhere() bool { return f.Status == http.StatusMisdirectedRequest }
 
 // Bare says that a page has nothing of the house.
 func (p sheet) Bare() bool { return p.Door != nil || p.Fail != nil || p.Page == "offline" }
@@ -283,7 +288,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, page sheet) (cont
 // fail says why there is no page, to people as a page in their language and to programs as
 // JSON.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why string) {
-	if !isPage(r) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if !byPerson(r) {
 		refuse(w, status, why)
 		return
 	}
@@ -296,13 +301,24 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, why st
 			f.Why = words.text("error.not_found_text")
 		}
 	case http.StatusForbidden:
-		f.Title = words.text("error.forbidden")
+		if f.Title = words.text("error.forbidden"); why == otherSite {
+			f.Title, f.Why = words.text("error.other"), words.text("error.other_site")
+		}
+	case http.StatusMethodNotAllowed:
+		f.Why = words.text("error.method")
+	case http.StatusMisdirectedRequest:
+		f.Title, f.Why = words.text("error.host"), words.text("error.host_text", "name", mended(r.Host, 100))
+		if host := hostOf(r); isName(host) {
+			f.Why += " " + words.text("error.host_names", "names", fmt.Sprintf("names = [%q]", mended(host, 100)))
+		}
 	case http.StatusServiceUnavailable:
-		f.Title, f.Path = words.text("error.unavailable"), r.URL.RequestURI()
+		if f.Title = words.text("error.unavailable"); isPage(r) {
+			f.Path = r.URL.RequestURI()
+		}
 	}
 	page := sheet{Page: "error", Fail: &f}
 	who := visitorOf(r)
-	if who.rights == nil { // what nobody guards
+	if who.rights == nil && status != http.StatusMisdirectedRequest { // what nobody guards
 		who = s.who(r)
 	}
 	if who.rights != nil {
@@ -361,12 +377,17 @@ func (s *Server) servePage(name string, of func(r *http.Request, v View) (any, e
 	}
 }
 
+// A notice is something that is wrong with the house, and where there is more about it.
+type notice struct{ Text, Path string }
+
 // troubles is all that is wrong with the house, its pins included.
-func troubles(v View) []string {
-	list := slices.Clone(v.Trouble)
+func troubles(v View) (list []notice) {
+	for _, trouble := range v.Trouble {
+		list = append(list, notice{trouble, "/health"})
+	}
 	for _, p := range slices.Concat(v.Outputs, v.Inputs) {
 		if p.Fault != "" && !p.Acknowledged {
-			list = append(list, fmt.Sprintf("%s: %s", p.Title(), p.Fault))
+			list = append(list, notice{fmt.Sprintf("%s: %s", p.Title(), p.Fault), "/pins#" + url.PathEscape(p.Name)})
 		}
 	}
 	return list
@@ -411,29 +432,61 @@ func (r propertyRow) Gone() bool { return r.Away || r.Of.Away }
 
 // Is says in words how it is, or what it was asked and has not confirmed.
 func (r propertyRow) Is() string {
+	w := r.words
 	switch {
-	case r.Asked == "on" && r.Kind == "switch":
-		return r.words.text("asked.on")
+	case r.Asked != "" && r.Kind == "switch" && r.Asked == "on":
+		return w.text("asked.on")
 	case r.Asked != "" && r.Kind == "switch":
-		return r.words.text("asked.off")
+		return w.text("asked.off")
 	case r.Asked != "":
-		return r.words.text("asked.value", "value", r.Asked)
+		return w.text("asked.value", "value", r.toldWord(r.Asked))
 	case r.Gone():
-		return r.words.text("away")
+		return w.text("away")
+	case r.Kind == "button":
+		return "" // it is no way
 	case !r.Known:
-		return r.words.text("unknown")
+		return w.text("unknown")
 	case r.Kind == "switch" && r.On:
-		return r.words.text("on")
+		return w.text("is.on")
 	case r.Kind == "switch":
-		return r.words.text("off")
+		return w.text("is.off")
 	case r.Level != nil:
-		return r.words.number(*r.Level, r.Unit)
-	case r.Kind == "cover":
-		return r.words.cover(r.Text)
-	case r.Kind == "lock":
-		return r.words.lock(r.Text)
+		return w.number(*r.Level, r.Unit)
 	}
-	return r.Text
+	return cmp.Or(r.Said(r.Text), "–")
+}
+
+// Said is what it says in words; of a text, that text.
+func (r propertyRow) Said(text string) string {
+	if r.Kind == "text" {
+		return text
+	}
+	return r.words.is(text)
+}
+
+// toldWord is what it was told, as people say it.
+func (r propertyRow) toldWord(value string) string {
+	w := r.words
+	switch r.Kind {
+	case "cover", "lock":
+		switch value {
+		case "open":
+			return w.text("open")
+		case "stop":
+			return w.text("stop")
+		case "close":
+			return w.text("close")
+		case "lock":
+			return w.text("lock")
+		case "unlock":
+			return w.text("unlock")
+		}
+	case "level", "number":
+		if n, err := strconv.ParseFloat(value, 64); err == nil && finite(n) {
+			return w.number(n, r.Unit)
+		}
+	}
+	return r.Said(value)
 }
 
 // Time is when it said so.
@@ -452,7 +505,34 @@ func (r propertyRow) Age() string {
 	return r.words.age(r.At, r.now)
 }
 
+// Takes says whether a cover or a lock can be told a word.
+func (r propertyRow) Takes(word string) bool { return slices.Contains(r.Options, word) }
+
+// Chosen says whether a choice stands at an option: at what it was told, or else at what it is.
+func (r propertyRow) Chosen(option string) bool { return option == cmp.Or(r.Asked, r.Text) }
+
+// Typed is what stands in the field of a text; nothing where the text is longer than what is
+// shown of it, so that nobody sends back a part.
+func (r propertyRow) Typed() string {
+	if !r.Known || len([]rune(r.Text)) > mostTyped {
+		return ""
+	}
+	return r.Text
+}
+
+// Longest is how many characters the field of a text takes.
+func (r propertyRow) Longest() int {
+	if r.Range == nil || r.Range.Max < 1 || r.Range.Max > mostTyped {
+		return mostTyped
+	}
+	return int(r.Range.Max)
+}
+
+// AtLevel is where the slider of a level stands: where it was told to be, or else where it is.
 func (r propertyRow) AtLevel() float64 {
+	if n, err := strconv.ParseFloat(r.Asked, 64); err == nil && finite(n) {
+		return n
+	}
 	if r.Level == nil {
 		return r.Range.Min
 	}

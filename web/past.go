@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"hearth/devices"
@@ -58,6 +59,43 @@ func (q queue) begin(ctx context.Context) (done func(), err error) {
 	case <-ctx.Done():
 		return nil, errors.New("too many ask for so much at once; try again")
 	}
+}
+
+// A desk has the places in which files are written, as long as their readers take for them: each
+// visitor has one at a time, and who may change the whole house has places of their own, so that
+// no reader who takes their time keeps out the owner.
+type desk struct {
+	all, owners queue
+	mu          sync.Mutex
+	busy        map[string]bool // by visitor
+}
+
+func newDesk() *desk {
+	return &desk{all: make(queue, mostExports), owners: make(queue, mostExports), busy: make(map[string]bool)}
+}
+
+func (d *desk) begin(ctx context.Context, v visitor) (done func(), err error) {
+	if v.rights.Whole(Change) {
+		return d.owners.begin(ctx)
+	}
+	d.mu.Lock()
+	busy := d.busy[v.name]
+	d.busy[v.name] = true
+	d.mu.Unlock()
+	if busy {
+		return nil, refusal{http.StatusTooManyRequests, "a file is being written for you already, so this one has to wait"}
+	}
+	free := func() {
+		d.mu.Lock()
+		delete(d.busy, v.name)
+		d.mu.Unlock()
+	}
+	leave, err := d.all.begin(ctx)
+	if err != nil {
+		free()
+		return nil, err
+	}
+	return func() { leave(); free() }, nil
 }
 
 // rest is begin for a question that keeps the house itself busy, the longer the more there is
@@ -345,7 +383,7 @@ func (s *Server) sendCSV(w http.ResponseWriter, r *http.Request, past *history.H
 	ctx, done := context.WithTimeout(r.Context(), exportLimit)
 	defer done()
 	waiting, stop := context.WithTimeout(ctx, patience)
-	leave, err := s.exports.begin(waiting)
+	leave, err := s.exports.begin(waiting, visitorOf(r))
 	stop()
 	if err != nil {
 		refuseFor(w, err)

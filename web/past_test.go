@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,7 +55,9 @@ func (h *smallHouse) Recorded(_ context.Context, names ...string) (some []Series
 // remember gives a house a history that begins at a moment.
 func (h *smallHouse) remember(t testing.TB, began time.Time) {
 	t.Helper()
+	h.past.Lock() // a history of before may ask what time it is
 	h.memory = memory{now: devices.Now{Wall: began, Known: true}, topics: map[string][]string{}}
+	h.past.Unlock()
 	past, err := history.Open(t.TempDir(), history.Config{}, history.Options{Zone: began.Location(), Boot: "x", Now: func() devices.Now {
 		h.past.Lock()
 		defer h.past.Unlock()
@@ -345,5 +348,58 @@ func TestSparks(t *testing.T) {
 	}
 	if one.take(past, "kitchen.temperature", now.Add(100*24*time.Hour)); one.String() != "" {
 		t.Errorf("long after: %q", one.String())
+	}
+}
+
+// A slowReader takes nothing until it is let go.
+type slowReader struct {
+	*httptest.ResponseRecorder
+	reached, let chan struct{}
+	once         sync.Once
+}
+
+func (r *slowReader) Write(b []byte) (int, error) {
+	r.once.Do(func() { close(r.reached); <-r.let })
+	return r.ResponseRecorder.Write(b)
+}
+
+// Who reads a file slowly holds one place, and keeps out nobody but himself; the owner gets hers
+// also where all others are taken.
+func TestSlowReadersOfFiles(t *testing.T) {
+	house, people := newHouse(), family()
+	people.passwords["opa"], people.rights["opa"] = "morgens um acht", part{See, nil}
+	livedIn(t, house, noon)
+	s := lan(house, people)
+	const path = "/api/v1/history/kitchen.temperature?format=csv&from=2026-03-10T12:00:00%2B01:00&to=2026-03-11T12:00:00%2B01:00"
+	with := func(user string) []string { return slices.Concat(from, cookie(t, s, user)) }
+	let := make(chan struct{})
+	var reading sync.WaitGroup
+	hold := func(user string) {
+		t.Helper()
+		r := httptest.NewRequest("GET", path, nil)
+		header := with(user)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		r.Host, r.RemoteAddr = "192.168.1.5", r.Header.Get("From")
+		w := &slowReader{ResponseRecorder: httptest.NewRecorder(), reached: make(chan struct{}), let: let}
+		reading.Go(func() { s.Handler().ServeHTTP(w, r) })
+		<-w.reached
+		if w.Code != 200 {
+			t.Errorf("%s: %d", user, w.Code)
+		}
+	}
+	hold("oma")
+	if w := ask(s, "GET", path, "", with("oma")...); w.Code != 429 || said(t, w) == "" {
+		t.Errorf("a second file at once: %d", w.Code)
+	}
+	hold("opa")
+	if w := ask(s, "GET", path, "", with("anna")...); w.Code != 200 || strings.Count(w.Body.String(), "\n") < 200 {
+		t.Errorf("the owner: %d", w.Code)
+	}
+	close(let)
+	reading.Wait()
+	if w := ask(s, "GET", path, "", with("oma")...); w.Code != 200 {
+		t.Errorf("once it is read: %d", w.Code)
 	}
 }

@@ -194,6 +194,18 @@ func sender(r *http.Request) netip.Addr {
 	return at.Addr().Unmap()
 }
 
+// calledFrom is where a request came from as people are told it: where a proxy on this machine
+// passes it on, the address that called the proxy, which stands last of those it names.
+func calledFrom(r *http.Request) string {
+	if all := r.Header.Values("X-Forwarded-For"); fromHere(r) && len(all) > 0 {
+		names := strings.Split(all[len(all)-1], ",")
+		if addr, err := netip.ParseAddr(strings.TrimSpace(names[len(names)-1])); err == nil {
+			return addr.Unmap().WithZone("").String()
+		}
+	}
+	return sender(r).String()
+}
+
 func fromHere(r *http.Request) bool { return sender(r).IsLoopback() }
 
 // secure says whether what the browser sends is encrypted on its way: up to us, or up to
@@ -232,7 +244,7 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := s.who(r)
 		switch {
-		case v.rights == nil && !v.wrong && isPage(r):
+		case v.rights == nil && !v.wrong && (isPage(r) || byPerson(r)):
 			http.Redirect(w, r, "/login?next="+escapedPath(r), http.StatusSeeOther)
 		case v.rights == nil:
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -250,6 +262,11 @@ func (s *Server) guard(needs Level, next http.HandlerFunc) http.HandlerFunc {
 // isPage says whether a person looks at the answer, and is to be led to the login.
 func isPage(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && !forPrograms(r.URL.Path)
+}
+
+// byPerson says whether a browser shows a person the answer, also that to a form.
+func byPerson(r *http.Request) bool {
+	return !forPrograms(r.URL.Path) && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // forPrograms says whether what is at a path is read by programs and scripts.

@@ -182,8 +182,9 @@ func TestThePinsInABrowser(t *testing.T) {
 	fault := *p
 	house.tell(Event{Output: &fault})
 	house.mu.Unlock()
-	do(t, ctx, "a fault is loud", until(level("porch_light", "Fault")), until(shows("#trouble", "the feedback says")), chromedp.Click(`a[href="#pin-11"]`), chromedp.WaitVisible("#pin-11 .acknowledge"),
+	do(t, ctx, "a fault is loud", until(level("porch_light", "Fault")), until(shows("#trouble", "the feedback says")), chromedp.Click(`#trouble a[href="/pins#porch_light"]`), chromedp.WaitVisible("#pin-11 .acknowledge"),
 		until(shows("#pin-11 .fault", "the feedback says")))
+	do(t, ctx, "also from elsewhere", chromedp.Navigate("http://"+s.Addr()+"/log"), chromedp.WaitVisible("body.live"), chromedp.Click(`#trouble a`), chromedp.WaitVisible("#pin-11 .acknowledge"))
 	do(t, ctx, "until somebody acknowledges it", chromedp.Click("#pin-11 .acknowledge"), until(`document.querySelector('#trouble').hidden && document.querySelector('#pin-11 .acknowledge').hidden`), until(level("porch_light", "Off")))
 	do(t, ctx, "at 320 px", chromedp.EmulateViewport(320, 640), until(overflows))
 }

@@ -547,11 +547,11 @@ func (s *Server) takeRuleForm(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
 	on := r.PostFormValue("enabled")
 	if on != "true" && on != "false" {
-		refuse(w, http.StatusBadRequest, "want enabled=true or enabled=false")
+		s.fail(w, r, http.StatusBadRequest, "want enabled=true or enabled=false")
 		return
 	}
 	if err := s.enable(r, r.PathValue("name"), on == "true"); err != nil {
-		refuseFor(w, err)
+		s.failFor(w, r, err)
 		return
 	}
 	to := rulePath(r.PathValue("name"))

@@ -90,6 +90,8 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	case "rules":
 		first = first.ofThings()
 		first.Things = nil
+	case "log": // whose events are all
+		first, only = first.ofLog(), ""
 	default:
 		only = "" // everything
 	}

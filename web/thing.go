@@ -154,6 +154,7 @@ type (
 		Later         string // "" when it would be all to come
 		Range         string // for the forms
 		Day           string
+		FromStart     string   // to all that is recorded; "" where a part of the chart is older
 		Shown, Others []choice // what stands in it beside the first, with the way without it; what could
 		Zoomed        bool
 	}
@@ -331,6 +332,13 @@ func (s *Server) figure(ctx context.Context, r *http.Request, v View, past *hist
 	if !span.live {
 		f.Day = span.to.Add(-time.Second).Format(time.DateOnly)
 	}
+	if f.Since != "" && c.since().Before(v.Now) {
+		f.FromStart = at(func(all url.Values) {
+			plain(all)
+			all.Set("from", c.since().Format(time.RFC3339))
+			all.Set("to", v.Now.Format(time.RFC3339))
+		})
+	}
 	for i, other := range subjects[1:] {
 		f.Shown = append(f.Shown, choice{other.title, at(func(all url.Values) { all["with"] = slices.Delete(slices.Clone(all["with"]), i, i+1) }), false})
 	}
@@ -388,6 +396,7 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	}
 	p.Kind = found[0].Kind
 	p.Unit = cmp.Or(p.Unit, mended(found[0].Unit, 20))
+	p.since = found[0].First.In(c.from.Location())
 	if p.cells, err = past.Chart(of.series, c.from, c.to, cellsDrawn); err != nil || p.Kind == history.Number || p.Kind == history.Press {
 		return p, err
 	}
@@ -404,8 +413,10 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	if err != nil {
 		return p, err
 	}
+	since := c.from
 	if ok && (p.Kind == history.Text || len(p.cells) > 0 && p.cells[0].Held > 0) {
 		points = append(points, before)
+		since = before.At
 	}
 	read := 0
 	for one, err := range past.Readings(of.series, c.from, c.to) {
@@ -420,14 +431,11 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	if p.Kind == history.Switch && read < n || len(points) > 2*mostPoints { // readings are not kept as long as what is computed of them
 		return p, nil
 	}
-	until, gaps := c.to, p.cells
+	until := c.to
 	if c.now.Before(until) {
 		until = c.now
 	}
-	if p.Kind == history.Text { // whose cells do not know how long a value held
-		gaps = nil
-	}
-	p.runs = runsOf(points, c.from, until, gaps, c.words)
+	p.runs = runsOf(points, past.Pauses(since, until), c.from, until, c.words)
 	switch {
 	case len(p.runs) <= mostRuns:
 	case p.Kind == history.Switch: // how much of each cell it was on says more
@@ -472,7 +480,7 @@ func (c chart) stats(s plotted) (all []fact) {
 		}
 		add(w.text("thing.on_for"), w.span(total.On), w.number(share, "%"))
 		add(w.text("thing.switches"), w.number(float64(total.Switches), ""), "")
-		add(w.text("thing.last"), map[bool]string{true: w.text("on"), false: w.text("off")}[total.Last > 0], "")
+		add(w.text("thing.last"), map[bool]string{true: w.text("is.on"), false: w.text("is.off")}[total.Last > 0], "")
 	case history.Text:
 		held := make(map[string]time.Duration)
 		var known []string
@@ -537,7 +545,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 		row := changeRow{At: sane(p.At), Gone: p.Gone, Time: w.clock(p.At.In(now.Location()), now), Moment: p.At.Format(time.RFC3339)}
 		switch v := p.Value.(type) {
 		case bool:
-			row.Is = map[bool]string{true: w.text("on"), false: w.text("off")}[v]
+			row.Is = map[bool]string{true: w.text("is.on"), false: w.text("is.off")}[v]
 		case float64:
 			unit := ""
 			if one.property != nil {
@@ -545,7 +553,7 @@ func lastChanges(ctx context.Context, past *history.History, one subject, now ti
 			}
 			row.Is = w.number(v, unit)
 		default:
-			row.Is = mended(cmp.Or(p.Text, fmt.Sprint(v)), 100)
+			row.Is = w.is(mended(cmp.Or(p.Text, fmt.Sprint(v)), 100))
 		}
 		if p.Gone {
 			row.Is = w.text("away")

@@ -5,12 +5,14 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"html"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"hearth/devices"
+	"hearth/history"
 	"hearth/rules"
 	"hearth/web/webtest"
 )
@@ -72,6 +75,34 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// A month of a house that is a day old says since when it is, and leads there.
+func TestAChartOfAYoungHouse(t *testing.T) {
+	house := newHouse()
+	livedIn(t, house, noon)
+	s := New(house, Options{Log: quietLog})
+	page := func(query string) string { return ask(s, "GET", "/thing/kitchen.temperature"+query, "").Body.String() }
+	month := page("?range=month&with=kitchen.mode")
+	for _, want := range []string{`<p class="since">Recorded since 10 Mar 12:00.`, `<rect class="nothing" x="0" y="0" width="9`, `>Recorded since 10 Mar 12:00.</text>`} {
+		if !strings.Contains(month, want) {
+			t.Errorf("the month lacks %s", want)
+		}
+	}
+	there := regexp.MustCompile(`<a href="([^"]*)">Show from there on`).FindStringSubmatch(month)
+	if there == nil {
+		t.Fatal("nothing leads to where it begins")
+	}
+	began := ask(s, "GET", html.UnescapeString(there[1]), "").Body.String()
+	if !strings.Contains(began, "10 Mar 12:00 to 11 Mar 12:00") || !strings.Contains(began, `class="state-of s1"`) || strings.Contains(began, "Recorded since") {
+		t.Errorf("%s does not show all that there is", there[1])
+	}
+	if before := page("?day=2026-03-01"); !strings.Contains(before, "Recorded since 10 Mar 12:00.") || !strings.Contains(before, "Nothing is recorded of this time.") {
+		t.Error("a day before does not say so")
+	}
+	if day := page("?from=2026-03-10T14:00:00%2B01:00&to=2026-03-10T20:00:00%2B01:00"); strings.Contains(day, "Recorded since") {
+		t.Error("an afternoon of that day says it, too")
+	}
+}
+
 // The page of a thing, by links and forms alone.
 func TestThePageOfAThing(t *testing.T) {
 	house := newHouse()
@@ -108,7 +139,7 @@ func TestThePageOfAThing(t *testing.T) {
 	}
 	has("/thing/kitchen", "<title>Kitchen, temperature · home · Hearth</title>", `href="/thing/kitchen.power"`, "<dt>Least</dt><dd>18 °C <span>10 Mar 20:00</span>")
 	has("/thing/kitchen.power", "<dt>Energy</dt><dd>6.6", "kWh", "<option value=\"kitchen.temperature\">Kitchen, temperature</option>", "per hour</a>")
-	has("/thing/kitchen.mode", "<dt>eco</dt><dd>7 h 45 min</dd>", `<text class="word state-1 minor" x="6" y="18">comfort</text>`)
+	has("/thing/kitchen.mode", "<dt>Eco</dt><dd>7 h 45 min</dd>", `<text class="word state-1 minor" x="6" y="18">Comfort</text>`)
 	has("/thing/doorbell", "Nothing is recorded of this time.", "doorbell: nothing is known.")
 	has("/thing/"+url.PathEscape("kitchen.temperature"), `<h2 class="subject">Kitchen, temperature</h2>`)
 	has("/log", `href="/thing/zigbee2mqtt%2Fhall_motion:occupancy"`)
@@ -240,7 +271,17 @@ func TestTheChartInABrowser(t *testing.T) {
 	ctx := browser(t)
 	house := newHouse()
 	livedIn(t, house, noon)
-	s := serve(t, house)
+	s := New(house, Options{Log: quietLog})
+	var held atomic.Pointer[chan struct{}] // charts are answered for once it is closed
+	answers := s.handler
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if until := held.Load(); until != nil && strings.HasPrefix(r.URL.Path, "/chart/") {
+			<-*until
+		}
+		answers.ServeHTTP(w, r)
+	})
+	listenOn(t, s, "127.0.0.1:0")
+	t.Cleanup(func() { s.Close() })
 	do(t, ctx, "the house, with a spark behind a number", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"),
 		until(`document.querySelectorAll('.spark path[d^=M]').length === 2`))
 	keepScreenshot(t, ctx, "home-sparks")
@@ -255,6 +296,9 @@ func TestTheChartInABrowser(t *testing.T) {
 	do(t, ctx, "plus zooms about what is read out", chromedp.KeyEvent("+"), until(`document.querySelectorAll('.ranges [aria-current]').length === 0 && location.search.includes('from=2026-03-10T13')`),
 		until(`document.activeElement.className === 'plot'`), until(shows(".readout", "16:5")), chromedp.KeyEvent("-"), until(`location.search.includes('from=2026-03-10T11:15') || location.search.includes('from=2026-03-10T11%3A15')`))
 	do(t, ctx, "and so do buttons", chromedp.Click("[data-zoom=in]"), until(`location.search.includes('from=2026-03-10T13')`), until(`document.activeElement.dataset.zoom === 'in'`))
+	answer := make(chan struct{})
+	held.Store(&answer)
+	place := `(() => { const box = document.querySelector('.plot').getBoundingClientRect(); return Math.round(document.querySelector('.drawing').getBoundingClientRect().left - box.left); })()`
 	do(t, ctx, "a mouse reads out and moves", chromedp.ActionFunc(func(ctx context.Context) error {
 		var y float64
 		if err := chromedp.Evaluate(`(() => { const plot = document.querySelector('.plot'); plot.scrollIntoView({block: 'center'}); const box = plot.getBoundingClientRect(); return box.top + box.height / 2; })()`, &y).Do(ctx); err != nil {
@@ -267,7 +311,8 @@ func TestTheChartInABrowser(t *testing.T) {
 			}
 		}
 		return nil
-	}), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
+	}), until(place+` === -100`), chromedp.ActionFunc(func(context.Context) error { held.Store(nil); close(answer); return nil }), // the picture stays where it was dropped until there is another
+		until(place+` === 0`), until(`location.search.includes('from=2026-03-10T14') || location.search.includes('from=2026-03-10T15')`))
 
 	do(t, ctx, "a finger reads out, two zoom", chromedp.Navigate("http://"+s.Addr()+"/thing/kitchen.temperature"), chromedp.WaitVisible("body.live"), chromedp.WaitVisible(".plot[tabindex]"),
 		chromedp.ActionFunc(func(ctx context.Context) error {
@@ -307,6 +352,51 @@ func TestTheChartInABrowser(t *testing.T) {
 	house.Switch(ctx, "heater", false)
 	do(t, ctx, "a state is drawn anew", until(`document.querySelectorAll('.drawing rect.is-on').length === 4`))
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
+}
+
+// While no hub ran nobody knew what state a thing was in, nor after that until it said so again;
+// a restart of seconds is not to be seen.
+func TestAStateOverARestart(t *testing.T) {
+	house := newHouse()
+	house.remember(t, noon)
+	dir := t.TempDir()
+	again := func(at time.Time) {
+		t.Helper()
+		house.at(at)
+		if house.memory.past != nil {
+			house.memory.past.Close()
+		}
+		past, err := history.Open(dir, history.Config{}, history.Options{Zone: noon.Location(), Boot: "x", Now: func() devices.Now {
+			house.past.Lock()
+			defer house.past.Unlock()
+			return house.memory.now
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		house.memory.past = past
+	}
+	t.Cleanup(func() { house.memory.past.Close() })
+	hour := func(n float64) time.Time { return noon.Add(time.Duration(n * float64(time.Hour))) }
+	again(noon)
+	house.said(noon, "mode", "", "eco")
+	house.said(hour(6), "other", "", "x")
+	again(hour(12))
+	house.said(hour(12), "other", "", "y")
+	house.said(hour(14), "mode", "", "eco")
+	house.said(hour(18), "other", "", "x")
+	again(hour(18).Add(time.Second))
+	house.said(hour(18).Add(2*time.Second), "mode", "", "eco")
+	house.change(func(v *View) { v.Now = hour(24) })
+	house.at(hour(24))
+	page := ask(New(house, Options{Log: quietLog}), "GET", "/chart/mode?from=2026-03-10T12:00:00%2B01:00&to=2026-03-11T12:00:00%2B01:00", "").Body.String()
+	var parts []string
+	for _, found := range regexp.MustCompile(`<title>(Eco [^<]*)</title>`).FindAllStringSubmatch(page, -1) {
+		parts = append(parts, found[1])
+	}
+	if got := strings.Join(parts, ", "); got != "Eco 10 Mar 12:00 – 10 Mar 18:00, Eco 11 Mar 02:00 – 11 Mar 12:00" {
+		t.Errorf("it was %s", got)
+	}
 }
 
 // What changes more often than can be drawn is drawn as its share of each stretch, or as far as

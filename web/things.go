@@ -29,15 +29,15 @@ type Thing struct {
 type Property struct {
 	Name  string   `json:"name"` // within the thing, "" where it has one alone
 	Label string   `json:"label,omitempty"`
-	Kind  string   `json:"kind"`         // "switch", "level", "choice", "cover", "lock", "value"
+	Kind  string   `json:"kind"`         // "switch", "level", "number", "choice", "text", "color", "cover", "lock", "button", "value"
 	On    bool     `json:"on,omitempty"` // of a switch
 	Level *float64 `json:"level,omitempty"`
 	Text  string   `json:"text,omitempty"` // of what is neither; "" is not known
 	Known bool     `json:"known"`
 	Unit  string   `json:"unit,omitempty"`
-	Range *Range   `json:"range,omitempty"` // of a level
+	Range *Range   `json:"range,omitempty"` // of a level; of a text, how many characters it takes
 
-	Options []string `json:"options,omitempty"` // of a choice: what it can be told
+	Options []string `json:"options,omitempty"` // of a choice, a cover and a lock: what it can be told
 
 	Asked string    `json:"asked,omitempty"` // what it was told and has not confirmed: "on", "off", "40"
 	Bad   string    `json:"bad,omitempty"`   // why what it says is no value
@@ -74,12 +74,15 @@ func (t Thing) spoken(p Property) string {
 func (t Thing) path(p Property) string { return strings.TrimSuffix(t.Name+"."+p.Name, ".") }
 
 // kinds are those of a Property.
-var kinds = []string{"switch", "level", "choice", "cover", "lock", "value"}
+var kinds = []string{"switch", "level", "number", "choice", "text", "color", "cover", "lock", "button", "value"}
+
+// So many characters of a text can be typed, and are shown of one that can; of others 100 are.
+const mostTyped = 255
 
 // So many options a choice has at most; nobody looks through more.
 const mostOptions = 60
 
-// A Range is that of a level.
+// A Range is that of a level, or of the length of a text.
 type Range struct {
 	Min  float64 `json:"min"`
 	Max  float64 `json:"max"`
@@ -127,7 +130,11 @@ func (p Property) clean() Property {
 	if !slices.Contains(kinds, p.Kind) { // for which the page has no template
 		p.Kind = "value"
 	}
-	p.Text, p.Bad, p.At = mended(p.Text, 100), mended(p.Bad, mostName), sane(p.At)
+	most := 100
+	if p.Kind == "text" {
+		most = mostTyped
+	}
+	p.Text, p.Bad, p.At = mended(p.Text, most), mended(p.Bad, mostName), sane(p.At)
 	p.Options = slices.DeleteFunc(slices.Clone(p.Options), func(o string) bool { return o == "" || mended(o, 100) != o }) // told as shown, or not at all
 	p.Options = p.Options[:min(len(p.Options), mostOptions)]
 	return p
@@ -197,7 +204,7 @@ func (s *Server) takeTell(w http.ResponseWriter, r *http.Request) {
 	var told struct {
 		Value any `json:"value"`
 	}
-	err := readJSON(w, r, 1<<10, wantValue, &told)
+	err := readJSON(w, r, 2<<10, wantValue, &told)
 	switch told.Value.(type) {
 	case bool, float64, string:
 	default:

@@ -4,30 +4,40 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
-// manyThings is a house of so many devices with a switch, a level, a temperature, a cover, a
-// choice and a lock in turn, in rooms.
+// manyThings is a house of so many devices with each kind of property in turn, in rooms.
 func manyThings(n int) *smallHouse {
 	house := newHouse()
 	level := 21.5
 	for i := range n {
 		name := fmt.Sprintf("device_%02d", i)
-		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover", "switch", "level", "choice", "lock"}[i%8], Known: true, At: noon, Tells: i%8 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
+		p := Property{Name: "state", Kind: []string{"switch", "level", "value", "cover", "switch", "level", "choice", "lock", "text", "number", "color", "button"}[i%12], Known: true, At: noon, Tells: i%12 != 2, See: []string{"zigbee2mqtt/" + name}, Use: []string{"zigbee2mqtt/" + name + "/set"}}
 		switch p.Kind {
 		case "level", "value":
 			p.Level, p.Unit, p.Range = &level, "°C", &Range{Min: 5, Max: 30, Step: 0.5}
 		case "cover":
-			p.Text = "open"
+			p.Text, p.Options = "open", []string{"open", "close", "stop"}
 		case "choice":
 			p.Text, p.Options = "heat", []string{"off", "heat", "auto"}
 		case "lock":
-			p.Text = "locked"
+			p.Text, p.Options = "locked", []string{"lock", "unlock"}
+		case "text":
+			p.Text, p.Range = "hello", &Range{Max: 20}
+		case "number":
+			p.Level, p.Unit = &level, "s"
+		case "color":
+			p.Text = "#ff8800"
+		case "button":
+			p.Known, p.At = false, time.Time{}
 		}
 		more := Property{Name: "power", Kind: "value", Level: &level, Unit: "W", Known: true, At: noon, See: p.See}
 		house.view.Things = append(house.view.Things, Thing{Name: name, Label: fmt.Sprint("Device ", i), Room: fmt.Sprint("Room ", i/8), Properties: []Property{p, more}})
@@ -39,7 +49,7 @@ func TestTelling(t *testing.T) {
 	house := manyThings(4)
 	s := New(house, Options{Log: quietLog})
 	for body, want := range map[string]int{`{"value":22.5}`: 204, `{"value":"stop"}`: 204, `{"value":true}`: 204, `{"value":null}`: 400, `{"value":[1]}`: 400, `{}`: 400, `{"value":1}{}`: 400, `{"value":1,"x":2}`: 400,
-		`{"value":"` + strings.Repeat("x", 2000) + `"}`: 413} {
+		`{"value":"` + strings.Repeat("x", 3000) + `"}`: 413} {
 		if w := ask(s, "POST", "/api/v1/thing/device_01.state", body); w.Code != want {
 			t.Errorf("%.30s: %d %s", body, w.Code, w.Body)
 		}
@@ -75,6 +85,39 @@ func TestTelling(t *testing.T) {
 		if w := get(out, path, guest...); w.Code != 200 || strings.Contains(w.Body.String(), "Device 2") || !strings.Contains(w.Body.String(), "Device 1") {
 			t.Errorf("%s: %d\n%s", path, w.Code, w.Body)
 		}
+	}
+}
+
+// What things say of themselves, and what they were told, is said in the language of who looks, and
+// a control that a thing does not take is not offered; also where no script runs.
+func TestStatesInWords(t *testing.T) {
+	house, level := newHouse(), 21.5
+	house.view.Things = []Thing{{Name: "hall", Properties: []Property{
+		{Name: "blind", Kind: "cover", Text: "closing", Options: []string{"open", "close"}, Known: true, Tells: true},
+		{Name: "awning", Kind: "cover", Text: "closed", Options: []string{"open", "close", "stop"}, Asked: "open", Known: true, Tells: true},
+		{Name: "door", Kind: "lock", Text: "jammed", Options: []string{"lock", "unlock", "open"}, Known: true, Tells: true},
+		{Name: "mode", Kind: "choice", Text: "heat_cool", Options: []string{"off", "heat_cool", "turbo"}, Known: true, Tells: true},
+		{Name: "preset", Kind: "choice", Text: "none", Options: []string{"none", "eco"}, Asked: "eco", Known: true, Tells: true},
+		{Name: "window", Kind: "value", Text: "off", Known: true},
+		{Name: "set", Kind: "level", Level: &level, Unit: "°C", Range: &Range{Max: 30, Step: 0.5}, Asked: "19.5", Known: true, Tells: true},
+		{Name: "sign", Kind: "text", Text: "open", Known: true, Tells: true},
+		{Name: "gone", Kind: "lock", Text: "locked", Options: []string{"lock", "unlock"}, Known: true, Away: true, Tells: true},
+	}}}
+	page := ask(New(house, Options{Log: quietLog}), "GET", "/", "", "Accept-Language", "de").Body.String()
+	var states []string
+	for _, found := range regexp.MustCompile(`class="state"[^>]*>([^<]*)<`).FindAllStringSubmatch(page, -1) {
+		states = append(states, found[1])
+	}
+	if got, want := strings.Join(states[:9], ", "), "Schließt sich, Soll: Auf, Klemmt, Heizen oder kühlen, Soll: Eco, Aus, Soll: 19,5 °C, open, Nicht erreichbar"; got != want {
+		t.Errorf("they are said to be %s, want %s", got, want)
+	}
+	for _, want := range []string{`of-cover asked"`, `data-tell="stop" disabled hidden>`, `<option value="turbo">turbo</option>`, `<option value="off">Aus</option>`, `<option value="heat_cool" selected>`, `<option value="eco" selected>`, `value="19.5" disabled`, `aria-label="hall, door"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+	if offered := regexp.MustCompile(`data-tell="open" disabled>`).FindAllString(page, -1); len(offered) != 3 {
+		t.Errorf("to open is offered %d times, want by both covers and the lock that has a latch", len(offered))
 	}
 }
 
@@ -133,6 +176,13 @@ func TestThingsInABrowser(t *testing.T) {
 	house := manyThings(60)
 	s := serve(t, house)
 	do(t, ctx, "rooms", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"), until(`document.querySelectorAll('.room').length === 9 && document.querySelectorAll('.thing').length === 65`))
+	if wrong := audit(t, ctx, axeOf(t)); len(wrong) > 0 {
+		t.Errorf("axe: %s", strings.Join(wrong, "\n"))
+	}
+	var missed []string
+	if do(t, ctx, "targets", chromedp.Evaluate(missable, &missed)); len(missed) > 0 {
+		t.Errorf("too small for a finger: %s", strings.Join(missed, "\n"))
+	}
 	do(t, ctx, "who counts", chromedp.Evaluate(`window.touched = []; new MutationObserver((all) => all.forEach((m) => window.touched.push(m.target))).observe(document.querySelector('main'), {subtree: true, childList: true, characterData: true, attributes: true})`, nil))
 	news := house.view.Things[2]
 	level := 7.25
@@ -145,25 +195,35 @@ func TestThingsInABrowser(t *testing.T) {
 	do(t, ctx, "one value is one node", until(shows("#rooms", "7.25 °C")), until(`window.touched.length === 1 && window.touched[0].className === 'state'`))
 
 	do(t, ctx, "a level is told when it is let go", chromedp.Evaluate(`(() => { const r = document.querySelector('input[type=range]'); for (let i = 0; i < 50; i++) { r.value = 10 + i % 9; r.dispatchEvent(new Event('input', {bubbles: true})); } r.value = 25; r.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil),
-		until(shows(".of-level .state", "Asked: 25")))
-	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: stop")))
-	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil), until(shows(".of-choice .state", "Asked: auto")))
-	do(t, ctx, "and a door locked", until(shows(".of-lock .state", "Locked")), chromedp.Click(`[data-tell=unlock]`, chromedp.NodeVisible), until(shows(".of-lock .state", "Asked: unlock")))
+		until(shows(".of-level .state", "Asked: 25 °C")))
+	do(t, ctx, "a cover is told to stop", chromedp.Click(`[data-tell=stop]`, chromedp.NodeVisible), until(shows(".of-cover .state", "Asked: Stop")))
+	do(t, ctx, "a mode is chosen", chromedp.Evaluate(`(() => { const s = document.querySelector('.of-choice select'); s.value = 'auto'; s.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil), until(shows(".of-choice .state", "Asked: Automatic")))
+	do(t, ctx, "and a door locked", until(shows(".of-lock .state", "Locked")), until(`document.querySelector(".of-lock [data-tell=open]").hidden`), chromedp.Click(`[data-tell=unlock]`, chromedp.NodeVisible), until(shows(".of-lock .state", "Asked: Unlock")))
+	do(t, ctx, "a text is typed, and taken back", chromedp.SendKeys(".of-text input", "xx"+kb.Escape, chromedp.NodeVisible), until(`document.querySelector('.of-text input').value === 'hello'`),
+		chromedp.SendKeys(".of-text input", " you"+kb.Enter), until(shows(".of-text .state", "Asked: hello you")), chromedp.Evaluate(`document.activeElement.blur()`, nil))
+	do(t, ctx, "a number", chromedp.SetValue(".of-number input", ""), chromedp.SendKeys(".of-number input", "90"+kb.Tab, chromedp.NodeVisible), until(shows(".of-number .state", "Asked: 90 s")))
+	do(t, ctx, "and a colour is chosen", chromedp.Evaluate(`(() => { const i = document.querySelector('.of-color input'); if (i.value !== '#ff8800') throw i.value; i.value = '#0000ff'; i.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil), until(shows(".of-color .state", "Asked: #0000ff")))
+	do(t, ctx, "a button is pressed, and has no state", until(`document.querySelector('.of-button .what').hidden`), chromedp.Click(".of-button button", chromedp.NodeVisible), until(shows("#toast", "Device 11, state was pressed")), until(`document.querySelector('.of-button .what').hidden && !document.querySelector('.of-button.asked')`))
 	eventually(t, "they are told", func() bool {
 		house.mu.Lock()
 		defer house.mu.Unlock()
 		slices.Sort(house.told) // they may overtake each other
-		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop device_06.state auto device_07.state unlock]"
+		return fmt.Sprint(house.told) == "[device_01.state 25 device_03.state stop device_06.state auto device_07.state unlock device_08.state hello you device_09.state 90 device_10.state #0000ff device_11.state true]"
 	})
 	asked := house.view.Things[0]
 	asked.Properties = slices.Clone(asked.Properties)
 	asked.Properties[0].Asked = "on"
+	elsewhere := house.view.Things[5]
+	elsewhere.Properties = slices.Clone(elsewhere.Properties)
+	elsewhere.Properties[0].Asked = "7.5"
 	away := house.view.Things[2]
 	away.Away = true
 	house.mu.Lock()
 	house.tell(Event{Thing: &asked})
 	house.tell(Event{Thing: &away})
+	house.tell(Event{Thing: &elsewhere})
 	house.mu.Unlock()
 	do(t, ctx, "what the house has asked for shows so, and what is away", until(shows(".of-switch .state", "Asked on")), until(`document.querySelector('.thing.away .state').textContent === 'Unavailable'`))
+	do(t, ctx, "a slider stands where somebody else has asked it to be", until(`document.querySelectorAll('.of-level input')[1].value === '7.5'`))
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
 }

@@ -147,13 +147,13 @@ func (s *Server) serveUsers(w http.ResponseWriter, r *http.Request) {
 // takeUsers changes users and tokens, as one of the forms of the page says.
 func (s *Server) takeUsers(w http.ResponseWriter, r *http.Request) {
 	if status, err := readForm(w, r); err != nil {
-		refuse(w, status, err.Error())
+		s.fail(w, r, status, err.Error())
 		return
 	}
 	v, words := visitorOf(r), s.wordsFor(r)
 	all, err := s.accounts(v)
 	if err != nil {
-		refuseFor(w, err)
+		s.failFor(w, r, err)
 		return
 	}
 	ctx, done := context.WithTimeout(r.Context(), loginPatience)
@@ -189,7 +189,7 @@ func (s *Server) takeUsers(w http.ResponseWriter, r *http.Request) {
 	case what == "forget":
 		err = all.RemoveToken(ctx, name)
 	default:
-		refuse(w, http.StatusBadRequest, "want do=add, role, password, remove, logout, token, forget or confirm")
+		s.fail(w, r, http.StatusBadRequest, "want do=add, role, password, remove, logout, token, forget or confirm")
 		return
 	}
 	if err == nil && what != "confirm" {
@@ -283,12 +283,12 @@ func (s *Server) serveAccount(w http.ResponseWriter, r *http.Request) {
 // takeAccount changes the password of who is logged in, or logs out other browsers.
 func (s *Server) takeAccount(w http.ResponseWriter, r *http.Request) {
 	if status, err := readForm(w, r); err != nil {
-		refuse(w, status, err.Error())
+		s.fail(w, r, status, err.Error())
 		return
 	}
 	v, words := visitorOf(r), s.wordsFor(r)
 	if v.session == nil {
-		refuse(w, http.StatusForbidden, "this is for who is logged in")
+		s.fail(w, r, http.StatusForbidden, "this is for who is logged in")
 		return
 	}
 	var err error

@@ -22,7 +22,7 @@
 //
 // The pages, each with its template pages/NAME.html and its module js/NAME.js:
 //
-//   - home: things.go, with the lines behind numbers in sparks.go; log: View alone
+//   - home: things.go, with the lines behind numbers in sparks.go; log: log.go
 //   - thing: thing.go, with its chart in chart.go and js/chart.js; past.go tells the same to programs
 //   - why: why.go; rules, rule: rules.go
 //   - edit, versions: edit.go, with what would have been in js/trial.js
@@ -284,10 +284,11 @@ type View struct {
 	// Things are in the order of the page: favourites, then room by room.
 	Things []Thing `json:"things,omitempty"`
 
-	Outputs   []Pin      `json:"outputs,omitzero"`
-	Inputs    []Pin      `json:"inputs,omitzero"`
-	Readings  []Reading  `json:"readings,omitzero"`
-	Decisions []Decision `json:"decisions,omitzero"` // newest first, at most 200
+	Outputs     []Pin      `json:"outputs,omitzero"`
+	Inputs      []Pin      `json:"inputs,omitzero"`
+	Readings    []Reading  `json:"readings,omitzero"`
+	AllReadings int        `json:"all_readings,omitempty"` // how many there are, where these are the newest only
+	Decisions   []Decision `json:"decisions,omitzero"`     // newest first, at most 200
 
 	Waiting []string         `json:"waiting"` // what the rules are waiting for, a sentence each
 	Rules   int              `json:"rules"`   // how many links and rules there are
@@ -377,7 +378,7 @@ type Server struct {
 	machine  []string // what the machine calls itself
 	looking  queue    // at the past
 	whys     queue    // for why something is so
-	exports  queue
+	exports  *desk
 	whole    queue // at all that there is of something
 	sparks   sparks
 
@@ -423,7 +424,7 @@ func (c Config) settings(log *slog.Logger) (*settings, error) {
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
 	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
-		looking: make(queue, mostLooking), exports: make(queue, mostExports), whole: make(queue, 1), whys: make(queue, whysAtOnce)}
+		looking: make(queue, mostLooking), exports: newDesk(), whole: make(queue, 1), whys: make(queue, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,8 +67,8 @@ func TestThePageWithoutJavaScriptTellsHowTheHouseIs(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(html.UnescapeString(w.Body.String()+ask(s, "GET", "/log", "").Body.String())), " ")
 	for _, want := range []string{
-		"<title>home · Hearth</title>", "Simulated pins.", "the disk refuses: no space left on device",
-		"<li>garden_pump: the line is held by another program</li>",
+		"<title>home · Hearth</title>", "Simulated pins.", `<a href="/health">the disk refuses: no space left on device</a>`,
+		`<li><a href="/pins#garden_pump">garden_pump: the line is held by another program</a></li>`,
 		`<a class="name" href="/thing/porch_light">porch_light</a> <span class="line" title="">GPIO17</span>`, `<a class="state" href="/why/porch_light" title="Why porch_light?">Off</a>`,
 		`aria-label="heater" aria-checked="true" disabled>`,
 		`title="Why garden_pump?">Not known</a>`,
@@ -165,6 +166,42 @@ func TestSwitching(t *testing.T) {
 	}
 	if w := ask(s, "GET", "/api/nothing", ""); w.Code != 404 {
 		t.Errorf("nothing: status %d", w.Code)
+	}
+}
+
+// What is refused is said to a person in a page, in their language, and to programs as JSON; a form
+// of who was logged out leads to the login.
+func TestRefusalsAreSaidToPeople(t *testing.T) {
+	s := lan(newHouse(), family())
+	anna := cookie(t, s, "anna")
+	for _, c := range []struct {
+		method, path string
+		with         []string
+		status       int
+		says, text   string // to a person, in German; to a program
+	}{
+		{"POST", "/logout", []string{"Sec-Fetch-Site", "cross-site"}, 403, "Eine andere Seite hat den Browser gebeten", "another site asked"},
+		{"POST", "/account", slices.Concat([]string{"Origin", "http://evil.example"}, anna), 403, "Eine andere Seite hat den Browser gebeten", "another site asked"},
+		{"POST", "/log", anna, 405, "lässt sich so weder öffnen noch senden", "only GET works here"},
+		{"GET", "/logout", nil, 405, "lässt sich so weder öffnen noch senden", "only POST works here"},
+		{"GET", "/", []string{"Host", "house.example"}, 421, `names = [&#34;house.example&#34;]`, `names = [\"house.example\"]`},
+		{"POST", "/login", []string{"Content-Type", "text/plain"}, 415, "Das ging nicht", "want what a form posts"},
+		{"POST", "/account", slices.Concat([]string{"Content-Type", "text/plain"}, anna), 415, "Das ging nicht", "want what a form posts"},
+	} {
+		w := ask(s, c.method, c.path, "x", slices.Concat([]string{"From", "192.168.1.77:1"}, person, []string{"Accept-Language", "de"}, c.with)...)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) || !strings.Contains(w.Body.String(), `<html lang="de"`) {
+			t.Errorf("%s %s %s to a person: %d %s", c.method, c.path, c.with, w.Code, w.Body)
+		}
+		w = ask(s, c.method, c.path, "x", slices.Concat([]string{"From", "192.168.1.77:1"}, c.with)...)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.text) || !strings.HasPrefix(w.Body.String(), "{") {
+			t.Errorf("%s %s to a program: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+	if w := ask(s, "POST", "/rules/rule.heater", "enabled=true", slices.Concat([]string{"From", "192.168.1.77:1", "Content-Type", "application/x-www-form-urlencoded"}, person)...); w.Code != 303 || w.Header().Get("Location") != "/login?next=%2Frules%2Frule.heater" {
+		t.Errorf("a form of a stranger: %d %s %s", w.Code, w.Header().Get("Location"), w.Body)
+	}
+	if w := ask(s, "POST", "/api/v1/output/heater", `{"on":true}`, slices.Concat([]string{"From", "192.168.1.77:1", "Content-Type", "application/json"}, person)...); w.Code != 401 || said(t, w) == "" {
+		t.Errorf("the API: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -265,10 +265,6 @@ func (p whySheet) ofRule() bool { return p.Kind == "rule" || p.Kind == "link" }
 // state is a value as people are told it.
 func (w *words) state(value, unit string) string {
 	switch value {
-	case "ON":
-		return w.text("on")
-	case "OFF":
-		return w.text("off")
 	case "", "not known":
 		return w.text("unknown")
 	case "not there":
@@ -280,7 +276,7 @@ func (w *words) state(value, unit string) string {
 	if n, err := strconv.ParseFloat(value, 64); err == nil && !math.IsInf(n, 0) && !math.IsNaN(n) {
 		return w.number(n, unit)
 	}
-	return value
+	return w.is(value)
 }
 
 // Ago is how long it has been so, at the moment asked about.

@@ -118,21 +118,12 @@ func (w *words) number(n float64, unit string) string {
 	return strings.TrimSpace(strings.Replace(text, ".", w.text("point"), 1) + " " + unit)
 }
 
-// cover is how a cover stands.
-func (w *words) cover(state string) string {
-	switch state {
-	case "open":
-		return w.text("cover.open")
-	case "closed":
-		return w.text("cover.closed")
-	case "opening":
-		return w.text("cover.opening")
-	case "closing":
-		return w.text("cover.closing")
-	case "stopped":
-		return w.text("cover.stopped")
+// is says in words what a thing says of itself, where people have another word for it.
+func (w *words) is(said string) string {
+	if text, ok := w.texts["is."+strings.ToLower(said)]; ok {
+		return text
 	}
-	return state
+	return said
 }
 
 // bytes is a size as people read it.
@@ -147,23 +138,6 @@ func (w *words) bytes(n int64) string {
 		size = math.Round(size*10) / 10
 	}
 	return w.number(size, [...]string{"B", "kB", "MB", "GB", "TB"}[unit])
-}
-
-// lock is how a lock stands.
-func (w *words) lock(state string) string {
-	switch state {
-	case "locked":
-		return w.text("lock.locked")
-	case "unlocked":
-		return w.text("lock.unlocked")
-	case "locking":
-		return w.text("lock.locking")
-	case "unlocking":
-		return w.text("lock.unlocking")
-	case "jammed":
-		return w.text("lock.jammed")
-	}
-	return state
 }
 
 // span is how long something takes, no finer than makes sense.
@@ -192,7 +166,7 @@ func (w *words) span(d time.Duration) string {
 }
 
 var (
-	inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`)
+	inModule = regexp.MustCompile(`\bt\('([a-z_.]+)'`) // of which one that ends with a point is the beginning of several
 	imported = regexp.MustCompile(`\b(?:from|import) '\./([a-z]+)\.js'`)
 )
 
@@ -226,7 +200,15 @@ var ofModules = sync.OnceValue(func() map[string][]string {
 func (w *words) forModule(page string) map[string]string {
 	some := make(map[string]string)
 	for _, key := range ofModules()[page] {
-		some[key] = w.text(key)
+		if !strings.HasSuffix(key, ".") {
+			some[key] = w.text(key)
+			continue
+		}
+		for one, text := range w.texts {
+			if strings.HasPrefix(one, key) {
+				some[one] = text
+			}
+		}
 	}
 	return some
 }

@@ -90,25 +90,36 @@ func (p *Property) fit(v any) (any, error) {
 		return f, nil
 	case Select, Climate:
 		return p.word(v, p.Options...)
+	case Text:
+		if r := p.Range; r != nil {
+			length := float64(len([]rune(devices.Text(v))))
+			if length > r.Max {
+				return nil, fmt.Errorf("%s takes at most %s characters", p.Name, short(r.Max))
+			}
+			if length < r.Min {
+				return nil, fmt.Errorf("%s takes at least %s characters", p.Name, short(r.Min))
+			}
+		}
 	}
 	return v, nil
 }
 
-// Words are those that a cover or a lock is told; nil of other kinds. Not every lock has a
-// latch to open.
+// Words are those that a cover or a lock is told; nil of other kinds. Not every cover can be
+// stopped, and not every lock has a latch to open.
 func (p *Property) Words() (words []string) {
 	switch p.Kind {
 	case Cover:
-		return []string{"open", "close", "stop"}
+		words = []string{"open", "close", "stop"}
 	case Lock:
 		words = []string{"lock", "unlock", "open"}
-		if p.Set != nil {
-			if _, err := p.Set.Encode("open"); err != nil {
-				words = words[:2]
-			}
-		}
 	}
-	return words
+	return slices.DeleteFunc(words, func(word string) bool {
+		if p.Set == nil {
+			return false
+		}
+		_, err := p.Set.Encode(word)
+		return err != nil
+	})
 }
 
 // asReported is v, that a property is told, in the form in which it reports it: a colour may be

@@ -81,9 +81,9 @@ type Property struct {
 	Label   string   `json:"label,omitempty"` // as people read it: "Ceiling lamp"
 	Kind    Kind     `json:"kind"`
 	Of      string   `json:"of,omitempty"`    // the property of which it is a part: brightness of a light
-	Class   string   `json:"class,omitempty"` // as Home Assistant calls it: "motion", "temperature"
+	Class   string   `json:"class,omitempty"` // as Home Assistant calls it: "motion", "temperature"; "color", "json" of a text
 	Unit    string   `json:"unit,omitempty"`  // "°C", "%", "W", "kWh"
-	Range   *Range   `json:"range,omitempty"`
+	Range   *Range   `json:"range,omitempty"` // of a number; of a text, how many characters it has
 	Options []string `json:"options,omitempty"`
 
 	// Diagnostic says that it is about the device and not about the house: battery,
@@ -110,7 +110,7 @@ type Property struct {
 	by *announcer // who told of it, of a device of which several may tell; nil: nobody knows which did
 }
 
-// A Range is that of a number.
+// A Range is that of a number, or of the length of a text.
 type Range struct {
 	Min  float64 `json:"min"`
 	Max  float64 `json:"max"`

@@ -607,20 +607,10 @@ func (c *haComponent) selection() {
 
 func (c *haComponent) textual() {
 	p := c.add("", Text, c.hear("state_topic", "value_template"), haTextual)
-	c.tell(p, "command_topic", "command_template", func(v any) (any, map[string]any, error) {
-		text := devices.Text(v)
-		if c.component != "text" {
-			return text, nil, nil
-		}
-		length := float64(len([]rune(text)))
-		if most := c.amount("max", 255); length > most {
-			return nil, nil, fmt.Errorf("it takes at most %s characters", short(most))
-		}
-		if least := c.amount("min", 0); length < least {
-			return nil, nil, fmt.Errorf("it takes at least %s characters", short(least))
-		}
-		return text, nil, nil
-	})
+	if c.component == "text" {
+		p.Range = &Range{Min: c.amount("min", 0), Max: c.amount("max", 255)}
+	}
+	c.tell(p, "command_topic", "command_template", func(v any) (any, map[string]any, error) { return devices.Text(v), nil, nil })
 	c.drop(p)
 }
 

@@ -868,6 +868,7 @@ func (h *homieBuild) datatype(q *Property, p homieProperty, main Kind) (read Rea
 
 	case "json":
 		kind(Text, Sensor)
+		q.Class = "json"
 		return func(p *Payload) (any, bool, error) {
 				if len(p.Payload) == 0 {
 					return nil, false, nil

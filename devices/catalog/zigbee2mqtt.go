@@ -974,7 +974,7 @@ func (x *z2mBuilder) property(e z2mExpose, path []any, of string) Property {
 		p.Kind, p.Unit = Sensor, ""
 		read = object
 		if told { // as JSON
-			p.Kind = Text
+			p.Kind, p.Class = Text, "json"
 			read = func(r Reader) Reader {
 				return then(object(r), func(v any) (any, error) { return devices.Text(v), nil })
 			}

@@ -11,7 +11,7 @@ const svg = 'http://www.w3.org/2000/svg';
 
 // makeChart brings the chart in a page to life. onNew is called with each that takes its place.
 export function makeChart(onNew) {
-  let figure, plot, drawing, data, cursor, readout, at, loading, drag, live, renewed, waiting;
+  let figure, plot, drawing, data, shown, cursor, readout, at, loading, drag, pinch, live, renewed, waiting;
 
   const named = (name) => encodeURIComponent(name);
   const pad = (n) => (n < 10 ? '0' : '') + n;
@@ -33,7 +33,7 @@ export function makeChart(onNew) {
       const run = s.runs.find((r) => r.from <= ms && ms < r.to);
       return run ? run.is : null;
     }
-    if (!s.cells) return null;
+    if (!s.cells || ms < data.from || ms > data.to) return null;
     const cell = s.cells[Math.min(s.cells.length - 1, Math.max(0, Math.floor((ms - data.from) / (data.to - data.from) * s.cells.length)))];
     if (!cell) return null;
     if (s.kind === 'switch') return t('chart.on_share', { share: Math.round(cell[0] * 100) });
@@ -45,9 +45,10 @@ export function makeChart(onNew) {
   // show reads out a moment, given as a share of the width.
   function show(share) {
     at = Math.min(1, Math.max(0, share));
-    const ms = data.from + at * (data.to - data.from);
-    cursor.setAttribute('x1', at * 100 + '%');
-    cursor.setAttribute('x2', at * 100 + '%');
+    const ms = shown.from + at * (shown.to - shown.from);
+    const x = (ms - data.from) / (data.to - data.from) * 100 + '%';
+    cursor.setAttribute('x1', x);
+    cursor.setAttribute('x2', x);
     cursor.style.display = '';
     readout.hidden = false;
     put(readout, clock(ms) + ': ' + data.series.map((s) => {
@@ -56,12 +57,24 @@ export function makeChart(onNew) {
     }).join('; '));
   }
 
-  // load shows another stretch.
+  // place moves and stretches the picture that is there so that it lies where that of another
+  // stretch of time will have it.
+  function place(from, to) {
+    shown = { from, to };
+    const by = (data.to - data.from) / (to - from);
+    const right = (data.from - from) / (to - from) * plot.getBoundingClientRect().width;
+    drawing.style.transform = by === 1 && !right ? '' : 'translateX(' + right + 'px) scaleX(' + by + ')';
+  }
+
+  const asItWas = () => place(data.from, data.to);
+
+  // load shows another stretch: at once in the picture that is there, then in its own.
   function load(from, to, quietly) {
     const length = Math.min(most, Math.max(least, to - from));
     const middle = (from + to) / 2;
     from = Math.round(middle - length / 2);
     to = Math.round(middle + length / 2);
+    if (!quietly) place(from, to);
     const query = ['from=' + named(new Date(from).toISOString()), 'to=' + named(new Date(to).toISOString())].concat(others());
     fetchChart(query, quietly);
   }
@@ -79,12 +92,13 @@ export function makeChart(onNew) {
       const next = request.response && request.response.getElementById('chart');
       if (request.status !== 200 || !next) {
         if (request.responseURL && request.responseURL.indexOf('/login') >= 0) location.reload();
+        asItWas();
         return;
       }
       const focused = plot.contains(document.activeElement);
       const zoomed = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.zoom : '';
       const open = figure.querySelector('details') && figure.querySelector('details').open;
-      const was = at === undefined ? undefined : data.from + at * (data.to - data.from);
+      const was = at === undefined ? undefined : shown.from + at * (shown.to - shown.from);
       figure.parentNode.replaceChild(document.importNode(next, true), figure);
       if (!quietly) history.replaceState(null, '', '/thing/' + named(name) + '?' + query.join('&'));
       begin();
@@ -94,17 +108,21 @@ export function makeChart(onNew) {
       if (was !== undefined && was >= data.from && was <= data.to) show((was - data.from) / (data.to - data.from));
       else if (was !== undefined && focused) show(0.5);
     };
+    request.onerror = () => {
+      loading = null;
+      asItWas();
+    };
     request.send();
   }
 
   function zoom(by, share) {
-    const where = data.from + share * (data.to - data.from);
-    load(where - (where - data.from) * by, where + (data.to - where) * by);
+    const where = shown.from + share * (shown.to - shown.from);
+    load(where - (where - shown.from) * by, where + (shown.to - where) * by);
   }
 
   function move(by) {
-    const length = (data.to - data.from) * by;
-    load(data.from + length, data.to + length);
+    const length = (shown.to - shown.from) * by;
+    load(shown.from + length, shown.to + length);
   }
 
   const shareOf = (x) => (x - plot.getBoundingClientRect().left) / plot.getBoundingClientRect().width;
@@ -125,10 +143,9 @@ export function makeChart(onNew) {
 
   function pointing() {
     plot.addEventListener('mousemove', (e) => {
-      if (drag && Math.abs(e.clientX - drag.x) > 4) drag.moved = true;
-      if (!drag || !drag.moved) show(shareOf(e.clientX));
+      if (!drag) show(shareOf(e.clientX));
     });
-    plot.addEventListener('mousedown', (e) => { drag = { x: e.clientX, moved: false }; });
+    plot.addEventListener('mousedown', (e) => { drag = { x: e.clientX, from: shown.from, to: shown.to, moved: false }; });
     plot.addEventListener('dblclick', (e) => zoom(0.5, shareOf(e.clientX)));
     plot.addEventListener('wheel', (e) => {
       if (!e.ctrlKey) return; // else the page is scrolled
@@ -136,29 +153,40 @@ export function makeChart(onNew) {
       zoom(e.deltaY < 0 ? 0.7 : 1.4, shareOf(e.clientX));
     });
     // One finger reads out and scrolls the page, two zoom and move.
-    let pinch = null;
     const spread = (e) => ({ a: shareOf(e.touches[0].clientX), b: shareOf(e.touches[1].clientX) });
-    plot.addEventListener('touchstart', (e) => { pinch = e.touches.length === 2 ? { first: spread(e) } : null; });
+    plot.addEventListener('touchstart', (e) => { pinch = e.touches.length === 2 ? { first: spread(e), from: shown.from, to: shown.to } : null; });
     plot.addEventListener('touchmove', (e) => {
       if (e.touches.length === 1 && !pinch) show(shareOf(e.touches[0].clientX));
-      if (e.touches.length === 2 && pinch) { e.preventDefault(); pinch.last = spread(e); }
-    });
-    plot.addEventListener('touchend', () => {
-      if (!pinch || !pinch.last) return;
-      const { first, last } = pinch;
-      pinch = null;
+      if (e.touches.length !== 2 || !pinch) return;
+      e.preventDefault();
+      pinch.moved = true;
+      const { first, from, to } = pinch;
+      const last = spread(e);
       const apart = Math.abs(last.a - last.b) || 0.01;
-      const length = (data.to - data.from) * Math.min(10, Math.max(0.1, Math.abs(first.a - first.b) / apart));
-      const held = data.from + (first.a + first.b) / 2 * (data.to - data.from); // what was between the fingers stays there
-      const from = held - (last.a + last.b) / 2 * length;
-      load(from, from + length);
+      const length = (to - from) * Math.min(10, Math.max(0.1, Math.abs(first.a - first.b) / apart));
+      const held = from + (first.a + first.b) / 2 * (to - from); // what was between the fingers stays there
+      const begins = held - (last.a + last.b) / 2 * length;
+      place(begins, begins + length);
     });
+    ['touchend', 'touchcancel'].forEach((kind) => plot.addEventListener(kind, () => {
+      if (pinch && pinch.moved) load(shown.from, shown.to);
+      pinch = null;
+    }));
   }
-  window.addEventListener('mouseup', (e) => {
-    const was = drag;
-    drag = null;
-    if (was && was.moved && plot) move((was.x - e.clientX) / plot.getBoundingClientRect().width);
+  window.addEventListener('mousemove', (e) => {
+    if (!drag) return;
+    if (!(e.buttons & 1)) { drop(); return; } // it was let go elsewhere
+    if (Math.abs(e.clientX - drag.x) > 4) drag.moved = true;
+    if (!drag.moved) return;
+    const by = (drag.x - e.clientX) / plot.getBoundingClientRect().width * (drag.to - drag.from);
+    place(drag.from + by, drag.to + by);
   });
+  window.addEventListener('mouseup', drop);
+
+  function drop() {
+    if (drag && drag.moved) load(shown.from, shown.to);
+    drag = null;
+  }
 
   function begin() {
     figure = document.getElementById('chart');
@@ -166,6 +194,7 @@ export function makeChart(onNew) {
     drawing = figure.querySelector('.drawing');
     readout = figure.querySelector('.readout');
     data = JSON.parse(figure.querySelector('.values-of-chart').textContent);
+    shown = { from: data.from, to: data.to };
     at = undefined;
     live = {};
     renewed = Date.now();
@@ -190,7 +219,7 @@ export function makeChart(onNew) {
   // renew draws the stretch that was chosen anew, with what has come since.
   function renew() {
     const active = document.activeElement;
-    if (document.hidden || figure.contains(active) && /^(SELECT|INPUT)$/.test(active.tagName)) return; // somebody is choosing
+    if (document.hidden || drag || pinch || figure.contains(active) && /^(SELECT|INPUT)$/.test(active.tagName)) return; // somebody is choosing
     const length = data.to - data.from;
     if (figure.dataset.range && !/[?&](from|to|day)=/.test(location.search)) fetchChart(['range=' + figure.dataset.range].concat(others()), true);
     else load(data.from, data.from + length, true);

@@ -18,21 +18,25 @@ function hide(element, hidden) {
 // --- Properties ---
 
 const path = (thing, p) => thing.name + (p.name ? '.' + p.name : '');
-const covers = { open: t('cover.open'), closed: t('cover.closed'), opening: t('cover.opening'), closing: t('cover.closing'), stopped: t('cover.stopped') };
-const locks = { locked: t('lock.locked'), unlocked: t('lock.unlocked'), locking: t('lock.locking'), unlocking: t('lock.unlocking'), jammed: t('lock.jammed') };
+const orders = { open: t('open'), stop: t('stop'), close: t('close'), lock: t('lock'), unlock: t('unlock') }; // told covers and locks
+const said = (kind, text) => kind !== 'text' && t('is.' + text.toLowerCase()) || text;
 const title = (p) => p.label || p.name;
 const spoken = (thing, p) => (thing.label || thing.name) + (title(p) ? ', ' + title(p) : '');
 
 function isNow(thing, p) {
   if (thing.away || p.away) return t('away');
+  if (p.kind === 'button') return ''; // it is no way
   if (!p.known) return t('unknown');
-  if (p.kind === 'switch') return p.on ? t('on') : t('off');
+  if (p.kind === 'switch') return p.on ? t('is.on') : t('is.off');
   if (p.level !== undefined) return number(p.level, p.unit);
-  return p.kind === 'cover' && covers[p.text] || p.kind === 'lock' && locks[p.text] || p.text || '';
+  return said(p.kind, p.text || '') || '–';
 }
 
-function wanted(kind, value) {
+function wanted(kind, value, unit) {
+  if (kind === 'button') return '';
   if (kind === 'switch') return value === 'on' || value === true ? t('asked.on') : t('asked.off');
+  if ((kind === 'level' || kind === 'number') && isFinite(value)) value = number(value, unit);
+  else value = (kind === 'cover' || kind === 'lock') && orders[value] || said(kind, String(value));
   return t('asked.value', { value });
 }
 
@@ -58,10 +62,13 @@ async function ask(li, value) {
     else wait(li, false, before);
     return true;
   };
-  wait(li, true, wanted(kindOf(li), value));
+  wait(li, true, wanted(kindOf(li), value, shown.has(li) ? shown.get(li).p.unit : ''));
   try {
     await tell('/api/v1/thing/' + encodeURIComponent(name), { value });
-    setTimeout(() => back() && say(t('late', { name: called })), 3000);
+    if (kindOf(li) === 'button') {
+      back();
+      say(t('pressed', { name: called }));
+    } else setTimeout(() => back() && say(t('late', { name: called })), 3000);
   } catch (err) {
     back();
     sayWhy(err, called);
@@ -72,6 +79,7 @@ function wait(li, waits, text) {
   li.classList.toggle('asked', waits);
   if (waits || li.hasAttribute('aria-busy')) attribute(li, 'aria-busy', String(waits));
   put(li.querySelector('.state'), text);
+  hide(li.querySelector('.what'), !text); // as of a button, which has no state
 }
 
 // wake lets people use the controls below an element, which do nothing before.
@@ -110,6 +118,36 @@ function control(root) {
     const li = rowOf(e, '[type=range]');
     if (li) tellLevel(li, e.target);
   });
+  // What stands in a field is told at Enter, and once one leaves it; Escape takes it back.
+  const tellField = (li, field) => {
+    if (!field.checkValidity() || field.type === 'number' && field.value === '') return;
+    typed.set(field, field.value);
+    ask(li, field.type === 'number' ? Number(field.value) : field.value);
+  };
+  root.addEventListener('change', (e) => {
+    const li = rowOf(e, '[type=text], [type=number], [type=color]');
+    if (li && typed.get(e.target) !== e.target.value) tellField(li, e.target);
+  });
+  root.addEventListener('keydown', (e) => {
+    const li = rowOf(e, '[type=text], [type=number]');
+    if (!li) return;
+    if (e.key === 'Enter' && !e.isComposing) tellField(li, e.target);
+    if (e.key !== 'Escape') return;
+    if (shown.has(li)) fillField(e.target, shown.get(li).p);
+    else e.target.value = e.target.defaultValue;
+  });
+}
+
+const typed = new WeakMap(); // by field, what was told from there and stands in it still
+const mostTyped = 255; // as things.go has it
+
+// fillField puts into a field what is so; nothing of a text of which only a part is shown.
+function fillField(field, p) {
+  const is = p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
+    : p.known && p.text && p.text.length <= mostTyped ? p.text
+    : p.kind === 'color' ? '#000000' : '';
+  if (field.value !== is) field.value = is;
+  typed.delete(field);
 }
 
 document.querySelectorAll('template').forEach((template) => wake(template.content));
@@ -122,7 +160,7 @@ function fillProperty(li, item) {
   const why = li.querySelector('.state');
   put(li.querySelector('.title'), title(p));
   attribute(li.querySelector('.title'), 'href', '/thing/' + encodeURIComponent(name));
-  wait(li, waits, asking.has(name) ? why.textContent : p.asked === undefined ? isNow(thing, p) : wanted(p.kind, p.asked));
+  wait(li, waits, asking.has(name) ? why.textContent : p.asked === undefined ? isNow(thing, p) : wanted(p.kind, p.asked, p.unit));
   attribute(why, 'href', '/why/' + encodeURIComponent(name));
   attribute(why, 'title', t('why.heading', { name: spoken(thing, p) }));
   put(li.querySelector('time'), p.at ? age(p.at) : '');
@@ -140,10 +178,17 @@ function fillProperty(li, item) {
     attribute(control, 'aria-checked', String(!!(p.on && p.known)));
   } else if (p.kind === 'level') {
     ['min', 'max', 'step'].forEach((limit) => attribute(control, limit, String(p.range[limit])));
-    if (!waits && p.level !== undefined && control.value !== String(p.level)) control.value = String(p.level);
+    const level = p.asked !== undefined && isFinite(p.asked) ? p.asked : p.level;
+    if (!asking.has(name) && level !== undefined && control.value !== String(level)) control.value = String(level);
   } else if (p.kind === 'choice') {
+    const chosen = p.asked !== undefined ? p.asked : p.text;
     choose(control, p.options || []);
-    if (!waits && document.activeElement !== control) control.value = (p.options || []).indexOf(p.text) < 0 ? '' : p.text;
+    if (!asking.has(name) && document.activeElement !== control) control.value = (p.options || []).indexOf(chosen) < 0 ? '' : chosen;
+  } else if (p.kind === 'cover' || p.kind === 'lock') {
+    control.querySelectorAll('button').forEach((button) => hide(button, (p.options || []).indexOf(button.dataset.tell) < 0));
+  } else if (p.kind !== 'button') {
+    if (p.kind === 'text') attribute(control, 'maxlength', String(p.range && p.range.max >= 1 ? Math.min(p.range.max, mostTyped) : mostTyped));
+    if (!waits && document.activeElement !== control) fillField(control, p);
   }
 }
 
@@ -151,7 +196,7 @@ function fillProperty(li, item) {
 function choose(select, options) {
   if (options.join('\n') === Array.from(select.options).slice(1).map((o) => o.value).join('\n')) return;
   while (select.options.length > 1) select.remove(1);
-  options.forEach((o) => { select.add(new Option(o, o)); });
+  options.forEach((o) => { select.add(new Option(said('choice', o), o)); });
 }
 
 // --- Things and rooms ---

@@ -62,13 +62,17 @@ export function makeList(ul, template, key, fill) {
   };
 }
 
-// lines makes a list these texts.
+// lines makes a list these texts, each with a link where it is { text, path }.
 export function lines(ul, texts) {
-  if (texts.join('\n') === Array.from(ul.children, (li) => li.textContent).join('\n')) return;
+  const key = JSON.stringify(texts);
+  if (ul.dataset.lines === key) return;
+  ul.dataset.lines = key;
   ul.textContent = '';
-  texts.forEach((text) => {
+  texts.forEach((one) => {
     const li = document.createElement('li');
-    li.textContent = text;
+    const box = one.path ? li.appendChild(document.createElement('a')) : li;
+    if (one.path) box.href = one.path;
+    box.textContent = one.path ? one.text : one;
     ul.appendChild(li);
   });
 }

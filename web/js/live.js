@@ -34,7 +34,8 @@ export function follow(only, page = {}) {
   let arranging = 0;
 
   function arrange() {
-    const all = trouble.concat(Array.from(pins.values()).filter((p) => p.fault && !p.acknowledged).map((p) => (p.label || p.name) + ': ' + p.fault));
+    const all = trouble.map((text) => ({ text, path: '/health' }))
+      .concat(Array.from(pins.values()).filter((p) => p.fault && !p.acknowledged).map((p) => ({ text: (p.label || p.name) + ': ' + p.fault, path: '/pins#' + encodeURIComponent(p.name) })));
     lines($('trouble'), all);
     $('trouble').hidden = !all.length;
     page.arrange();

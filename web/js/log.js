@@ -49,7 +49,33 @@ function matches(r) {
   return (r.source + ' ' + (r.of || '') + ' ' + r.text).toLowerCase().includes(wanted);
 }
 
+// Of very many readings the page has the newest, and asks for the others.
+const most = 500;
+let all = 0; // that there are
+let newest = [];
+let asked;
+
+async function search() {
+  const find = $('filter').value.trim();
+  if (!find) {
+    readings.all(newest);
+    arrange();
+    return;
+  }
+  try {
+    const answer = await fetch('/api/v1/readings?find=' + encodeURIComponent(find), { credentials: 'same-origin' });
+    if (!answer.ok || $('filter').value.trim() !== find) return;
+    readings.all((await answer.json()).readings);
+    arrange();
+  } catch (err) { /* the stream says so */ }
+}
+
 $('filter').oninput = () => {
+  clearTimeout(asked);
+  if (all > most) {
+    asked = setTimeout(search, 250);
+    return;
+  }
   readings.items.forEach((r, source) => { readings.rows.get(source).hidden = !matches(r); });
   arrange();
 };
@@ -73,14 +99,17 @@ function arrange() {
   const filtered = $('filter').value.trim() !== '';
   $('filter').hidden = readings.rows.size <= 8 && !filtered;
   const seen = Array.from(readings.rows.values()).filter((li) => !li.hidden).length;
-  put($('count'), filtered ? t('readings.some', { n: seen, all: readings.rows.size }) : String(readings.rows.size || ''));
+  put($('count'), filtered || all > most ? t('readings.some', { n: seen, all: Math.max(all, readings.rows.size) }) : String(readings.rows.size || ''));
 }
 
-follow('', {
+follow('log', {
   title: t('log.title'),
   whole(v) {
     decisions.all(v.decisions);
-    readings.all(v.readings);
+    all = v.all_readings || v.readings.length;
+    newest = v.readings.slice(0, most); // the house itself tells of all, where there is no stream
+    if (all > most) search();
+    else readings.all(v.readings);
     put($('first-output'), (v.outputs[0] || { name: 'porch_light' }).name);
   },
   status(v) {
@@ -90,7 +119,7 @@ follow('', {
     $('waiting').hidden = !v.waiting.length;
   },
   happened(e) {
-    if (e.reading) readings.one(e.reading, (li) => li.querySelector('.source').textContent > e.reading.source);
+    if (e.reading && (all <= most || readings.rows.has(e.reading.source))) readings.one(e.reading, (li) => li.querySelector('.source').textContent > e.reading.source);
     if (e.decision) {
       decisions.one(e.decision, () => true);
       decisions.oldest(200);

@@ -51,7 +51,11 @@ document.addEventListener('keydown', (e) => {
   if (e.key === 'Escape' && opened) { close(); if (from) from.focus(); }
 });
 
-const first = location.hash && Array.from(document.querySelectorAll('a.pin')).find((a) => a.getAttribute('href') === location.hash);
+// An address may name a pin, or what is on it.
+const named = () => location.hash && Array.from(document.querySelectorAll('a.pin')).find((a) => a.getAttribute('href') === location.hash ||
+  Array.from(a.querySelectorAll('.level')).some((e) => '#' + encodeURIComponent(e.dataset.of) === location.hash));
+window.addEventListener('hashchange', () => { if (named()) show(named(), true); });
+const first = named();
 if (first) show(first, true);
 else if (wide.matches) {
   const a = document.querySelector('a.pin.wrong') || document.querySelector('a.pin.ours') || document.querySelector('a.pin');
@@ -66,7 +70,7 @@ function word(p) {
   if (p.fault) return t('pins.fault');
   if (p.shows) return p.shows;
   if (!p.known) return '?';
-  return p.on ? t('on') : t('off');
+  return p.on ? t('is.on') : t('is.off');
 }
 
 async function ask(what, p, body) {

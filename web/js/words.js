@@ -4,7 +4,7 @@
 const words = JSON.parse(document.getElementById('words').textContent);
 
 export function t(key, values = {}) {
-  return words[key].replace(/\{(\w+)\}/g, (whole, name) => name in values ? values[name] : whole);
+  return (words[key] || '').replace(/\{(\w+)\}/g, (whole, name) => name in values ? values[name] : whole);
 }
 
 export function number(n, unit) {
