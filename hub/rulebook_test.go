@@ -213,7 +213,7 @@ func TestARuleOnThePage(t *testing.T) {
 			}
 		}
 		// The files are others than those in force.
-		if h.onDisk.read(h.cfg.path) != h.onDisk.read(h.cfg.path) {
+		if first, again := h.onDisk.read(h.cfg.path), h.onDisk.read(h.cfg.path); first != again {
 			t.Error("files that are as they were are parsed anew for each page")
 		}
 		if err := os.WriteFile(h.cfg.path, []byte("[rule.stairs]\n"), 0o644); err != nil {
