@@ -261,6 +261,9 @@ name = "Outdoors"
 				t.Errorf("%q is told %+v, %v; want it to be %q", said, a, err, want)
 			}
 		}
+		if err := h.Reload(load(t, dir, moved)); err != nil {
+			t.Fatal(err)
+		}
 		for said, want := range map[string]string{"Meter.rate": "power.rate", "garden.temperature": "cellar.temperature", "Lantern": "porch_light"} {
 			if is, err := h.thing(said); err != nil || is.Name != want {
 				t.Errorf("why %q is asked of %+v, %v", said, is, err)
