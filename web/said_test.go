@@ -211,6 +211,11 @@ func TestSay(t *testing.T) {
 			t.Errorf("%q is said %q in English", text, got)
 		}
 	}
+	for p, want := range map[[2]string]string{{"current_temperature"}: "Ist-Temperatur", {"t1", "Current temperature"}: "Ist-Temperatur", {"color temp", "Shade"}: "Shade", {"frobnication"}: "frobnication"} {
+		if got := (Property{Name: p[0], Label: p[1]}).in(w).Title(); got != want {
+			t.Errorf("the property %q is called %q, want %q", p, got, want)
+		}
+	}
 	for d, want := range map[Decision]string{
 		{Rule: "rule.a", Outcome: "fired", Text: "rule.a[name=plug] fired: pir is true (now ON), not sun down (up) -> lamp ON"}: "rule.a[name=plug] hat ausgelöst: pir ist true (jetzt ON), nicht Sonne untergegangen (up) -> lamp ON",
 		{Rule: "rule.a", Outcome: "switched", Text: "rule.a switched -> rule.a disabled"}:                                       "rule.a wurde ein- oder ausgeschaltet -> rule.a ausgeschaltet",
