@@ -59,6 +59,7 @@ func (s *Server) serveReadings(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list := found(v.seenBy(visitorOf(r)).Readings, r.URL.Query().Get("find"))
+	list.Readings = allSaid(s.wordsFor(r), list.Readings, Reading.in)
 	send(w, r, "application/json", asJSON(list))
 }
 
