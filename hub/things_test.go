@@ -434,6 +434,9 @@ func TestTextsColoursAndButtons(t *testing.T) {
 		if err := (page{h}).Tell(t.Context(), "lamp.sign", "too long"); err == nil || !strings.Contains(err.Error(), "at most 5 characters") {
 			t.Errorf("too long a text: %v", err)
 		}
+		if err := (page{h}).Tell(t.Context(), "lamp.dock", false); err == nil {
+			t.Error("a button is told that it is not pressed, and presses")
+		}
 		if y, err := (page{h}).Why(t.Context(), "lamp.dock", ""); err != nil {
 			t.Errorf("why the button: %+v, %v", y, err)
 		}
