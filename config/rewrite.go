@@ -38,7 +38,7 @@ var ErrOther = errors.New("somebody else has changed it meanwhile")
 
 // A noted is an Edit in the journal. After is named alone, to know it again.
 type noted struct {
-	File   string      `json:"file"`
+	File   string      `json:"file"`   // as seen from the folder of the main one
 	Before *string     `json:"before"` // nil: there was none
 	Mode   fs.FileMode `json:"mode,omitempty"`
 	After  string      `json:"after"` // sum; "": there is none
@@ -58,6 +58,15 @@ func journalOf(main string) string {
 	return filepath.Join(filepath.Dir(main), "."+filepath.Base(main)+".change")
 }
 
+// seenFrom is what a file is called in the folder of the main one, wherever the hub is started;
+// what lies elsewhere keeps its whole path.
+func seenFrom(dir, file string) (string, error) {
+	if name, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(name) {
+		return name, nil
+	}
+	return filepath.Abs(file)
+}
+
 // Begin notes a change of files that belong to the configuration in main. It is an error if one
 // of them is not as it is thought to be, or if one of before can't be undone.
 func Begin(main string, edits []Edit) (*Rewrite, error) {
@@ -66,7 +75,11 @@ func Begin(main string, edits []Edit) (*Rewrite, error) {
 	}
 	var all []noted
 	for _, e := range edits {
-		n := noted{File: e.File, After: sum(e.After)}
+		name, err := seenFrom(filepath.Dir(main), e.File)
+		if err != nil {
+			return nil, err
+		}
+		n := noted{File: name, After: sum(e.After)}
 		is, mode, err := present(e.File)
 		if err != nil {
 			return nil, err
@@ -145,6 +158,11 @@ func undo(journal string) (undone []string, err error) {
 	var all []noted
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w", journal, err)
+	}
+	for i, n := range all {
+		if !filepath.IsAbs(n.File) {
+			all[i].File = filepath.Join(filepath.Dir(journal), n.File)
+		}
 	}
 	var trouble error
 	for _, n := range all {

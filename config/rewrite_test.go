@@ -75,6 +75,36 @@ func TestAChangeIsWhole(t *testing.T) {
 	}
 }
 
+// The hub is started in the folder of its configuration, the power goes, and it is started in
+// another: its files are found all the same, also one that lies elsewhere.
+func TestAChangeIsFoundFromAnotherFolder(t *testing.T) {
+	main, edits := changed(t)
+	dir := filepath.Dir(main)
+	far := filepath.Join(t.TempDir(), "far.toml")
+	if err := os.WriteFile(far, []byte("old far"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before := folder(t, dir)
+	t.Chdir(dir)
+	for i, e := range edits {
+		edits[i].File, _ = filepath.Rel(dir, e.File)
+	}
+	away, _ := filepath.Rel(dir, far)
+	c, err := Begin("config.toml", append(edits, Edit{away, []byte("old far"), []byte("new far")}))
+	if err == nil {
+		err = c.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("/")
+	undone, err := Recover(main)
+	text, _ := os.ReadFile(far)
+	if got := folder(t, dir); err != nil || len(undone) != 4 || got != before || string(text) != "old far" {
+		t.Errorf("%v, %v undone\n%s%s", err, undone, got, text)
+	}
+}
+
 // What others write meanwhile is not written over, whether the change is undone at once or after
 // the power came back; all else is.
 func TestAChangeLeavesWhatOthersWrote(t *testing.T) {
