@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -140,18 +141,24 @@ func (c *Rewrite) Undo() error {
 func Recover(main string) (undone []string, err error) { return undo(journalOf(main)) }
 
 func undo(journal string) (undone []string, err error) {
-	info, err := os.Lstat(journal)
+	f, err := os.OpenFile(journal, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	// It names files to be written: of nobody else one takes that, least of all as root.
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// It names files to be written: of nobody else one takes that, least of all as root. What was
+	// opened is looked at, for by its name there may be another file the next moment.
 	if s, ok := info.Sys().(*syscall.Stat_t); !info.Mode().IsRegular() || !ok || int(s.Uid) != os.Geteuid() {
 		return nil, fmt.Errorf("%s is another user's, so what it says was not done", journal)
 	}
-	text, err := os.ReadFile(journal)
+	text, err := io.ReadAll(f)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -154,5 +155,46 @@ func TestAnothersJournalIsNotObeyed(t *testing.T) {
 	os.WriteFile(journal, []byte(text[:20]), 0o600)
 	if undone, err := Recover(main); err == nil || undone != nil {
 		t.Errorf("half a journal: %v %v", undone, err)
+	}
+}
+
+// Who may write to the folder puts a link in the place of the journal just when it is read, or
+// something that never ends.
+func TestAJournalIsNotExchanged(t *testing.T) {
+	main, _ := changed(t)
+	dir := t.TempDir()
+	evil, victim := filepath.Join(dir, "evil"), filepath.Join(dir, "victim")
+	text := fmt.Sprintf(`[{"file":%q,"before":"mine","after":%q}]`, victim, sum([]byte("x")))
+	if err := errors.Join(os.WriteFile(victim, []byte("x"), 0o600), os.WriteFile(evil, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		next := filepath.Join(dir, "next")
+		for range 400 {
+			os.WriteFile(next, []byte("[]"), 0o600)
+			os.Rename(next, journalOf(main))
+			os.Symlink(evil, next)
+			os.Rename(next, journalOf(main))
+		}
+	}()
+	for going := true; going; {
+		select {
+		case <-ended:
+			going = false
+		default:
+			Recover(main)
+		}
+	}
+	if got, err := os.ReadFile(victim); err != nil || string(got) != "x" {
+		t.Errorf("a link was followed: %q %v", got, err)
+	}
+	os.Remove(journalOf(main))
+	if err := syscall.Mkfifo(journalOf(main), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if undone, err := Recover(main); err == nil || undone != nil {
+		t.Errorf("a pipe: %v %v", undone, err)
 	}
 }
