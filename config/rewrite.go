@@ -69,11 +69,9 @@ func seenFrom(dir, file string) (string, error) {
 }
 
 // Begin notes a change of files that belong to the configuration in main. It is an error if one
-// of them is not as it is thought to be, or if one of before can't be undone.
+// of them is not as it is thought to be. What is noted of one before is forgotten: whoever
+// began that has ended it, and what is in force is not undone by the next change.
 func Begin(main string, edits []Edit) (*Rewrite, error) {
-	if _, err := Recover(main); err != nil {
-		return nil, err
-	}
 	var all []noted
 	for _, e := range edits {
 		name, err := seenFrom(filepath.Dir(main), e.File)
@@ -86,7 +84,7 @@ func Begin(main string, edits []Edit) (*Rewrite, error) {
 			return nil, err
 		}
 		if !same(is, e.Before) {
-			return nil, fmt.Errorf("%s: %w", e.File, ErrOther)
+			return nil, fmt.Errorf("%s: %w", name, ErrOther)
 		}
 		if n.Mode = mode; is != nil {
 			text := string(is)

@@ -106,6 +106,30 @@ func TestAChangeIsFoundFromAnotherFolder(t *testing.T) {
 	}
 }
 
+// A change is in force and its note could not be removed: the next change does not undo it, and
+// is undone to it.
+func TestAChangeInForceIsNotUndoneByTheNext(t *testing.T) {
+	main, edits := changed(t)
+	c, err := Begin(main, edits)
+	if err == nil {
+		err = c.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := Begin(main, []Edit{{main, []byte("new main"), []byte("newest main")}})
+	if err == nil {
+		err = next.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	undone, err := Recover(main)
+	if got := folder(t, filepath.Dir(main)); err != nil || len(undone) != 1 || got != "config.toml -rw-r----- \"new main\"\nrules/b.toml -rw-r----- \"new b\"\n" {
+		t.Errorf("%v, %v undone\n%s", err, undone, got)
+	}
+}
+
 // What others write meanwhile is not written over, whether the change is undone at once or after
 // the power came back; all else is.
 func TestAChangeLeavesWhatOthersWrote(t *testing.T) {

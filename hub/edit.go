@@ -60,6 +60,7 @@ type editing struct {
 	key      []byte // of the names of texts; set before the page is there
 
 	saving, checking, trying chan struct{} // have one in them while one does
+	unended                  func() error  // ends the last change of the files, if that failed; who saves has it
 
 	mu    sync.Mutex
 	sum   string            // of what is in force
@@ -422,15 +423,31 @@ func (p page) CheckDraft(ctx context.Context, draft web.Draft) (web.Checked, err
 
 // --- Saving ---
 
+// toSave waits until nobody else saves, and is what there is then. What is left to do of the
+// last change is done before.
+func (e *editing) toSave(ctx context.Context) (d disk, leave func(), err error) {
+	leave, err = enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	if err != nil {
+		return d, nil, err
+	}
+	if e.unended != nil {
+		if err := e.unended(); err != nil && !errors.Is(err, config.ErrOther) {
+			leave()
+			return d, nil, web.Refusal(http.StatusServiceUnavailable, "nothing was saved: %v", err)
+		}
+		e.unended = nil
+	}
+	return e.onDisk(), leave, nil
+}
+
 // SaveDraft writes a draft and has it obeyed.
 func (p page) SaveDraft(ctx context.Context, draft web.Draft) (web.Saved, error) {
 	e := p.editing
-	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	d, leave, err := e.toSave(ctx)
 	if err != nil {
 		return web.Saved{}, err
 	}
 	defer leave()
-	d := e.onDisk()
 	file, texts, wrong, err := e.draftTexts(d, draft)
 	if err != nil {
 		return web.Saved{}, err
@@ -454,12 +471,11 @@ func (e *editing) versionOf(d disk, file string) string {
 // RemoveFile removes one in which nothing is.
 func (p page) RemoveFile(ctx context.Context, draft web.Draft) (web.Saved, error) {
 	e := p.editing
-	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	d, leave, err := e.toSave(ctx)
 	if err != nil {
 		return web.Saved{}, err
 	}
 	defer leave()
-	d := e.onDisk()
 	file := d.path(draft.File)
 	src := d.doc.Source(file)
 	switch {
@@ -545,6 +561,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 	if err != nil {
 		saved.Why = fmt.Sprintf("it was not saved, for the hub could not take it over: %v. What was before is in force and in the file", err)
 		if bad := rewrite.Undo(); bad != nil {
+			e.unended = rewrite.Undo
 			saved.Why = fmt.Sprintf("the hub could not take it over: %v; what was before is in force, and could not be written back: %v", err, bad)
 		}
 		if _, err := p.opt.Reload(ctx); err != nil { // it is as it was, and no trouble any more
@@ -553,6 +570,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 		return saved, nil
 	}
 	if err := rewrite.Keep(); err != nil {
+		e.unended = rewrite.Keep
 		p.log.Warn("the configuration is saved, and a start would take it back", "err", err)
 	}
 	p.log.Info("the configuration was changed on the page", "by", cmp.Or(who.by, "somebody on this machine"), "files", strings.Join(p.names(slices.Sorted(maps.Keys(texts))), " "), "how", who.how, "note", who.note)
@@ -677,7 +695,7 @@ func fileDiffs(before, after []configText) []web.FileDiff {
 // RestoreVersion saves the texts of a version again.
 func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web.Saved, error) {
 	e := p.editing
-	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	d, leave, err := e.toSave(ctx)
 	if err != nil {
 		return web.Saved{}, err
 	}
@@ -686,7 +704,6 @@ func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web
 	if err != nil {
 		return web.Saved{}, err
 	}
-	d := e.onDisk()
 	if sum != e.nameOf(d.doc) {
 		return web.Saved{}, web.Refusal(http.StatusConflict, "the configuration was changed meanwhile, so nothing was restored: look at what differs now")
 	}

@@ -654,6 +654,46 @@ func TestAPowerCutBeforeItIsTakenOver(t *testing.T) {
 	})
 }
 
+// The note of a change that is in force can't be removed: the next save does not undo it, waits
+// until that is done, and nothing is undone at a start.
+func TestWhatIsInForceIsNotUndoneByTheNextSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		main, note := filepath.Join(dir, "config.toml"), filepath.Join(dir, ".config.toml.change")
+		p, _, stop := edited(t, dir, stairs)
+		defer stop()
+		obey := p.opt.Reload
+		noted := ""
+		p.opt.Reload = func(ctx context.Context) (control.Reloaded, error) {
+			noted = mustRead(t, note)
+			if err := errors.Join(os.Remove(note), os.MkdirAll(filepath.Join(note, "in the way"), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			return obey(ctx)
+		}
+		d := draft(t, p, "config.toml")
+		d.Text += "# one\n"
+		s, err := p.SaveDraft(t.Context(), d)
+		if err != nil || !s.Saved {
+			t.Fatalf("%v %+v", err, s)
+		}
+		p.opt.Reload = obey
+		d.Version, d.Text = s.Version, d.Text+"# two\n"
+		if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), "nothing was saved") {
+			t.Errorf("%v", err)
+		}
+		if err := errors.Join(os.RemoveAll(note), os.WriteFile(note, []byte(noted), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := p.SaveDraft(t.Context(), d); err != nil || !s.Saved || mustRead(t, main) != d.Text {
+			t.Errorf("%v %+v", err, s)
+		}
+		if undone, err := config.Recover(main); err != nil || undone != nil || mustRead(t, main) != d.Text {
+			t.Errorf("%v %v", undone, err)
+		}
+	})
+}
+
 // A cover is drawn as it stood and as it would have stood, also where no rule looks at it.
 func TestACoverIsTried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
