@@ -32,6 +32,7 @@ type Edit struct {
 type Rewrite struct {
 	journal string
 	edits   []Edit
+	noted   []noted // of each
 }
 
 // ErrOther is that a file is neither as it was nor as it is to be: somebody else wrote it.
@@ -96,18 +97,30 @@ func Begin(main string, edits []Edit) (*Rewrite, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Rewrite{journal: journalOf(main), edits: edits}
+	c := &Rewrite{journal: journalOf(main), edits: edits, noted: all}
 	return c, Replace(c.journal, text, 0o600)
 }
 
-// Write makes the files what they are to be.
+// Write makes the files what they are to be. If it can't, it undoes what it did.
 func (c *Rewrite) Write() error {
-	for _, e := range c.edits {
+	err := c.write()
+	if err == nil {
+		return nil
+	}
+	bad := c.Undo()
+	if errors.Is(bad, ErrOther) { // as was met here
+		bad = nil
+	}
+	return errors.Join(err, bad)
+}
+
+func (c *Rewrite) write() error {
+	for i, e := range c.edits {
 		switch is, _, err := present(e.File); {
 		case err != nil:
 			return err
 		case !same(is, e.Before):
-			return fmt.Errorf("%s: %w", e.File, ErrOther)
+			return fmt.Errorf("%s: %w", c.noted[i].File, ErrOther)
 		}
 		mode := fs.FileMode(0)
 		if e.Before == nil {

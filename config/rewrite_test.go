@@ -139,7 +139,21 @@ func TestAChangeLeavesWhatOthersWrote(t *testing.T) {
 		t.Errorf("begun: %v", err)
 	}
 	os.WriteFile(main, []byte("old main"), 0o640)
+	b := edits[2].File
+	before := folder(t, filepath.Dir(main))
 	c, err := Begin(main, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(b, []byte("by hand"), 0o640)
+	if err := c.Write(); !errors.Is(err, ErrOther) || err.Error() != "rules/b.toml: somebody else has changed it meanwhile" {
+		t.Errorf("written: %v", err)
+	}
+	os.Remove(b)
+	if got := folder(t, filepath.Dir(main)); got != before {
+		t.Errorf("it is not undone:\n%s", got)
+	}
+	c, err = Begin(main, edits)
 	if err == nil {
 		err = c.Write()
 	}

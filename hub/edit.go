@@ -542,7 +542,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 	rewrite, err := config.Begin(e.path, edits)
 	if err == nil {
 		if err = rewrite.Write(); err != nil {
-			err = errors.Join(err, rewrite.Undo())
+			e.unended = rewrite.Undo // unless it has undone itself
 		}
 	}
 	switch {

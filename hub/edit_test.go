@@ -197,6 +197,17 @@ func TestTwoEditAtOnce(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		// By hand, and not read yet: what is on disk is kept when it is written over.
+		clock := p.editing.now
+		p.editing.now = func() time.Time { // while it is saved
+			writeFile(t, dir, stairs+"# anna\n# by hand\n")
+			return clock()
+		}
+		again := draft(t, p, "config.toml")
+		again.Text += "# again\n"
+		if _, err := p.SaveDraft(t.Context(), again); web.StatusOf(err) != http.StatusConflict || err.Error() != "nothing was saved: config.toml: somebody else has changed it meanwhile" {
+			t.Errorf("%v", err)
+		}
+		p.editing.now = clock
 		writeFile(t, dir, stairs+"# by hand\n")
 		if c, _ := p.Configuration(t.Context(), ""); c.InForce {
 			t.Error("what is on disk is not in force")
