@@ -728,6 +728,14 @@ func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web
 			texts[file] = nil
 		}
 	}
+	// Nor is what no include names any more: left there it would be in the way of its own text,
+	// when a version with it is brought back.
+	for _, file := range d.doc.Files() {
+		name := configName(e.path, file)
+		if _, ok := textNamed(one.Files, name); !ok && d.doc.Source(file) != nil && niceName.MatchString(name) && locked(file) == "" {
+			texts[file] = nil
+		}
+	}
 	if len(texts) == 0 {
 		return web.Saved{}, web.Refusal(http.StatusConflict, "nothing would be another than it is")
 	}

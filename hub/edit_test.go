@@ -557,6 +557,38 @@ func TestFilesAreMadeAndRemoved(t *testing.T) {
 		if exists(garden) {
 			t.Error("it is not removed")
 		}
+
+		// With one from before the include that names it a file goes, and so it can come back.
+		write := func(d web.Draft) {
+			t.Helper()
+			if s, err := p.SaveDraft(t.Context(), d); err != nil || !s.Saved {
+				t.Fatalf("%v %+v", err, s)
+			}
+		}
+		d = draft(t, p, "config.toml")
+		d.Text = "include = [\"more/*.toml\"]\n" + strings.SplitAfterN(d.Text, "\n", 2)[1]
+		write(d)
+		write(web.Draft{File: "more/a.toml", Text: "[link.b]\nfrom = \"a/b\"\nto = \"lamp\"\n"})
+		more := filepath.Join(dir, "more", "a.toml")
+		all, err = p.ConfigVersions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			one, err := p.ConfigVersion(t.Context(), all[2].ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := p.RestoreVersion(t.Context(), all[2].ID, one.Sum, ""); err != nil || !s.Saved || exists(more) {
+				t.Fatalf("before the include: %v %+v", err, s)
+			}
+			if one, err = p.ConfigVersion(t.Context(), all[0].ID); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := p.RestoreVersion(t.Context(), all[0].ID, one.Sum, ""); err != nil || !s.Saved || !strings.Contains(mustRead(t, more), "link.b") {
+				t.Fatalf("with the file: %v %+v", err, s)
+			}
+		}
 	})
 }
 
