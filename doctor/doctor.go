@@ -192,6 +192,8 @@ func Examine(m Machine, h Hub) (all []Finding) {
 		const renew = "hearth tls renew makes another of the house's own; one of Let's Encrypt its client renews, so see why it did not"
 		if c.Left < 0 {
 			say(Bad, "the certificate in "+c.File+" has expired", renew)
+		} else if c.Left < day {
+			say(Bad, "the certificate in "+c.File+" expires today", renew)
 		} else if c.Left < renewed {
 			say(Warning, fmt.Sprintf("the certificate in %s expires in %s", c.File, count(int(c.Left/day), "day")), renew)
 		}

@@ -94,6 +94,7 @@ func TestFindings(t *testing.T) {
 		"without a login, on 0.0.0.0:1883":       {Bad, func(m *Machine, h *Hub) { h.Anonymous = []string{"0.0.0.0:1883"} }, "anonymous = false"},
 		"in the clear":                           {Warning, func(m *Machine, h *Hub) { h.PageOpen = true }, "tls init"},
 		"in page.crt has expired":                {Bad, func(m *Machine, h *Hub) { h.Certificates = []Certificate{{"page.crt", -1}} }, "hearth tls renew"},
+		"in page.crt expires today":              {Bad, func(m *Machine, h *Hub) { h.Certificates = []Certificate{{"page.crt", day - 1}} }, "hearth tls renew"},
 		"in page.crt expires in 20 days": {Warning, func(m *Machine, h *Hub) {
 			h.Certificates = []Certificate{{"page.crt", 20.9 * day}, {"mqtt.crt", 30 * day}}
 		}, "Let's Encrypt"},

@@ -150,7 +150,7 @@ type Hub struct {
 	link       atomic.Int32 // to the house's broker: itsOwn, unlinked or linked
 	whysWait   atomic.Int32 // questions of clients that have no answer yet
 	lastRuns   lastRuns     // of rules, before the hub started
-	onDisk     onDisk       // the configuration, which may not be in force
+	written    writtenRules // of the configuration, which may not be in force
 	unlearned  atomic.Int32 // announcements in the inbox, and one while what came of them does not count yet
 
 	// The rest belongs to the loop.

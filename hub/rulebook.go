@@ -196,7 +196,7 @@ func (p page) Rule(ctx context.Context, name string) (web.RuleDetail, error) {
 	one := []web.Rule{d.Rule}
 	p.lastRuns.fill(ctx, one, got.past)
 	d.Rule = one[0]
-	d.Source, d.Unread = got.cfg.excerpts(d.Name, p.onDisk.read(got.cfg.path))
+	d.Source, d.Unread = got.cfg.excerpts(d.Name, p.written.read(got.cfg.path))
 	return d, nil
 }
 
@@ -365,18 +365,18 @@ func (h *Hub) tellRule(names ...string) {
 
 // --- How a rule is written ---
 
-// onDisk is the files of a configuration as they are now. To parse those of 500 rules takes longer
+// writtenRules are the files of a configuration as they are now. To parse those of 500 rules takes longer
 // than the rest of a rule's page, so that is done once they are others.
-type onDisk struct {
+type writtenRules struct {
 	mu    sync.Mutex
 	path  string
 	texts *config.Texts
 }
 
-func (o *onDisk) read(path string) *config.Texts {
+func (o *writtenRules) read(path string) *config.Texts {
 	o.mu.Lock() // who asks meanwhile wants to know the same
 	defer o.mu.Unlock()
-	if o.path != path || !o.texts.Fresh() {
+	if o.texts == nil || o.path != path || !o.texts.Fresh() {
 		o.path, o.texts = path, config.Load(path, nil).Texts()
 	}
 	return o.texts

@@ -213,7 +213,7 @@ func TestARuleOnThePage(t *testing.T) {
 			}
 		}
 		// The files are others than those in force.
-		if first, again := h.onDisk.read(h.cfg.path), h.onDisk.read(h.cfg.path); first != again {
+		if first, again := h.written.read(h.cfg.path), h.written.read(h.cfg.path); first != again {
 			t.Error("files that are as they were are parsed anew for each page")
 		}
 		if err := os.WriteFile(h.cfg.path, []byte("[rule.stairs]\n"), 0o644); err != nil {
@@ -402,7 +402,7 @@ func BenchmarkRulesOfThePage(b *testing.B) {
 	})
 	b.Run("page", func(b *testing.B) { // the file, which is read beside the loop
 		for b.Loop() {
-			cfg.excerpts("rule.n250", h.onDisk.read(path))
+			cfg.excerpts("rule.n250", h.written.read(path))
 		}
 	})
 }

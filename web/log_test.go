@@ -55,6 +55,9 @@ func TestAReadingIsFoundInABrowser(t *testing.T) {
 	do(t, ctx, "another", chromedp.SendKeys("#filter", "meter/00042", chromedp.NodeVisible), until(`document.querySelectorAll('.values li').length === 1`), until(shows(".values .text", "42")))
 	house.report(Reading{Source: "meter/00042", Of: "Meter", Text: "4711", At: noon, Topics: []string{"meter/00042"}})
 	do(t, ctx, "lives", until(shows(".values .text", "4711")))
-	do(t, ctx, "and back", chromedp.Evaluate(`(() => { const f = document.querySelector('#filter'); f.value = ''; f.oninput(); })()`, nil), until(`document.querySelectorAll('.values li').length === 500`))
+	do(t, ctx, "and back", chromedp.Evaluate(`(() => { const f = document.querySelector('#filter'); f.value = ''; f.oninput(); })()`, nil), until(`document.querySelectorAll('.values li').length === 500`), until(shows(".values", "4711")))
+	house.report(Reading{Source: "meter/00042", Of: "Meter", Text: "1", At: noon, Bad: "nothing came for 5m", Topics: []string{"meter/00042"}})
+	do(t, ctx, "as it is now, in the reader's language", chromedp.SendKeys("#filter", "meter/0004"), until(`document.querySelectorAll('.values li').length === 10`), chromedp.Evaluate(`document.documentElement.lang = 'de'`, nil), chromedp.SendKeys("#filter", "2"), until(shows(".values .why", "seit 5m kam nichts")),
+		chromedp.Evaluate(`(() => { const f = document.querySelector('#filter'); f.value = ''; f.oninput(); })()`, nil), until(`document.querySelectorAll('.values li').length === 500`))
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
 }

@@ -61,33 +61,33 @@ func (q queue) begin(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// A desk has the places in which files are written, as long as their readers take for them: each
+// exports are the places in which files are written, as long as their readers take for them: each
 // visitor has one at a time, and who may change the whole house has places of their own, so that
 // no reader who takes their time keeps out the owner.
-type desk struct {
+type exports struct {
 	all, owners queue
 	mu          sync.Mutex
-	busy        map[string]bool // by visitor
+	busy        map[visitorName]bool
 }
 
-func newDesk() *desk {
-	return &desk{all: make(queue, mostExports), owners: make(queue, mostExports), busy: make(map[string]bool)}
+func newExports() *exports {
+	return &exports{all: make(queue, mostExports), owners: make(queue, mostExports), busy: make(map[visitorName]bool)}
 }
 
-func (d *desk) begin(ctx context.Context, v visitor) (done func(), err error) {
+func (d *exports) begin(ctx context.Context, v visitor) (done func(), err error) {
 	if v.rights.Whole(Change) {
 		return d.owners.begin(ctx)
 	}
 	d.mu.Lock()
-	busy := d.busy[v.name]
-	d.busy[v.name] = true
+	busy := d.busy[v.key()]
+	d.busy[v.key()] = true
 	d.mu.Unlock()
 	if busy {
 		return nil, refusal{http.StatusTooManyRequests, "a file is being written for you already, so this one has to wait"}
 	}
 	free := func() {
 		d.mu.Lock()
-		delete(d.busy, v.name)
+		delete(d.busy, v.key())
 		d.mu.Unlock()
 	}
 	leave, err := d.all.begin(ctx)

@@ -197,6 +197,7 @@ func TestSay(t *testing.T) {
 		"it is ON, so that is true already; it fires when that becomes true again": "es ist ON, also gilt das schon; sie löst aus, wenn das von neuem gilt",
 		"pir is true: it is ON, so that is true already":                           "pir ist true: es ist ON, also gilt das schon",
 		"tele/x:SENSOR above 3 for 5m, 2m to go":                                   "tele/x:SENSOR über 3 seit 5m, noch 2m",
+		"somebody published nothing, so that nothing is retained, to a/b":          "jemand hat an a/b Leeres gesendet, damit nichts aufbewahrt wird",
 		"value > 3 and value < 5":                                                  "value > 3 and value < 5", // a formula
 		"not (sun down) (up)":                                                      "nicht (Sonne untergegangen) (up)",
 		"morning (time 07:00)":                                                     "morning (Uhrzeit 07:00)",
@@ -208,6 +209,11 @@ func TestSay(t *testing.T) {
 		}
 		if got := allWords()["en"].say(text); got != text {
 			t.Errorf("%q is said %q in English", text, got)
+		}
+	}
+	for p, want := range map[[2]string]string{{"current_temperature"}: "Ist-Temperatur", {"t1", "Current temperature"}: "Ist-Temperatur", {"color temp", "Shade"}: "Shade", {"frobnication"}: "frobnication"} {
+		if got := (Property{Name: p[0], Label: p[1]}).in(w).Title(); got != want {
+			t.Errorf("the property %q is called %q, want %q", p, got, want)
 		}
 	}
 	for d, want := range map[Decision]string{

@@ -135,26 +135,32 @@ func (s *sparks) all(ctx context.Context, past *history.History, names []string,
 // A sparking makes the sparks of one stream, beside it: of a house that has just started that
 // takes seconds, and a switch that turns does not wait for it.
 type sparking struct {
-	due   <-chan time.Time       // to draw anew; nil: never
-	drawn chan map[string]string // as of sparksFor
-	draw  func(who visitor)
+	due   <-chan time.Time // to draw anew; nil: never
+	drawn chan drawnFor
+	draw  func(who judged)
 	end   func()
 }
 
+// drawnFor are sparks as one may see them by the rights of then.
+type drawnFor struct {
+	by      judged
+	heights map[string]string // as of sparksFor
+}
+
 // drawSparks begins to draw those that a visitor sees, if they are wanted.
-func (s *Server) drawSparks(ctx context.Context, who visitor, wanted bool) sparking {
+func (s *Server) drawSparks(ctx context.Context, who judged, wanted bool) sparking {
 	if !wanted {
 		return sparking{end: func() {}}
 	}
 	ctx, stop := context.WithCancel(ctx)
 	ticker := time.NewTicker(sparkFresh)
 	var underway sync.WaitGroup
-	d := sparking{due: ticker.C, drawn: make(chan map[string]string, 1)}
-	d.draw = func(who visitor) {
+	d := sparking{due: ticker.C, drawn: make(chan drawnFor, 1)}
+	d.draw = func(who judged) {
 		underway.Go(func() {
-			if heights, err := s.sparksFor(ctx, who); err == nil && len(heights) > 0 {
+			if heights, err := s.sparksFor(ctx, who.visitor); err == nil && len(heights) > 0 {
 				select {
-				case d.drawn <- heights:
+				case d.drawn <- drawnFor{who, heights}:
 				default: // the ones before still wait for somebody slow
 				}
 			}

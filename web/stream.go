@@ -82,6 +82,10 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	who, words := judged{visitor: v}, s.wordsFor(r)
+	if !who.again(s, r, true) { // by what counts now
+		refuse(w, http.StatusUnauthorized, "you are logged out")
+		return
+	}
 	only := r.URL.Query().Get("only")
 	first := whole.seenBy(who.visitor)
 	switch only {
@@ -102,19 +106,23 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		out.flush()
 	}
 
-	sparks := s.drawSparks(r.Context(), who.visitor, only == "things")
+	sparks := s.drawSparks(r.Context(), who, only == "things")
 	defer sparks.end()
 	for out.err == nil {
 		select {
 		case <-next.ready:
 		case <-sparks.due:
-			sparks.draw(who.visitor)
-		case heights := <-sparks.drawn:
+			sparks.draw(who)
+		case d := <-sparks.drawn:
 			if !who.again(s, r, false) {
 				goodbye("you are logged out")
 				return
 			}
-			out.event("sparks", heights)
+			if d.by.set == who.set && d.by.version == who.version {
+				out.event("sparks", d.heights)
+			} else { // rights are others meanwhile
+				sparks.draw(who)
+			}
 		case <-who.ended():
 			goodbye("you are logged out")
 			return

@@ -224,7 +224,7 @@ type Server struct {
 	machine  []string // what the machine calls itself
 	looking  queue    // at the past
 	whys     queue    // for why something is so
-	exports  *desk
+	exports  *exports
 	whole    queue // at all that there is of something
 	sparks   sparks
 
@@ -240,7 +240,7 @@ type Server struct {
 func New(house House, opt Options) *Server {
 	metrics.ExposeMetadata(true) // of the process: its types
 	s := &Server{house: house, people: opt.People, log: opt.Log, beat: 15 * time.Second, limit: 5 * time.Second,
-		looking: make(queue, mostLooking), exports: newDesk(), whole: make(queue, 1), whys: make(queue, whysAtOnce)}
+		looking: make(queue, mostLooking), exports: newExports(), whole: make(queue, 1), whys: make(queue, whysAtOnce)}
 	s.viewing.house = house
 	s.feed = feed{house: &s.viewing, watch: house.Watch, beat: func() time.Duration { return s.beat }}
 	if s.log == nil {

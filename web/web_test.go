@@ -180,8 +180,8 @@ func TestRefusalsAreSaidToPeople(t *testing.T) {
 		status       int
 		says, text   string // to a person, in German; to a program
 	}{
-		{"POST", "/logout", []string{"Sec-Fetch-Site", "cross-site"}, 403, "Eine andere Seite hat den Browser gebeten", "another site asked"},
-		{"POST", "/account", slices.Concat([]string{"Origin", "http://evil.example"}, anna), 403, "Eine andere Seite hat den Browser gebeten", "another site asked"},
+		{"POST", "/logout", []string{"Sec-Fetch-Site", "cross-site"}, 403, "Eine andere Website hat den Browser gebeten", "another site asked"},
+		{"POST", "/account", slices.Concat([]string{"Origin", "http://evil.example"}, anna), 403, "Eine andere Website hat den Browser gebeten", "another site asked"},
 		{"POST", "/log", anna, 405, "lässt sich so weder öffnen noch senden", "only GET works here"},
 		{"GET", "/logout", nil, 405, "lässt sich so weder öffnen noch senden", "only POST works here"},
 		{"GET", "/", []string{"Host", "house.example"}, 421, `names = [&#34;house.example&#34;]`, `names = [\"house.example\"]`},

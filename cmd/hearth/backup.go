@@ -194,11 +194,10 @@ func (c *restoreCommand) Run(std streams) error {
 	for _, o := range done.Outside {
 		fmt.Fprintf(w, "  cp %s %s   # the configuration names it there\n", quoted(o.Here), quoted(o.There))
 	}
-	fmt.Fprintf(w, "  hearth check %s\n", quoted(done.Config))
-	if done.Config == systemConfig {
-		fmt.Fprintln(w, "  systemctl enable --now hearth")
+	if done.Config == systemConfig { // which root and the hub alone may read
+		fmt.Fprintf(w, "  sudo hearth check %s\n  sudo systemctl enable --now hearth\n", quoted(done.Config))
 	} else {
-		fmt.Fprintf(w, "  hearth serve --config %s\n", quoted(done.Config))
+		fmt.Fprintf(w, "  hearth check %s\n  hearth serve --config %[1]s\n", quoted(done.Config))
 	}
 	_, err = fmt.Fprintf(w, "The machine that it comes from must not run it any more: two with the same names would take each other's messages.\nWhat was sent after %s may be sent again, and what was kept since is not there.\n", madeAt(done.Head))
 	return err

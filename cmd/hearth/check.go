@@ -64,9 +64,10 @@ func findConfig(asked string) (string, error) {
 			return path, mayRead(path, err)
 		}
 	}
-	return "", fmt.Errorf("there is neither ./%s nor %s: write one (the config.toml that comes with Hearth is a commented start) or name one with --config FILE",
-		localConfig, systemConfig)
+	return "", errNoConfig
 }
+
+var errNoConfig = fmt.Errorf("there is neither ./%s nor %s: write one (the config.toml that comes with Hearth is a commented start) or name one with --config FILE", localConfig, systemConfig)
 
 // mayRead says who may read a configuration that this user may not.
 func mayRead(path string, err error) error {

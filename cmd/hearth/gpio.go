@@ -61,11 +61,12 @@ type use struct {
 func (c *gpioShowCommand) Run(ctx context.Context, std streams) error {
 	b := board{Chips: []gpio.Chip{}, Uses: []use{}}
 	cfg := new(hub.Config)
-	if path, err := findConfig(c.Config); err == nil {
+	switch path, err := findConfig(c.Config); {
+	case err == nil:
 		var doc *config.Doc
 		cfg, doc = hub.Load(path)
 		b.Config, b.Mistakes = path, len(doc.Mistakes())
-	} else if c.Config != "" {
+	case !errors.Is(err, errNoConfig): // without one there is still the header
 		return err
 	}
 	bank, simulated, err := openBank(c.Sim)

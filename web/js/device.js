@@ -3,7 +3,7 @@
 import { $, put } from './lists.js';
 import { t, age, clock } from './words.js';
 import { follow, say, sayWhy } from './live.js';
-import { said, tell } from './send.js';
+import { inLanguage, tell } from './send.js';
 
 const rows = new Map(Array.from(document.querySelectorAll('#properties li'), (li) => [li.dataset.name, li]));
 const here = location.pathname.slice('/devices/'.length);
@@ -13,7 +13,7 @@ async function look() {
   if (document.hidden || Date.now() - asked < 4000) return;
   asked = Date.now();
   try {
-    const answer = await fetch(said('/api/v1/devices/' + here));
+    const answer = await fetch(inLanguage('/api/v1/devices/' + here));
     if (!answer.ok) return;
     const d = await answer.json();
     (d.properties || []).forEach((p) => {

@@ -4,7 +4,7 @@
 import { $, put } from './lists.js';
 import { t, age, clock } from './words.js';
 import { follow } from './live.js';
-import { said } from './send.js';
+import { inLanguage } from './send.js';
 
 const rows = Array.from(document.querySelectorAll('.devices li'));
 const field = $('filter');
@@ -36,7 +36,7 @@ async function look() {
   if (document.hidden || Date.now() - asked < 25000) return;
   asked = Date.now();
   try {
-    const answer = await fetch(said('/api/v1/devices'));
+    const answer = await fetch(inLanguage('/api/v1/devices'));
     if (!answer.ok) return;
     const list = await answer.json();
     list.devices.forEach((d) => {

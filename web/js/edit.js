@@ -5,7 +5,7 @@
 import { $, put, makeList } from './lists.js';
 import { t, clock } from './words.js';
 import { follow, say } from './live.js';
-import { said, send } from './send.js';
+import { inLanguage, send } from './send.js';
 import { showTrial } from './trial.js';
 
 const lineHeight = 21; // as in style.css
@@ -347,7 +347,7 @@ function start(text, code) {
   // meanwhile shows what others have made of the file.
   let theirs = null;
   async function meanwhile() {
-    const answer = await fetch(said('/api/v1/config'));
+    const answer = await fetch(inLanguage('/api/v1/config'));
     const c = await answer.json();
     const now = (c.files || []).find((f) => f.name === file);
     if (!now || now.hidden || now.version === version) return;
@@ -394,7 +394,7 @@ function start(text, code) {
       if (cancel) cancel.abort();
     };
     try {
-      const answer = await fetch(said('/api/v1/config/try'), {
+      const answer = await fetch(inLanguage('/api/v1/config/try'), {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(Object.assign({ days: Number($('days').value) }, draft())),

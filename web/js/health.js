@@ -4,7 +4,7 @@
 import { $, put, makeList } from './lists.js';
 import { t } from './words.js';
 import { follow } from './live.js';
-import { said } from './send.js';
+import { inLanguage } from './send.js';
 
 const rows = new Map(Array.from(document.querySelectorAll('[data-key]'), (row) => [row.dataset.key, row]));
 const findings = makeList($('findings'), $('finding'), (f) => f.level + f.what, (li, f) => {
@@ -16,7 +16,7 @@ const findings = makeList($('findings'), $('finding'), (f) => f.level + f.what, 
 async function look() {
   if (document.hidden) return;
   try {
-    const answer = await fetch(said('/api/v1/health'));
+    const answer = await fetch(inLanguage('/api/v1/health'));
     if (!answer.ok) return;
     const c = await answer.json();
     findings.all(c.findings);

@@ -3,7 +3,7 @@
 
 import { $, put, lines } from './lists.js';
 import { t, clock, houseTime } from './words.js';
-import { said, toLogin } from './send.js';
+import { inLanguage, toLogin } from './send.js';
 
 let quiet;
 export function say(text) {
@@ -94,7 +94,7 @@ export function follow(only, page = {}) {
     clearTimeout(again);
     if (stream) stream.close();
     heardAt = Date.now();
-    const s = stream = new EventSource(said('/api/v1/events?only=' + only));
+    const s = stream = new EventSource(inLanguage('/api/v1/events?only=' + only));
     s.addEventListener('house', (e) => { heard(); whole(JSON.parse(e.data)); });
     s.addEventListener('status', (e) => { heard(); status(JSON.parse(e.data)); });
     s.addEventListener('sparks', (e) => { heard(); page.sparks(JSON.parse(e.data)); });
@@ -118,7 +118,7 @@ export function follow(only, page = {}) {
     let why = t('lost.gone');
     let old = true;
     try {
-      const answer = await fetch(said('/api/v1/house'));
+      const answer = await fetch(inLanguage('/api/v1/house'));
       const v = await answer.json();
       if (answer.status === 401) toLogin();
       if (answer.ok) {

@@ -3,6 +3,7 @@
 import { $, put, lines, makeList } from './lists.js';
 import { t, age, clock } from './words.js';
 import { follow } from './live.js';
+import { inLanguage } from './send.js';
 
 const log = document.querySelector('.log');
 const decisions = makeList(log, $('decision'), (d) => d.at + ' ' + d.text, (li, d) => {
@@ -49,21 +50,16 @@ function matches(r) {
   return (r.source + ' ' + (r.of || '') + ' ' + r.text).toLowerCase().includes(wanted);
 }
 
-// Of very many readings the page has the newest, and asks for the others.
+// Of very many readings the page has the newest, and asks for those that have what is typed;
+// that is so again for the newest when nothing is.
 const most = 500;
 let all = 0; // that there are
-let newest = [];
 let asked;
 
 async function search() {
   const find = $('filter').value.trim();
-  if (!find) {
-    readings.all(newest);
-    arrange();
-    return;
-  }
   try {
-    const answer = await fetch('/api/v1/readings?find=' + encodeURIComponent(find), { credentials: 'same-origin' });
+    const answer = await fetch(inLanguage('/api/v1/readings?find=' + encodeURIComponent(find)), { credentials: 'same-origin' });
     if (!answer.ok || $('filter').value.trim() !== find) return;
     readings.all((await answer.json()).readings);
     arrange();
@@ -107,7 +103,6 @@ follow('log', {
   whole(v) {
     decisions.all(v.decisions);
     all = v.all_readings || v.readings.length;
-    newest = v.readings.slice(0, most); // the house itself tells of all, where there is no stream
     if (all > most) search();
     else readings.all(v.readings);
     put($('first-output'), (v.outputs[0] || { name: 'porch_light' }).name);

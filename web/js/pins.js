@@ -4,7 +4,7 @@
 import { put } from './lists.js';
 import { t } from './words.js';
 import { follow, sayWhy } from './live.js';
-import { said, tell } from './send.js';
+import { inLanguage, tell } from './send.js';
 
 const wide = window.matchMedia('(min-width: 900px)');
 const articles = Array.from(document.querySelectorAll('#details article'));
@@ -118,7 +118,7 @@ let was = null;
 // Which pins there are is another only after a reload of the configuration.
 async function compare() {
   try {
-    const answer = await fetch(said('/api/v1/pins'));
+    const answer = await fetch(inLanguage('/api/v1/pins'));
     if (!answer.ok) return;
     const board = await answer.json();
     const shape = JSON.stringify(board, (key, value) => key === 'state' ? undefined : value);

@@ -3,7 +3,7 @@
 import { $, put, makeList } from './lists.js';
 import { t, clock } from './words.js';
 import { follow, sayWhy } from './live.js';
-import { said, tell } from './send.js';
+import { inLanguage, tell } from './send.js';
 
 const list = document.querySelector('.rules');
 
@@ -90,7 +90,7 @@ async function fetchAll() {
   const mine = fetching = {};
   meanwhile = [];
   try {
-    const answer = await fetch(said('/api/v1/rules'));
+    const answer = await fetch(inLanguage('/api/v1/rules'));
     const all = await answer.json();
     if (fetching !== mine) return;
     if (!answer.ok) throw new Error(all.error);

@@ -5,14 +5,14 @@ export function toLogin() {
   location.assign('/login?next=' + encodeURIComponent(location.pathname + location.search));
 }
 
-// said is the address of what has sentences, in the language of the page.
-export function said(path) {
+// inLanguage is the address of what has sentences, in the language of the page.
+export function inLanguage(path) {
   return path + (path.includes('?') ? '&' : '?') + 'language=' + document.documentElement.lang;
 }
 
 // send has an answer, { ok, status, body }: null is the body of one that says no more.
 export async function send(path, body, signal) {
-  const answer = await fetch(said(path), {
+  const answer = await fetch(inLanguage(path), {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify(body),
