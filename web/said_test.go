@@ -27,7 +27,7 @@ var told = []string{
 	"../why/chain.go", "../why/others.go",
 	"../devices/normalize.go", "../devices/catalog/command.go", "../devices/catalog/read.go", "../devices/catalog/registry.go",
 	"../hub/accounts.go", "../hub/clients.go", "../hub/connect.go", "../hub/doctor.go", "../hub/edges.go", "../hub/edit.go", "../hub/found.go", "../hub/health.go", "../hub/page.go",
-	"../hub/record.go", "../hub/reports.go", "../hub/rulebook.go", "../hub/saver.go", "../hub/things.go", "../hub/told.go", "../hub/topics.go", "../hub/trace.go", "../hub/why.go",
+	"../hub/record.go", "../hub/reports.go", "../hub/rulebook.go", "../hub/saver.go", "../hub/things.go", "../hub/told.go", "../hub/topics.go", "../hub/trace.go", "../hub/try.go", "../hub/versions.go", "../hub/why.go",
 	"../hub/whypage.go", "../hub/wiring.go",
 	"answer.go", "devices.go", "edit.go", "health.go", "login.go", "past.go", "people.go", "pins.go", "refuse.go", "rules.go", "stream.go", "thing.go", "things.go", "topics.go", "users.go", "why.go",
 }
