@@ -66,7 +66,7 @@ func saved(t testing.TB) (name string, done *Manifest) {
 
 func plain(m Member) (int, int, fs.FileMode) {
 	if strings.HasSuffix(m.Name, "/") {
-		return os.Getuid(), os.Getgid(), 0o700
+		return os.Getuid(), os.Getgid(), 0o700 | fs.ModeSetgid
 	}
 	return os.Getuid(), os.Getgid(), m.Mode
 }
@@ -106,8 +106,8 @@ func TestAnEmptyMachineGetsTheHouse(t *testing.T) {
 	if got := tree(t, machine); !maps.Equal(got, restored) {
 		t.Errorf("%v", got)
 	}
-	for name, mode := range map[string]fs.FileMode{"etc/hearth/my.toml": 0o640, "var/lib/hearth": 0o700} {
-		if info, err := os.Stat(filepath.Join(machine, name)); err != nil || info.Mode().Perm() != mode {
+	for name, mode := range map[string]fs.FileMode{"etc/hearth/my.toml": 0o640, "var/lib/hearth": 0o700 | fs.ModeSetgid} {
+		if info, err := os.Stat(filepath.Join(machine, name)); err != nil || info.Mode()&^fs.ModeDir != mode {
 			t.Error(name, info.Mode(), err)
 		}
 	}

@@ -32,7 +32,8 @@ type Edit struct {
 type Rewrite struct {
 	journal string
 	edits   []Edit
-	noted   []noted // of each
+	noted   []noted  // of each
+	held    *os.File // the journal, locked while the change is under way
 }
 
 // ErrOther is that a file is neither as it was nor as it is to be: somebody else wrote it.
@@ -41,7 +42,7 @@ var ErrOther = errors.New("somebody else has changed it meanwhile")
 // A noted is an Edit in the journal. After is named alone, to know it again.
 type noted struct {
 	File   string      `json:"file"`   // as seen from the folder of the main one
-	Before *string     `json:"before"` // nil: there was none
+	Before []byte      `json:"before"` // nil: there was none
 	Mode   fs.FileMode `json:"mode,omitempty"`
 	After  string      `json:"after"` // sum; "": there is none
 }
@@ -87,10 +88,7 @@ func Begin(main string, edits []Edit) (*Rewrite, error) {
 		if !same(is, e.Before) {
 			return nil, fmt.Errorf("%s: %w", name, ErrOther)
 		}
-		if n.Mode = mode; is != nil {
-			text := string(is)
-			n.Before = &text
-		}
+		n.Mode, n.Before = mode, is
 		all = append(all, n)
 	}
 	text, err := json.Marshal(all)
@@ -98,7 +96,14 @@ func Begin(main string, edits []Edit) (*Rewrite, error) {
 		return nil, err
 	}
 	c := &Rewrite{journal: journalOf(main), edits: edits, noted: all}
-	return c, Replace(c.journal, text, 0o600)
+	if err := Replace(c.journal, text, 0o600); err != nil {
+		return nil, err
+	}
+	// A hub that is started meanwhile must not take it for what a power cut left.
+	if c.held, err = os.Open(c.journal); err == nil {
+		err = syscall.Flock(int(c.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	return c, err
 }
 
 // Write makes the files what they are to be. If it can't, it undoes what it did.
@@ -137,17 +142,23 @@ func (c *Rewrite) write() error {
 }
 
 // Keep ends a change that is to stay.
-func (c *Rewrite) Keep() error { return put(c.journal, nil, 0) }
+func (c *Rewrite) Keep() error {
+	if err := put(c.journal, nil, 0); err != nil {
+		return err
+	}
+	return c.held.Close()
+}
 
 // Undo ends one that is not. What others wrote meanwhile stays, and is the error.
 func (c *Rewrite) Undo() error {
+	c.held.Close()
 	_, err := undo(c.journal)
 	return err
 }
 
 // Recover undoes a change of the configuration in main that was neither kept nor undone, as of
 // a power cut, and says which files it gave back what was in them. What others have written
-// into some since stays, and is the error. It is to be called before the configuration is read,
+// into some since stays, and is the error, as is a change that is under way. It is to be called before the configuration is read,
 // by the one who obeys it.
 func Recover(main string) (undone []string, err error) { return undo(journalOf(main)) }
 
@@ -160,6 +171,9 @@ func undo(journal string) (undone []string, err error) {
 		return nil, err
 	}
 	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("%s: a hub that runs is at it: %w", journal, err)
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -185,18 +199,14 @@ func undo(journal string) (undone []string, err error) {
 	var trouble error
 	for _, n := range all {
 		is, _, err := present(n.File)
-		var before []byte
-		if n.Before != nil {
-			before = append([]byte{}, *n.Before...)
-		}
 		switch {
 		case err != nil:
-		case same(is, before):
+		case same(is, n.Before):
 			continue
 		case sum(is) != n.After:
 			err = fmt.Errorf("%s: %w", n.File, ErrOther)
 		default:
-			if err = put(n.File, before, n.Mode); err == nil {
+			if err = put(n.File, n.Before, n.Mode); err == nil {
 				undone = append(undone, n.File)
 			}
 		}

@@ -66,6 +66,7 @@ func TestAChangeIsWhole(t *testing.T) {
 			}
 			want = "config.toml -rw-r----- \"new main\"\nrules/b.toml -rw-r----- \"new b\"\n"
 		}
+		c.held.Close() // the hub is no more
 		undone, err := Recover(main)
 		if got := folder(t, dir); err != nil || got != want || stop < 4 && len(undone) != stop {
 			t.Errorf("stopped after %d: %v, %v undone\n%s", stop, err, undone, got)
@@ -98,6 +99,7 @@ func TestAChangeIsFoundFromAnotherFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.held.Close()
 	t.Chdir("/")
 	undone, err := Recover(main)
 	text, _ := os.ReadFile(far)
@@ -124,9 +126,38 @@ func TestAChangeInForceIsNotUndoneByTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	next.held.Close()
 	undone, err := Recover(main)
 	if got := folder(t, filepath.Dir(main)); err != nil || len(undone) != 1 || got != "config.toml -rw-r----- \"new main\"\nrules/b.toml -rw-r----- \"new b\"\n" {
 		t.Errorf("%v, %v undone\n%s", err, undone, got)
+	}
+}
+
+// A second hub is started while the first one takes a change over: it takes nothing back. What
+// is no UTF-8 comes back as it was.
+func TestAChangeThatIsUnderWayIsLeftAlone(t *testing.T) {
+	main, edits := changed(t)
+	latin := []byte("# k\xfcche\n")
+	if err := os.WriteFile(main, latin, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	edits[0].Before = latin
+	c, err := Begin(main, edits)
+	if err == nil {
+		err = c.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := folder(t, filepath.Dir(main))
+	if undone, err := Recover(main); err == nil || undone != nil || folder(t, filepath.Dir(main)) != is {
+		t.Errorf("%v, %v undone\n%s", err, undone, folder(t, filepath.Dir(main)))
+	}
+	if err := c.Undo(); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(main); err != nil || string(text) != string(latin) {
+		t.Errorf("%q %v", text, err)
 	}
 }
 

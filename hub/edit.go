@@ -147,6 +147,21 @@ var niceName = regexp.MustCompile(`^([\pL\pN_][\pL\pN_ .-]*/)*[\pL\pN_][\pL\pN_ 
 
 const maxFileName = 100
 
+// astray is the first folder on the way from that of the main file to a file below it that is
+// none: through a link one would write into what others have there. "" if there is none.
+func (d disk) astray(file string) string {
+	folder := filepath.Dir(d.main)
+	if name, err := filepath.Rel(folder, file); err != nil || !filepath.IsLocal(name) {
+		return "" // an include names it where it lies
+	}
+	for dir := filepath.Dir(file); dir != folder; dir = filepath.Dir(dir) {
+		if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+			return dir
+		}
+	}
+	return ""
+}
+
 // fresh is where a file would be that is to be made, by its name on the page. The error says why
 // none can be made of that name.
 func (e *editing) fresh(d disk, name string) (file string, err error) {
@@ -158,10 +173,8 @@ func (e *editing) fresh(d disk, name string) (file string, err error) {
 	}
 	folder := filepath.Dir(d.main)
 	file = filepath.Join(folder, filepath.FromSlash(name))
-	for dir := filepath.Dir(file); dir != folder; dir = filepath.Dir(dir) {
-		if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
-			return refuse("%s is no folder, so nothing can be made in it", configName(d.main, dir))
-		}
+	if dir := d.astray(file); dir != "" {
+		return refuse("%s is no folder, so nothing can be made in it", configName(d.main, dir))
 	}
 	if exists(file) {
 		return "", web.Refusal(http.StatusConflict, "there is something called %s already", name)
@@ -490,7 +503,15 @@ func (p page) RemoveFile(ctx context.Context, draft web.Draft) (web.Saved, error
 // it has e.saving.
 func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong []config.Mistake, who author) (saved web.Saved, err error) {
 	e := p.editing
+	for _, file := range d.doc.Files() { // which versions could not keep
+		if src := d.doc.Source(file); !utf8.Valid(src) {
+			return saved, web.Refusal(http.StatusConflict, "%s is not UTF-8, so nothing was saved: mend it on the machine", configName(e.path, file))
+		}
+	}
 	for file := range texts {
+		if dir := d.astray(file); dir != "" {
+			return saved, web.Refusal(http.StatusConflict, "%s is a link or no folder, so the page writes and removes nothing in it", configName(e.path, dir))
+		}
 		if why := locked(file); why != "" {
 			return saved, web.Refusal(http.StatusConflict, "%s can't be written: %s", configName(e.path, file), why)
 		}

@@ -797,3 +797,50 @@ done = { set = "blind", to = 100 }
 		}
 	})
 }
+
+// What the page can't keep as it is it does not replace: a text that is no UTF-8, and what lies
+// behind a folder that has become a link.
+func TestWhatThePageCanNotBringBackItLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, others := t.TempDir(), t.TempDir()
+		file := filepath.Join(dir, "config.toml")
+		const whole = "include = [\"rules/*.toml\"]\n[output.lamp]\npin = \"GPIO5\"\n"
+		p, _, stop := edited(t, dir, whole)
+		defer stop()
+		if s, err := p.SaveDraft(t.Context(), web.Draft{File: "rules/a.toml", Text: "# mine\n"}); err != nil || !s.Saved {
+			t.Fatalf("%v %+v", err, s)
+		}
+		restore := func() error {
+			versions, err := p.ConfigVersions(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			oldest := versions[len(versions)-1]
+			v, err := p.ConfigVersion(t.Context(), oldest.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.RestoreVersion(t.Context(), v.ID, v.Sum, "")
+			return err
+		}
+
+		const latin = "# K\xfcche\n" + whole
+		if err := os.WriteFile(file, []byte(latin), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if err := restore(); web.StatusOf(err) != http.StatusConflict || mustRead(t, file) != latin {
+			t.Errorf("over a text in Latin-1: %v, %q", err, mustRead(t, file))
+		}
+		if err := os.WriteFile(file, []byte(whole), 0o640); err != nil {
+			t.Fatal(err)
+		}
+
+		theirs := filepath.Join(others, "a.toml")
+		if err := errors.Join(os.WriteFile(theirs, []byte("# theirs\n"), 0o640), os.RemoveAll(filepath.Join(dir, "rules")), os.Symlink(others, filepath.Join(dir, "rules"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := restore(); web.StatusOf(err) != http.StatusConflict || mustRead(t, theirs) != "# theirs\n" {
+			t.Errorf("through a link: %v", err)
+		}
+	})
+}
