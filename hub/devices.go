@@ -126,6 +126,7 @@ func (h *Hub) settleNext() {
 	default:
 		h.keepDevices(5*time.Second, false)
 	}
+	h.tellRules(h.devices.registry.Turned(), devices.Message{})
 }
 
 // countDevices lets what was learned count from now on. It is kept a little later.

@@ -725,6 +725,58 @@ action = { publish = "b/on", payload = "x" }
 	})
 }
 
+// In an empty house a device of Zigbee2MQTT is there because its bridge is; that it says so itself
+// makes no difference, and what it said does not count any more once the owner has that off.
+func TestADeviceBeginsToSayThatItIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		house := `
+[device]
+desk = { id = "zigbee2mqtt/0x00158d00018255df" }
+
+[rule.there]
+trigger = { event = "a/ask" }
+condition = { state = { "desk.availability" = true } }
+action = { publish = "b/there", payload = "true" }
+
+[rule.away]
+trigger = { event = "a/ask" }
+condition = { state = { "desk.availability" = false } }
+action = { publish = "b/there", payload = "false" }
+`
+		h, stop := start(t, load(t, dir, house), Options{})
+		defer stop()
+		w := newWorld(t, h, "b/#")
+		defer w.leave()
+		is := func(when string, want bool) {
+			t.Helper()
+			time.Sleep(65 * time.Second)
+			if on := deviceNamed(t, h, "desk").Online; on == nil || *on != want {
+				t.Errorf("%s: online is not %v", when, want)
+			}
+			if w.say("a/ask", "x"); !slices.Equal(w.heard(), []string{fmt.Sprintf("b/there %v", want)}) {
+				t.Errorf("%s: the rules do not know it", when)
+			}
+		}
+		w.announce("zigbee2mqtt/bridge/devices", plugExposes)
+		w.announce("zigbee2mqtt/bridge/state", `{"state":"online"}`)
+		is("its bridge is there", true)
+		w.announce("zigbee2mqtt/Desk plug/availability", `{"state":"online"}`)
+		is("it says so itself", true)
+		w.announce("zigbee2mqtt/Desk plug/availability", `{"state":"offline"}`)
+		is("it is away", false)
+		if err := h.Reload(load(t, dir, house+"\n# a comment\n")); err != nil {
+			t.Fatal(err)
+		}
+		is("after a reload", false)
+		w.announce("zigbee2mqtt/Desk plug/availability", `{"state":"online"}`)
+		is("it is back", true)
+		w.announce("zigbee2mqtt/Desk plug/availability", `{"state":"offline"}`)
+		w.announce("zigbee2mqtt/bridge/info", `{"config":{"availability":false}}`)
+		is("nobody asks it any more", true)
+	})
+}
+
 // A page that watches is told of a device as it has found it: with its unit and what it is
 // called, its main property once, and nothing of what is compared with a secret.
 func TestThePageIsToldOfDevicesAsItFoundThem(t *testing.T) {

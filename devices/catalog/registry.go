@@ -39,6 +39,7 @@ type Registry struct {
 	moved    map[string]bool         // ids whose values are kept otherwise
 	news     map[string]bool         // topics of messages that are not kept yet, or not any more
 	renamed  []Renamed               // what Renamed has not given yet
+	turned   []string                // ids of those that Turned has not given yet
 	reseated map[string]bool         // keys of standIns that are kept otherwise
 }
 
@@ -58,7 +59,7 @@ type State struct {
 	spoke     time.Duration      // monotonic: when that was; 0: not since the hub started
 	missed    time.Time          // since when it is silent; zero: not yet asked
 	missedAt  time.Duration      // monotonic: when that was asked; 0: in an earlier life of the hub
-	available []*bool            // by the reports of its availability
+	available presence           // of its availability
 	parts     map[string]*part   // properties with an availability of their own
 	counts    map[string]int64   // by property: the number of the last event that was heard of
 	expected  time.Duration      // monotonic: until when it may say by itself how it is; 0: that is not yet known
@@ -69,8 +70,48 @@ type State struct {
 
 // A part is a property whose availability is told by itself.
 type part struct {
-	said []*bool // by the reports of its availability
+	said presence // of its availability
 	away bool
+}
+
+// A presence is what the reports of an availability have said last, each on its topic; nil: nothing yet.
+type presence []presenceOn
+
+type presenceOn struct {
+	topic string
+	there *bool
+}
+
+// together is what all of it says, last being what came just now.
+func (p presence) together(mode Mode, last bool) bool {
+	switch mode {
+	case All:
+		return !slices.ContainsFunc(p, func(on presenceOn) bool { return on.there == nil || !*on.there })
+	case Any:
+		return slices.ContainsFunc(p, func(on presenceOn) bool { return on.there != nil && *on.there })
+	}
+	return last
+}
+
+// by is what was said, by what the reports are now: what one of them said stays with its topic,
+// whatever else is asked from now on. It was retained, or is not said a second time.
+func (before presence) by(reports []Report) presence {
+	if slices.EqualFunc(before, reports, func(a presenceOn, r Report) bool { return a.topic == r.Topic }) {
+		return before
+	}
+	now := make(presence, len(reports))
+	rest := slices.Clone(before)
+	for i, r := range reports {
+		now[i].topic = r.Topic
+		for k, was := range rest { // of two on one topic, each has its own
+			if was.topic == r.Topic {
+				now[i].there = was.there
+				rest = slices.Delete(rest, k, k+1)
+				break
+			}
+		}
+	}
+	return now
 }
 
 // Away says that a property is not available, though the device may be.
@@ -287,11 +328,11 @@ func (r *Registry) Settle(now time.Time) (topics []string) {
 		d.Properties = slices.Concat(d.Properties, s.rest)
 		s.Device, s.Silent, s.missed = d, false, time.Time{}
 		s.forgetOthers()
-		if len(s.available) != len(d.Available.Reports) {
-			s.available = make([]*bool, len(d.Available.Reports))
-		}
-		if len(s.available) == 0 {
+		said := len(s.available)
+		if s.available = s.available.by(d.Available.Reports); len(s.available) == 0 {
 			s.Online = nil // nobody says any more
+		} else if len(s.available) < said && s.isOnline() {
+			r.turned = append(r.turned, d.ID)
 		}
 		s.settleParts()
 		if slices.ContainsFunc(d.Properties, func(p Property) bool { return p.OffAfter > 0 || p.StaleAfter > 0 }) {
@@ -579,9 +620,12 @@ func (s *State) settleParts() {
 		if s.parts == nil {
 			s.parts = make(map[string]*part)
 		}
-		if s.parts[p.Name] = before[p.Name]; s.parts[p.Name] == nil || len(s.parts[p.Name].said) != len(p.Available.Reports) {
-			s.parts[p.Name] = &part{said: make([]*bool, len(p.Available.Reports))}
+		one := before[p.Name]
+		if one == nil {
+			one = new(part)
 		}
+		one.said = one.said.by(p.Available.Reports)
+		s.parts[p.Name] = one
 	}
 }
 
@@ -594,15 +638,15 @@ func (s *State) heardOfPart(v Value) (c Change, changed bool) {
 	if !ok || err != nil || part == nil || p.Available == nil || v.Available >= len(part.said) {
 		return c, false
 	}
-	part.said[v.Available] = &on
+	part.said[v.Available].there = &on
 	away := !on
-	for _, said := range part.said {
+	for _, a := range part.said {
 		switch {
-		case said == nil:
+		case a.there == nil:
 		case p.Available.Mode == All:
-			away = away || !*said
+			away = away || !*a.there
 		case p.Available.Mode == Any:
-			away = away && !*said
+			away = away && !*a.there
 		}
 	}
 	if away == part.away {
@@ -623,21 +667,38 @@ func (r *Registry) heard(s *State, v Value) bool {
 	if !ok || v.Available >= len(s.available) {
 		return false
 	}
-	s.available[v.Available] = &on
-	now := on
-	switch s.Available.Mode {
-	case All:
-		for _, a := range s.available {
-			now = now && a != nil && *a
-		}
-	case Any:
-		for _, a := range s.available {
-			now = now || a != nil && *a
-		}
-	}
+	s.available[v.Available].there = &on
+	now := s.available.together(s.Available.Mode, on)
 	changed := s.Online == nil || *s.Online != now
 	s.Online = &now
 	return changed
+}
+
+// isOnline takes up what the reports that are left say, if each has said something, and reports whether
+// the device is there now and was not, or the other way round.
+func (s *State) isOnline() (changed bool) {
+	unsaid := func(on presenceOn) bool { return on.there == nil }
+	mode := s.Available.Mode
+	if s.Online == nil || slices.ContainsFunc(s.available, unsaid) || len(s.available) > 1 && mode != All && mode != Any {
+		return false
+	}
+	now := s.available.together(mode, *s.available[0].there)
+	changed = *s.Online != now
+	s.Online = &now
+	return changed
+}
+
+// Turned gives the devices that are there, or away, because a report of theirs does not count any
+// more, since it was asked last.
+func (r *Registry) Turned() (changes []Change) {
+	for _, id := range r.turned {
+		if s := r.states[id]; s != nil && s.Online != nil {
+			r.moved[id] = true
+			changes = append(changes, Change{ID: id, Called: s.Called, Property: "availability", Value: *s.Online, Found: true})
+		}
+	}
+	r.turned = nil
+	return changes
 }
 
 // Expire lets time pass: a motion that is said once and never taken back is over after
