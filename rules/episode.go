@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func (e *Engine) read(inst *instance, t *trigger, in *devices.Reading) {
 		case pass && !l.truth && !t.ends(inst, in) && !e.overElsewhere(inst, t):
 			e.rise(inst, t, in)
 		case !pass && l.pending != nil: // whatever its until: for wants no interruption
-			e.fall(inst, t, in.At, in, nil)
+			e.fall(inst, t, nil, in.At, in, nil)
 		}
 		if !pass && !l.truth && !l.seen {
 			l.seen = true
@@ -347,7 +348,7 @@ func (e *Engine) end(inst *instance, t *trigger, in *devices.Reading) {
 	if !l.truth && !l.began {
 		return
 	}
-	over := false
+	var over *until
 	source := watched(in)
 	for i, u := range t.untils {
 		if u.source != source {
@@ -357,7 +358,7 @@ func (e *Engine) end(inst *instance, t *trigger, in *devices.Reading) {
 		holds, valid := u.check(inst, in)
 		switch {
 		case holds && valid && u.hold == 0:
-			over = true
+			over = cmp.Or(over, u)
 		case holds && valid && s.since == nil && l.pending == nil: // it counts from the begin
 			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, in.At.Mono+u.hold)
 			e.moved(inst)
@@ -366,15 +367,15 @@ func (e *Engine) end(inst *instance, t *trigger, in *devices.Reading) {
 			e.moved(inst)
 		}
 	}
-	if over {
-		e.fall(inst, t, in.At, in, nil)
+	if over != nil {
+		e.fall(inst, t, over, in.At, in, nil)
 	}
 }
 
 // fall is the end of a truth: a for that still waits is cancelled, an episode
-// ends unless its least time is not over. Where time was what brought it, since is the report
+// ends unless its least time is not over. by is what ends it. Where time was what brought it, since is the report
 // since which what ends it holds.
-func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in, since *devices.Reading) {
+func (e *Engine) fall(inst *instance, t *trigger, by *until, now devices.Now, in, since *devices.Reading) {
 	r, l := inst.rule, &inst.latches[t.index]
 	if l.earliest != nil {
 		return // min_on: looked at again when it is over
@@ -396,7 +397,7 @@ func (e *Engine) fall(inst *instance, t *trigger, now devices.Now, in, since *de
 	case !began || !r.ends() || r.machine != nil:
 		return
 	}
-	d := e.decision(inst, now, t.text, in, Ended)
+	d := e.decision(inst, now, t.ended(by), in, Ended)
 	d.Follows, d.Since = l.by, since
 	origin := devices.Origin{By: "time"}
 	if in != nil {
@@ -497,7 +498,7 @@ func (e *Engine) silence(inst *instance, t *trigger, i int, now devices.Now) {
 			return
 		}
 		if u.hold == 0 {
-			e.fall(inst, t, now, nil, e.since(inst, u, now))
+			e.fall(inst, t, u, now, nil, e.since(inst, u, now))
 		} else if s.since == nil && l.pending == nil {
 			e.timers.set(&s.since, timer{inst: inst, trigger: t, until: i, kind: untilOver}, now.Mono+u.hold)
 		}
@@ -597,7 +598,8 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 			e.moved(inst)
 			return
 		}
-		e.fall(inst, t.trigger, now, nil, e.since(inst, t.trigger.untils[t.until], now))
+		u := t.trigger.untils[t.until]
+		e.fall(inst, t.trigger, u, now, nil, e.since(inst, u, now))
 	case silenceOver:
 		e.silence(inst, t.trigger, t.until, now)
 	case minOnOver:
@@ -605,7 +607,7 @@ func (e *Engine) expire(t *timer, now devices.Now) {
 		for i, u := range t.trigger.untils {
 			// An until with a for of its own counts once that for was over.
 			if s := l.untils[i]; (s.since == nil || s.since.due <= now.Mono) && u.holdsNow(e, inst, s.silent) {
-				e.fall(inst, t.trigger, now, nil, e.since(inst, u, now))
+				e.fall(inst, t.trigger, u, now, nil, e.since(inst, u, now))
 				return
 			}
 		}

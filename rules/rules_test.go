@@ -273,7 +273,7 @@ func TestStories(t *testing.T) {
 			6m study {"t":20.3}
 			7m study {"t":19.5}`, `
 			12:01:00 rule.heater fired: study:t below 19 (now 18.9) -> heater ON
-			12:06:00 rule.heater ended: study:t below 19 (now 20.3) -> heater OFF`},
+			12:06:00 rule.heater ended: study:t above 20.2 (now 20.3) -> heater OFF`},
 		{"at_most ends at or above", `
 			[rule.heater]
 			trigger = { state = "t/v", at_most = 20, until = 20.5 }
@@ -281,7 +281,7 @@ func TestStories(t *testing.T) {
 			0s t/v 20
 			1s t/v 20.5`, `
 			12:00:00 rule.heater fired: t/v at most 20 (now 20) -> heater ON
-			12:00:01 rule.heater ended: t/v at most 20 (now 20.5) -> heater OFF`},
+			12:00:01 rule.heater ended: t/v at least 20.5 (now 20.5) -> heater OFF`},
 		{"for waits, and a blip cancels it", `
 			[rule.hall_off]
 			trigger = { state = "pir", is = false, for = "30m" }
@@ -306,7 +306,7 @@ func TestStories(t *testing.T) {
 			4m bath {"x":1}
 			10m`, `
 			12:00:00 rule.fan fired: bath:h above 70 (now 75) -> fan ON
-			12:05:00 rule.fan ended: bath:h above 70 -> fan OFF`},
+			12:05:00 rule.fan ended: bath:h below 60 for 2m -> fan OFF`},
 		{"an end by another source, whichever is first", `
 			[rule.fan]
 			trigger = { state = "bath:h", above = 70, until = [60, { state = "button", is = true }] }
@@ -318,9 +318,9 @@ func TestStories(t *testing.T) {
 			4m bath {"h":77}
 			5m bath {"h":50}`, `
 			12:00:00 rule.fan fired: bath:h above 70 (now 75) -> fan ON
-			12:01:00 rule.fan ended: bath:h above 70 (now ON) -> fan OFF
+			12:01:00 rule.fan ended: button is true (now ON) -> fan OFF
 			12:04:00 rule.fan fired: bath:h above 70 (now 77) -> fan ON
-			12:05:00 rule.fan ended: bath:h above 70 (now 50) -> fan OFF`},
+			12:05:00 rule.fan ended: bath:h below 60 (now 50) -> fan OFF`},
 		{"min_on keeps it on, then the latest value decides", `
 			[rule.heater]
 			trigger = { state = "t/v", below = 19, until = 20, min_on = "8m" }
@@ -332,9 +332,9 @@ func TestStories(t *testing.T) {
 			12m t/v 19.5
 			20m t/v 21`, `
 			12:00:00 rule.heater fired: t/v below 19 (now 18) -> heater ON
-			12:08:00 rule.heater ended: t/v below 19 -> heater OFF
+			12:08:00 rule.heater ended: t/v above 20 -> heater OFF
 			12:10:00 rule.heater fired: t/v below 19 (now 18) -> heater ON
-			12:20:00 rule.heater ended: t/v below 19 (now 21) -> heater OFF`},
+			12:20:00 rule.heater ended: t/v above 20 (now 21) -> heater OFF`},
 		{"a condition says no, and says what it saw", `
 			[rule.drive]
 			trigger = { state = "pir", is = true }
@@ -400,7 +400,7 @@ func TestStories(t *testing.T) {
 			5s button off
 			2m`, `
 			12:00:00 rule.bell fired: button is true (now ON) -> fan ON
-			12:00:05 rule.bell ended: button is true (now OFF) -> fan OFF`},
+			12:00:05 rule.bell ended: button is false (now OFF) -> fan OFF`},
 		{"toggle goes by the newest of told and reported", `
 			[rule.t]
 			trigger = { event = "wall/button" }
@@ -490,9 +490,9 @@ func TestStories(t *testing.T) {
 			20m pir on
 			40m`, `
 			12:01:00 rule.a fired: wall/button (now x) -> lamp ON
-			12:06:00 rule.a ended: wall/button -> lamp OFF
+			12:06:00 rule.a ended: pir is false for 5m -> lamp OFF
 			12:20:00 rule.b fired: pir is true (now ON) -> fan ON
-			12:30:00 rule.b ended: pir is true -> fan OFF`},
+			12:30:00 rule.b ended: pir is true for 10m -> fan OFF`},
 		{"what ends does not begin", `
 			[rule.a]
 			trigger = { state = "a/v", until = { is = "OFF" } }
@@ -505,8 +505,8 @@ func TestStories(t *testing.T) {
 			2s a/v OFF`, `
 			12:00:00 rule.a fired: a/v (now ON) -> lamp ON
 			12:00:00 rule.b fired: a/v (now ON) -> fan ON
-			12:00:01 rule.a ended: a/v (now OFF) -> lamp OFF
-			12:00:01 rule.b ended: a/v (now OFF) -> fan OFF`},
+			12:00:01 rule.a ended: a/v is OFF (now OFF) -> lamp OFF
+			12:00:01 rule.b ended: a/v is OFF (now OFF) -> fan OFF`},
 		{"every reading, beside a trigger with an end", `
 			[rule.a]
 			trigger = [{ state = "a/v", changed = true }, { state = "pir", is = true, until = { is = false } }]
@@ -542,9 +542,9 @@ func TestStories(t *testing.T) {
 			3m z/s {"action":""}
 			4m z/s {"action":"off"}`, `
 			12:00:00 rule.a fired: leak/v is true (now on) -> fan ON
-			12:01:00 rule.a ended: leak/v is true (now ) -> fan OFF
+			12:01:00 rule.a ended: alarm/reset (now ) -> fan OFF
 			12:02:00 rule.b fired: z/r:action is on (now on) -> lamp ON
-			12:04:00 rule.b ended: z/r:action is on (now off) -> lamp OFF`},
+			12:04:00 rule.b ended: z/s:action (now off) -> lamp OFF`},
 		{"changed compares what is carried, and zero has no sign", `
 			[link.a]
 			from = "a/v"

@@ -113,6 +113,21 @@ func (t *trigger) over(inst *instance, in *devices.Reading) bool {
 	})
 }
 
+// ended says what has ended what t began: by its until, or that its own test is over.
+func (t *trigger) ended(by *until) string {
+	if t.implicit {
+		return t.text
+	}
+	text := by.source
+	if !by.test.empty() {
+		text += " " + by.test.String()
+	}
+	if by.hold > 0 {
+		text += " for " + span(by.hold)
+	}
+	return text
+}
+
 // Turns reports whether some test of a trigger or of its end answers otherwise for
 // a reading than for the value before it. Such a one has to be kept at once,
 // however often its source speaks: what begins or ends by a deadline looks at the

@@ -197,6 +197,10 @@ func TestSay(t *testing.T) {
 		"it is ON, so that is true already; it fires when that becomes true again": "es ist ON, also gilt das schon; sie löst aus, wenn das von neuem gilt",
 		"pir is true: it is ON, so that is true already":                           "pir ist true: es ist ON, also gilt das schon",
 		"tele/x:SENSOR above 3 for 5m, 2m to go":                                   "tele/x:SENSOR über 3 seit 5m, noch 2m",
+		"study above 20.2 (now 20.9)":                                              "study über 20.2 (jetzt 20.9)",
+		"a/v is OFF or away for 2m":                                                "a/v ist OFF oder away seit 2m",
+		"bath:h above 3 and below 5 for 2m":                                        "bath:h über 3 und unter 5 seit 2m",
+		"x silent for 5m for 1m":                                                   "x schweigt seit 5m, und das seit 1m",
 		"somebody published nothing, so that nothing is retained, to a/b":          "jemand hat an a/b Leeres gesendet, damit nichts aufbewahrt wird",
 		"value > 3 and value < 5":                                                  "value > 3 and value < 5", // a formula
 		"not (sun down) (up)":                                                      "nicht (Sonne untergegangen) (up)",
