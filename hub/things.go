@@ -75,11 +75,14 @@ func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	p := web.Property{Series: i.Name, Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
 		See: []string{topic(i.Name, "state")}, Use: []string{topic(i.Name, "set")}}
 	_, cover := h.cfg.Cover.Get(i.Name)
+	o, wired := h.cfg.Output.Get(i.Name)
 	switch {
 	case cover:
 		p.Kind, p.Options, p.Text, t.Note = "cover", []string{"open", "close", "stop"}, i.Waits, ""
 	case i.Shows != "":
 		p.Kind, p.Text = "value", i.Shows
+	case wired && o.Momentary > 0:
+		p.Kind = "button"
 	}
 	t.Properties = []web.Property{p}
 	if i.Levels {

@@ -438,3 +438,37 @@ func TestTextsColoursAndButtons(t *testing.T) {
 		}
 	})
 }
+
+// An output that is pressed and let go is a button: a press is told, and when it is over nothing
+// keeps it off, nor has anybody been overruled.
+func TestAMomentaryOutputIsAButton(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, stop := start(t, load(t, t.TempDir(), `
+[output.garage]
+pin = "GPIO17"
+momentary = "500ms"
+`), Options{Bank: sim, Clock: testClock()})
+		defer stop()
+		for range 2 {
+			time.Sleep(5 * time.Second)
+			if err := (page{h}).Tell(t.Context(), "garage", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		v, err := page{h}.View(t.Context())
+		if err != nil || len(v.Things) != 1 {
+			t.Fatalf("%+v, %v", v.Things, err)
+		}
+		if is := v.Things[0]; is.Properties[0].Kind != "button" || !is.Properties[0].Tells || is.Note != "" || v.Outputs[0].Note != "" {
+			t.Errorf("%+v, %+v", is, v.Outputs[0])
+		}
+		if got := levels(sim, "GPIO17"); got != "01010" {
+			t.Errorf("it was switched %s", got)
+		}
+		if y, err := (page{h}).Why(t.Context(), "garage", ""); err != nil || y.Is != "OFF" || len(y.Others) != 0 {
+			t.Errorf("%+v, %v", y, err)
+		}
+	})
+}
