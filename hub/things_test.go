@@ -177,7 +177,7 @@ name = "Outdoors"
 				t.Errorf("%s the page shows %q, want %q", when, got, want)
 			}
 		}
-		is("at first", "Porch: Porch light volume", "Study: power Desk <plug>", "Attic: down", "Hall: up Left blind Outdoors", ": Motion at the stairs")
+		is("at first", "Porch: Porch light volume", "Study: power Desk <plug>", "Attic: down", "Hall: Left blind Outdoors up", ": Motion at the stairs")
 
 		// Where a source stands it is said beside what people call it.
 		v, err := page{h}.View(t.Context())
@@ -220,7 +220,7 @@ name = "Outdoors"
 		}
 		for range events { // until the page is told to fetch all anew
 		}
-		is("after a reload", "Garden: Lantern volume", "Study: Desk <plug>", "Attic: down", "Hall: up Blind Garden", ": Motion at the stairs Meter")
+		is("after a reload", "Garden: Lantern volume", "Study: Desk <plug>", "Attic: down", "Hall: Blind Garden up", ": Motion at the stairs Meter")
 		synctest.Wait()
 		if n := len(strings.Fields(said())); n != heard {
 			t.Errorf("something was told anew: %s", said())
@@ -469,6 +469,74 @@ momentary = "500ms"
 		}
 		if y, err := (page{h}).Why(t.Context(), "garage", ""); err != nil || y.Is != "OFF" || len(y.Others) != 0 {
 			t.Errorf("%+v, %v", y, err)
+		}
+	})
+}
+
+// A cover has a slider for its position beside its buttons, also while nobody knows where it is,
+// and its motors, which are there all the same, come behind it.
+func TestACoverIsToldItsPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[output.up]
+pin = "GPIO20"
+[output.down]
+pin = "GPIO21"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+[output.lamp]
+pin = "GPIO17"
+`), Options{Bank: gpio.NewSim(), Clock: testClock()})
+		defer stop()
+		is := func(want string) {
+			t.Helper()
+			v, err := page{h}.View(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []string
+			for _, thing := range v.Things {
+				for _, p := range thing.Properties {
+					name := strings.TrimSuffix(thing.Name+"."+p.Name, ".")
+					if p.Kind == "level" && p.Known {
+						name += fmt.Sprint(" ", *p.Level, p.Unit)
+					}
+					all = append(all, name)
+					if y, err := (page{h}).Why(t.Context(), name, ""); p.Name == "" && (err != nil || p.Known && y.Is == "") {
+						t.Errorf("why %s: %+v, %v", name, y, err)
+					}
+				}
+			}
+			if got := strings.Join(all, ", "); got != want {
+				t.Errorf("the page shows %s, want %s", got, want)
+			}
+		}
+		time.Sleep(time.Second)
+		is("lamp, blind, blind.position, up, down")
+		events, leave := page{h}.Watch()
+		defer leave()
+		if err := (page{h}).Tell(t.Context(), "blind.position", 40.0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		is("lamp, blind, blind.position 40%, up, down")
+		var last float64
+		for len(events) > 0 {
+			if e := <-events; e.Thing != nil && e.Thing.Name == "blind" && e.Thing.Properties[1].Known {
+				last = *e.Thing.Properties[1].Level
+			}
+		}
+		if last != 40 {
+			t.Errorf("pages that are open see it at %v %%", last)
+		}
+		if y, err := (page{h}).Why(t.Context(), "blind.position", ""); err != nil || y.Is != "40" || y.Name != "blind" {
+			t.Errorf("%+v, %v", y, err)
+		}
+		if err := (page{h}).Tell(t.Context(), "blind.position", 140.0); err == nil {
+			t.Error("it takes more than all")
 		}
 	})
 }
