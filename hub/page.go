@@ -293,7 +293,7 @@ func (h *Hub) webPin(i gpio.Info) web.Pin {
 	case i.Lost > 0 && i.Shows == "": // a counter counts them all the same
 		p.Hint = fmt.Sprintf("%d edges were lost", i.Lost)
 	}
-	if p.Note == "" && !i.On { // what should be off and is not has a fault
+	if p.Note == "" && !i.On && !strings.HasPrefix(i.Fault, i.Why) { // what should be off and is not has a fault, and one that says why needs no note
 		p.Note = i.Why
 	}
 	return p
