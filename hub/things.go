@@ -43,6 +43,9 @@ func (h *Hub) things() (all []web.Thing) {
 			all = append(all, t)
 		}
 	}
+	for _, m := range h.engine.Machines() {
+		all = append(all, h.thingOfMachine(m))
+	}
 	all = append(all, motors...)
 	rooms := h.cfg.rooms
 	rank := func(t web.Thing) int {
@@ -132,6 +135,12 @@ func (h *Hub) thingOfSensor(name string) web.Thing {
 		t.Properties = append(t.Properties, p)
 	}
 	return t
+}
+
+// thingOfMachine is a machine, with a choice of its states.
+func (h *Hub) thingOfMachine(m rules.Standing) web.Thing {
+	return web.Thing{Name: m.Machine, Favourite: h.isFavourite(m.Machine), Properties: []web.Property{{Kind: "choice", Text: m.State, Known: true,
+		Options: m.States, Tells: true, See: []string{machineState(m.Machine)}, Use: []string{machineSets(m.Machine)}}}}
 }
 
 // shownValue is a value as a number, or else in words.
@@ -251,6 +260,11 @@ func (p page) Tell(ctx context.Context, name string, value any) error {
 				return err
 			}
 			return p.mqtt.put(broker.Message{Topic: topic(thing, "set"), Payload: []byte(text), Origin: devices.Origin{By: "page"}})
+		}
+		for _, m := range p.engine.Machines() {
+			if m.Machine == name {
+				return p.send(m, text)
+			}
 		}
 		s, property, ok := p.propertyCalled(name)
 		if !ok {

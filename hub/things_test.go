@@ -540,3 +540,58 @@ pin = "GPIO17"
 		}
 	})
 }
+
+// A machine is a choice of its states. It goes where its moves lead, for the same reasons as when
+// something else sets them off, and says why it does not.
+func TestAMachineIsAChoice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[machine.alarm]
+initial = "off"
+moves = [
+  { from = "off", on = { event = "alarm/arm" }, to = "armed" },
+  { from = "armed", on = { event = "alarm/loud" }, to = "loud" },
+  { from = "*", on = { event = "alarm/code" }, if = "value == '1234'", to = "off" },
+]
+`), Options{Bank: gpio.NewSim(), Clock: testClock()})
+		defer stop()
+		time.Sleep(time.Second)
+		events, leave := page{h}.Watch()
+		defer leave()
+		is := func(want string) {
+			t.Helper()
+			v, err := page{h}.View(t.Context())
+			if err != nil || len(v.Things) != 1 || len(v.Things[0].Properties) != 1 {
+				t.Fatalf("%+v, %v", v.Things, err)
+			}
+			p := v.Things[0].Properties[0]
+			if p.Kind != "choice" || !p.Tells || !p.Known || fmt.Sprint(v.Things[0].Name, p.Options, p.Text, p.See, p.Use) != "alarm[off armed loud]"+want+"[hearth/machine/alarm/state] [hearth/machine/alarm/set]" {
+				t.Errorf("want it %s: %+v", want, v.Things[0])
+			}
+		}
+		is("off")
+		for _, one := range []struct{ to, err, is string }{
+			{"loud", "alarm does not go to loud: no move leads from off to loud", "off"},
+			{"amred", `no state of alarm is named "amred", did you mean "armed"?`, "off"},
+			{"armed", "", "armed"},
+			{"off", "alarm does not go to off: a condition of the move does not hold", "armed"}, // who may ask does not know the code
+		} {
+			if err := (page{h}).Tell(t.Context(), "alarm", one.to); (err != nil || one.err != "") && (err == nil || err.Error() != one.err) {
+				t.Errorf("%s: %v", one.to, err)
+			}
+			is(one.is)
+		}
+		shown := ""
+		for synctest.Wait(); len(events) > 0; {
+			if e := <-events; e.Thing != nil {
+				shown += e.Thing.Name + " " + e.Thing.Properties[0].Text
+			}
+		}
+		if shown != "alarm armed" {
+			t.Errorf("pages that are open see %q", shown)
+		}
+		if y, err := (page{h}).Why(t.Context(), "alarm", ""); err != nil || y.Is != "armed" || len(y.Path) == 0 || y.Path[0].What != "person" {
+			t.Errorf("%+v, %v", y, err)
+		}
+	})
+}
