@@ -214,7 +214,7 @@ func (r Restoring) own(name string, t Target, m Member) error {
 			return err
 		}
 	}
-	return os.Chmod(name, mode.Perm())
+	return os.Chmod(name, mode&(fs.ModePerm|fs.ModeSetgid))
 }
 
 // makeAll makes a folder and those above it, and says which were missing.

@@ -283,11 +283,15 @@ func readBlock(file, kind string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != kind {
-		return nil, fmt.Errorf("%s holds no %s", file, strings.ToLower(kind))
+	for { // a key and its certificate may lie in one file
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil, fmt.Errorf("%s holds no %s", file, strings.ToLower(kind))
+		}
+		if block.Type == kind {
+			return block.Bytes, nil
+		}
 	}
-	return block.Bytes, nil
 }
 
 func readCertificate(file string) (*x509.Certificate, error) {

@@ -163,4 +163,15 @@ func TestAServerShowsIt(t *testing.T) {
 	if err != nil || until.Before(now.Add(800*24*time.Hour)) {
 		t.Error(until, err)
 	}
+
+	// One file may have both, the key first.
+	key, _ := os.ReadFile(filepath.Join(dir, KeyFile))
+	certificate, _ := os.ReadFile(filepath.Join(dir, CertificateFile))
+	both := filepath.Join(dir, "both.pem")
+	if err := os.WriteFile(both, append(key, certificate...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := (Files{Dir: dir, Certificate: "both.pem", Key: "both.pem"}).Until(); err != nil || !again.Equal(until) {
+		t.Errorf("of one file for both it says %v, %v", again, err)
+	}
 }

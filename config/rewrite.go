@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,6 +32,7 @@ type Edit struct {
 type Rewrite struct {
 	journal string
 	edits   []Edit
+	noted   []noted // of each
 }
 
 // ErrOther is that a file is neither as it was nor as it is to be: somebody else wrote it.
@@ -38,7 +40,7 @@ var ErrOther = errors.New("somebody else has changed it meanwhile")
 
 // A noted is an Edit in the journal. After is named alone, to know it again.
 type noted struct {
-	File   string      `json:"file"`
+	File   string      `json:"file"`   // as seen from the folder of the main one
 	Before *string     `json:"before"` // nil: there was none
 	Mode   fs.FileMode `json:"mode,omitempty"`
 	After  string      `json:"after"` // sum; "": there is none
@@ -58,21 +60,32 @@ func journalOf(main string) string {
 	return filepath.Join(filepath.Dir(main), "."+filepath.Base(main)+".change")
 }
 
-// Begin notes a change of files that belong to the configuration in main. It is an error if one
-// of them is not as it is thought to be, or if one of before can't be undone.
-func Begin(main string, edits []Edit) (*Rewrite, error) {
-	if _, err := Recover(main); err != nil {
-		return nil, err
+// seenFrom is what a file is called in the folder of the main one, wherever the hub is started;
+// what lies elsewhere keeps its whole path.
+func seenFrom(dir, file string) (string, error) {
+	if name, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(name) {
+		return name, nil
 	}
+	return filepath.Abs(file)
+}
+
+// Begin notes a change of files that belong to the configuration in main. It is an error if one
+// of them is not as it is thought to be. What is noted of one before is forgotten: whoever
+// began that has ended it, and what is in force is not undone by the next change.
+func Begin(main string, edits []Edit) (*Rewrite, error) {
 	var all []noted
 	for _, e := range edits {
-		n := noted{File: e.File, After: sum(e.After)}
+		name, err := seenFrom(filepath.Dir(main), e.File)
+		if err != nil {
+			return nil, err
+		}
+		n := noted{File: name, After: sum(e.After)}
 		is, mode, err := present(e.File)
 		if err != nil {
 			return nil, err
 		}
 		if !same(is, e.Before) {
-			return nil, fmt.Errorf("%s: %w", e.File, ErrOther)
+			return nil, fmt.Errorf("%s: %w", name, ErrOther)
 		}
 		if n.Mode = mode; is != nil {
 			text := string(is)
@@ -84,18 +97,30 @@ func Begin(main string, edits []Edit) (*Rewrite, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Rewrite{journal: journalOf(main), edits: edits}
+	c := &Rewrite{journal: journalOf(main), edits: edits, noted: all}
 	return c, Replace(c.journal, text, 0o600)
 }
 
-// Write makes the files what they are to be.
+// Write makes the files what they are to be. If it can't, it undoes what it did.
 func (c *Rewrite) Write() error {
-	for _, e := range c.edits {
+	err := c.write()
+	if err == nil {
+		return nil
+	}
+	bad := c.Undo()
+	if errors.Is(bad, ErrOther) { // as was met here
+		bad = nil
+	}
+	return errors.Join(err, bad)
+}
+
+func (c *Rewrite) write() error {
+	for i, e := range c.edits {
 		switch is, _, err := present(e.File); {
 		case err != nil:
 			return err
 		case !same(is, e.Before):
-			return fmt.Errorf("%s: %w", e.File, ErrOther)
+			return fmt.Errorf("%s: %w", c.noted[i].File, ErrOther)
 		}
 		mode := fs.FileMode(0)
 		if e.Before == nil {
@@ -127,24 +152,35 @@ func (c *Rewrite) Undo() error {
 func Recover(main string) (undone []string, err error) { return undo(journalOf(main)) }
 
 func undo(journal string) (undone []string, err error) {
-	info, err := os.Lstat(journal)
+	f, err := os.OpenFile(journal, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	// It names files to be written: of nobody else one takes that, least of all as root.
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// It names files to be written: of nobody else one takes that, least of all as root. What was
+	// opened is looked at, for by its name there may be another file the next moment.
 	if s, ok := info.Sys().(*syscall.Stat_t); !info.Mode().IsRegular() || !ok || int(s.Uid) != os.Geteuid() {
 		return nil, fmt.Errorf("%s is another user's, so what it says was not done", journal)
 	}
-	text, err := os.ReadFile(journal)
+	text, err := io.ReadAll(f)
 	if err != nil {
 		return nil, err
 	}
 	var all []noted
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, fmt.Errorf("%s: %w", journal, err)
+	}
+	for i, n := range all {
+		if !filepath.IsAbs(n.File) {
+			all[i].File = filepath.Join(filepath.Dir(journal), n.File)
+		}
 	}
 	var trouble error
 	for _, n := range all {

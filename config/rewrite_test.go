@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -75,6 +76,60 @@ func TestAChangeIsWhole(t *testing.T) {
 	}
 }
 
+// The hub is started in the folder of its configuration, the power goes, and it is started in
+// another: its files are found all the same, also one that lies elsewhere.
+func TestAChangeIsFoundFromAnotherFolder(t *testing.T) {
+	main, edits := changed(t)
+	dir := filepath.Dir(main)
+	far := filepath.Join(t.TempDir(), "far.toml")
+	if err := os.WriteFile(far, []byte("old far"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before := folder(t, dir)
+	t.Chdir(dir)
+	for i, e := range edits {
+		edits[i].File, _ = filepath.Rel(dir, e.File)
+	}
+	away, _ := filepath.Rel(dir, far)
+	c, err := Begin("config.toml", append(edits, Edit{away, []byte("old far"), []byte("new far")}))
+	if err == nil {
+		err = c.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir("/")
+	undone, err := Recover(main)
+	text, _ := os.ReadFile(far)
+	if got := folder(t, dir); err != nil || len(undone) != 4 || got != before || string(text) != "old far" {
+		t.Errorf("%v, %v undone\n%s%s", err, undone, got, text)
+	}
+}
+
+// A change is in force and its note could not be removed: the next change does not undo it, and
+// is undone to it.
+func TestAChangeInForceIsNotUndoneByTheNext(t *testing.T) {
+	main, edits := changed(t)
+	c, err := Begin(main, edits)
+	if err == nil {
+		err = c.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := Begin(main, []Edit{{main, []byte("new main"), []byte("newest main")}})
+	if err == nil {
+		err = next.Write()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	undone, err := Recover(main)
+	if got := folder(t, filepath.Dir(main)); err != nil || len(undone) != 1 || got != "config.toml -rw-r----- \"new main\"\nrules/b.toml -rw-r----- \"new b\"\n" {
+		t.Errorf("%v, %v undone\n%s", err, undone, got)
+	}
+}
+
 // What others write meanwhile is not written over, whether the change is undone at once or after
 // the power came back; all else is.
 func TestAChangeLeavesWhatOthersWrote(t *testing.T) {
@@ -84,7 +139,21 @@ func TestAChangeLeavesWhatOthersWrote(t *testing.T) {
 		t.Errorf("begun: %v", err)
 	}
 	os.WriteFile(main, []byte("old main"), 0o640)
+	b := edits[2].File
+	before := folder(t, filepath.Dir(main))
 	c, err := Begin(main, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(b, []byte("by hand"), 0o640)
+	if err := c.Write(); !errors.Is(err, ErrOther) || err.Error() != "rules/b.toml: somebody else has changed it meanwhile" {
+		t.Errorf("written: %v", err)
+	}
+	os.Remove(b)
+	if got := folder(t, filepath.Dir(main)); got != before {
+		t.Errorf("it is not undone:\n%s", got)
+	}
+	c, err = Begin(main, edits)
 	if err == nil {
 		err = c.Write()
 	}
@@ -124,5 +193,46 @@ func TestAnothersJournalIsNotObeyed(t *testing.T) {
 	os.WriteFile(journal, []byte(text[:20]), 0o600)
 	if undone, err := Recover(main); err == nil || undone != nil {
 		t.Errorf("half a journal: %v %v", undone, err)
+	}
+}
+
+// Who may write to the folder puts a link in the place of the journal just when it is read, or
+// something that never ends.
+func TestAJournalIsNotExchanged(t *testing.T) {
+	main, _ := changed(t)
+	dir := t.TempDir()
+	evil, victim := filepath.Join(dir, "evil"), filepath.Join(dir, "victim")
+	text := fmt.Sprintf(`[{"file":%q,"before":"mine","after":%q}]`, victim, sum([]byte("x")))
+	if err := errors.Join(os.WriteFile(victim, []byte("x"), 0o600), os.WriteFile(evil, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		next := filepath.Join(dir, "next")
+		for range 400 {
+			os.WriteFile(next, []byte("[]"), 0o600)
+			os.Rename(next, journalOf(main))
+			os.Symlink(evil, next)
+			os.Rename(next, journalOf(main))
+		}
+	}()
+	for going := true; going; {
+		select {
+		case <-ended:
+			going = false
+		default:
+			Recover(main)
+		}
+	}
+	if got, err := os.ReadFile(victim); err != nil || string(got) != "x" {
+		t.Errorf("a link was followed: %q %v", got, err)
+	}
+	os.Remove(journalOf(main))
+	if err := syscall.Mkfifo(journalOf(main), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if undone, err := Recover(main); err == nil || undone != nil {
+		t.Errorf("a pipe: %v %v", undone, err)
 	}
 }

@@ -80,10 +80,11 @@ type Hub struct {
 
 	Broker map[string]int64 `json:"broker,omitempty"` // its counters, by name
 
-	Watchdog  string   `json:"watchdog,omitempty"`  // the device that it feeds
-	Backups   bool     `json:"backups,omitempty"`   // are made by the clock
-	Page      string   `json:"page,omitempty"`      // where it listens
-	PageOpen  bool     `json:"page_open,omitempty"` // others than this machine reach it
+	Trusts    bool     `json:"trusts_clock,omitempty"` // its owner says that the machine's clock is right
+	Watchdog  string   `json:"watchdog,omitempty"`     // the device that it feeds
+	Backups   bool     `json:"backups,omitempty"`      // are made by the clock
+	Page      string   `json:"page,omitempty"`         // where it listens
+	PageOpen  bool     `json:"page_open,omitempty"`    // others than this machine reach it
 	PageTLS   bool     `json:"page_tls,omitempty"`
 	Anonymous []string `json:"anonymous,omitempty"` // addresses where MQTT needs no login and others reach it
 	Held      []string `json:"held,omitempty"`      // pins that are wanted and taken, a sentence each
@@ -174,7 +175,7 @@ func Examine(m Machine, h Hub) (all []Finding) {
 	}
 	if h.Running && !h.ClockKnown {
 		say(Bad, "the clock is not known to be right, so times of day wait", "let systemd-timesyncd or chrony reach a time server, or write clock = \"trust\" under [hub] where the machine has a clock that is right")
-	} else if !m.Synchronized {
+	} else if !m.Synchronized && !h.Trusts {
 		say(Warning, "no time service steers the clock", "timedatectl set-ntp true")
 	}
 	if !h.Simulated && h.Watchdog == "" && m.Watchdog == "there" {

@@ -121,6 +121,10 @@ func TestFindings(t *testing.T) {
 		}
 	}
 	m, h := well()
+	if m.Synchronized, h.Trusts = false, true; len(Examine(m, h)) > 0 {
+		t.Errorf("whose owner trusts the clock is told %v", Examine(m, h))
+	}
+	m, h = well()
 	h.Crashed, m.ReadOnly, m.Synchronized, h.Started = true, true, false, time.Now()
 	all := Examine(m, h)
 	if len(all) != 3 || Worst(all) != Bad || all[2].Level != Hint {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -806,6 +807,15 @@ properties = ["temperature"]
 		time.Sleep(2 * time.Second)
 		is("greeted", want...)
 
+		// An output gets a room of its own, and then it has the cover's again: both stay devices.
+		reload(without(t, placed, "[output.up]", "[output.up]\nroom = \"Attic\""))
+		is("with an output elsewhere", "switch Ceiling in Hall:", "number Ceiling in Hall: Level", "cover Blind in Study:", "switch Up in Attic:", "switch Blind in Study: Downwards", "sensor Wine in Cellar: Temperature")
+		reload(placed)
+		is("with the output back", want...)
+		if after := ids(); !slices.Equal(first, after) {
+			t.Errorf("the entities are others: %v, %v", first, after)
+		}
+
 		// While it is disconnected the lamp goes into another room, the cover into none, and
 		// the sensor away.
 		leave()
@@ -831,6 +841,137 @@ properties = ["temperature"]
 		leave()
 		stop()
 	})
+}
+
+// Two covers in rooms were wired the wrong way round: their outputs change places, and each is
+// at Home Assistant all the same, also after a restart of it.
+func TestTwoCoversSwapTheirOutputs(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		house := func(left, right string) string {
+			var all strings.Builder
+			for i, output := range []string{"up", "down", "up2", "down2"} {
+				fmt.Fprintf(&all, "[output.%s]\npin = \"GPIO%d\"\n", output, 5+i)
+			}
+			for name, up := range map[string]string{"left": left, "right": right} {
+				down := map[string]string{"up": "down", "up2": "down2"}[up]
+				fmt.Fprintf(&all, "[cover.%s]\nroom = \"Hall\"\nup = %q\ndown = %q\nopen_time = \"20s\"\nclose_time = \"20s\"\n", name, up, down)
+			}
+			return all.String()
+		}
+		h, stop := start(t, load(t, dir, house("up", "up2")), Options{Bank: gpio.NewSim()})
+		ha := newHomeAssistant(t)
+		_, leave := ha.at(h)
+		is := func(when, left, right string) {
+			t.Helper()
+			want := append([]string{"cover Left in Hall:", "cover Right in Hall:"}, health...)
+			for name, outputs := range map[string]string{"Left": left, "Right": right} {
+				for _, output := range strings.Fields(outputs) {
+					want = append(want, fmt.Sprintf("switch %s in Hall: %s", name, output))
+				}
+			}
+			if got := ha.names(); !same(got, want) {
+				t.Errorf("%s it has %q, want %q", when, got, want)
+			}
+		}
+		is("at first", "Up Down", "Up2 Down2")
+		for range 2 {
+			if err := h.Reload(load(t, dir, house("up2", "up"))); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			is("swapped", "Up2 Down2", "Up Down")
+			leave()
+			ha = newHomeAssistant(t)
+			_, leave = ha.at(h)
+			is("swapped and connected again", "Up2 Down2", "Up Down")
+			if err := h.Reload(load(t, dir, house("up", "up2"))); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			is("swapped back", "Up Down", "Up2 Down2")
+		}
+		leave()
+		stop()
+	})
+}
+
+// Whatever moves where, and whether that was heard of or not: Home Assistant has each entity
+// once, on the device that it is of, as has one that finds only what is retained. No device
+// is told of more than twice at a time, and of what did not move once.
+func TestNoEntityIsLostOnTheWay(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	names, places := []string{"a", "b", "c", "d"}, []string{"", "x", "y", "z", "nowhere"}
+	ha := newHomeAssistant(t)
+	var said announce.Said
+	retained := make(map[string][]byte)
+	tell := func(a *homeAssistant, topic string, payload []byte) {
+		a.hear(&paho.Publish{Topic: topic, Payload: payload})
+	}
+	for step := range 2000 {
+		house := announce.House{ID: "h", Name: "h", Available: "a/b", Parts: []announce.Part{{Name: "hub", Kind: catalog.Sensor, State: "x/hub"}}}
+		want := []string{"homeassistant/device/h/config sensor hub-sensor"}
+		for _, name := range names {
+			part := announce.Part{Name: name, Kind: catalog.Switch, Set: "x/" + name}
+			place := places[random.IntN(len(places))]
+			switch i := slices.IndexFunc(house.Apart, func(a announce.Apart) bool { return a.Name == place }); {
+			case place == "nowhere":
+				continue
+			case place == "":
+				house.Parts = append(house.Parts, part)
+			case i >= 0:
+				house.Apart[i].Parts = append(house.Apart[i].Parts, part)
+			default:
+				house.Apart = append(house.Apart, announce.Apart{Name: place, Label: place, Room: "Hall", Parts: []announce.Part{part}})
+			}
+			want = append(want, fmt.Sprintf("homeassistant/device/%s/config switch %s-switch", strings.TrimSuffix("h-"+place, "-"), name))
+		}
+		if random.IntN(3) == 0 {
+			said = said.Heard()
+		}
+		var messages []announce.Message
+		said, messages = said.Say(announce.Config{}, house)
+		times := make(map[string]int)
+		for _, m := range messages {
+			tell(ha, m.Topic, m.Payload)
+			times[m.Topic]++
+			if retained[m.Topic] = m.Payload; len(m.Payload) == 0 {
+				delete(retained, m.Topic)
+			}
+		}
+		if got := slices.Collect(maps.Keys(ha.entities)); !same(got, want) {
+			t.Errorf("step %d: it has %q, want %q", step, got, want)
+		}
+		other := newHomeAssistant(t)
+		for _, topic := range said.Topics() { // the house first
+			tell(other, topic, retained[topic])
+		}
+		if got := slices.Collect(maps.Keys(other.entities)); !same(got, want) {
+			t.Errorf("step %d: one that finds what is retained has %q, want %q", step, got, want)
+		}
+		if got := slices.Collect(maps.Keys(retained)); !same(got, said.Topics()) {
+			t.Errorf("step %d: %v are retained, and %v were said", step, got, said.Topics())
+		}
+		for topic, n := range times {
+			if n > 2 {
+				t.Errorf("step %d: %s is told %d times", step, topic, n)
+			}
+		}
+		after, again := said.Say(announce.Config{}, house)
+		once := make(map[string]bool)
+		for _, m := range again {
+			if once[m.Topic] || string(m.Payload) != string(retained[m.Topic]) {
+				t.Errorf("step %d: told again, %s is %s", step, m.Topic, m.Payload)
+			}
+			once[m.Topic] = true
+		}
+		if !reflect.DeepEqual(after, said) {
+			t.Errorf("step %d: told again, %v was said after %v", step, after, said)
+		}
+		if t.Failed() {
+			return
+		}
+	}
 }
 
 // What is removed while the hub is off, or while Home Assistant is disconnected, is taken

@@ -774,7 +774,7 @@ func TestAFullDisk(t *testing.T) {
 // both or to none; what lies outside is nobody's to write to.
 func TestWhoseFoldersOfTheConfigurationAre(t *testing.T) {
 	dir := t.TempDir()
-	for _, mode := range []os.FileMode{0o770, 0o755} {
+	for _, mode := range []os.FileMode{0o770 | os.ModeSetgid, 0o770, 0o755} {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}

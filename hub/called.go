@@ -156,6 +156,9 @@ func (h *Hub) wiredCalled(said string) string {
 // propertyCalled finds a device, or after its last point one of its properties: the names that
 // people give have points, too.
 func (h *Hub) propertyCalled(name string) (s *catalog.State, property string, ok bool) {
+	if s, property, ok = h.propertyNamed(name); ok {
+		return s, property, true
+	}
 	if s, ok = h.deviceCalled(name); ok {
 		return s, "", true
 	}
@@ -164,6 +167,17 @@ func (h *Hub) propertyCalled(name string) (s *catalog.State, property string, ok
 		property = name[i+1:]
 	}
 	return s, property, ok
+}
+
+// propertyNamed finds a device, or one of its properties, by what the house calls them alone:
+// a device that gives itself the name of another's property is not meant by that.
+func (h *Hub) propertyNamed(name string) (s *catalog.State, property string, ok bool) {
+	called, property, _ := strings.Cut(name, ".")
+	if s, ok = h.devices.registry.Find(called); !ok || s.Called != called {
+		return nil, "", false
+	}
+	_, err := s.Property(property)
+	return s, property, err == nil
 }
 
 // shownAs is how people are shown a device: the configuration goes before what it says of

@@ -17,7 +17,7 @@ import (
 // Doctor is what a configuration tells of a house: how it can be reached, what is on its
 // disk, and who has its pins. It is for a machine whether or not a hub runs there.
 func (c *Config) Doctor(opt Options) doctor.Hub {
-	d := doctor.Hub{Simulated: opt.Simulated, Watchdog: c.Hub.Watchdog, Backups: c.Backup != nil, History: c.History.Enabled == nil || *c.History.Enabled}
+	d := doctor.Hub{Simulated: opt.Simulated, Trusts: c.Hub.Clock == "trust", Watchdog: c.Hub.Watchdog, Backups: c.Backup != nil, History: c.History.Enabled == nil || *c.History.Enabled}
 	d.Page, d.PageOpen = c.Web.Reach()
 	d.PageTLS = c.Web.TLS != nil
 	if c.Broker.Connect == nil && c.Broker.AnonymousAllowed() {

@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -26,27 +25,18 @@ import (
 	"unicode/utf8"
 
 	"hearth/config"
-	"hearth/replay"
 	"hearth/web"
 )
 
 // The configuration as the page edits it. All of it runs on the goroutine of who asks, and
 // the loop hears of it when a configuration that was found sound is to be in force. What
-// others write may be anything, so there is one check at a time, of a text that is not long,
-// and one replay, of bounded time and memory.
+// others write may be anything, so there is one check at a time, of a text that is not long.
 
 const (
 	// How many mistakes are told; who has more has mistaken the file.
 	maxMistakes = 200
 	// How long who wants a check waits for those of others.
 	checkPatience = 5 * time.Second
-	// How long a replay may take, and how much the heap may grow meanwhile.
-	maxTrial      = 5 * time.Minute
-	maxTrialBytes = 64 << 20
-	// How many differences and outputs a trial tells of, and in how many spells.
-	maxTrialDifferences = 500
-	maxTrialOutputs     = 24
-	maxTrialSpells      = 800
 	// How long a hub may take to obey what was saved.
 	takeOverPatience = 30 * time.Second
 )
@@ -60,6 +50,7 @@ type editing struct {
 	key      []byte // of the names of texts; set before the page is there
 
 	saving, checking, trying chan struct{} // have one in them while one does
+	unended                  func() error  // ends the last change of the files, if that failed; who saves has it
 
 	mu    sync.Mutex
 	sum   string            // of what is in force
@@ -180,6 +171,11 @@ func (e *editing) fresh(d disk, name string) (file string, err error) {
 		return refuse("no include names %s, so the hub would not read it: first write at the top of %s a line such as include = [%q], and save", name, filepath.Base(d.main), strings.TrimPrefix(filepath.ToSlash(filepath.Dir(name))+"/", "./")+"*.toml")
 	}
 	return file, nil
+}
+
+func exists(file string) bool {
+	_, err := os.Lstat(file)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // NewConfigFile is a file as one begins to write it.
@@ -422,15 +418,31 @@ func (p page) CheckDraft(ctx context.Context, draft web.Draft) (web.Checked, err
 
 // --- Saving ---
 
+// toSave waits until nobody else saves, and is what there is then. What is left to do of the
+// last change is done before.
+func (e *editing) toSave(ctx context.Context) (d disk, leave func(), err error) {
+	leave, err = enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	if err != nil {
+		return d, nil, err
+	}
+	if e.unended != nil {
+		if err := e.unended(); err != nil && !errors.Is(err, config.ErrOther) {
+			leave()
+			return d, nil, web.Refusal(http.StatusServiceUnavailable, "nothing was saved: %v", err)
+		}
+		e.unended = nil
+	}
+	return e.onDisk(), leave, nil
+}
+
 // SaveDraft writes a draft and has it obeyed.
 func (p page) SaveDraft(ctx context.Context, draft web.Draft) (web.Saved, error) {
 	e := p.editing
-	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	d, leave, err := e.toSave(ctx)
 	if err != nil {
 		return web.Saved{}, err
 	}
 	defer leave()
-	d := e.onDisk()
 	file, texts, wrong, err := e.draftTexts(d, draft)
 	if err != nil {
 		return web.Saved{}, err
@@ -454,12 +466,11 @@ func (e *editing) versionOf(d disk, file string) string {
 // RemoveFile removes one in which nothing is.
 func (p page) RemoveFile(ctx context.Context, draft web.Draft) (web.Saved, error) {
 	e := p.editing
-	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
+	d, leave, err := e.toSave(ctx)
 	if err != nil {
 		return web.Saved{}, err
 	}
 	defer leave()
-	d := e.onDisk()
 	file := d.path(draft.File)
 	src := d.doc.Source(file)
 	switch {
@@ -526,7 +537,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 	rewrite, err := config.Begin(e.path, edits)
 	if err == nil {
 		if err = rewrite.Write(); err != nil {
-			err = errors.Join(err, rewrite.Undo())
+			e.unended = rewrite.Undo // unless it has undone itself
 		}
 	}
 	switch {
@@ -545,6 +556,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 	if err != nil {
 		saved.Why = fmt.Sprintf("it was not saved, for the hub could not take it over: %v. What was before is in force and in the file", err)
 		if bad := rewrite.Undo(); bad != nil {
+			e.unended = rewrite.Undo
 			saved.Why = fmt.Sprintf("the hub could not take it over: %v; what was before is in force, and could not be written back: %v", err, bad)
 		}
 		if _, err := p.opt.Reload(ctx); err != nil { // it is as it was, and no trouble any more
@@ -553,6 +565,7 @@ func (p page) save(ctx context.Context, d disk, texts map[string][]byte, wrong [
 		return saved, nil
 	}
 	if err := rewrite.Keep(); err != nil {
+		e.unended = rewrite.Keep
 		p.log.Warn("the configuration is saved, and a start would take it back", "err", err)
 	}
 	p.log.Info("the configuration was changed on the page", "by", cmp.Or(who.by, "somebody on this machine"), "files", strings.Join(p.names(slices.Sorted(maps.Keys(texts))), " "), "how", who.how, "note", who.note)
@@ -588,294 +601,4 @@ func (p page) names(files []string) (names []string) {
 func (p page) dataDir(ctx context.Context) string {
 	dir, _ := ask(ctx, p.Hub, func() string { return p.cfg.DataDir() })
 	return dir
-}
-
-// --- Versions ---
-
-// ConfigVersions are those that are kept, the newest first.
-func (p page) ConfigVersions(context.Context) ([]web.Version, error) {
-	v := &p.editing.versions
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	list, err := v.list()
-	if err != nil {
-		return nil, err
-	}
-	var all []web.Version
-	now := p.editing.sumInForce()
-	for _, one := range slices.Backward(list) {
-		w := webVersion(one)
-		w.Now = one.Sum == now
-		if w.Now {
-			now = "" // an older one of the same text is not
-		}
-		all = append(all, w)
-	}
-	return all, nil
-}
-
-func webVersion(v keptVersion) web.Version {
-	return web.Version{ID: v.ID, At: v.At, By: v.By, How: v.How, Note: v.Note, Changed: v.Changed}
-}
-
-// version is one with its texts, and those of the one before.
-func (v *versions) version(id int) (one, before keptVersion, err error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	all, err := v.list()
-	if err != nil {
-		return one, before, err
-	}
-	i := slices.IndexFunc(all, func(o keptVersion) bool { return o.ID == id })
-	if i < 0 {
-		return one, before, web.Refusal(http.StatusNotFound, "there is no such version; the oldest are not kept")
-	}
-	if one, err = v.read(id); err != nil {
-		return one, before, web.Refusal(http.StatusNotFound, "this version can't be read any more: %v", err)
-	}
-	if i > 0 {
-		before, _ = v.read(all[i-1].ID)
-	}
-	return one, before, nil
-}
-
-// ConfigVersion is a version with what differs.
-func (p page) ConfigVersion(ctx context.Context, id int) (web.VersionDetail, error) {
-	e := p.editing
-	one, before, err := e.versions.version(id)
-	if err != nil {
-		return web.VersionDetail{}, err
-	}
-	d := e.onDisk()
-	detail := web.VersionDetail{Version: webVersion(one), Sum: e.nameOf(d.doc), Since: []web.FileDiff{}, Restores: []web.FileDiff{}}
-	detail.Version.Now = one.Sum == e.sumInForce()
-	if before.ID != 0 {
-		detail.Since = fileDiffs(before.Files, one.Files)
-	}
-	detail.Restores = append(detail.Restores, fileDiffs(textsOf(d.doc), one.Files)...)
-	return detail, nil
-}
-
-// fileDiffs is what differs between two configurations, without secrets.
-func fileDiffs(before, after []configText) []web.FileDiff {
-	all := []web.FileDiff{}
-	for _, name := range changedFiles(before, after) {
-		was, _ := textNamed(before, name)
-		is, _ := textNamed(after, name)
-		a, _, hiddenA := shownText([]byte(was))
-		b, _, hiddenB := shownText([]byte(is))
-		diff := web.FileDiff{Name: name, Veiled: hiddenA+hiddenB != ""}
-		if !diff.Veiled {
-			diff.Lines = web.Unified(a, b)
-			diff.Veiled = len(diff.Lines) == 0
-		}
-		all = append(all, diff)
-	}
-	return all
-}
-
-// RestoreVersion saves the texts of a version again.
-func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web.Saved, error) {
-	e := p.editing
-	leave, err := enter(ctx, e.saving, takeOverPatience, "somebody else saves just now: try again")
-	if err != nil {
-		return web.Saved{}, err
-	}
-	defer leave()
-	one, _, err := e.versions.version(id)
-	if err != nil {
-		return web.Saved{}, err
-	}
-	d := e.onDisk()
-	if sum != e.nameOf(d.doc) {
-		return web.Saved{}, web.Refusal(http.StatusConflict, "the configuration was changed meanwhile, so nothing was restored: look at what differs now")
-	}
-	texts := make(map[string][]byte)
-	for _, f := range one.Files {
-		file := d.path(f.Name)
-		if file == "" {
-			if file = filepath.Join(filepath.Dir(d.main), filepath.FromSlash(f.Name)); !niceName.MatchString(f.Name) || exists(file) {
-				return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s is not of the configuration any more, and the page can't make it: make it on the machine, if only an empty one, and include it", f.Name)
-			}
-		}
-		if text := []byte(f.Text); d.doc.Source(file) == nil || !bytes.Equal(text, d.doc.Source(file)) {
-			texts[file] = text
-		}
-	}
-	// What came to it since is none of it.
-	for _, file := range config.LoadDraft(e.path, nil, config.Draft{Instead: texts, May: d.may}).Files() {
-		name := configName(e.path, file)
-		if _, ok := textNamed(one.Files, name); !ok && !niceName.MatchString(name) {
-			return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s came to it since, and the page can't remove it: do so on the machine", name)
-		} else if !ok {
-			texts[file] = nil
-		}
-	}
-	if len(texts) == 0 {
-		return web.Saved{}, web.Refusal(http.StatusConflict, "nothing would be another than it is")
-	}
-	return p.save(ctx, d, texts, nil, author{web.By(ctx), "restore", cmp.Or(note, fmt.Sprintf("as in version %d", id))})
-}
-
-func exists(file string) bool {
-	_, err := os.Lstat(file)
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
-// --- What would have been ---
-
-var heapSample = "/memory/classes/heap/objects:bytes"
-
-func heapBytes() uint64 {
-	sample := []metrics.Sample{{Name: heapSample}}
-	metrics.Read(sample)
-	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return 0
-	}
-	return sample[0].Value.Uint64()
-}
-
-// TryDraft lets the last days happen to a draft.
-func (p page) TryDraft(ctx context.Context, draft web.Draft, days int, progress func(float64)) (trial web.Trial, err error) {
-	e := p.editing
-	if p.past == nil {
-		return trial, web.Refusal(http.StatusConflict, "nothing can be tried: %s", cmp.Or(p.pastTrouble, "nothing is recorded"))
-	}
-	leave, err := enter(ctx, e.trying, time.Second, "somebody else tries a change just now: one at a time")
-	if err != nil {
-		return trial, err
-	}
-	defer leave()
-	unlock, err := enter(ctx, e.checking, checkPatience, "others have the hub check something: try again")
-	if err != nil {
-		return trial, err
-	}
-	d := e.onDisk()
-	_, texts, wrong, err := e.draftTexts(d, draft)
-	var cfg *Config
-	var checked web.Checked
-	if err == nil {
-		cfg, checked, err = e.check(d, texts, wrong)
-	}
-	unlock()
-	switch {
-	case err != nil:
-		return trial, err
-	case !checked.OK:
-		return trial, web.Refusal(http.StatusUnprocessableEntity, "there are mistakes in it, so it can't be tried: mend them first")
-	}
-	cfg.texts = nil
-	ctx, done := p.untilEnded(ctx, maxTrial)
-	defer done()
-	now := p.Hub.now().Wall
-	since := now.AddDate(0, 0, -days)
-	house := cfg.Replay()
-	defer func() {
-		if bug := recover(); bug != nil {
-			err = fmt.Errorf("the replay has a bug that this meets: %v", bug)
-		}
-	}()
-	o, err := replay.Try(politely(ctx, p.past.Entries(since), func(at time.Time) {
-		progress(float64(at.Sub(since)) / float64(now.Sub(since)))
-	}), house, time.Time{})
-	switch {
-	case errors.Is(err, replay.ErrNoCheckpoint):
-		return trial, web.Refusal(http.StatusConflict, "nothing is recorded yet that could happen again: an hour after the start there is")
-	case err != nil:
-		return trial, err
-	}
-	return webTrial(o, since, cfg.Output.Names()), nil
-}
-
-// politely is a recording that ends with ctx, or when what is made of it takes too much
-// memory, and lets others have the processor now and then.
-func politely(ctx context.Context, entries replay.Entries, at func(time.Time)) replay.Entries {
-	return func(yield func(replay.Entry, error) bool) {
-		began, n := heapBytes(), 0
-		rested := time.Now()
-		for entry, err := range entries {
-			if n++; n%256 == 0 {
-				if !entry.At.IsZero() {
-					at(entry.At)
-				}
-				if time.Since(rested) > 20*time.Millisecond {
-					time.Sleep(2 * time.Millisecond)
-					rested = time.Now()
-				}
-				if heapBytes() > began+maxTrialBytes {
-					err = errors.New("that took too much memory: try fewer days")
-				}
-			}
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-			if !yield(entry, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-func webTrial(o *replay.Outlook, asked time.Time, outputs []string) web.Trial {
-	t := web.Trial{From: o.From, To: o.To, Asked: asked, Events: o.Events, Same: o.Same(), Others: o.Others, Silent: o.Silent,
-		Changed: o.Changed, Veiled: o.Veiled, Unheard: o.Unheard}
-	for _, d := range o.Differences {
-		if len(t.Differences) == maxTrialDifferences {
-			t.Others++
-			continue
-		}
-		one := web.TrialDifference{At: d.At, Rule: d.Rule + d.Instance, Would: d.Would, Done: d.Done, Because: d.Because, Instead: d.Instead, Follows: d.Follows}
-		for _, done := range d.Done {
-			if name, _, _ := strings.Cut(done, " "); slices.Contains(outputs, name) && !slices.Contains(one.Outputs, name) {
-				one.Outputs = append(one.Outputs, name)
-			}
-		}
-		t.Differences = append(t.Differences, one)
-	}
-	drawn := 0
-	for _, u := range o.Outputs {
-		one := web.TrialOutput{Name: u.Output, Was: u.Was.Seconds(), Would: u.Is.Seconds(), Switches: u.Switches, Would2: u.Would}
-		one.Differs = u.Was.Round(time.Second) != u.Is.Round(time.Second) || u.Switches != u.Would
-		if one.Differs {
-			if drawn++; drawn <= maxTrialOutputs {
-				one.On, one.WouldOn = spells(u.On, o.From, o.To), spells(u.WouldOn, o.From, o.To)
-			}
-		}
-		t.Outputs = append(t.Outputs, one)
-		t.Same = t.Same && !one.Differs // as of a pulse that is longer: what was done is the same
-	}
-	for _, c := range o.Covers {
-		one := web.TrialCover{Name: c.Cover, Was: c.Was, Would: c.Is, Runs: c.Runs, WouldRuns: c.Would, Apart: c.Apart.Seconds(), Differs: c.Differs()}
-		if one.Differs {
-			if drawn++; drawn <= maxTrialOutputs {
-				one.Stood, one.WouldStand = stands(c.Stood, o.From), stands(c.Stand, o.From)
-			}
-		}
-		t.Covers = append(t.Covers, one)
-		t.Same = t.Same && !one.Differs
-	}
-	return t
-}
-
-// stands are as replay knows them, of which there are not too many to be drawn.
-func stands(all []replay.Stand, from time.Time) (list []web.TrialStand) {
-	for _, s := range all {
-		list = append(list, web.TrialStand{s.From.Sub(from).Milliseconds(), s.To.Sub(from).Milliseconds(), int64(s.Open)})
-	}
-	return list
-}
-
-// spells are as many as can be drawn: those that are so near that nobody could see it are one.
-func spells(all []replay.Spell, from, to time.Time) [][2]int64 {
-	list := [][2]int64{}
-	near := to.Sub(from).Milliseconds() / maxTrialSpells
-	for _, s := range all {
-		a, b := s.From.Sub(from).Milliseconds(), s.To.Sub(from).Milliseconds()
-		if n := len(list); n > 0 && a-list[n-1][1] < near {
-			list[n-1][1] = b
-			continue
-		}
-		list = append(list, [2]int64{a, b})
-	}
-	return list
 }

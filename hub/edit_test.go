@@ -197,6 +197,17 @@ func TestTwoEditAtOnce(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		// By hand, and not read yet: what is on disk is kept when it is written over.
+		clock := p.editing.now
+		p.editing.now = func() time.Time { // while it is saved
+			writeFile(t, dir, stairs+"# anna\n# by hand\n")
+			return clock()
+		}
+		again := draft(t, p, "config.toml")
+		again.Text += "# again\n"
+		if _, err := p.SaveDraft(t.Context(), again); web.StatusOf(err) != http.StatusConflict || err.Error() != "nothing was saved: config.toml: somebody else has changed it meanwhile" {
+			t.Errorf("%v", err)
+		}
+		p.editing.now = clock
 		writeFile(t, dir, stairs+"# by hand\n")
 		if c, _ := p.Configuration(t.Context(), ""); c.InForce {
 			t.Error("what is on disk is not in force")
@@ -546,6 +557,38 @@ func TestFilesAreMadeAndRemoved(t *testing.T) {
 		if exists(garden) {
 			t.Error("it is not removed")
 		}
+
+		// With one from before the include that names it a file goes, and so it can come back.
+		write := func(d web.Draft) {
+			t.Helper()
+			if s, err := p.SaveDraft(t.Context(), d); err != nil || !s.Saved {
+				t.Fatalf("%v %+v", err, s)
+			}
+		}
+		d = draft(t, p, "config.toml")
+		d.Text = "include = [\"more/*.toml\"]\n" + strings.SplitAfterN(d.Text, "\n", 2)[1]
+		write(d)
+		write(web.Draft{File: "more/a.toml", Text: "[link.b]\nfrom = \"a/b\"\nto = \"lamp\"\n"})
+		more := filepath.Join(dir, "more", "a.toml")
+		all, err = p.ConfigVersions(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			one, err := p.ConfigVersion(t.Context(), all[2].ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := p.RestoreVersion(t.Context(), all[2].ID, one.Sum, ""); err != nil || !s.Saved || exists(more) {
+				t.Fatalf("before the include: %v %+v", err, s)
+			}
+			if one, err = p.ConfigVersion(t.Context(), all[0].ID); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := p.RestoreVersion(t.Context(), all[0].ID, one.Sum, ""); err != nil || !s.Saved || !strings.Contains(mustRead(t, more), "link.b") {
+				t.Fatalf("with the file: %v %+v", err, s)
+			}
+		}
 	})
 }
 
@@ -649,6 +692,46 @@ func TestAPowerCutBeforeItIsTakenOver(t *testing.T) {
 			os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
 		}
 		if undone, err := config.Recover(main); err != nil || len(undone) != 2 || !strings.Contains(mustRead(t, main), "output.lamp") || !strings.Contains(mustRead(t, second), "link.a") {
+			t.Errorf("%v %v", undone, err)
+		}
+	})
+}
+
+// The note of a change that is in force can't be removed: the next save does not undo it, waits
+// until that is done, and nothing is undone at a start.
+func TestWhatIsInForceIsNotUndoneByTheNextSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		main, note := filepath.Join(dir, "config.toml"), filepath.Join(dir, ".config.toml.change")
+		p, _, stop := edited(t, dir, stairs)
+		defer stop()
+		obey := p.opt.Reload
+		noted := ""
+		p.opt.Reload = func(ctx context.Context) (control.Reloaded, error) {
+			noted = mustRead(t, note)
+			if err := errors.Join(os.Remove(note), os.MkdirAll(filepath.Join(note, "in the way"), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			return obey(ctx)
+		}
+		d := draft(t, p, "config.toml")
+		d.Text += "# one\n"
+		s, err := p.SaveDraft(t.Context(), d)
+		if err != nil || !s.Saved {
+			t.Fatalf("%v %+v", err, s)
+		}
+		p.opt.Reload = obey
+		d.Version, d.Text = s.Version, d.Text+"# two\n"
+		if _, err := p.SaveDraft(t.Context(), d); web.StatusOf(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), "nothing was saved") {
+			t.Errorf("%v", err)
+		}
+		if err := errors.Join(os.RemoveAll(note), os.WriteFile(note, []byte(noted), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := p.SaveDraft(t.Context(), d); err != nil || !s.Saved || mustRead(t, main) != d.Text {
+			t.Errorf("%v %+v", err, s)
+		}
+		if undone, err := config.Recover(main); err != nil || undone != nil || mustRead(t, main) != d.Text {
 			t.Errorf("%v %v", undone, err)
 		}
 	})

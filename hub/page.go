@@ -24,7 +24,7 @@ import (
 //	charts.go    what was (Past)
 //	whypage.go   why it is so (Causes); why.go finds it, for everybody
 //	rulebook.go  the rules (Rulebook)
-//	edit.go      the configuration (Editor), with its history in versions.go
+//	edit.go      the configuration (Editor), with its history in versions.go and trials in try.go
 //	wiring.go    the header (Wiring)
 //	found.go     devices that announced themselves (Catalog)
 //	topics.go    raw messages (Messages); clients.go who sends them (Broker)

@@ -306,12 +306,12 @@ func (o owners) ofData(m backup.Member) (uid, gid int, mode fs.FileMode) {
 
 // ofConfig keeps owner and mode as they were. What only its owner could read the hub's user
 // gets, if that owner is nobody here. Its folders are whose the one around them is, so that the
-// page can edit what is in them if it can edit that.
+// page can edit what is in them if it can edit that, and what is made in them has that group.
 func (o owners) ofConfig(m backup.Member) (uid, gid int, mode fs.FileMode) {
 	if strings.HasSuffix(m.Name, "/") {
 		if info, err := os.Stat(o.folder); err == nil && strings.HasPrefix(m.Name, ofConfig) {
 			if s, ok := info.Sys().(*syscall.Stat_t); ok {
-				return int(s.Uid), int(s.Gid), info.Mode().Perm()
+				return int(s.Uid), int(s.Gid), info.Mode() & (fs.ModePerm | fs.ModeSetgid)
 			}
 		}
 		return 0, 0, 0o755

@@ -241,7 +241,7 @@ func isDocument(p *catalog.Property, value any) bool {
 	return p.Class == "json"
 }
 
-// Tell is what somebody wants of a thing on the page.
+// Tell is what somebody wants of a thing on the page, by its path there.
 func (p page) Tell(ctx context.Context, name string, value any) error {
 	thing, property, _ := strings.Cut(name, ".")
 	on, isSwitch := value.(bool)
@@ -266,7 +266,7 @@ func (p page) Tell(ctx context.Context, name string, value any) error {
 				return p.send(m, text)
 			}
 		}
-		s, property, ok := p.propertyCalled(name)
+		s, property, ok := p.propertyNamed(name)
 		if !ok {
 			return p.unknownThing(thing)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -433,6 +434,9 @@ func TestTextsColoursAndButtons(t *testing.T) {
 		if err := (page{h}).Tell(t.Context(), "lamp.sign", "too long"); err == nil || !strings.Contains(err.Error(), "at most 5 characters") {
 			t.Errorf("too long a text: %v", err)
 		}
+		if err := (page{h}).Tell(t.Context(), "lamp.dock", false); err == nil {
+			t.Error("a button is told that it is not pressed, and presses")
+		}
 		if y, err := (page{h}).Why(t.Context(), "lamp.dock", ""); err != nil {
 			t.Errorf("why the button: %+v, %v", y, err)
 		}
@@ -592,6 +596,52 @@ moves = [
 		}
 		if y, err := (page{h}).Why(t.Context(), "alarm", ""); err != nil || y.Is != "armed" || len(y.Path) == 0 || y.Path[0].What != "person" {
 			t.Errorf("%+v, %v", y, err)
+		}
+	})
+}
+
+// A device may call itself as a property of another is called. Who tells that one something
+// means the other.
+func TestADeviceThatCallsItselfAPropertyOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), ""), Options{Bank: gpio.NewSim()})
+		defer stop()
+		var mu sync.Mutex
+		told := make(map[string]string)
+		bridge, hangUp := connect(t, h, "bridge", func(m *paho.Publish) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[m.Topic] = string(m.Payload)
+		})
+		defer hangUp()
+		if _, err := bridge.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "+/set"}}}); err != nil {
+			t.Fatal(err)
+		}
+		for id, payload := range map[string]string{
+			"lamp": `{"dev":{"ids":["lamp"],"name":"Lamp"},"o":{"name":"x"},"cmps":{"n":{"p":"number","unique_id":"n","name":"Num","command_topic":"good/set","state_topic":"good","min":0,"max":10}}}`,
+			"evil": `{"dev":{"ids":["evil"],"name":"lamp.num"},"o":{"name":"x"},"cmps":{"n":{"p":"number","unique_id":"e","name":"Door","command_topic":"door/set","state_topic":"door","min":0,"max":1000}}}`,
+		} {
+			publish(t, bridge, 0, "homeassistant/device/"+id+"/config", payload)
+		}
+		time.Sleep(time.Second)
+		if err := (page{h}).Tell(t.Context(), "lamp.num", 7.0); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if a, err := (desk{h}).Set(t.Context(), "lamp.num", "8"); err != nil || a.Name != "lamp.num" {
+			t.Error(a, err)
+		}
+		if err := (page{h}).Tell(t.Context(), "lamp.num", 700.0); err == nil {
+			t.Error("it was told more than it takes")
+		}
+		if err := (page{h}).Tell(t.Context(), "Lamp", 7.0); err == nil {
+			t.Error("the page goes by what devices call themselves")
+		}
+		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if told["good/set"] != "8" || told["door/set"] != "" {
+			t.Errorf("what was said went to %v", told)
 		}
 	})
 }

@@ -2,12 +2,15 @@ package hub
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +19,7 @@ import (
 	"time"
 
 	"hearth/config"
+	"hearth/web"
 )
 
 // What the configuration was before: each that came into force is kept whole in a file of its
@@ -208,4 +212,138 @@ func textNamed(all []configText, name string) (string, bool) {
 		return "", false
 	}
 	return strings.Clone(all[i].Text), true
+}
+
+// --- On the page ---
+
+// ConfigVersions are those that are kept, the newest first.
+func (p page) ConfigVersions(context.Context) ([]web.Version, error) {
+	v := &p.editing.versions
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list, err := v.list()
+	if err != nil {
+		return nil, err
+	}
+	var all []web.Version
+	now := p.editing.sumInForce()
+	for _, one := range slices.Backward(list) {
+		w := webVersion(one)
+		w.Now = one.Sum == now
+		if w.Now {
+			now = "" // an older one of the same text is not
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+func webVersion(v keptVersion) web.Version {
+	return web.Version{ID: v.ID, At: v.At, By: v.By, How: v.How, Note: v.Note, Changed: v.Changed}
+}
+
+// version is one with its texts, and those of the one before.
+func (v *versions) version(id int) (one, before keptVersion, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all, err := v.list()
+	if err != nil {
+		return one, before, err
+	}
+	i := slices.IndexFunc(all, func(o keptVersion) bool { return o.ID == id })
+	if i < 0 {
+		return one, before, web.Refusal(http.StatusNotFound, "there is no such version; the oldest are not kept")
+	}
+	if one, err = v.read(id); err != nil {
+		return one, before, web.Refusal(http.StatusNotFound, "this version can't be read any more: %v", err)
+	}
+	if i > 0 {
+		before, _ = v.read(all[i-1].ID)
+	}
+	return one, before, nil
+}
+
+// ConfigVersion is a version with what differs.
+func (p page) ConfigVersion(ctx context.Context, id int) (web.VersionDetail, error) {
+	e := p.editing
+	one, before, err := e.versions.version(id)
+	if err != nil {
+		return web.VersionDetail{}, err
+	}
+	d := e.onDisk()
+	detail := web.VersionDetail{Version: webVersion(one), Sum: e.nameOf(d.doc), Since: []web.FileDiff{}, Restores: []web.FileDiff{}}
+	detail.Version.Now = one.Sum == e.sumInForce()
+	if before.ID != 0 {
+		detail.Since = fileDiffs(before.Files, one.Files)
+	}
+	detail.Restores = append(detail.Restores, fileDiffs(textsOf(d.doc), one.Files)...)
+	return detail, nil
+}
+
+// fileDiffs is what differs between two configurations, without secrets.
+func fileDiffs(before, after []configText) []web.FileDiff {
+	all := []web.FileDiff{}
+	for _, name := range changedFiles(before, after) {
+		was, _ := textNamed(before, name)
+		is, _ := textNamed(after, name)
+		a, _, hiddenA := shownText([]byte(was))
+		b, _, hiddenB := shownText([]byte(is))
+		diff := web.FileDiff{Name: name, Veiled: hiddenA+hiddenB != ""}
+		if !diff.Veiled {
+			diff.Lines = web.Unified(a, b)
+			diff.Veiled = len(diff.Lines) == 0
+		}
+		all = append(all, diff)
+	}
+	return all
+}
+
+// RestoreVersion saves the texts of a version again.
+func (p page) RestoreVersion(ctx context.Context, id int, sum, note string) (web.Saved, error) {
+	e := p.editing
+	d, leave, err := e.toSave(ctx)
+	if err != nil {
+		return web.Saved{}, err
+	}
+	defer leave()
+	one, _, err := e.versions.version(id)
+	if err != nil {
+		return web.Saved{}, err
+	}
+	if sum != e.nameOf(d.doc) {
+		return web.Saved{}, web.Refusal(http.StatusConflict, "the configuration was changed meanwhile, so nothing was restored: look at what differs now")
+	}
+	texts := make(map[string][]byte)
+	for _, f := range one.Files {
+		file := d.path(f.Name)
+		if file == "" {
+			if file = filepath.Join(filepath.Dir(d.main), filepath.FromSlash(f.Name)); !niceName.MatchString(f.Name) || exists(file) {
+				return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s is not of the configuration any more, and the page can't make it: make it on the machine, if only an empty one, and include it", f.Name)
+			}
+		}
+		if text := []byte(f.Text); d.doc.Source(file) == nil || !bytes.Equal(text, d.doc.Source(file)) {
+			texts[file] = text
+		}
+	}
+	// What came to it since is none of it.
+	for _, file := range config.LoadDraft(e.path, nil, config.Draft{Instead: texts, May: d.may}).Files() {
+		name := configName(e.path, file)
+		if _, ok := textNamed(one.Files, name); !ok && !niceName.MatchString(name) {
+			return web.Saved{}, web.Refusal(http.StatusConflict, "the file %s came to it since, and the page can't remove it: do so on the machine", name)
+		} else if !ok {
+			texts[file] = nil
+		}
+	}
+	// Nor is what no include names any more: left there it would be in the way of its own text,
+	// when a version with it is brought back.
+	for _, file := range d.doc.Files() {
+		name := configName(e.path, file)
+		if _, ok := textNamed(one.Files, name); !ok && d.doc.Source(file) != nil && niceName.MatchString(name) && locked(file) == "" {
+			texts[file] = nil
+		}
+	}
+	if len(texts) == 0 {
+		return web.Saved{}, web.Refusal(http.StatusConflict, "nothing would be another than it is")
+	}
+	return p.save(ctx, d, texts, nil, author{web.By(ctx), "restore", cmp.Or(note, fmt.Sprintf("as in version %d", id))})
 }

@@ -120,20 +120,35 @@ func TestPowerCutsWhileAVersionIsBroughtBack(t *testing.T) {
 	})
 	run(t, "sync", "-f", dir) // what an editor of files would have done
 	versions := map[string]int{"# one\n": all.Versions[1].ID, "# two\n": all.Versions[0].ID}
+	bring := func(to string) func() error {
+		path := fmt.Sprint("/version/", versions[to])
+		var now struct{ Sum string }
+		if err := hub.config("GET", path, nil, &now); err != nil {
+			t.Fatal(err)
+		}
+		return func() error { return hub.config("POST", path, now, nil) }
+	}
+	// Without a cut it works at all, and takes some time, in which the cuts come.
+	do, began := bring("# one\n"), time.Now()
+	err = do()
+	took := time.Since(began)
+	if err != nil || !slices.Equal(generation(), []string{"# one\n"}) {
+		t.Fatalf("%v, and in the files is %q", err, generation())
+	}
+	run(t, "sync", "-f", dir)
 	came, undone := 0, 0
-	is := "# two\n"
+	is := "# one\n"
 	for i := range 3 * *cuts {
 		other := "# one\n"
 		if is == other {
 			other = "# two\n"
 		}
-		path := fmt.Sprint("/version/", versions[other])
-		var now struct{ Sum string }
-		if err := hub.config("GET", path, nil, &now); err != nil {
-			t.Fatal(err)
+		done := begin(bring(other))
+		if i%15 < 14 {
+			time.Sleep(took * time.Duration(i%15) / 10)
+		} else {
+			<-done.ended
 		}
-		done := begin(func() error { return hub.config("POST", path, now, nil) })
-		time.Sleep(time.Duration(i%15) * 3 * time.Millisecond)
 		acked := false
 		disk.cut(t, func() { acked = done.well() })
 		hub.kill()
@@ -152,6 +167,9 @@ func TestPowerCutsWhileAVersionIsBroughtBack(t *testing.T) {
 		is = got[0]
 	}
 	hub.kill()
+	if came == 0 {
+		t.Error("no version was ever there after a cut")
+	}
 	t.Logf("%d cuts: %d times the version was there afterwards, %d times a change was undone at the start", 3**cuts, came, undone)
 }
 

@@ -194,6 +194,12 @@ func TestAPackagesConfigurationCanBeEdited(t *testing.T) {
 	if got := m.modes(t, "hearth"); got != "drwxr-s--- root:hearth hearth" && got != "drwxr-x--- root:hearth hearth" {
 		t.Errorf("after it was taken back:\n%s", got)
 	}
+	// One in which no house is described is the hub's all the same.
+	m.sh(t, "rm -r /etc/hearth/* && chown root: /etc/hearth && chmod 755 /etc/hearth")
+	m.install(t, file)
+	if got := m.modes(t, "hearth"); !strings.HasPrefix(got, "drwxrws") || !strings.HasSuffix(got, " root:hearth hearth") {
+		t.Errorf("after an update without a configuration:\n%s", got)
+	}
 }
 
 // A house from before the page could save is updated: now it can, also in folders, and nobody
@@ -212,7 +218,7 @@ func TestAnOlderPackageIsUpdated(t *testing.T) {
 	m.install(t, file)
 	want := strings.Join([]string{
 		"drwxrwsr-x root:hearth hearth", "-rw-r--r-- root:hearth hearth/config.toml", "drwxrwsr-x root:hearth hearth/rules", "-rw-r--r-- root:root hearth/rules/a.toml",
-		"-rw------- root:root hearth/tls.key", "drwxrws--- root:hearth hearth/closed", "drwxr-xr-x nobody:nogroup hearth/annas", "drwxr-xr-x root:root hearth/.git/hooks",
+		"-rw------- root:root hearth/tls.key", "drwx------ root:root hearth/closed", "drwxr-xr-x nobody:nogroup hearth/annas", "drwxr-xr-x root:root hearth/.git/hooks",
 	}, "\n")
 	for range 2 {
 		if got := m.modes(t, names...); got != want {

@@ -318,23 +318,22 @@ func (c Checked) clean() Checked {
 }
 
 func (s *Server) takeSave(w http.ResponseWriter, r *http.Request) {
-	var d Draft
-	if !draftOf(w, r, &d) {
-		return
-	}
-	s.patient(w)
-	saved, err := s.house.SaveDraft(r.Context(), d)
-	answerSaved(w, s.wordsFor(r), saved, err)
+	s.changeFile(w, r, s.house.SaveDraft)
 }
 
 // takeRemove removes a file in which nothing is.
 func (s *Server) takeRemove(w http.ResponseWriter, r *http.Request) {
+	s.changeFile(w, r, s.house.RemoveFile)
+}
+
+// changeFile has the house do something with a draft, and says what came of it.
+func (s *Server) changeFile(w http.ResponseWriter, r *http.Request, do func(context.Context, Draft) (Saved, error)) {
 	var d Draft
 	if !draftOf(w, r, &d) {
 		return
 	}
 	s.patient(w)
-	saved, err := s.house.RemoveFile(r.Context(), d)
+	saved, err := do(r.Context(), d)
 	answerSaved(w, s.wordsFor(r), saved, err)
 }
 

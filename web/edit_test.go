@@ -94,6 +94,10 @@ func (b *bureau) RemoveFile(_ context.Context, d Draft) (s Saved, err error) {
 		return s, Refusal(404, "no file is named %q", d.File)
 	case d.Version != nameOfText(text) || text != "":
 		return s, Refusal(409, "there is something in %s", d.File)
+	case strings.Contains(b.text, d.File):
+		s.Why = "it was not saved, for there are mistakes in it"
+		s.Mistakes = []ConfigMistake{{File: "config.toml", Line: 1, Column: 1, Key: "include", Text: "there is no file " + d.File, Message: "x"}}
+		return s, nil
 	}
 	delete(b.made, d.File)
 	s.OK, s.Whole, s.Saved = true, true, true
@@ -491,7 +495,17 @@ func TestAFileIsMadeInABrowser(t *testing.T) {
 	}
 	do(t, ctx, "it can't be removed as long as something is in it", chromedp.Reload(), chromedp.WaitVisible("body.live"), until(shows("#state", "in order")), until(`document.getElementById('remove').hidden`),
 		set(""), until(`document.getElementById('remove').hidden`))
-	do(t, ctx, "emptied, and removed", chromedp.Click("#save"), until(shows("#toast", "Saved and in force.")), chromedp.Click("#remove"), until(`location.search === ''`), chromedp.WaitVisible("body.live"))
+	include := func(text string) chromedp.Action {
+		return chromedp.ActionFunc(func(context.Context) error {
+			house.desk.Lock()
+			defer house.desk.Unlock()
+			house.text = text
+			return nil
+		})
+	}
+	do(t, ctx, "emptied, but named by an include", chromedp.Click("#save"), until(shows("#toast", "Saved and in force.")), include("include = [\"rules/garden.toml\"]\n"),
+		chromedp.Click("#remove"), until(shows("#told", "there are mistakes in it")), until(shows("#mistakes", "there is no file rules/garden.toml")))
+	do(t, ctx, "and removed", include(desktop), chromedp.Click("#remove"), until(`location.search === ''`), chromedp.WaitVisible("body.live"))
 	if text, ok := made(); ok {
 		t.Errorf("%q is left", text)
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,7 +54,15 @@ func (s *Server) logPage(r *http.Request, v View) (any, error) {
 
 // serveReadings sends those that have a text.
 func (s *Server) serveReadings(w http.ResponseWriter, r *http.Request) {
-	v, err := s.view(r.Context(), patience)
+	ctx, done := context.WithTimeout(r.Context(), patience)
+	defer done()
+	leave, err := s.whole.rest(ctx)
+	if err != nil {
+		refuseFor(w, err)
+		return
+	}
+	defer leave()
+	v, err := s.view(ctx, patience)
 	if err != nil {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return

@@ -212,6 +212,12 @@ func (p Property) in(w *words) Property {
 	if p.Bad = w.say(p.Bad); p.Kind == "cover" {
 		p.Text = w.say(p.Text)
 	}
+	// What it is called is no sentence; that it is a property says so.
+	const property = "property "
+	plain := strings.ToLower(strings.ReplaceAll(p.Title(), "_", " "))
+	if said := w.say(property + plain); said != property+plain {
+		p.Label = said
+	}
 	return p
 }
 

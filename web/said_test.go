@@ -27,7 +27,7 @@ var told = []string{
 	"../why/chain.go", "../why/others.go",
 	"../devices/normalize.go", "../devices/catalog/command.go", "../devices/catalog/read.go", "../devices/catalog/registry.go",
 	"../hub/accounts.go", "../hub/clients.go", "../hub/connect.go", "../hub/doctor.go", "../hub/edges.go", "../hub/edit.go", "../hub/found.go", "../hub/health.go", "../hub/machines.go", "../hub/page.go",
-	"../hub/record.go", "../hub/reports.go", "../hub/rulebook.go", "../hub/saver.go", "../hub/things.go", "../hub/told.go", "../hub/topics.go", "../hub/trace.go", "../hub/why.go",
+	"../hub/record.go", "../hub/reports.go", "../hub/rulebook.go", "../hub/saver.go", "../hub/things.go", "../hub/told.go", "../hub/topics.go", "../hub/trace.go", "../hub/try.go", "../hub/versions.go", "../hub/why.go",
 	"../hub/whypage.go", "../hub/wiring.go",
 	"answer.go", "devices.go", "edit.go", "health.go", "login.go", "past.go", "people.go", "pins.go", "refuse.go", "rules.go", "stream.go", "thing.go", "things.go", "topics.go", "users.go", "why.go",
 }
@@ -209,6 +209,11 @@ func TestSay(t *testing.T) {
 		}
 		if got := allWords()["en"].say(text); got != text {
 			t.Errorf("%q is said %q in English", text, got)
+		}
+	}
+	for p, want := range map[[2]string]string{{"current_temperature"}: "Ist-Temperatur", {"t1", "Current temperature"}: "Ist-Temperatur", {"color temp", "Shade"}: "Shade", {"frobnication"}: "frobnication"} {
+		if got := (Property{Name: p[0], Label: p[1]}).in(w).Title(); got != want {
+			t.Errorf("the property %q is called %q, want %q", p, got, want)
 		}
 	}
 	for d, want := range map[Decision]string{

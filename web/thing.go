@@ -396,7 +396,9 @@ func (s *Server) plot(ctx context.Context, past *history.History, of subject, c 
 	}
 	p.Kind = found[0].Kind
 	p.Unit = cmp.Or(p.Unit, mended(found[0].Unit, 20))
-	p.since = found[0].First.In(c.from.Location())
+	if first := found[0].First.In(c.from.Location()); !first.After(c.now) { // a clock may have been wrong
+		p.since = first
+	}
 	if p.cells, err = past.Chart(of.series, c.from, c.to, cellsDrawn); err != nil || p.Kind == history.Number || p.Kind == history.Press {
 		return p, err
 	}

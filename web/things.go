@@ -222,14 +222,14 @@ func (s *Server) takeTell(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "the house does not answer: "+err.Error())
 		return
 	}
-	p, there := v.property(name)
+	t, p := v.find(name)
 	switch {
-	case !there || !may(rights, p.See, See): // in the same words whether it is there or not
+	case p == nil || !may(rights, p.See, See): // in the same words whether it is there or not
 		refuse(w, http.StatusNotFound, "no thing is named "+name)
 	case !may(rights, p.Use, Use):
 		refuse(w, http.StatusForbidden, "you may look at "+name+" and not use it")
 	default:
-		if err := s.house.Tell(ctx, name, told.Value); err != nil {
+		if err := s.house.Tell(ctx, t.path(*p), told.Value); err != nil { // of which the rights were judged
 			why := err.Error()
 			if !rights.Whole(See) {
 				why = name + " was not told that" // the reason may be another thing

@@ -227,3 +227,48 @@ func TestThingsInABrowser(t *testing.T) {
 	do(t, ctx, "a slider stands where somebody else has asked it to be", until(`document.querySelectorAll('.of-level input')[1].value === '7.5'`))
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
 }
+
+// What somebody has typed half is told nobody, whatever becomes of the thing meanwhile; and
+// nothing is told by who changed nothing.
+func TestWhatIsHalfTypedIsNotTold(t *testing.T) {
+	ctx := browser(t)
+	house := newHouse()
+	display := func(room, text string) Thing {
+		return Thing{Name: "display", Room: room, Properties: []Property{{Name: "text", Kind: "text", Known: true, Text: text, Tells: true}}}
+	}
+	meter := func(kind string) Thing {
+		level := 5.0
+		return Thing{Name: "meter", Room: "A", Properties: []Property{{Name: "n", Kind: kind, Known: true, Level: &level, Range: &Range{Max: 100, Step: 1}, Tells: true}}}
+	}
+	house.view.Things = []Thing{display("A", "hello"), meter("number")}
+	become := func(thing Thing) {
+		house.mu.Lock()
+		defer house.mu.Unlock()
+		house.view.Things[slices.IndexFunc(house.view.Things, func(o Thing) bool { return o.Name == thing.Name })] = thing
+		house.tell(Event{Thing: &thing})
+	}
+	s := serve(t, house)
+	text, number := `#rooms [aria-label="display, text"]`, `#rooms [aria-label="meter, n"]`
+	do(t, ctx, "it is typed", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"), chromedp.SendKeys(text, "half"))
+	become(display("B", "hello"))
+	do(t, ctx, "and the thing is elsewhere", until(`document.querySelectorAll('.room').length === 3`), chromedp.SendKeys(number, "7"))
+	become(meter("level"))
+	do(t, ctx, "or another", until(`document.querySelector('#rooms [type=range]')`))
+	become(meter("number"))
+	do(t, ctx, "a field that one leaves", chromedp.SendKeys(text, "half"), chromedp.Evaluate(`document.activeElement.blur()`, nil), until(`document.querySelector('`+text+`').value === 'hello'`))
+	do(t, ctx, "one that is taken back", chromedp.SendKeys(number, "3"+kb.Escape), chromedp.Evaluate(`document.activeElement.blur()`, nil), until(`document.querySelector('`+number+`').value === '5'`))
+	become(display("B", strings.Repeat("x", mostTyped+1)))
+	do(t, ctx, "and one of which the text is too long", until(`document.querySelector('`+text+`').value === ''`), chromedp.SendKeys(text, kb.Enter), chromedp.Evaluate(`document.activeElement.blur()`, nil))
+	become(display("B", "hello"))
+	do(t, ctx, "what is told is told", until(`document.querySelector('`+text+`').value === 'hello'`), chromedp.SendKeys(text, " you"+kb.Enter), until(shows(".of-text .state", "Asked: hello you")),
+		chromedp.SendKeys(number, "6"+kb.Enter), until(shows(".of-number .state", "Asked")))
+	eventually(t, "and nothing else was", func() bool {
+		house.mu.Lock()
+		defer house.mu.Unlock()
+		if len(house.told) > 1 && !slices.Equal(house.told, []string{"display.text hello you", "meter.n 56"}) {
+			t.Fatalf("told %q", house.told)
+		}
+		return len(house.told) == 2
+	})
+	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
+}

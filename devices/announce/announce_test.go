@@ -1,7 +1,9 @@
 package announce
 
 import (
+	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,11 +157,61 @@ func TestAPartMovesIntoARoomAndBack(t *testing.T) {
 	say(on, inside, "h-lamp has nothing, h has a lamp")
 	say(on, inside, "h has a lamp")
 	say(on, apart, "h has no lamp, h-lamp has a lamp")
-	say(Config{Prefix: "ha"}, apart, "h has nothing, ha/device/h has others, h-lamp has nothing, ha/device/h-lamp has a lamp")
+	say(Config{Prefix: "ha"}, apart, "h has nothing, h-lamp has nothing, ha/device/h has others, ha/device/h-lamp has a lamp")
 	off := Config{Announce: new(bool)}
 	say(off, apart, "ha/device/h has nothing, ha/device/h-lamp has nothing")
 	if s.Topic != "" || s.Apart != nil {
 		t.Errorf("%+v is left", s)
 	}
 	say(off, apart, "")
+}
+
+// Parts move between devices that both stay: what loses one says so before another has it, and
+// twice only where it has got one too.
+func TestPartsMoveBetweenDevicesThatStay(t *testing.T) {
+	s := Said{}
+	say := func(when, x, y, want string) {
+		t.Helper()
+		house := House{ID: "h", Name: "h", Available: "a/b", Parts: []Part{{Name: "hub", Kind: catalog.Sensor, State: "x/hub"}}}
+		for name, has := range map[string]string{"x": x, "y": y} {
+			a := Apart{Name: name, Label: name, Room: "Hall"}
+			for _, part := range strings.Fields(has) {
+				a.Parts = append(a.Parts, Part{Name: part, Kind: catalog.Switch, Set: "x/" + part})
+			}
+			if len(a.Parts) > 0 {
+				house.Apart = append(house.Apart, a)
+			}
+		}
+		slices.SortFunc(house.Apart, func(a, b Apart) int { return strings.Compare(a.Name, b.Name) })
+		var messages []Message
+		s, messages = s.Say(Config{}, house)
+		var all []string
+		for _, m := range messages {
+			is := strings.TrimSuffix(strings.TrimPrefix(m.Topic, "homeassistant/device/"), "/config") + ":"
+			var said struct{ Cmps map[string]component }
+			if err := json.Unmarshal(m.Payload, &said); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range slices.Sorted(maps.Keys(said.Cmps)) {
+				if name, isPart := strings.CutSuffix(key, "-switch"); isPart && said.Cmps[key].UniqueID != "" {
+					is += " " + name
+				} else if isPart {
+					is += " no " + name
+				}
+			}
+			all = append(all, is)
+		}
+		if got := strings.Join(all, ", "); got != want {
+			t.Errorf("%s it says %q, want %q", when, got, want)
+		}
+		s = s.Heard()
+	}
+	say("at first", "a b", "c", "h:, h-x: a b, h-y: c")
+	say("as before", "a b", "c", "h:, h-x: a b, h-y: c")
+	say("with one moved on", "a", "b c", "h-x: a no b, h:, h-y: b c")
+	say("with one moved back", "a b", "c", "h-y: no b c, h:, h-x: a b")
+	say("with two swapped", "b c", "a", "h-x: no a b, h-y: no c, h:, h-x: no a b c, h-y: a no c")
+	say("with one swapped for a new one", "b d", "a c", "h-x: b no c, h:, h-x: b no c d, h-y: a c")
+	say("with one that is gone, and a new one", "b e", "a c", "h:, h-x: b no d e, h-y: a c")
+	say("with all in one", "", "a b c e", "h-x: no b no e, h:, h-y: a b c e")
 }

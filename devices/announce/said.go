@@ -25,52 +25,81 @@ type Message struct {
 // Say is what to publish, in this order, so that Home Assistant knows the house as it is, and
 // what has been said then. Where announcing is off all is taken back.
 //
+// What loses a part to another device says so first, and without what is new to it: that may
+// still be elsewhere, as when two devices swap. Only then is all said whole, the house before
+// what is reached via it.
+//
 // What is gone stays in the message until [Said.Heard], and not for one message only: Home
 // Assistant may be away when something is removed, and it may go on for weeks without a
 // restart of its own.
 func (s Said) Say(c Config, h House) (Said, []Message) {
+	devices := s.devices(h)
+	at := make(map[string]string) // ids of devices, by the keys of the parts that they have now
+	for _, d := range devices {
+		for key := range d.components() {
+			at[key] = d.id
+		}
+	}
+	var now Said
+	var first, whole []Message
 	apart := make(map[string]Said)
-	say := func(d device) []Message {
-		said, messages := s.Apart[d.id].say(c, h, d)
-		if said.Topic != "" {
+	for _, d := range devices {
+		said := s.Apart[d.id]
+		if d.id == h.ID {
+			said = s
+		}
+		if said.Topic != "" && (!c.On() || said.Topic != c.Topic(d.id)) {
+			first = append(first, Message{Topic: said.Topic})
+			said = Said{} // which takes what was gone too
+		}
+		if !c.On() {
+			continue
+		}
+		loses, rest := false, d
+		for key := range said.Has {
+			loses = loses || at[key] != "" && at[key] != d.id
+		}
+		var messages []Message
+		if loses {
+			isNew := func(p Part) bool { return said.Has[p.key()] == "" }
+			rest.parts = slices.DeleteFunc(slices.Clone(d.parts), isNew)
+			said, messages = said.say(c, h, rest)
+			first = append(first, messages...)
+		}
+		if !loses || len(rest.parts) < len(d.parts) {
+			said, messages = said.say(c, h, d)
+			whole = append(whole, messages...)
+		}
+		switch {
+		case d.id == h.ID:
+			now = said
+		case said.Topic != "":
 			apart[d.id] = said
 		}
-		return messages
-	}
-	var all []Message
-	are := make(map[string]bool)
-	for _, a := range h.Apart {
-		are[h.beside(a).id] = true
-	}
-	for _, id := range slices.Sorted(maps.Keys(s.Apart)) {
-		if !are[id] {
-			all = append(all, say(device{id: id})...)
-		}
-	}
-	now, messages := s.say(c, h, h.itself())
-	all = append(all, messages...)
-	for _, a := range h.Apart {
-		all = append(all, say(h.beside(a))...)
 	}
 	if len(apart) > 0 {
 		now.Apart = apart
 	}
-	return now, all
+	return now, append(first, whole...)
 }
 
-// say is Say for one device, of which s was said.
+// devices are all of the house, behind those that it had: of these nothing is left.
+func (s Said) devices(h House) (all []device) {
+	are := []device{h.itself()}
+	for _, a := range h.Apart {
+		are = append(are, h.beside(a))
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Apart)) {
+		if !slices.ContainsFunc(are, func(d device) bool { return d.id == id }) {
+			all = append(all, device{id: id})
+		}
+	}
+	return append(all, are...)
+}
+
+// say is what to publish of one device, of which s was said on the same topic if at all.
 func (s Said) say(c Config, h House, d device) (Said, []Message) {
-	var all []Message
-	now := Said{Topic: c.Topic(d.id)}
-	if s.Topic != "" && (!c.On() || s.Topic != now.Topic) {
-		all = append(all, Message{Topic: s.Topic})
-		s = Said{} // which takes what was gone too
-	}
-	if !c.On() {
-		return Said{}, all
-	}
-	now.Has = d.components()
-	now.Gone = make(map[string]string)
+	now := Said{Topic: c.Topic(d.id), Has: d.components(), Gone: make(map[string]string)}
 	maps.Copy(now.Gone, s.Gone)
 	maps.Copy(now.Gone, s.Has)
 	for key := range now.Has {
@@ -78,11 +107,11 @@ func (s Said) say(c Config, h House, d device) (Said, []Message) {
 	}
 	switch {
 	case len(now.Has)+len(now.Gone) > 0:
-		return now, append(all, Message{now.Topic, h.payload(d, now.Gone)})
+		return now, []Message{{now.Topic, h.payload(d, now.Gone)}}
 	case s.Topic != "": // all of it was heard to be gone
-		all = append(all, Message{Topic: s.Topic})
+		return Said{}, []Message{{Topic: s.Topic}}
 	}
-	return Said{}, all
+	return Said{}, nil
 }
 
 // Heard is what has been said once Home Assistant has heard it: what was gone need not be

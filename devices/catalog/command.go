@@ -90,6 +90,10 @@ func (p *Property) fit(v any) (any, error) {
 		return f, nil
 	case Select, Climate:
 		return p.word(v, p.Options...)
+	case Button:
+		if pressed, ok := devices.Bool(v); ok && !pressed {
+			return nil, fmt.Errorf("%s is pressed or not told anything", p.Name)
+		}
 	case Text:
 		if r := p.Range; r != nil {
 			length := float64(len([]rune(devices.Text(v))))

@@ -335,6 +335,7 @@ function start(text, code) {
           location.assign('/edit');
           return;
         }
+        if (answer.body.mistakes) checked(answer.body, text.value);
         tell(answer.body.error);
       } catch (err) {
         tell(t('edit.not_saved'));

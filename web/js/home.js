@@ -91,7 +91,8 @@ function wake(root) {
 // stream.
 function control(root) {
   wake(root);
-  const rowOf = (e, which) => e.target.matches(which) && e.target.closest('.property');
+  // Of a row that is taken away a browser may say that its field has changed.
+  const rowOf = (e, which) => e.target.matches(which) && !e.target.closest('[data-gone]') && e.target.closest('.property');
   root.addEventListener('click', (e) => {
     const button = e.target.closest('.property button');
     if (!button) return;
@@ -118,36 +119,44 @@ function control(root) {
     const li = rowOf(e, '[type=range]');
     if (li) tellLevel(li, e.target);
   });
-  // What stands in a field is told at Enter, and once one leaves it; Escape takes it back.
+  // A text is told at Enter, a number and a colour once one has chosen it. Escape takes back what
+  // was typed, and so does leaving a text.
   const tellField = (li, field) => {
-    if (!field.checkValidity() || field.type === 'number' && field.value === '') return;
-    typed.set(field, field.value);
+    if (field.value === standing(field) || !field.checkValidity() || field.type === 'number' && field.value === '') return;
+    stands.set(field, field.value);
     ask(li, field.type === 'number' ? Number(field.value) : field.value);
   };
+  const takeBack = (li, field) => {
+    if (shown.has(li)) fillField(field, shown.get(li).p);
+    else field.value = standing(field);
+  };
   root.addEventListener('change', (e) => {
-    const li = rowOf(e, '[type=text], [type=number], [type=color]');
-    if (li && typed.get(e.target) !== e.target.value) tellField(li, e.target);
+    const li = rowOf(e, '[type=number], [type=color]');
+    if (li) tellField(li, e.target);
   });
   root.addEventListener('keydown', (e) => {
     const li = rowOf(e, '[type=text], [type=number]');
     if (!li) return;
     if (e.key === 'Enter' && !e.isComposing) tellField(li, e.target);
-    if (e.key !== 'Escape') return;
-    if (shown.has(li)) fillField(e.target, shown.get(li).p);
-    else e.target.value = e.target.defaultValue;
+    if (e.key === 'Escape') takeBack(li, e.target);
+  });
+  root.addEventListener('focusout', (e) => {
+    const li = rowOf(e, '[type=text]');
+    if (li && e.target.value !== standing(e.target)) takeBack(li, e.target);
   });
 }
 
-const typed = new WeakMap(); // by field, what was told from there and stands in it still
+const stands = new WeakMap(); // by field, what the house said last, or what was told it from there
+const standing = (field) => stands.has(field) ? stands.get(field) : field.defaultValue;
 const mostTyped = 255; // as things.go has it
 
 // fillField puts into a field what is so; nothing of a text of which only a part is shown.
 function fillField(field, p) {
   const is = p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
-    : p.known && p.text && p.text.length <= mostTyped ? p.text
+    : p.known && p.text && Array.from(p.text).length <= mostTyped ? p.text
     : p.kind === 'color' ? '#000000' : '';
   if (field.value !== is) field.value = is;
-  typed.delete(field);
+  stands.set(field, field.value);
 }
 
 document.querySelectorAll('template').forEach((template) => wake(template.content));

@@ -31,6 +31,7 @@ export function makeList(ul, template, key, fill) {
     return li;
   }
   function drop(k) {
+    rows.get(k).dataset.gone = '';
     rows.get(k).remove();
     rows.delete(k);
     items.delete(k);
