@@ -594,6 +594,13 @@ moves = [
 		if shown != "alarm armed" {
 			t.Errorf("pages that are open see %q", shown)
 		}
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "homeassistant/device/evil/config", `{"dev":{"ids":["evil"],"name":"alarm"},"o":{"name":"x"},"cmps":{"n":{"p":"switch","unique_id":"n","name":"Loud","command_topic":"good/set","state_topic":"good"}}}`)
+		time.Sleep(time.Second)
+		if v, err := (page{h}).View(t.Context()); err != nil || len(v.Things) != 2 || v.Things[0].Name == "alarm" {
+			t.Errorf("a device calls itself as a machine is called: %+v, %v", v.Things, err)
+		}
 		if y, err := (page{h}).Why(t.Context(), "alarm", ""); err != nil || y.Is != "armed" || len(y.Path) == 0 || y.Path[0].What != "person" {
 			t.Errorf("%+v, %v", y, err)
 		}
