@@ -420,8 +420,11 @@ func (c *counterLine) info(i *Info) {
 	if c.tally.Known {
 		i.Shows += fmt.Sprintf(", %s %s", devices.Text(c.tally.Rate), c.RateUnit())
 	}
-	if c.tally.Gaps > 0 {
-		i.Shows += fmt.Sprintf(", %d gaps", c.tally.Gaps)
+	switch gaps := c.tally.Gaps; {
+	case gaps == 1:
+		i.Shows += ", 1 gap"
+	case gaps > 1:
+		i.Shows += fmt.Sprintf(", %d gaps", gaps)
 	}
 }
 

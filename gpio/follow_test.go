@@ -96,6 +96,9 @@ func TestATotalOutlivesTheHub(t *testing.T) {
 		time.Sleep(55 * time.Second)
 		h.open(meter)
 		h.hears("60.02 power 100.005 initial", "60.02 power.pulses 5 initial", "60.02 power.rate bad: not known before two pulses initial", "60.02 power.gaps 1 initial", "60.02 power.missed 55 initial")
+		if i := h.pins.Inputs()[0]; i.Shows != "100.005 kWh, 1 gap" {
+			t.Errorf("after the restart: %+v", i)
+		}
 
 		h.pulse("GPIO5", 70, time.Second)
 		h.crash()

@@ -522,7 +522,7 @@ func (o *guarded) ends() (due time.Duration, why string, ok bool) {
 	if o.until < due {
 		due, why = o.until, "its time is over"
 		if o.Momentary > 0 {
-			why = fmt.Sprintf("momentary = %q", o.Momentary)
+			why = o.letGo()
 		}
 	}
 	if d := o.renewed + time.Duration(o.Lifetime); o.Lifetime > 0 && d < due && o.falls() {
@@ -533,6 +533,9 @@ func (o *guarded) ends() (due time.Duration, why string, ok bool) {
 	}
 	return due, why, due != never
 }
+
+// letGo is what switches off what was pressed, and keeps nothing off.
+func (o Output) letGo() string { return fmt.Sprintf("momentary = %q", o.Momentary) }
 
 // falls reports whether nothing has decided yet that the output goes off.
 func (o *guarded) falls() bool {

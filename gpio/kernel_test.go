@@ -973,9 +973,9 @@ func (m *machine) removedCounters(t *testing.T) {
 	}
 	pulse()
 	waitFor(t, "the next pulse", func() bool {
-		return strings.HasPrefix(p.Inputs()[0].Shows, "2, ") || p.Inputs()[0].Shows == "2, 1 gaps"
+		return strings.HasPrefix(p.Inputs()[0].Shows, "2, ") || p.Inputs()[0].Shows == "2, 1 gap"
 	})
-	if shows := p.Inputs()[0].Shows; !strings.HasSuffix(shows, "1 gaps") {
+	if shows := p.Inputs()[0].Shows; !strings.HasSuffix(shows, "1 gap") {
 		t.Errorf("it shows %q", shows)
 	}
 	closePins(t, p)

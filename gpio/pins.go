@@ -292,7 +292,7 @@ func (p *Pins) drive(d Drive, from devices.Origin) {
 		return
 	}
 	l.why = ""
-	if !d.On {
+	if !d.On && d.Why != l.out.letGo() {
 		l.why = d.Why
 	}
 	if !d.Same {

@@ -237,7 +237,7 @@ func (h *Hub) announcedLogic() (parts []announce.Part) {
 	}
 	for _, m := range h.engine.Machines() {
 		parts = append(parts, announce.Part{Name: "machine." + m.Machine, Label: announce.Label(m.Machine), Kind: catalog.Select,
-			State: machineState(m.Machine), Set: "hearth/machine/" + m.Machine + "/set", Options: m.States})
+			State: machineState(m.Machine), Set: machineSets(m.Machine), Options: m.States})
 	}
 	return parts
 }

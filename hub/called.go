@@ -77,10 +77,11 @@ func inALine(texts ...string) string {
 	return printable(strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), ", "))
 }
 
-// isTaken says whether a name belongs to something that the configuration declares.
+// isTaken says whether a name belongs to something that the configuration declares and the
+// page shows.
 func (h *Hub) isTaken(name string) bool {
 	_, declared := h.cfg.Device.Get(name)
-	return declared || slices.Contains(h.cfg.wired(), name)
+	return declared || slices.Contains(h.cfg.wired(), name) || slices.Contains(h.cfg.Machine.Names(), name)
 }
 
 // givenName is what the configuration calls a device, "" if it says nothing of it.

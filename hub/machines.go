@@ -1,17 +1,21 @@
 package hub
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
 	"hearth/devices"
 	"hearth/rules"
+	"hearth/web"
 )
 
 // Topics of a machine: hearth/machine/<name>/state says where it stands, retained, and
 // .../set takes the name of a state to which it is to go.
 
 func machineState(name string) string { return "hearth/machine/" + name + "/state" }
+func machineSets(name string) string  { return "hearth/machine/" + name + "/set" }
 
 // machineSet takes a topic that commands a machine apart.
 func machineSet(topic string) (name string, ok bool) {
@@ -41,7 +45,7 @@ func (h *Hub) askMachine(m devices.Message) {
 		for _, machine := range h.engine.Machines() {
 			names = append(names, machine.Machine)
 			if machine.Machine == name && slices.Contains(machine.States, to) {
-				h.obey(h.happen(rules.Event{Kind: rules.Ask, Name: name, Text: to, Readings: []devices.Reading{in}}))
+				h.sendMachine(name, in)
 				return
 			}
 			if machine.Machine == name {
@@ -55,8 +59,34 @@ func (h *Hub) askMachine(m devices.Message) {
 	h.obeyOwn(d)
 }
 
-// sayStanding publishes where a machine stands.
-func (h *Hub) sayStanding(m rules.Standing) { h.say(machineState(m.Machine), m.State) }
+// sendMachine asks a machine for the state that a reading names, and returns what it decided.
+func (h *Hub) sendMachine(name string, in devices.Reading) []rules.Decision {
+	ds := h.happen(rules.Event{Kind: rules.Ask, Name: name, Text: in.Text, Readings: []devices.Reading{in}})
+	h.obey(ds)
+	return ds
+}
+
+// send asks a machine for a state, as somebody did on the page, and says why it does not go there.
+func (p page) send(m rules.Standing, to string) error {
+	if !slices.Contains(m.States, to) {
+		return unknownName("state of "+m.Machine, to, m.States)
+	}
+	set, by := machineSets(m.Machine), devices.Origin{By: "page"}
+	asked := devices.Message{Topic: set, Payload: []byte(to), Origin: by}
+	for _, d := range p.sendMachine(m.Machine, devices.Reading{Source: set, Topic: set, Value: to, Text: to, At: p.now(), Message: &asked, Origin: by}) {
+		if d.Rule == "machine."+m.Machine && d.Outcome == rules.Blocked {
+			return fmt.Errorf("%s does not go to %s: %s", m.Machine, to, cmp.Or(d.Why, "a condition of the move does not hold"))
+		}
+	}
+	return nil
+}
+
+// sayStanding publishes where a machine stands, and shows it on the pages.
+func (h *Hub) sayStanding(m rules.Standing) {
+	h.say(machineState(m.Machine), m.State)
+	t := h.thingOfMachine(m)
+	h.tell(web.Event{Thing: &t})
+}
 
 // sayLogic publishes which rules may run and where the machines stand.
 func (h *Hub) sayLogic() {

@@ -288,12 +288,17 @@ func (h *Hub) webPin(i gpio.Info) web.Pin {
 		p.Note = fmt.Sprintf("at %.3g %%", i.Level)
 	}
 	switch {
-	case i.Cycles > 0:
+	case i.Cycles == 1:
+		p.Hint = "went on once"
+	case i.Cycles > 1:
 		p.Hint = fmt.Sprintf("went on %d times", i.Cycles)
-	case i.Lost > 0 && i.Shows == "": // a counter counts them all the same
+	case i.Shows != "": // a counter counts them all the same
+	case i.Lost == 1:
+		p.Hint = "1 edge was lost"
+	case i.Lost > 1:
 		p.Hint = fmt.Sprintf("%d edges were lost", i.Lost)
 	}
-	if p.Note == "" && !i.On { // what should be off and is not has a fault
+	if p.Note == "" && !i.On && !strings.HasPrefix(i.Fault, i.Why) { // what should be off and is not has a fault, and one that says why needs no note
 		p.Note = i.Why
 	}
 	return p

@@ -20,10 +20,17 @@ const mostProperties = 8
 
 // things are what the page of the house shows, room by room: favourites in their order, then
 // rooms in the order in which the configuration names them, then others by name, then what
-// is in none.
+// is in none. In each the motors of covers come last.
 func (h *Hub) things() (all []web.Thing) {
+	var motors []web.Thing // which their cover moves: people move that
+	moves := h.cfg.moves()
 	for _, i := range append(h.pins.Outputs(), h.pins.Covers()...) {
-		all = append(all, h.thingOfPin(i, true))
+		t := h.thingOfPin(i, true)
+		if moves[i.Name] != "" {
+			motors = append(motors, t)
+		} else {
+			all = append(all, t)
+		}
 	}
 	for _, i := range h.pins.Inputs() {
 		all = append(all, h.thingOfPin(i, false))
@@ -36,6 +43,10 @@ func (h *Hub) things() (all []web.Thing) {
 			all = append(all, t)
 		}
 	}
+	for _, m := range h.engine.Machines() {
+		all = append(all, h.thingOfMachine(m))
+	}
+	all = append(all, motors...)
 	rooms := h.cfg.rooms
 	rank := func(t web.Thing) int {
 		switch i := slices.Index(rooms, t.Room); {
@@ -67,6 +78,13 @@ func (h *Hub) thingOfWired(name string) web.Thing {
 	return web.Thing{Name: name, Label: string(shown.Name), Room: string(shown.Room), Favourite: h.isFavourite(name)}
 }
 
+// inPercent is what a level and a position can be.
+var inPercent = &web.Range{Max: 100, Step: 1}
+
+// coverPosition is what a cover's slider is called, for which the cover's own name stands
+// where it is told something and recorded.
+const coverPosition = "position"
+
 // thingOfPin is an output, a cover or an input.
 func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	pin := h.webPin(i)
@@ -75,16 +93,27 @@ func (h *Hub) thingOfPin(i gpio.Info, output bool) web.Thing {
 	p := web.Property{Series: i.Name, Kind: "switch", On: i.On, Known: i.Known, Tells: output || h.opt.Simulated && i.Shows == "",
 		See: []string{topic(i.Name, "state")}, Use: []string{topic(i.Name, "set")}}
 	_, cover := h.cfg.Cover.Get(i.Name)
+	o, wired := h.cfg.Output.Get(i.Name)
 	switch {
 	case cover:
 		p.Kind, p.Options, p.Text, t.Note = "cover", []string{"open", "close", "stop"}, i.Waits, ""
 	case i.Shows != "":
 		p.Kind, p.Text = "value", i.Shows
+	case wired && o.Momentary > 0:
+		p.Kind = "button"
 	}
 	t.Properties = []web.Property{p}
 	if i.Levels {
 		level := i.Level
-		p.Name, p.Series, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", i.Name+".level", "level", false, &level, "%", &web.Range{Max: 100, Step: 1}
+		p.Name, p.Series, p.Kind, p.On, p.Level, p.Unit, p.Range = "level", i.Name+".level", "level", false, &level, "%", inPercent
+		t.Properties = append(t.Properties, p)
+	}
+	if cover {
+		p.Name, p.Kind, p.On, p.Options, p.Text, p.Unit, p.Range = coverPosition, "level", false, nil, "", "%", inPercent
+		if r, ok := h.registry.Last(i.Name); ok && !r.Gone {
+			p.Level, _ = shownValue(r.Value)
+		}
+		p.Known = p.Level != nil
 		t.Properties = append(t.Properties, p)
 	}
 	return t
@@ -106,6 +135,12 @@ func (h *Hub) thingOfSensor(name string) web.Thing {
 		t.Properties = append(t.Properties, p)
 	}
 	return t
+}
+
+// thingOfMachine is a machine, with a choice of its states.
+func (h *Hub) thingOfMachine(m rules.Standing) web.Thing {
+	return web.Thing{Name: m.Machine, Favourite: h.isFavourite(m.Machine), Properties: []web.Property{{Kind: "choice", Text: m.State, Known: true,
+		Options: m.States, Tells: true, See: []string{machineState(m.Machine)}, Use: []string{machineSets(m.Machine)}}}}
 }
 
 // shownValue is a value as a number, or else in words.
@@ -225,6 +260,11 @@ func (p page) Tell(ctx context.Context, name string, value any) error {
 				return err
 			}
 			return p.mqtt.put(broker.Message{Topic: topic(thing, "set"), Payload: []byte(text), Origin: devices.Origin{By: "page"}})
+		}
+		for _, m := range p.engine.Machines() {
+			if m.Machine == name {
+				return p.send(m, text)
+			}
 		}
 		s, property, ok := p.propertyNamed(name)
 		if !ok {

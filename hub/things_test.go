@@ -178,7 +178,7 @@ name = "Outdoors"
 				t.Errorf("%s the page shows %q, want %q", when, got, want)
 			}
 		}
-		is("at first", "Porch: Porch light volume", "Study: power Desk <plug>", "Attic: down", "Hall: up Left blind Outdoors", ": Motion at the stairs")
+		is("at first", "Porch: Porch light volume", "Study: power Desk <plug>", "Attic: down", "Hall: Left blind Outdoors up", ": Motion at the stairs")
 
 		// Where a source stands it is said beside what people call it.
 		v, err := page{h}.View(t.Context())
@@ -221,7 +221,7 @@ name = "Outdoors"
 		}
 		for range events { // until the page is told to fetch all anew
 		}
-		is("after a reload", "Garden: Lantern volume", "Study: Desk <plug>", "Attic: down", "Hall: up Blind Garden", ": Motion at the stairs Meter")
+		is("after a reload", "Garden: Lantern volume", "Study: Desk <plug>", "Attic: down", "Hall: Blind Garden up", ": Motion at the stairs Meter")
 		synctest.Wait()
 		if n := len(strings.Fields(said())); n != heard {
 			t.Errorf("something was told anew: %s", said())
@@ -439,6 +439,170 @@ func TestTextsColoursAndButtons(t *testing.T) {
 		}
 		if y, err := (page{h}).Why(t.Context(), "lamp.dock", ""); err != nil {
 			t.Errorf("why the button: %+v, %v", y, err)
+		}
+	})
+}
+
+// An output that is pressed and let go is a button: a press is told, and when it is over nothing
+// keeps it off, nor has anybody been overruled.
+func TestAMomentaryOutputIsAButton(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := gpio.NewSim()
+		h, stop := start(t, load(t, t.TempDir(), `
+[output.garage]
+pin = "GPIO17"
+momentary = "500ms"
+`), Options{Bank: sim, Clock: testClock()})
+		defer stop()
+		for range 2 {
+			time.Sleep(5 * time.Second)
+			if err := (page{h}).Tell(t.Context(), "garage", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		v, err := page{h}.View(t.Context())
+		if err != nil || len(v.Things) != 1 {
+			t.Fatalf("%+v, %v", v.Things, err)
+		}
+		if is := v.Things[0]; is.Properties[0].Kind != "button" || !is.Properties[0].Tells || is.Note != "" || v.Outputs[0].Note != "" {
+			t.Errorf("%+v, %+v", is, v.Outputs[0])
+		}
+		if got := levels(sim, "GPIO17"); got != "01010" {
+			t.Errorf("it was switched %s", got)
+		}
+		if y, err := (page{h}).Why(t.Context(), "garage", ""); err != nil || y.Is != "OFF" || len(y.Others) != 0 {
+			t.Errorf("%+v, %v", y, err)
+		}
+	})
+}
+
+// A cover has a slider for its position beside its buttons, also while nobody knows where it is,
+// and its motors, which are there all the same, come behind it.
+func TestACoverIsToldItsPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[output.up]
+pin = "GPIO20"
+[output.down]
+pin = "GPIO21"
+[cover.blind]
+up = "up"
+down = "down"
+open_time = "20s"
+close_time = "20s"
+[output.lamp]
+pin = "GPIO17"
+`), Options{Bank: gpio.NewSim(), Clock: testClock()})
+		defer stop()
+		is := func(want string) {
+			t.Helper()
+			v, err := page{h}.View(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []string
+			for _, thing := range v.Things {
+				for _, p := range thing.Properties {
+					name := strings.TrimSuffix(thing.Name+"."+p.Name, ".")
+					if p.Kind == "level" && p.Known {
+						name += fmt.Sprint(" ", *p.Level, p.Unit)
+					}
+					all = append(all, name)
+					if y, err := (page{h}).Why(t.Context(), name, ""); p.Name == "" && (err != nil || p.Known && y.Is == "") {
+						t.Errorf("why %s: %+v, %v", name, y, err)
+					}
+				}
+			}
+			if got := strings.Join(all, ", "); got != want {
+				t.Errorf("the page shows %s, want %s", got, want)
+			}
+		}
+		time.Sleep(time.Second)
+		is("lamp, blind, blind.position, up, down")
+		events, leave := page{h}.Watch()
+		defer leave()
+		if err := (page{h}).Tell(t.Context(), "blind.position", 40.0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		is("lamp, blind, blind.position 40%, up, down")
+		var last float64
+		for len(events) > 0 {
+			if e := <-events; e.Thing != nil && e.Thing.Name == "blind" && e.Thing.Properties[1].Known {
+				last = *e.Thing.Properties[1].Level
+			}
+		}
+		if last != 40 {
+			t.Errorf("pages that are open see it at %v %%", last)
+		}
+		if y, err := (page{h}).Why(t.Context(), "blind.position", ""); err != nil || y.Is != "40" || y.Name != "blind" {
+			t.Errorf("%+v, %v", y, err)
+		}
+		if err := (page{h}).Tell(t.Context(), "blind.position", 140.0); err == nil {
+			t.Error("it takes more than all")
+		}
+	})
+}
+
+// A machine is a choice of its states. It goes where its moves lead, for the same reasons as when
+// something else sets them off, and says why it does not.
+func TestAMachineIsAChoice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := start(t, load(t, t.TempDir(), `
+[machine.alarm]
+initial = "off"
+moves = [
+  { from = "off", on = { event = "alarm/arm" }, to = "armed" },
+  { from = "armed", on = { event = "alarm/loud" }, to = "loud" },
+  { from = "*", on = { event = "alarm/code" }, if = "value == '1234'", to = "off" },
+]
+`), Options{Bank: gpio.NewSim(), Clock: testClock()})
+		defer stop()
+		time.Sleep(time.Second)
+		events, leave := page{h}.Watch()
+		defer leave()
+		is := func(want string) {
+			t.Helper()
+			v, err := page{h}.View(t.Context())
+			if err != nil || len(v.Things) != 1 || len(v.Things[0].Properties) != 1 {
+				t.Fatalf("%+v, %v", v.Things, err)
+			}
+			p := v.Things[0].Properties[0]
+			if p.Kind != "choice" || !p.Tells || !p.Known || fmt.Sprint(v.Things[0].Name, p.Options, p.Text, p.See, p.Use) != "alarm[off armed loud]"+want+"[hearth/machine/alarm/state] [hearth/machine/alarm/set]" {
+				t.Errorf("want it %s: %+v", want, v.Things[0])
+			}
+		}
+		is("off")
+		for _, one := range []struct{ to, err, is string }{
+			{"loud", "alarm does not go to loud: no move leads from off to loud", "off"},
+			{"amred", `no state of alarm is named "amred", did you mean "armed"?`, "off"},
+			{"armed", "", "armed"},
+			{"off", "alarm does not go to off: a condition of the move does not hold", "armed"}, // who may ask does not know the code
+		} {
+			if err := (page{h}).Tell(t.Context(), "alarm", one.to); (err != nil || one.err != "") && (err == nil || err.Error() != one.err) {
+				t.Errorf("%s: %v", one.to, err)
+			}
+			is(one.is)
+		}
+		shown := ""
+		for synctest.Wait(); len(events) > 0; {
+			if e := <-events; e.Thing != nil {
+				shown += e.Thing.Name + " " + e.Thing.Properties[0].Text
+			}
+		}
+		if shown != "alarm armed" {
+			t.Errorf("pages that are open see %q", shown)
+		}
+		bridge, hangUp := connect(t, h, "bridge", nil)
+		defer hangUp()
+		publish(t, bridge, 0, "homeassistant/device/evil/config", `{"dev":{"ids":["evil"],"name":"alarm"},"o":{"name":"x"},"cmps":{"n":{"p":"switch","unique_id":"n","name":"Loud","command_topic":"good/set","state_topic":"good"}}}`)
+		time.Sleep(time.Second)
+		if v, err := (page{h}).View(t.Context()); err != nil || len(v.Things) != 2 || v.Things[0].Name == "alarm" {
+			t.Errorf("a device calls itself as a machine is called: %+v, %v", v.Things, err)
+		}
+		if y, err := (page{h}).Why(t.Context(), "alarm", ""); err != nil || y.Is != "armed" || len(y.Path) == 0 || y.Path[0].What != "person" {
+			t.Errorf("%+v, %v", y, err)
 		}
 	})
 }

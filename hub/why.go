@@ -288,6 +288,9 @@ func (c *Config) thing(e *rules.Engine, name string) (rules.Thing, bool) {
 			name = o.Name
 		}
 	}
+	if cover, ok := strings.CutSuffix(name, "."+coverPosition); ok && slices.Contains(c.Cover.Names(), cover) {
+		name = cover // of which that is the value
+	}
 	return e.Thing(name)
 }
 

@@ -110,7 +110,7 @@ func TestAFaultIsAcknowledgedOnThePage(t *testing.T) {
 			t.Errorf("no page heard that the lamp turned: %+v %+v", v.Inputs, v.Decisions)
 		}
 		time.Sleep(2 * time.Second)
-		if is := lamp(); is.On || !is.Latched || is.Acknowledged || is.Fault == "" {
+		if is := lamp(); is.On || !is.Latched || is.Acknowledged || is.Fault == "" || is.Note != "" || is.Hint != "went on once" {
 			t.Errorf("without its feedback: %+v", is)
 		}
 		if err := p.Acknowledge(t.Context(), "lamp"); err != nil {

@@ -202,8 +202,10 @@ func (w *walk) explain(l *Link, led uint64) error {
 	base, _, _ := strings.Cut(l.Name, ".")
 	limit, limited := strings.CutPrefix(l.By, "output."+base+": ")
 	switch {
-	case !ok && limited:
+	case limited && (!ok || d.Rule == "output."+base): // which the hub has noted as a decision of its own
+		w.seen[d.ID] = ok
 		because, err := w.limit(l, base, limit)
+		because.id = d.ID
 		l.Because = []*Link{because}
 		return err
 	case !ok && w.q.Thing.Kind == "device":
@@ -485,11 +487,14 @@ func (l *Link) Links() (all []*Link) {
 	return append(all, l.GoesOn.Links()...)
 }
 
-// Rules is every rule of the chain, the newest first.
+// Rules is every rule of the chain, and what limited an output, the newest first.
 func (l *Link) Rules() (all []string) {
 	for _, l := range l.Links() {
-		if l.Decision != nil {
+		switch {
+		case l.Decision != nil:
 			all = append(all, l.Decision.Rule)
+		case l.What == Limit && l.Name != "":
+			all = append(all, "output."+l.Name)
 		}
 	}
 	return all
