@@ -241,7 +241,7 @@ func TestTheDoorInABrowser(t *testing.T) {
 	do(t, ctx, "a script can't read the cookie", until(`document.cookie === ''`))
 
 	do(t, ctx, "a link elsewhere finds her logged in", chromedp.Navigate(other), chromedp.Click("#link"), chromedp.WaitVisible(`body.live`), until(`location.href === '`+at+`/'`))
-	do(t, ctx, "a form elsewhere does nothing", chromedp.Navigate(other), chromedp.Click("button"), chromedp.WaitVisible(".failure"), until(`document.body.innerText.includes('Another page asked your browser to send this')`),
+	do(t, ctx, "a form elsewhere does nothing", chromedp.Navigate(other), chromedp.Click("button"), chromedp.WaitVisible(".failure"), until(`document.body.innerText.includes('Another website asked your browser to send this')`),
 		chromedp.Navigate(at+"/"), chromedp.WaitVisible(`body.live`))
 
 	// What she may do becomes less while she looks.
@@ -314,7 +314,7 @@ func TestTheDoorInABrowserWithoutTLS(t *testing.T) {
 	do(t, ctx, "she logs in", chromedp.Navigate(at+"/"), chromedp.WaitVisible(`form.login`), chromedp.SendKeys(`[name=user]`, "anna"),
 		chromedp.SendKeys(`[name=password]`, "correct horse\r"), chromedp.WaitVisible(`body.live`), until(shows("footer", "Logged in as anna")))
 	do(t, ctx, "and switches", chromedp.Click(porch), until(checked("porch_light", "true")))
-	do(t, ctx, "a form elsewhere does nothing", chromedp.Navigate(other), chromedp.Click("button"), chromedp.WaitVisible(".failure"), until(`document.body.innerText.includes('Another page asked your browser to send this')`),
+	do(t, ctx, "a form elsewhere does nothing", chromedp.Navigate(other), chromedp.Click("button"), chromedp.WaitVisible(".failure"), until(`document.body.innerText.includes('Another website asked your browser to send this')`),
 		chromedp.Navigate(at+"/"), chromedp.WaitVisible(`body.live`))
 	do(t, ctx, "and out", chromedp.Click(`.user button`), chromedp.WaitVisible(`form.login`), chromedp.Navigate("about:blank"))
 }

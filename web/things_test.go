@@ -78,7 +78,7 @@ func TestTelling(t *testing.T) {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
-	if fmt.Sprint(house.told) != "[device_00 true]" {
+	if fmt.Sprint(house.told) != "[device_00.state true]" {
 		t.Error(house.told)
 	}
 	for _, path := range []string{"/", "/api/v1/house"} {

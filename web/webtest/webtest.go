@@ -31,7 +31,7 @@ func Browser(t testing.TB, more ...chromedp.ExecAllocatorOption) context.Context
 		}
 		t.Skip("NOT TESTED: the page in a browser, for there is no chromium (Debian's package chromium):", err)
 	}
-	ctx, end := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, end := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(end)
 	ctx, end = chromedp.NewExecAllocator(ctx, slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
