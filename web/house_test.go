@@ -28,6 +28,7 @@ type smallHouse struct {
 	stalled  bool  // View waits until its context ends
 	broken   error // what View says instead
 	deaf     bool  // outputs take commands and do not turn
+	refuses  error // that of a thing that takes nothing
 	metrics  []Metric
 	memory   memory
 	past     sync.Mutex // of the present moment of memory
@@ -103,6 +104,9 @@ func (h *smallHouse) Tell(ctx context.Context, name string, value any) error {
 	input := slices.ContainsFunc(h.view.Inputs, func(p Pin) bool { return p.Name == name })
 	if i := slices.IndexFunc(h.view.Things, func(t Thing) bool { return name == t.Name || strings.HasPrefix(name, t.Name+".") }); i >= 0 {
 		defer h.mu.Unlock()
+		if h.refuses != nil {
+			return h.refuses
+		}
 		h.told = append(h.told, fmt.Sprint(name, " ", value))
 		return nil
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -270,5 +271,25 @@ func TestWhatIsHalfTypedIsNotTold(t *testing.T) {
 		}
 		return len(house.told) == 2
 	})
+	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
+}
+
+// What is refused is not so: a choice is what it was, and what was typed can be told once more.
+func TestWhatIsRefusedIsNotShown(t *testing.T) {
+	ctx := browser(t)
+	house := newHouse()
+	level := 5.0
+	house.view.Things = []Thing{{Name: "alarm", Properties: []Property{{Kind: "choice", Known: true, Text: "off", Options: []string{"off", "armed"}, Tells: true}, {Name: "n", Kind: "number", Known: true, Level: &level, Tells: true}}}}
+	house.refuses = errors.New("no move leads there")
+	s := serve(t, house)
+	do(t, ctx, "it is refused", chromedp.Navigate("http://"+s.Addr()), chromedp.WaitVisible("body.live"), chromedp.Focus("#rooms select"),
+		chromedp.Evaluate(`(() => { const s = document.activeElement; s.value = 'armed'; s.dispatchEvent(new Event('change', {bubbles: true})); })()`, nil),
+		until(shows("#toast", "no move leads there")), until(`document.querySelector('#rooms select').value === 'off' && document.querySelector('.of-choice .state').textContent === 'Off'`))
+	field := "#rooms [type=number]"
+	do(t, ctx, "and so is a number", chromedp.SendKeys(field, "7"+kb.Enter), until(`!document.querySelector('.asked')`))
+	house.mu.Lock()
+	house.refuses = nil
+	house.mu.Unlock()
+	do(t, ctx, "which is told once more", chromedp.SendKeys(field, kb.Enter), until(`document.querySelector('.of-number .state').textContent === 'Asked: ' + document.activeElement.value && document.activeElement.value.length === 2`))
 	do(t, ctx, "it goes", chromedp.Navigate("about:blank"))
 }

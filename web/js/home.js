@@ -58,8 +58,10 @@ async function ask(li, value) {
   const back = () => {
     if (asking.get(name) !== mine) return false;
     asking.delete(name);
-    if (shown.has(li)) fillProperty(li, shown.get(li));
-    else wait(li, false, before);
+    if (shown.has(li)) {
+      fillProperty(li, shown.get(li));
+      undone(li);
+    } else wait(li, false, before);
     return true;
   };
   wait(li, true, wanted(kindOf(li), value, shown.has(li) ? shown.get(li).p.unit : ''));
@@ -73,6 +75,16 @@ async function ask(li, value) {
     back();
     sayWhy(err, called);
   }
+}
+
+// undone has a choice be what is so again, also while one is at it, and leaves in a field what was
+// typed there, to be mended and told once more.
+function undone(li) {
+  const control = li.querySelector('select, [type=text], [type=number]');
+  if (!control) return;
+  const p = shown.get(li).p;
+  if (p.kind === 'choice') choose(control, p);
+  else stands.set(control, inField(p));
 }
 
 function wait(li, waits, text) {
@@ -150,11 +162,13 @@ const stands = new WeakMap(); // by field, what the house said last, or what was
 const standing = (field) => stands.has(field) ? stands.get(field) : field.defaultValue;
 const mostTyped = 255; // as things.go has it
 
-// fillField puts into a field what is so; nothing of a text of which only a part is shown.
+// inField is what a field has of what is so; nothing of a text of which only a part is shown.
+const inField = (p) => p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
+  : p.known && p.text && Array.from(p.text).length <= mostTyped ? p.text
+  : p.kind === 'color' ? '#000000' : '';
+
 function fillField(field, p) {
-  const is = p.kind === 'number' ? p.level === undefined ? '' : String(p.level)
-    : p.known && p.text && Array.from(p.text).length <= mostTyped ? p.text
-    : p.kind === 'color' ? '#000000' : '';
+  const is = inField(p);
   if (field.value !== is) field.value = is;
   stands.set(field, field.value);
 }
@@ -190,9 +204,8 @@ function fillProperty(li, item) {
     const level = p.asked !== undefined && isFinite(p.asked) ? p.asked : p.level;
     if (!asking.has(name) && level !== undefined && control.value !== String(level)) control.value = String(level);
   } else if (p.kind === 'choice') {
-    const chosen = p.asked !== undefined ? p.asked : p.text;
-    choose(control, p.options || []);
-    if (!asking.has(name) && document.activeElement !== control) control.value = (p.options || []).indexOf(chosen) < 0 ? '' : chosen;
+    offer(control, p.options || []);
+    if (!asking.has(name) && document.activeElement !== control) choose(control, p);
   } else if (p.kind === 'cover' || p.kind === 'lock') {
     control.querySelectorAll('button').forEach((button) => hide(button, (p.options || []).indexOf(button.dataset.tell) < 0));
   } else if (p.kind !== 'button') {
@@ -201,8 +214,14 @@ function fillProperty(li, item) {
   }
 }
 
-// choose has a select offer these, behind the empty one of what is not known.
-function choose(select, options) {
+// choose has a select be what a choice is, or was asked to be.
+function choose(select, p) {
+  const chosen = p.asked !== undefined ? p.asked : p.text;
+  select.value = (p.options || []).indexOf(chosen) < 0 ? '' : chosen;
+}
+
+// offer has a select offer these, behind the empty one of what is not known.
+function offer(select, options) {
   if (options.join('\n') === Array.from(select.options).slice(1).map((o) => o.value).join('\n')) return;
   while (select.options.length > 1) select.remove(1);
   options.forEach((o) => { select.add(new Option(said('choice', o), o)); });
