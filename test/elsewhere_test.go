@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -38,7 +39,12 @@ type mosquittoBroker struct {
 // configuration.
 func newMosquitto(t *testing.T, more string) *mosquittoBroker {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// Not a port that the kernel gives to who asks for any: until mosquitto has it, others of this
+	// house ask.
+	l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+mathrand.N(12000)))
+	for tries := 0; err != nil && tries < 20; tries++ {
+		l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20000+mathrand.N(12000)))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
