@@ -469,17 +469,8 @@ func (r propertyRow) toldWord(value string) string {
 	w := r.words
 	switch r.Kind {
 	case "cover", "lock":
-		switch value {
-		case "open":
-			return w.text("open")
-		case "stop":
-			return w.text("stop")
-		case "close":
-			return w.text("close")
-		case "lock":
-			return w.text("lock")
-		case "unlock":
-			return w.text("unlock")
+		if slices.Contains([]string{"open", "stop", "close", "lock", "unlock"}, value) {
+			return w.text(value)
 		}
 	case "level", "number":
 		if n, err := strconv.ParseFloat(value, 64); err == nil && finite(n) {
